@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shares by largest remainder, and the speed estimate. Called by train on leaders, once per round.
+#include "balance/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace lepton::balance {
+
+void plan_units(int64_t units, std::span<const double> speeds, std::vector<int64_t>& begins) {
+  const size_t nodes = speeds.size();
+  begins.assign(nodes + 1, 0);
+  const double total = std::accumulate(speeds.begin(), speeds.end(), 0.0);
+  CHECK(total > 0, "no node has any speed");
+  int64_t given = 0;
+  for (size_t n = 0; n < nodes; ++n) {
+    begins[n + 1] = static_cast<int64_t>(static_cast<double>(units) * (speeds[n] / total));
+    given += begins[n + 1];
+  }
+  CHECK(given <= units, "rounding down gave too many units");
+  for (; given < units; ++given) {  // at most `nodes` rounds, each to the largest remainder
+    size_t best = 0;
+    double best_lack = -1;
+    for (size_t n = 0; n < nodes; ++n) {
+      const double lack = static_cast<double>(units) * (speeds[n] / total) - static_cast<double>(begins[n + 1]);
+      if (lack > best_lack) {
+        best_lack = lack;
+        best = n;
+      }
+    }
+    ++begins[best + 1];
+  }
+  for (size_t n = 0; n < nodes; ++n) begins[n + 1] += begins[n];
+}
+
+Speeds::Speeds(std::vector<int> threads_per_node)
+    : threads_(std::move(threads_per_node)), recent_(threads_.size() * 3, 0.0), observed_(threads_.size(), 0) {
+  for (int threads : threads_) speeds_.push_back(threads);
+}
+
+void Speeds::observe(std::span<const int64_t> units, std::span<const int64_t> busy_ns) {
+  double measured = 0;
+  int64_t measured_threads = 0;
+  for (size_t n = 0; n < threads_.size(); ++n) {
+    double* recent = &recent_[3 * n];
+    if (units[n] > 0 && busy_ns[n] > 0) {
+      const double thread_s = static_cast<double>(busy_ns[n]) * 1e-9 / threads_[n];
+      recent[observed_[n]++ % 3] = static_cast<double>(units[n]) / thread_s;
+    }
+    if (observed_[n] == 0) continue;
+    std::array<double, 3> sorted{recent[0], recent[1], recent[2]};
+    std::sort(sorted.begin(), sorted.end());
+    speeds_[n] = observed_[n] >= 3 ? sorted[1] : sorted[2];
+    measured += speeds_[n];
+    measured_threads += threads_[n];
+  }
+  if (measured_threads == 0) return;
+  for (size_t n = 0; n < threads_.size(); ++n)
+    if (observed_[n] == 0) speeds_[n] = measured / static_cast<double>(measured_threads) * threads_[n];
+}
+
+}  // namespace lepton::balance

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commit protocol of DESIGN section 6, its end. The order of calls is the protocol: do not rearrange.
+#include "checkpoint/commit.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "checkpoint/reader.h"
+#include "storage/file.h"
+
+namespace lepton::checkpoint {
+
+namespace {
+
+constexpr char unfinished_suffix[] = ".tmp";
+
+bool contains(const std::string& directory, const std::string& name) {
+  const std::vector<std::string> names = storage::list_directory(directory);
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// On a shared file system another node's file may take a moment to appear here; on local disks it never
+/// does.
+void await_files(const std::string& path, const Manifest& manifest) {
+  constexpr int attempts = 100;
+  for (int attempt = 1;; ++attempt) {
+    const std::vector<std::string> names = storage::list_directory(path);
+    const auto missing = std::find_if(manifest.files.begin(), manifest.files.end(), [&](const auto& file) {
+      return std::find(names.begin(), names.end(), file.name) == names.end();
+    });
+    if (missing == manifest.files.end()) return;
+    REQUIRE(attempt < attempts, Exit::io, path + "/" + missing->name,
+            "was written by another node and cannot be seen here",
+            "The run directory must be on a file system that all nodes share (run.dir).");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+bool identical(const std::string& checkpoint, const std::string& manifest_text) {
+  try {
+    return storage::read_file_if_exists(checkpoint + "/" + manifest_name) == manifest_text &&
+           verify(checkpoint).empty();
+  } catch (const Error&) {  // unreadable
+    return false;
+  }
+}
+
+void move_aside(const std::string& directory, const std::string& name) {
+  for (int k = 1;; ++k) {
+    const std::string aside = name + ".damaged-" + std::to_string(k);
+    if (contains(directory, aside)) continue;
+    log_warning("checkpoint " + name + " was there already and is damaged or different; it is now " + aside +
+                ".");
+    return storage::rename_durably(directory + "/" + name, directory + "/" + aside);
+  }
+}
+
+}  // namespace
+
+std::string unfinished_path(const std::string& directory, int64_t step) {
+  return directory + "/" + step_name(step) + unfinished_suffix;
+}
+
+void commit_checkpoint(const std::string& directory, const Manifest& manifest) {
+  const std::string name = step_name(manifest.step), unfinished = unfinished_path(directory, manifest.step);
+  await_files(unfinished, manifest);
+  std::string text = manifest.encode();
+  if (contains(directory, name) && identical(directory + "/" + name, text))
+    return storage::remove_tree(unfinished);
+  failpoint("checkpoint.manifest", std::as_writable_bytes(std::span(text)));
+  storage::write_file_durably(unfinished + "/" + manifest_name, std::as_bytes(std::span(text)), "checkpoint");
+  storage::sync_directory(unfinished);
+  failpoint("checkpoint.rename");
+  if (contains(directory, name)) move_aside(directory, name);
+  storage::rename_durably(unfinished, directory + "/" + name);
+}
+
+void prune_checkpoints(const std::string& directory, int64_t newest, int keep) {
+  std::vector<int64_t> steps;
+  for (const std::string& name : storage::list_directory(directory))
+    if (const std::optional<int64_t> step = parse_step_name(name); step && *step <= newest)
+      steps.push_back(*step);
+  std::sort(steps.rbegin(), steps.rend());
+  for (size_t i = static_cast<size_t>(std::max(keep, 1)); i < steps.size(); ++i) {
+    failpoint("checkpoint.prune");
+    // By way of the name of an unfinished one, so that a kill in between leaves no half checkpoint.
+    const std::string unfinished = unfinished_path(directory, steps[i]);
+    storage::rename_durably(directory + "/" + step_name(steps[i]), unfinished);
+    storage::remove_tree(unfinished);
+  }
+}
+
+void remove_unfinished(const std::string& directory, int64_t step) {
+  storage::remove_tree(unfinished_path(directory, step));
+}
+
+void remove_all_unfinished(const std::string& directory) {
+  for (const std::string& name : storage::list_directory(directory)) {
+    if (!name.ends_with(unfinished_suffix)) continue;
+    if (!parse_step_name(std::string_view(name).substr(0, name.size() - sizeof unfinished_suffix + 1)))
+      continue;
+    log_info("Removing " + directory + "/" + name + ", which a run left unfinished.");
+    storage::remove_tree(directory + "/" + name);
+  }
+}
+
+}  // namespace lepton::checkpoint

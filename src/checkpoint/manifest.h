@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manifest of a checkpoint, manifest.json: what it holds and the size and hash of each of its files. It
+// is written last, so a directory without one was never committed. Its first line is a checksum of all that
+// follows, so that every byte of a checkpoint is verified before anything parses it.
+// Also the names of things on disk: step-00000500/, shard-00000.h5, state.bin.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/layout.h"
+
+namespace lepton::checkpoint {
+
+inline constexpr char manifest_name[] = "manifest.json";
+inline constexpr char state_name[] = "state.bin";
+std::string shard_name(int64_t shard);
+std::string step_name(int64_t step);  ///< the directory: "step-00000500"
+/// The step of a directory named by step_name(); nullopt for every other name (*.tmp, *.damaged-1, strays).
+std::optional<int64_t> parse_step_name(std::string_view name);
+
+/// A hash of all of the identity; each shard carries it.
+uint64_t identity_hash(const Identity& identity);
+
+/// A checkpoint as its manifest describes it.
+struct Manifest {
+  struct File {
+    std::string name;
+    int64_t bytes = 0;
+    uint64_t hash = 0;
+  };
+  int format = 1;
+  int64_t step = 0;
+  StateLayout layout;
+  Identity identity;
+  std::vector<File> files;  ///< the shards in order, then state.bin
+
+  std::string encode() const;  ///< JSON, deterministic
+  /// Throws Error(data) naming `path` unless every byte is as encode() made it.
+  static Manifest decode(const std::string& text, const std::string& path);
+};
+
+}  // namespace lepton::checkpoint

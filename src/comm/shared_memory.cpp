@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The leader makes and reserves the file, tells its path, all map it, the leader removes the name. Whatever fails on one
+// rank is thrown on all ranks of the node. Reservation comes first because a write into a sparse tmpfs file that is
+// full is a SIGBUS in the middle of a step. Called at set-up by exact's and data's owners in train.
+#include "comm/shared_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "comm/group.h"
+
+namespace lepton::comm {
+
+namespace {
+
+/// A file descriptor that closes itself.
+struct File {
+  int number = -1;
+  std::string path;        ///< how other ranks open it
+  bool has_name = false;   ///< `path` is to be unlinked
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() { reset(); }
+  void reset() {
+    if (number >= 0) close(number);
+    if (has_name) unlink(path.c_str());
+    number = -1;
+    has_name = false;
+  }
+};
+
+}  // namespace
+
+/// 0 or the errno of the reservation.
+static int reserve(int file, size_t bytes) {
+  int status = 0;
+  do {
+    status = posix_fallocate(file, 0, static_cast<off_t>(bytes));
+  } while (status == EINTR);
+  return status;
+}
+
+/// Whether the file could be made in `directory` with all its bytes.
+static bool create_named(File& file, const std::string& directory, const std::string& purpose, size_t bytes) {
+  file.path = directory + "/lepton-" + std::to_string(getuid()) + "-" + std::to_string(getpid()) + "-" + purpose;
+  const int flags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC;
+  file.number = open(file.path.c_str(), flags, 0600);
+  if (file.number < 0 && errno == EEXIST) {  // of a dead process that had our number
+    unlink(file.path.c_str());
+    file.number = open(file.path.c_str(), flags, 0600);
+  }
+  file.has_name = file.number >= 0;
+  if (file.has_name && reserve(file.number, bytes) == 0) return true;
+  file.reset();
+  return false;
+}
+
+/// **Leader only.** A reserved file of `bytes`.
+static void create(File& file, const std::string& directory, const std::string& purpose, size_t bytes) {
+  const MemoryLimits limits = memory_limits(directory);
+  const std::string hint = "Use fewer or smaller things per node: " + limits.text() + ".";
+  REQUIRE(bytes <= limits.available_bytes(), Exit::memory, "shared memory for " + purpose,
+          "needed " + bytes_text(bytes) + ", available " + bytes_text(limits.available_bytes()), hint);
+  if (bytes <= limits.shared_fs_bytes && create_named(file, directory, purpose, bytes)) return;
+  file.number = memfd_create(("lepton-" + purpose).c_str(), MFD_CLOEXEC);
+  const int status = file.number < 0 ? errno : reserve(file.number, bytes);
+  REQUIRE(status == 0, Exit::memory, "shared memory for " + purpose,
+          "needed " + bytes_text(bytes) + ", available " + bytes_text(limits.shared_fs_bytes) + " in " + directory +
+              "; memfd_create: " + std::strerror(status),
+          hint);
+  file.path = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(file.number);
+}
+
+static std::byte* attach(int file, size_t bytes, const std::string& purpose) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  REQUIRE(memory != MAP_FAILED, Exit::memory, "shared memory for " + purpose,
+          "needed " + bytes_text(bytes) + " of address space: " + std::strerror(errno),
+          "Raise the limit on virtual memory (ulimit -v).");
+  return static_cast<std::byte*>(memory);
+}
+
+SharedMemory::SharedMemory(const World& world, const std::string& directory, const std::string& purpose,
+                           size_t bytes) {
+  if (bytes == 0) return;
+  Group& node = world.handles().node;
+  File file;
+  node.agree([&] {
+    if (world.leads()) create(file, directory, purpose, bytes);
+  });
+  std::string path = file.path;
+  node.broadcast(path);
+  node.agree([&] {
+    if (!world.leads()) file.number = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    REQUIRE(file.number >= 0, Exit::memory, "shared memory for " + purpose,
+            "cannot open " + path + ": " + std::strerror(errno),
+            "The ranks of a node must share " + directory + " and /proc; in separate containers set "
+            "LEPTON_RANKS_PER_NODE=1.");
+    data_ = attach(file.number, bytes, purpose);
+    bytes_ = bytes;
+  });
+}
+
+SharedMemory::~SharedMemory() {
+  if (data_) munmap(data_, bytes_);
+}
+
+SharedMemory::SharedMemory(SharedMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+size_t available_memory_bytes(const std::string& shm_directory) {
+  return memory_limits(shm_directory).available_bytes();
+}
+
+}  // namespace lepton::comm

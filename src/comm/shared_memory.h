@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory that the ranks of a node share: our own files under /dev/shm (or [run] shm_dir), reserved with
+// posix_fallocate, mapped by all, unlinked once all have attached; memfd_create opened through /proc where the file
+// system is too small. (MPI windows cannot be attached again after a death, and leak: see DESIGN section 3.)
+// Invariant: zeroed; the same bytes on every rank of the node, at addresses that may differ.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "comm/memory_limits.h"
+#include "comm/world.h"
+
+namespace lepton::comm {
+
+class SharedMemory {
+ public:
+  SharedMemory() = default;
+  /// **Collective over the node.** `bytes` is the same on all its ranks. `purpose` (letters, digits, -) goes into names
+  /// and errors. Throws Error(memory) with needed and available bytes, the same one on all ranks of the node; train
+  /// agrees on it over the nodes.
+  SharedMemory(const World& world, const std::string& directory, const std::string& purpose, size_t bytes);
+  ~SharedMemory();
+  SharedMemory(SharedMemory&&) noexcept;
+  SharedMemory& operator=(SharedMemory&&) noexcept;
+
+  std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  template <class T>
+  std::span<T> as() const {
+    return {reinterpret_cast<T*>(data_), bytes_ / sizeof(T)};
+  }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Bytes that this node can still share: the smaller of free RAM and what control groups leave (memory_limits.h has the
+/// parts; the file system does not bound it, because memfd_create stands in).
+size_t available_memory_bytes(const std::string& shm_directory);
+
+}  // namespace lepton::comm

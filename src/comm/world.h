@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// World: the ranks of the job and how they form nodes. A node is the ranks that share memory; its leader (node rank
+// 0) alone speaks with other nodes inside a step. LEPTON_RANKS_PER_NODE=k makes nodes of k consecutive ranks on
+// one machine, which then share nothing. Alone this folder calls MPI; only main threads call it (FUNNELED).
+// Every wait has a deadline: then DeadlineError (exit 75) names the collective and who did not come.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace lepton::comm {
+
+/// Why a job of `mpi_size` ranks cannot be what the launcher meant: it says that this process is one of several, but
+/// MPI came up alone (started through the wrong PMI each rank would train for itself). "" when all is well.
+/// `variable` looks up the environment. **Local.**
+std::string launcher_conflict(int mpi_size, const std::function<const char*(const char*)>& variable);
+
+/// MPI_Init_thread(FUNNELED) and MPI_Finalize. At most one per process. Throws Error(usage) at a launcher_conflict.
+class Session {
+ public:
+  Session(int& argc, char**& argv);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  /// Ends every rank of the job with this exit code, at once. Never returns.
+  [[noreturn]] static void abort(int code);
+};
+
+class World {
+ public:
+  /// **Collective.** Over MPI_COMM_WORLD; `deadline_s` bounds every later wait. `ranks_per_node` > 0 cuts the machines
+  /// into nodes of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one node per machine.
+  explicit World(double deadline_s = 600, int ranks_per_node = 0);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int node() const { return node_; }
+  int nodes() const { return nodes_; }
+  int node_rank() const { return node_rank_; }
+  int node_size() const { return node_size_; }
+  bool leads() const { return node_rank_ == 0; }
+  int leader_of(int node) const { return leaders_[node]; }  ///< world rank
+  double deadline_s() const { return deadline_s_; }
+
+  // Collectives over all ranks, for set-up and shut-down (blocking with deadline).
+  /// **Collective.** Rank 0's bytes to all.
+  void broadcast(std::string& bytes) const;
+  /// **Collective.** Everybody's bytes, by rank, on all ranks.
+  std::vector<std::string> all_gather(const std::string& bytes) const;
+  /// **Collective.** Elementwise, in place, on all ranks.
+  void all_sum(std::span<int64_t> values) const;
+  void all_max(std::span<int64_t> values) const;
+  void barrier() const;
+  void node_barrier() const;  ///< **Collective over the node.** MPI barrier, for set-up only
+
+  struct Handles;  // the communicators; only comm looks inside
+  Handles& handles() const { return *handles_; }
+
+ private:
+  int rank_ = 0, size_ = 1, node_ = 0, nodes_ = 1, node_rank_ = 0, node_size_ = 1;
+  double deadline_s_ = 0;
+  std::vector<int> leaders_;
+  std::unique_ptr<Handles> handles_;
+};
+
+/// **Collective.** Runs `work` on every rank; if it throws on any, all ranks throw the Error of the lowest such rank,
+/// marked as agreed (bad_alloc becomes Error(memory), any other exception Error(software)). So that one bad file gives
+/// one message and one exit code, and nobody hangs. A DeadlineError passes through unagreed.
+void agree(const World& world, const std::function<void()>& work);
+
+}  // namespace lepton::comm

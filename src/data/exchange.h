@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// RowExchange: rows that a node will need and does not own, pushed ahead of use by their owners' leaders (DESIGN
+// sections 4 and 5). All nodes know the plan of a round (which node computes which unit), so owners send unasked and
+// receivers know what comes. Up to `slots` rounds are in flight; staging lies in node-shared memory; with one node
+// there is nothing to stage. Leaders' main threads call begin/progress/finish; every thread may call row().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/messages.h"
+#include "comm/shared_memory.h"
+#include "data/store.h"
+
+namespace lepton::data {
+
+/// The rows of a round: sample ids in batch order, cut into units, each planned on a node.
+struct RoundRows {
+  int64_t round = 0;
+  SplitKind split = SplitKind::train;
+  std::span<const int64_t> samples;      ///< ids, in batch order
+  std::span<const int64_t> unit_begins;  ///< positions in `samples`; units + 1 entries
+  std::span<const int> unit_node;        ///< node of each unit
+};
+
+class RowExchange {
+ public:
+  static constexpr int slots = 4;
+  /// **Collective over the node.** max_samples: the largest round.
+  RowExchange(const comm::World& world, const Dataset& dataset, const SampleStore& store, int64_t max_samples,
+              const std::string& shm_directory);
+  ~RowExchange();
+
+  /// **Leaders.** Posts this round's sends and receives and records, in node-shared memory, where each row will be.
+  void begin(const RoundRows& rows);
+  /// **Leaders.** Moves messages; cheap when there is nothing to do.
+  void progress();
+  /// **Leaders.** Waits until this round's rows are here (its sends may still be under way; the slot is released by
+  /// end()). Throws Error(again) at the deadline.
+  void finish(int64_t round, const std::function<void()>& poll);
+  /// **Leaders.** The round is over: its slot may be reused (waits for its sends). Rounds end in the order they began.
+  void end(int64_t round);
+  /// **Local, any thread.** The stored bytes of the sample at `position` of `round` on this node, resident or staged.
+  const std::byte* row(int64_t round, int64_t position) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lepton::data

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks of stored rows, by bits where that is cheaper: a float is Inf or NaN when all its exponent bits are set.
+#include "data/row_check.h"
+
+#include <limits>
+
+#include "data/stored_value.h"
+
+namespace lepton::data {
+
+namespace {
+
+template <class Bits, bool swap>
+bool no_full_exponent(const std::byte* row, int64_t n, Bits exponent) {
+  Bits found = 0;
+  for (int64_t i = 0; i < n; ++i) found |= static_cast<Bits>((load<Bits, swap>(row, i) & exponent) == exponent);
+  return found == 0;
+}
+
+template <class Bits>
+bool no_full_exponent(const std::byte* row, int64_t n, Bits exponent, bool swap) {
+  return swap ? no_full_exponent<Bits, true>(row, n, exponent) : no_full_exponent<Bits, false>(row, n, exponent);
+}
+
+}  // namespace
+
+bool all_finite(const storage::StoredType& type, const std::byte* row, int64_t n) {
+  if (type.kind != storage::StoredType::Kind::floating) return true;
+  if (type.bytes == 2) return no_full_exponent<uint16_t>(row, n, 0x7C00, type.big_endian);
+  if (type.bytes == 4) return no_full_exponent<uint32_t>(row, n, 0x7F800000u, type.big_endian);
+  return no_full_exponent<uint64_t>(row, n, 0x7FF0000000000000u, type.big_endian);
+}
+
+double stored_number(const storage::StoredType& type, const std::byte* row, int64_t i) {
+  return with_type(type, [&](auto tag) {
+    return as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row, i));
+  });
+}
+
+std::optional<int32_t> class_id(const storage::StoredType& type, const std::byte* row) {
+  const double value = stored_number(type, row, 0);
+  if (!(value >= 0 && value < std::numeric_limits<int32_t>::max())) return std::nullopt;
+  const int32_t id = static_cast<int32_t>(value);
+  return id == value ? std::optional(id) : std::nullopt;
+}
+
+std::optional<int32_t> one_hot_class(const storage::StoredType& type, const std::byte* row, int64_t n) {
+  return with_type(type, [&](auto tag) -> std::optional<int32_t> {
+    std::optional<int32_t> hot;
+    for (int64_t i = 0; i < n; ++i) {
+      const double value = as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row, i));
+      if (value == 0) continue;
+      if (value != 1 || hot) return std::nullopt;
+      hot = static_cast<int32_t>(i);
+    }
+    return hot;
+  });
+}
+
+}  // namespace lepton::data

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks of stored rows: finite numbers, class ids, one-hot rows. Called by store.cpp for every resident row, once, and
+// by the assembler, which reads labels that have been checked.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "storage/hdf5.h"
+
+namespace lepton::data {
+
+/// No NaN and no Inf among n numbers; always true for integer types.
+bool all_finite(const storage::StoredType& type, const std::byte* row, int64_t n);
+
+/// The i-th number of a row as double.
+double stored_number(const storage::StoredType& type, const std::byte* row, int64_t i);
+
+/// The class id in a row: a whole number in [0, 2^31 - 1) of any stored type; nullopt for everything else.
+std::optional<int32_t> class_id(const storage::StoredType& type, const std::byte* row);
+/// The class of a one-hot row of n numbers: exactly one is 1, all others are 0.
+std::optional<int32_t> one_hot_class(const storage::StoredType& type, const std::byte* row, int64_t n);
+
+}  // namespace lepton::data

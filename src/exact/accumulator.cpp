@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adding a tensor: per segment (16 KiB of floats, in L1) one pass for the largest magnitude, which decides whether it
+// may be added at all, then under the block's lock one pass that converts, adds and sums the checksum in registers.
+// A block that is busy is put aside and tried again at the end, or when the list of those is full. Called by every compute thread once per tensor and unit, through train's gradient sink.
+#include "exact/accumulator.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/failpoint.h"
+#include "exact/lock_word.h"
+#include "ops/quantise.h"
+
+namespace lepton::exact {
+
+static constexpr uint32_t infinity_bits = 0x7f800000;
+
+/// A part of a tensor within one block that may be added.
+struct Accumulator::Tested {
+  int64_t begin = 0;  // arena element
+  std::span<const float> values;
+  int scale = 0;
+};
+
+/// The blocks that were busy. Small, because few threads hold locks at a time.
+struct Accumulator::Aside {
+  std::array<Tested, 32> parts;
+  size_t count = 0;
+};
+
+static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+size_t Accumulator::bytes(const ArenaLayout& layout) {
+  const auto blocks = static_cast<size_t>(layout.blocks());
+  return aligned(static_cast<size_t>(layout.elements()) * sizeof(int64_t)) + aligned(blocks * sizeof(int64_t)) +
+         blocks * sizeof(Lock);
+}
+
+Accumulator::Accumulator(const ArenaLayout& layout, std::span<std::byte> memory) : layout_(layout) {
+  CHECK(memory.size() >= bytes(layout), "room for the sums");
+  const auto elements = static_cast<size_t>(layout.elements()), blocks = static_cast<size_t>(layout.blocks());
+  std::byte* at = memory.data();
+  elements_ = {reinterpret_cast<int64_t*>(at), elements};
+  at += aligned(elements * sizeof(int64_t));
+  checksums_ = {reinterpret_cast<int64_t*>(at), blocks};
+  at += aligned(blocks * sizeof(int64_t));
+  locks_ = {reinterpret_cast<Lock*>(at), blocks};
+
+  const std::vector<Segment>& segments = layout.segments();
+  const int tensors = static_cast<int>(layout.tensors().size());
+  segment_of_tensor_.assign(static_cast<size_t>(tensors) + 1, 0);
+  for (const Segment& segment : segments) ++segment_of_tensor_[segment.tensor + 1];
+  for (int t = 0; t < tensors; ++t) segment_of_tensor_[t + 1] += segment_of_tensor_[t];
+}
+
+void Accumulator::add_locked(const Tested& part) {
+  const int64_t block = part.begin / block_elements;
+  const std::span<int64_t> sums = elements_.subspan(static_cast<size_t>(part.begin), part.values.size());
+  const uint64_t added = ops::quantise_add(part.values, part.scale, sums);
+  checksums_[block] = static_cast<int64_t>(static_cast<uint64_t>(checksums_[block]) + added);
+  failpoint("accumulate", std::as_writable_bytes(sums));
+}
+
+bool Accumulator::try_add(const Tested& part) {
+  LockWord lock(locks_[part.begin / block_elements].word);
+  if (!lock.try_lock()) return false;
+  add_locked(part);
+  lock.unlock();
+  return true;
+}
+
+/// Where thread `start` begins among `count` segments: multiples of the golden ratio spread any number of threads.
+static int64_t rotation(int start, int64_t count) {
+  const uint32_t fraction = static_cast<uint32_t>(start) * 0x9E3779B9u;
+  return static_cast<int64_t>((static_cast<uint64_t>(fraction) * static_cast<uint64_t>(count)) >> 32);
+}
+
+/// Adds of those put aside what it can, until at most `keep` are left.
+void Accumulator::come_back(Aside& aside, size_t keep) {
+  for (comm::Pace pace; aside.count > keep; pace.step()) {
+    for (size_t i = aside.count; i-- > 0;)
+      if (try_add(aside.parts[i])) aside.parts[i] = aside.parts[--aside.count];
+    if (aside.count > keep && pace.waited_s() > lock_deadline_s)
+      throw comm::DeadlineError("a block of the gradient sum", lock_deadline_s,
+                                "another thread of this node holds its lock");
+  }
+}
+
+void Accumulator::add(int tensor, std::span<const float> values, int scale, uint32_t overflow_bits, int start,
+                      int64_t unit, int place, Lanes& lanes) {
+  const ArenaTensor& whole = layout_.tensors()[tensor];
+  CHECK(static_cast<int64_t>(values.size()) == whole.count, "a whole tensor: " + whole.name);
+  const int64_t first = segment_of_tensor_[tensor], count = segment_of_tensor_[tensor + 1] - first;
+  const int64_t turn = rotation(start, count);
+  Aside aside;
+  uint32_t largest = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    const Segment& segment = layout_.segments()[first + (k + turn < count ? k + turn : k + turn - count)];
+    const auto length = static_cast<size_t>(segment.end - segment.begin);
+    const Tested part{segment.begin, values.subspan(static_cast<size_t>(segment.begin - whole.offset), length), scale};
+    const uint32_t magnitude = ops::max_magnitude_bits(part.values);
+    if (magnitude >= infinity_bits) [[unlikely]] {
+      lanes.flag_non_finite(unit, place);
+      continue;
+    }
+    largest = std::max(largest, magnitude);
+    if (magnitude >= overflow_bits) [[unlikely]] {
+      lanes.flag_overflow();
+      continue;
+    }
+    if (magnitude == 0 || try_add(part)) continue;
+    if (aside.count == aside.parts.size()) come_back(aside, aside.parts.size() / 2);
+    aside.parts[aside.count++] = part;
+  }
+  come_back(aside, 0);
+  lanes.raise_magnitude(tensor, largest);
+}
+
+void Accumulator::fold(int64_t b, const Accumulator& other) {
+  const size_t begin = static_cast<size_t>(b * block_elements), count = block(b).size();
+  for (size_t i = begin; i < begin + count; ++i)
+    elements_[i] = static_cast<int64_t>(static_cast<uint64_t>(elements_[i]) + static_cast<uint64_t>(other.elements_[i]));
+  checksums_[b] = static_cast<int64_t>(static_cast<uint64_t>(checksums_[b]) + static_cast<uint64_t>(other.checksums_[b]));
+}
+
+bool Accumulator::intact(int64_t b) const {
+  return ops::checksum(block(b)) == static_cast<uint64_t>(checksums_[b]);
+}
+
+void Accumulator::clear(int64_t b) {
+  const size_t begin = static_cast<size_t>(b * block_elements);
+  std::fill_n(elements_.begin() + static_cast<std::ptrdiff_t>(begin), block(b).size(), 0);
+  checksums_[b] = 0;
+}
+
+std::span<const int64_t> Accumulator::block(int64_t b) const {
+  const size_t begin = static_cast<size_t>(b * block_elements);
+  return elements_.subspan(begin, std::min(static_cast<size_t>(block_elements), elements_.size() - begin));
+}
+
+}  // namespace lepton::exact

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Executor: runs the graph on units for one compute thread. For each unit size that will occur it holds one
+// plan (model/plan): planned ops, fusions and a memory plan in which activations and gradients share one
+// buffer by liveness. Invariants: nothing is allocated in a run; a parameter's gradient is handed to the sink
+// as soon as it is complete, while hot in cache, from one buffer of the size of the largest node's; the bits
+// of everything handed out depend on (parameters, inputs, sample ids, step, seed) alone. Called by train's
+// compute threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "model/graph.h"
+#include "tensor/buffer.h"
+
+namespace lepton::model {
+
+class Plan;
+
+/// Where gradients go (bound by train to exact/accumulator). Running statistics' sums come the same way.
+class GradientSink {
+ public:
+  virtual ~GradientSink() = default;
+  /// The unit's sum for one whole arena tensor; valid during the call only. Of running_mean and running_var:
+  /// n times the unit's mean and (biased) variance. Order of calls: nodes from last to first, their tensors
+  /// in order.
+  virtual void gradient(int tensor, std::span<const float> values) = 0;
+};
+
+class Executor {
+ public:
+  /// Plans for training with these unit sizes and for inference with these; either list may be empty. `seed`
+  /// keys dropout. Must be constructed in the thread that runs it (after ops::prepare_compute_thread);
+  /// `graph` must outlive it.
+  Executor(const Graph& graph, uint64_t seed, std::span<const int64_t> training_sizes,
+           std::span<const int64_t> inference_sizes);
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  /// Where the caller assembles the unit's inputs: n x input elements, nhwc. Lies in the shared buffer:
+  /// writing it ends the life of everything that earlier runs returned, and a run may overwrite it.
+  std::span<float> input(int64_t n, bool training);
+  /// Runs forward with parameters at `arena`; returns the scores, n x outputs, valid until the next input is
+  /// written.
+  std::span<const float> forward(int64_t n, bool training, const float* arena,
+                                 std::span<const int64_t> sample_ids, uint32_t step);
+  /// Where the caller (the loss) writes the scores' gradient after a training forward of n samples.
+  std::span<float> output_gradient(int64_t n);
+  /// Backward of the last forward, which must have been a training run of n samples; hands all gradients (and
+  /// batch statistics) to the sink.
+  void backward(int64_t n, const float* arena, std::span<const int64_t> sample_ids, uint32_t step,
+                GradientSink& sink);
+
+  /// For diagnosis: runs forward node by node and returns the index of the first node whose output holds Inf
+  /// or NaN (of a fused pair the first), or -1. The input must have been assembled again.
+  int first_non_finite(int64_t n, bool training, const float* arena, std::span<const int64_t> sample_ids,
+                       uint32_t step);
+
+  /// Called between nodes of long units, so that the main thread can move messages; empty: nothing.
+  void set_between_nodes(std::function<void()> between_nodes) { between_nodes_ = std::move(between_nodes); }
+
+  /// Bytes of activations, gradients, saved data and scratch, the largest plan (all plans share one buffer).
+  size_t workspace_bytes() const;
+  /// The same without constructing the buffers: for `check` and for the memory test before training.
+  static size_t workspace_bytes(const Graph& graph, std::span<const int64_t> training_sizes,
+                                std::span<const int64_t> inference_sizes);
+
+ private:
+  using Plans = std::map<std::pair<int64_t, bool>, std::unique_ptr<Plan>>;
+  static Plans make_plans(const Graph& graph, uint64_t seed, std::span<const int64_t> training_sizes,
+                          std::span<const int64_t> inference_sizes);
+  Plan& plan(int64_t n, bool training);
+
+  const Graph& graph_;
+  Plans plans_;
+  Buffer workspace_;  // shared by all plans: one runs at a time
+  Plan* ready_for_backward_ = nullptr;
+  std::function<void()> between_nodes_;
+};
+
+}  // namespace lepton::model

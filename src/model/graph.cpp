@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be read off a finished graph: where gradients are needed, what a sample costs, and the table that
+// `check` and `inspect` print.
+#include "model/graph.h"
+
+#include <algorithm>
+#include <array>
+
+namespace lepton::model {
+
+std::vector<bool> values_needing_gradient(const Graph& graph) {
+  std::vector<bool> needs(graph.values.size(), false);
+  for (const Node& node : graph.nodes) {
+    bool any = false;
+    for (const int tensor : node.parameters)
+      any = any || graph.layout.tensors()[tensor].role == TensorRole::parameter;
+    for (const int input : node.inputs) any = any || needs[input];
+    needs[node.output] = any;
+  }
+  return needs;
+}
+
+double training_flops_per_sample(const Graph& graph) {
+  const std::vector<bool> needs_gradient = values_needing_gradient(graph);
+  double total = 0;
+  for (const Node& node : graph.nodes) {
+    if (node.type != "Gemm" && node.type != "Conv") continue;
+    // Every output of a filter or unit costs a multiplication and an addition per weight of that filter.
+    const Shape& weight = graph.layout.tensors()[node.parameters.front()].shape;
+    const Shape& output = graph.values[node.output].shape;
+    const double forward = 2.0 * static_cast<double>(element_count(output)) *
+                           static_cast<double>(element_count(weight) / weight.front());
+    const bool data_gradient = needs_gradient[node.inputs.front()];
+    total += forward * (data_gradient ? 3 : 2);
+  }
+  return total;
+}
+
+namespace {
+
+using Row = std::array<std::string, 4>;
+
+Row row_of(const Graph& graph, const Node& node) {
+  int64_t parameters = 0;
+  for (const int tensor : node.parameters) {
+    const ArenaTensor& entry = graph.layout.tensors()[tensor];
+    if (entry.role == TensorRole::parameter) parameters += entry.count;
+  }
+  return {node.name, node.type, shape_text(graph.values[node.output].shape),
+          parameters == 0 ? "" : std::to_string(parameters)};
+}
+
+}  // namespace
+
+std::string describe(const Graph& graph) {
+  std::vector<Row> rows = {{"layer", "operator", "output", "parameters"}};
+  rows.push_back({"input", "", shape_text(graph.input_shape()), ""});
+  for (const Node& node : graph.nodes) rows.push_back(row_of(graph, node));
+  rows.push_back({"total", "", "", std::to_string(graph.layout.parameter_count())});
+  std::array<size_t, 4> widths{};
+  for (const Row& row : rows)
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  std::string text;
+  for (const Row& row : rows) {
+    for (size_t c = 0; c + 1 < row.size(); ++c)
+      text += row[c] + std::string(widths[c] - row[c].size() + 2, ' ');
+    text += std::string(widths[3] - row[3].size(), ' ') + row[3] + "\n";
+  }
+  return text;
+}
+
+}  // namespace lepton::model

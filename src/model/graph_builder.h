@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// GraphBuilder: grows a Graph node by node in topological order; the operator table gives each node's output
+// shape. Invariants: node names are unique; parameters stand in the arena in the order of the nodes, running
+// statistics behind all parameters (they get their arena index in finish(), and until then a placeholder
+// below 0). Used by the layer builders; an ONNX importer will use it too.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "model/graph.h"
+
+namespace lepton::model {
+
+/// No tensor of a graph, and no sample's share of one, may have more elements than this.
+constexpr int64_t elements_most = int64_t{1} << 40;
+bool too_large(const Shape& shape);
+
+class GraphBuilder {
+ public:
+  explicit GraphBuilder(const Shape& input);
+
+  const Shape& shape(int value) const { return graph_.values[value].shape; }
+
+  /// Returns the arena index. Decaying parameters are weights: L2 and weight decay apply.
+  int add_parameter(const std::string& name, const Shape& shape, const Initialiser& initialiser,
+                    bool decays = false, double l2 = 0);
+  /// Returns a placeholder for add_node.
+  int add_statistic(const std::string& name, const Shape& shape, Initialiser::Kind kind);
+  /// The one momentum of all running statistics; false if another one stands already.
+  bool set_statistics_momentum(double momentum);
+  double statistics_momentum() const { return graph_.statistics_momentum; }
+
+  /// Appends a node and returns its output value. Throws Error(deck) at `position`, naming the layer, when
+  /// the operator refuses its shapes or the name is taken.
+  int add_node(const std::string& type, const std::string& name, ops::Attributes attributes,
+               std::vector<int> inputs, std::vector<int> parameters, const SourcePosition& position);
+
+  Graph finish();
+
+ private:
+  struct Statistic {
+    std::string name;
+    Shape shape;
+    Initialiser::Kind kind;
+  };
+  const Shape& parameter_shape(int index) const;
+
+  Graph graph_;
+  std::vector<Statistic> statistics_;
+  std::set<std::string> names_;
+  bool momentum_is_set_ = false;
+};
+
+}  // namespace lepton::model

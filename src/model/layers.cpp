@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of deck layer types, and the walk that turns a deck's list of layers into a graph: names,
+// validation of types, and the check of the last layer against what the targets ask. Called by train through
+// build_graph, and by `lepton help` through layer_reference.
+#include "model/layers.h"
+
+#include <algorithm>
+#include <map>
+
+namespace lepton::model {
+
+namespace {
+
+const OptionRow activation = {"activation", "activation", "none", "activation behind the layer"};
+const OptionRow bias = {"bias", "true | false", "true", "add a bias per output"};
+const OptionRow init = {
+    "init", "name", "he_normal before relu-like activations, else glorot_uniform",
+    "initial weights: he_normal, he_uniform, glorot_normal, glorot_uniform, normal or zeros"};
+const OptionRow init_deviation = {"init_deviation", "number", "0.01",
+                                  "standard deviation of init = \"normal\""};
+const OptionRow l2 = {"l2", "number", "[model] l2", "adds l2 * weight to the mean gradient"};
+const OptionRow size = {"size", "n | [h, w]", "2", "height and width of the window"};
+const OptionRow pool_stride = {"stride", "n | [h, w]", "size", "step of the window"};
+const OptionRow padding = {"padding", "\"valid\" | \"same\" | n | [h, w]", "\"valid\"",
+                           "none, output = input / stride rounded up, or rows and columns on each side"};
+
+std::vector<LayerRow> weighted_rows() {
+  return {
+      {"dense",
+       "Fully connected layer on a flat input.",
+       {{"units", "integer", "", "number of outputs"}, activation, bias, init, init_deviation, l2},
+       {},
+       build_dense},
+      {"conv2d",
+       "Convolution over [channels, height, width].",
+       {{"filters", "integer", "", "number of output channels"},
+        {"kernel", "n | [h, w]", "", "height and width of the filters"},
+        {"stride", "n | [h, w]", "1", "step of the filters"},
+        padding,
+        {"dilation", "n | [h, w]", "1", "distance of the filters' taps"},
+        {"groups", "integer", "1", "groups of channels that are convolved by themselves"},
+        activation,
+        bias,
+        init,
+        init_deviation,
+        l2},
+       {},
+       build_conv2d},
+  };
+}
+
+std::vector<LayerRow> shaping_rows() {
+  return {
+      {"max_pool2d", "Largest value in each window.", {size, pool_stride, padding}, {}, build_max_pool2d},
+      {"avg_pool2d",
+       "Mean of each window; padding does not count.",
+       {size, pool_stride, padding},
+       {},
+       build_avg_pool2d},
+      {"global_avg_pool2d", "Mean of each channel: [C, H, W] to [C].", {}, {}, build_global_avg_pool2d},
+      {"batch_norm",
+       "Normalises each channel over the work unit; evaluation uses running statistics.",
+       {{"momentum", "number", "0.9", "share of the old running statistics in the new ones"},
+        {"epsilon", "number", "1e-5", "added to the variance"}},
+       {},
+       build_batch_norm},
+      {"layer_norm",
+       "Normalises each sample over all its values.",
+       {{"epsilon", "number", "1e-5", "added to the variance"}},
+       {},
+       build_layer_norm},
+      {"dropout",
+       "Drops values at random in training and scales the rest.",
+       {{"rate", "number", "0.5", "probability of dropping a value"}},
+       {},
+       build_dropout},
+      {"flatten", "[C, H, W] to [C * H * W].", {}, {}, build_flatten},
+      {"reshape",
+       "Gives the values of a sample another shape.",
+       {{"shape", "[...]", "", "the new dimensions without the batch; one may be -1"}},
+       {},
+       build_reshape},
+      {"residual",
+       "layers(x) + x, or layers(x) + projection(x) where the shapes differ.",
+       {activation},
+       {"layers", "projection"},
+       build_residual},
+  };
+}
+
+std::vector<LayerRow> activation_rows() {
+  return {
+      {"relu", "max(x, 0).", {}, {}, build_activation_layer},
+      {"leaky_relu",
+       "x for x > 0, else alpha * x.",
+       {{"alpha", "number", "0.01", "slope below 0"}},
+       {},
+       build_activation_layer},
+      {"elu",
+       "x for x > 0, else alpha * (exp(x) - 1).",
+       {{"alpha", "number", "1", "minus the limit below 0"}},
+       {},
+       build_activation_layer},
+      {"gelu", "x times the normal distribution function of x.", {}, {}, build_activation_layer},
+      {"sigmoid", "1 / (1 + exp(-x)).", {}, {}, build_activation_layer},
+      {"tanh", "Hyperbolic tangent.", {}, {}, build_activation_layer},
+      {"softmax", "exp(x) over the sum of exp(x) of the sample.", {}, {}, build_activation_layer},
+  };
+}
+
+const LayerRow& find_row(const LayerSpec& layer, const std::string& name) {
+  const std::vector<LayerRow>& table = layer_table();
+  const auto found =
+      std::find_if(table.begin(), table.end(), [&](const LayerRow& row) { return layer.type == row.type; });
+  if (found != table.end()) return *found;
+  std::vector<std::string> types;
+  for (const LayerRow& row : table) types.emplace_back(row.type);
+  const std::string nearest = nearest_name(layer.type, types);
+  layer_error(layer.position, name, "unknown layer type \"" + layer.type + "\"",
+              (nearest.empty() ? "" : "Did you mean \"" + nearest + "\"? ") + "There are " +
+                  quoted_list(types) + ".");
+}
+
+/// The option `name` if given, else the type and its running number in this list.
+std::string layer_name(const LayerSpec& layer, const std::string& scope, int number) {
+  const std::string automatic = scope + layer.type + "_" + std::to_string(number);
+  const auto option = layer.options.find("name");
+  if (option == layer.options.end()) return automatic;
+  const auto* text = std::get_if<std::string>(&option->second.value);
+  const auto allowed = [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  };
+  if (text == nullptr || text->empty() || !std::all_of(text->begin(), text->end(), allowed))
+    layer_error(
+        option->second.position, automatic,
+        "name = " + option_text(option->second.value) + " is not a name of letters, digits, \"_\" and \"-\"",
+        "");
+  return scope + *text;
+}
+
+/// The activation that a layer's output meets first: its own option, or the next layer that is one, looking
+/// through layers that keep the scale of values. Decides the default initialisation.
+std::string follower_of(const std::vector<LayerSpec>& layers, size_t index, const std::string& tail) {
+  static const std::vector<std::string> transparent = {"batch_norm", "layer_norm",       "dropout",
+                                                       "flatten",    "reshape",          "max_pool2d",
+                                                       "avg_pool2d", "global_avg_pool2d"};
+  const auto own = layers[index].options.find("activation");
+  if (own != layers[index].options.end())
+    if (const auto* text = std::get_if<std::string>(&own->second.value); text != nullptr && *text != "none")
+      return *text;
+  for (size_t i = index + 1; i < layers.size(); ++i) {
+    if (!activation_operator(layers[i].type).empty()) return layers[i].type;
+    if (std::find(transparent.begin(), transparent.end(), layers[i].type) == transparent.end()) return "";
+  }
+  return tail;
+}
+
+void check_ends(const ModelSpec& spec) {
+  const std::string where = spec.position.text();
+  REQUIRE(!spec.layers.empty(), Exit::deck, where, "the model has no layers", "Give [model] layers = [...].");
+  const bool positive = std::all_of(spec.input.begin(), spec.input.end(), [](int64_t d) { return d > 0; });
+  REQUIRE(!spec.input.empty() && positive, Exit::deck, where,
+          "the model's input " + shape_text(spec.input) + " holds no values", "Check the dataset's inputs.");
+}
+
+void check_outputs(const Graph& graph, const ModelSpec& spec) {
+  const Shape& scores = graph.values[graph.nodes.back().output].shape;
+  const LayerSpec& last = spec.layers.back();
+  const std::string& name = graph.nodes.back().name;
+  if (scores.size() != 1)
+    layer_error(last.position, name,
+                "the last layer must give a flat output [values], but gives " + shape_text(scores),
+                "End with { type = \"flatten\" }, or with global_avg_pool2d or flatten and a dense layer.");
+  if (spec.outputs != 0 && scores[0] != spec.outputs)
+    layer_error(last.position, name,
+                "the last layer gives " + shape_text(scores) + ", but the targets ask for " +
+                    shape_text({spec.outputs}),
+                "For a dense layer, set units = " + std::to_string(spec.outputs) + ".");
+}
+
+}  // namespace
+
+const std::vector<LayerRow>& layer_table() {
+  static const std::vector<LayerRow> table = [] {
+    std::vector<LayerRow> rows;
+    for (const auto& part : {weighted_rows(), shaping_rows(), activation_rows()})
+      rows.insert(rows.end(), part.begin(), part.end());
+    return rows;
+  }();
+  return table;
+}
+
+int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<LayerSpec>& layers,
+                 const std::string& scope, int input, const std::string& follower) {
+  std::map<std::string, int> numbers;
+  int value = input;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LayerSpec& layer = layers[i];
+    const std::string name = layer_name(layer, scope, ++numbers[layer.type]);
+    const LayerRow& row = find_row(layer, name);
+    const LayerOptions options(layer, name, row.options, row.nested);
+    LayerContext context{builder, model, layer, options, name, value, follower_of(layers, i, follower)};
+    value = row.build(context);
+  }
+  return value;
+}
+
+Graph build_graph(const ModelSpec& spec) {
+  check_ends(spec);
+  GraphBuilder builder(spec.input);
+  build_layers(builder, spec, spec.layers, "", 0, "");
+  Graph graph = builder.finish();
+  check_outputs(graph, spec);
+  return graph;
+}
+
+std::string layer_reference() {
+  std::string text;
+  for (const LayerRow& row : layer_table()) {
+    text += std::string(row.type) + ": " + row.summary + "\n";
+    for (const OptionRow& option : row.options) {
+      text += "    " + std::string(option.name) + " = " + option.values;
+      text += *option.standard == 0 ? " (required)" : " (default " + std::string(option.standard) + ")";
+      text += ": " + std::string(option.sentence) + "\n";
+    }
+    for (const char* list : row.nested) text += "    " + std::string(list) + " = [...]: a list of layers\n";
+    text += "    name = text (default the type and its running number): prefix of the parameters' names\n";
+  }
+  return text;
+}
+
+}  // namespace lepton::model

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activations, as layers of their own and as the option `activation` of dense, conv2d and residual. The
+// executor fuses them into the node before where it can; the graph always holds them as nodes.
+#include <algorithm>
+#include <array>
+
+#include "model/layers.h"
+
+namespace lepton::model {
+
+namespace {
+
+struct ActivationRow {
+  const char* name;
+  const char* type;
+  double alpha;  ///< default; 0 = has none
+  bool relu_like;
+};
+
+constexpr std::array<ActivationRow, 7> rows = {{
+    {"relu", "Relu", 0, true},
+    {"leaky_relu", "LeakyRelu", 0.01, true},
+    {"elu", "Elu", 1.0, true},
+    {"gelu", "Gelu", 0, true},
+    {"sigmoid", "Sigmoid", 0, false},
+    {"tanh", "Tanh", 0, false},
+    {"softmax", "Softmax", 0, false},
+}};
+
+const ActivationRow* find_activation(const std::string& name) {
+  const auto found =
+      std::find_if(rows.begin(), rows.end(), [&](const ActivationRow& row) { return name == row.name; });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+int append(LayerContext& context, const ActivationRow& row, const std::string& name, double alpha,
+           int value) {
+  ops::Attributes attributes;
+  if (row.alpha != 0) attributes["alpha"] = alpha;
+  return context.builder.add_node(row.type, name, std::move(attributes), {value}, {}, context.layer.position);
+}
+
+}  // namespace
+
+std::vector<std::string> activation_names() {
+  std::vector<std::string> names;
+  for (const ActivationRow& row : rows) names.emplace_back(row.name);
+  return names;
+}
+
+std::string activation_operator(const std::string& name) {
+  const ActivationRow* row = find_activation(name);
+  return row == nullptr ? "" : row->type;
+}
+
+bool is_relu_like(const std::string& activation) {
+  const ActivationRow* row = find_activation(activation);
+  return row != nullptr && row->relu_like;
+}
+
+int build_activation_option(LayerContext& context, int value) {
+  std::vector<std::string> choices = activation_names();
+  choices.emplace_back("none");
+  const std::string name = context.options.choice("activation", "none", choices);
+  const ActivationRow* row = find_activation(name);
+  return row == nullptr ? value : append(context, *row, context.name + "." + name, row->alpha, value);
+}
+
+int build_activation_layer(LayerContext& context) {
+  const ActivationRow* row = find_activation(context.layer.type);
+  CHECK(row != nullptr, context.layer.type);
+  const double alpha = row->alpha == 0 ? 0 : context.options.positive_number("alpha", row->alpha);
+  return append(context, *row, context.name, alpha, context.input);
+}
+
+}  // namespace lepton::model

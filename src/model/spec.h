@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// ModelSpec: a network as the deck describes it, already parsed but not yet understood: layers by type name
+// with their options and source positions. train/deck fills it; model/layers validates it and builds the
+// graph.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/error.h"
+#include "tensor/shape.h"
+
+namespace lepton::model {
+
+using OptionValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
+
+struct Option {
+  OptionValue value;
+  SourcePosition position;
+};
+
+struct LayerSpec {
+  std::string type;  ///< deck name: "dense", "conv2d", "residual", ...
+  std::map<std::string, Option> options;
+  std::map<std::string, std::vector<LayerSpec>> nested;  ///< "layers" and "projection" of a residual
+  SourcePosition position;
+};
+
+struct ModelSpec {
+  std::vector<LayerSpec> layers;
+  Shape input;          ///< one sample, ONNX order: [C, H, W] or [F]
+  int64_t outputs = 0;  ///< what the targets ask of the last layer: classes, or values per sample; 0 = any
+  double l2 = 0;        ///< [model] l2: default of every layer with weights
+  SourcePosition position;  ///< of [model]
+};
+
+}  // namespace lepton::model

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elementwise activations (see activation.h) and the operators of that name. The loops are written once per
+// function as templates over the formula, and compiled for each vector width; bits do not depend on it.
+// Gelu: Hendrycks and Gimpel 2016; Elu: Clevert et al. 2015.
+#include "ops/activation.h"
+
+#include "base/error.h"
+#include "base/simd.h"
+#include "ops/math.h"
+#include "ops/operators.h"
+
+namespace lepton::ops {
+
+Activation parse_activation(const std::string& type, const Attributes& attributes) {
+  if (type.empty()) return {};
+  if (type == "Relu") return {ActivationKind::relu, 0};
+  if (type == "LeakyRelu")
+    return {ActivationKind::leaky_relu, static_cast<float>(float_attribute(attributes, "alpha", 0.01))};
+  if (type == "Elu") return {ActivationKind::elu, static_cast<float>(float_attribute(attributes, "alpha", 1.0))};
+  if (type == "Sigmoid") return {ActivationKind::sigmoid, 0};
+  if (type == "Tanh") return {ActivationKind::tanh, 0};
+  CHECK(type == "Gelu", "activation " + type);
+  const std::string approximate = string_attribute(attributes, "approximate", "none");
+  REQUIRE(approximate == "none" || approximate == "tanh", Exit::deck, "",
+          "Gelu has no approximation \"" + approximate + "\"", "use none or tanh");
+  return {approximate == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu, 0};
+}
+
+bool gradient_from_output(const Activation& activation) {
+  const bool gelu = activation.kind == ActivationKind::gelu || activation.kind == ActivationKind::gelu_tanh;
+  return !gelu && !(activation.alpha < 0);
+}
+
+bool is_epilogue(const std::string& type) {
+  return type.empty() || type == "Relu" || type == "LeakyRelu" || type == "Elu" || type == "Sigmoid" ||
+         type == "Tanh";
+}
+
+// Comparisons are written so that a NaN is kept, not turned into 0.
+LEPTON_SIMD static void relu(int64_t count, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+LEPTON_SIMD static void leaky_relu(int64_t count, float alpha, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0.0f ? alpha * x[i] : x[i];
+}
+// e^x - 1 by a polynomial where the difference would cancel (|x| < 1/4 leaves 2 bits at most).
+static inline float expm1_negative(float x) {
+  float p = 1.0f / 720;
+  p = p * x + 1.0f / 120;
+  p = p * x + 1.0f / 24;
+  p = p * x + 1.0f / 6;
+  p = p * x + 0.5f;
+  const float near = p * (x * x) + x;
+  return x > -0.25f ? near : math::exp(x) - 1.0f;
+}
+LEPTON_SIMD static void elu(int64_t count, float alpha, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float below = alpha * expm1_negative(x[i]);
+    y[i] = x[i] < 0.0f ? below : x[i];
+  }
+}
+LEPTON_SIMD static void sigmoid(int64_t count, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = math::sigmoid(x[i]);
+}
+LEPTON_SIMD static void hyperbolic_tangent(int64_t count, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = math::tanh(x[i]);
+}
+// gelu(x) = x/2 (1 + erf(x / sqrt 2))
+LEPTON_SIMD static void gelu(int64_t count, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = 0.5f * x[i] * (1.0f + math::erf(x[i] * 0.70710678f));
+}
+// gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+LEPTON_SIMD static void gelu_tanh(int64_t count, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float inner = 0.79788456f * (x[i] + 0.044715f * (x[i] * x[i] * x[i]));
+    y[i] = 0.5f * x[i] * (1.0f + math::tanh(inner));
+  }
+}
+
+void activate(const Activation& activation, int64_t count, const float* x, float* y) {
+  switch (activation.kind) {
+    case ActivationKind::none:
+      if (x != y) std::copy(x, x + count, y);
+      return;
+    case ActivationKind::relu: return relu(count, x, y);
+    case ActivationKind::leaky_relu: return leaky_relu(count, activation.alpha, x, y);
+    case ActivationKind::elu: return elu(count, activation.alpha, x, y);
+    case ActivationKind::sigmoid: return sigmoid(count, x, y);
+    case ActivationKind::tanh: return hyperbolic_tangent(count, x, y);
+    case ActivationKind::gelu: return gelu(count, x, y);
+    case ActivationKind::gelu_tanh: return gelu_tanh(count, x, y);
+  }
+}
+
+LEPTON_SIMD static void relu_gradient(int64_t count, const float* y, const float* dy, float* dx) {
+  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+}
+LEPTON_SIMD static void leaky_relu_gradient(int64_t count, float alpha, const float* y, const float* dy,
+                                            float* dx) {
+  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] > 0.0f ? dy[i] : alpha * dy[i];
+}
+// elu'(x) = alpha e^x = y + alpha below 0
+LEPTON_SIMD static void elu_gradient(int64_t count, float alpha, const float* y, const float* dy, float* dx) {
+  for (int64_t i = 0; i < count; ++i) dx[i] = (y[i] > 0.0f ? 1.0f : y[i] + alpha) * dy[i];
+}
+LEPTON_SIMD static void sigmoid_gradient(int64_t count, const float* y, const float* dy, float* dx) {
+  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] * (1.0f - y[i]) * dy[i];
+}
+LEPTON_SIMD static void tanh_gradient(int64_t count, const float* y, const float* dy, float* dx) {
+  for (int64_t i = 0; i < count; ++i) dx[i] = (1.0f - y[i] * y[i]) * dy[i];
+}
+// gelu'(x) = (1 + erf(x / sqrt 2)) / 2 + x e^(-x^2 / 2) / sqrt(2 pi)
+LEPTON_SIMD static void gelu_gradient(int64_t count, const float* x, const float* dy, float* dx) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float density = 0.39894228f * math::exp(-0.5f * x[i] * x[i]);
+    dx[i] = (0.5f * (1.0f + math::erf(x[i] * 0.70710678f)) + x[i] * density) * dy[i];
+  }
+}
+LEPTON_SIMD static void gelu_tanh_gradient(int64_t count, const float* x, const float* dy, float* dx) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float square = x[i] * x[i];
+    const float t = math::tanh(0.79788456f * (x[i] + 0.044715f * (square * x[i])));
+    const float inner = 0.79788456f * (1.0f + 3 * 0.044715f * square);
+    dx[i] = (0.5f * (1.0f + t) + 0.5f * x[i] * (1.0f - t * t) * inner) * dy[i];
+  }
+}
+
+void activation_gradient(const Activation& activation, int64_t count, const float* x, const float* y,
+                         const float* dy, float* dx) {
+  switch (activation.kind) {
+    case ActivationKind::none:
+      if (dy != dx) std::copy(dy, dy + count, dx);
+      return;
+    case ActivationKind::relu: return relu_gradient(count, y, dy, dx);
+    case ActivationKind::leaky_relu: return leaky_relu_gradient(count, activation.alpha, y, dy, dx);
+    case ActivationKind::elu: return elu_gradient(count, activation.alpha, y, dy, dx);
+    case ActivationKind::sigmoid: return sigmoid_gradient(count, y, dy, dx);
+    case ActivationKind::tanh: return tanh_gradient(count, y, dy, dx);
+    case ActivationKind::gelu: return gelu_gradient(count, x, dy, dx);
+    case ActivationKind::gelu_tanh: return gelu_tanh_gradient(count, x, dy, dx);
+  }
+}
+
+namespace {
+
+class ActivationOp : public Op {
+ public:
+  explicit ActivationOp(const OpSpec& spec)
+      : activation_(parse_activation(spec.type, spec.attributes)),
+        count_(spec.samples * element_count(spec.output)) {}
+
+  void forward(const OpForward& run) override { activate(activation_, count_, run.inputs[0], run.output); }
+  void backward(const OpBackward& run) override {
+    if (!run.input_gradients[0]) return;
+    activation_gradient(activation_, count_, run.inputs[0], run.output, run.output_gradient,
+                        run.input_gradients[0]);
+  }
+  BackwardNeeds backward_needs() const override {
+    const bool from_output = gradient_from_output(activation_);
+    return {.inputs = !from_output, .output = from_output};
+  }
+  bool in_place() const override { return gradient_from_output(activation_); }
+
+ private:
+  Activation activation_;
+  int64_t count_;
+};
+
+}  // namespace
+
+Shape infer_same(const OpSpec& spec) { return spec.inputs[0]; }
+
+Shape infer_activation(const OpSpec& spec) {
+  const Activation activation = parse_activation(spec.type, spec.attributes);
+  REQUIRE(activation.alpha >= 0, Exit::deck, "", spec.type + " needs alpha >= 0", "");
+  return spec.inputs[0];
+}
+
+std::unique_ptr<Op> make_activation(const OpSpec& spec) { return std::make_unique<ActivationOp>(spec); }
+
+}  // namespace lepton::ops

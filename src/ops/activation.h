@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elementwise activations: one enumeration for the operators of that name and for epilogues fused behind Gemm,
+// Conv, BatchNormalization and Add. Derivatives come from the output wherever that determines them, so that a
+// fused activation needs no memory of its input; only Gelu needs the input.
+// Invariants: + - * / only (ops/math.h), hence the same bits on every machine; NaN passes through.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "ops/op.h"
+
+namespace lepton::ops {
+
+enum class ActivationKind { none, relu, leaky_relu, elu, gelu, gelu_tanh, sigmoid, tanh };
+
+struct Activation {
+  ActivationKind kind = ActivationKind::none;
+  float alpha = 0;  ///< leaky_relu (ONNX default 0.01), elu (1)
+};
+
+/// From the ONNX operator name and attributes; "" is none. Throws Error(deck) on a bad attribute.
+Activation parse_activation(const std::string& type, const Attributes& attributes);
+/// True where the derivative is a function of the output (alpha must not be negative).
+bool gradient_from_output(const Activation& activation);
+/// Can it be a fused epilogue? `type` "" can.
+bool is_epilogue(const std::string& type);
+
+/// y = f(x); y may be x.
+void activate(const Activation& activation, int64_t count, const float* x, float* y);
+/// dx = f'(x) dy; x is read by Gelu only and may be null else, y by the others; dx may be dy.
+void activation_gradient(const Activation& activation, int64_t count, const float* x, const float* y,
+                         const float* dy, float* dx);
+
+}  // namespace lepton::ops

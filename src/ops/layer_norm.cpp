@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// LayerNormalization (Ba, Kiros and Hinton 2016): each row of memory to mean 0 and variance 1, then scale and B.
+// A row is the dimensions from `axis` on; an image [C, H, W] is normalised whole (axis = 1), and since its
+// parameters are stored in ONNX order and its memory is channels-last, they are permuted in scratch.
+// Sums run in 16 lanes by index, folded pairwise: bits do not depend on the machine.
+// Made by the table, run by model/executor.
+#include <algorithm>
+#include <cmath>
+
+#include "base/simd.h"
+#include "ops/operators.h"
+
+namespace lepton::ops {
+
+namespace {
+
+constexpr int64_t lanes = 16;
+
+[[gnu::always_inline]] inline float fold(float* sum) {
+  for (int64_t half = lanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) sum[i] += sum[i + half];
+  return sum[0];
+}
+
+// Sum over i of term(i), lane i modulo 16.
+template <class Term>
+[[gnu::always_inline]] inline float lane_sum(int64_t count, const Term& term) {
+  float sum[lanes] = {};
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes)
+    for (int64_t k = 0; k < lanes; ++k) sum[k] += term(i + k);
+  for (int64_t k = 0; i + k < count; ++k) sum[k] += term(i + k);
+  return fold(sum);
+}
+
+struct RowStatistics {
+  float mean, inverse;  ///< inverse = 1 / sqrt(variance + epsilon)
+};
+
+LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, float epsilon, const float* x, const float* scale,
+                                const float* shift, float* y, RowStatistics* statistics) {
+  const float share = 1.0f / static_cast<float>(width);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* in = x + r * width;
+    float* out = y + r * width;
+    const float mean =
+        lane_sum(width, [=](int64_t i) __attribute__((always_inline)) { return in[i]; }) * share;
+    const float variance = lane_sum(width, [=](int64_t i) __attribute__((always_inline)) {
+                             return (in[i] - mean) * (in[i] - mean);
+                           }) *
+                           share;
+    const float inverse = 1.0f / std::sqrt(variance + epsilon);
+    for (int64_t i = 0; i < width; ++i) out[i] = (in[i] - mean) * inverse * scale[i] + shift[i];
+    if (statistics) statistics[r] = {mean, inverse};
+  }
+}
+
+// With xhat = (x - mean) inverse and h = dy scale:
+//   dx = inverse (h - mean(h) - xhat mean(h xhat)),  dscale += dy xhat,  dB += dy.
+LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, const float* x, const float* dy, const float* scale,
+                               const RowStatistics* statistics, float* dx, float* dscale, float* dshift) {
+  const float share = 1.0f / static_cast<float>(width);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *in = x + r * width, *g = dy + r * width;
+    const float mean = statistics[r].mean, inverse = statistics[r].inverse;
+    for (int64_t i = 0; i < width; ++i) {
+      dscale[i] += g[i] * ((in[i] - mean) * inverse);
+      dshift[i] += g[i];
+    }
+    if (!dx) continue;
+    const float h =
+        lane_sum(width, [=](int64_t i) __attribute__((always_inline)) { return g[i] * scale[i]; }) * share;
+    const float hx = lane_sum(width, [=](int64_t i) __attribute__((always_inline)) {
+                       return g[i] * scale[i] * ((in[i] - mean) * inverse);
+                     }) *
+                     share;
+    float* out = dx + r * width;
+    for (int64_t i = 0; i < width; ++i)
+      out[i] = inverse * ((g[i] * scale[i] - h) - (in[i] - mean) * inverse * hx);
+  }
+}
+
+class LayerNormOp : public Op {
+ public:
+  explicit LayerNormOp(const OpSpec& spec)
+      : width_(element_count(spec.parameters[0])),
+        rows_(spec.samples * element_count(spec.inputs[0]) / width_),
+        epsilon_(static_cast<float>(float_attribute(spec.attributes, "epsilon", 1e-5))),
+        training_(spec.training),
+        shift_(spec.parameters.size() > 1) {
+    if (spec.parameters[0].size() == 3) {
+      channels_ = spec.inputs[0][0];
+      pixels_ = width_ / channels_;
+    }
+    MemoryPlan saved, scratch;
+    if (training_) saved.add(static_cast<size_t>(rows_) * sizeof(RowStatistics));
+    for (size_t& offset : offsets_) offset = scratch.add_floats(width_);
+    saved_bytes_ = saved.bytes();
+    scratch_bytes_ = scratch.bytes();
+  }
+
+  void forward(const OpForward& run) override {
+    const float* scale = to_memory(run.parameters[0], floats_at(run.scratch, offsets_[0]));
+    float* zeros = floats_at(run.scratch, offsets_[1]);
+    if (!shift_) std::fill_n(zeros, width_, 0.0f);
+    const float* shift = shift_ ? to_memory(run.parameters[1], zeros) : zeros;
+    auto* statistics = training_ ? reinterpret_cast<RowStatistics*>(run.saved) : nullptr;
+    normalise_rows(rows_, width_, epsilon_, run.inputs[0], scale, shift, run.output, statistics);
+  }
+
+  void backward(const OpBackward& run) override {
+    const float* scale = to_memory(run.parameters[0], floats_at(run.scratch, offsets_[0]));
+    float *dscale = floats_at(run.scratch, offsets_[1]), *dshift = floats_at(run.scratch, offsets_[2]);
+    std::fill_n(dscale, width_, 0.0f);
+    std::fill_n(dshift, width_, 0.0f);
+    rows_backward(rows_, width_, run.inputs[0], run.output_gradient, scale,
+                  reinterpret_cast<const RowStatistics*>(run.saved), run.input_gradients[0], dscale, dshift);
+    to_onnx(dscale, run.parameter_gradients[0]);
+    if (shift_) to_onnx(dshift, run.parameter_gradients[1]);
+  }
+
+  BackwardNeeds backward_needs() const override { return {.inputs = true, .output = false}; }
+
+ private:
+  /// ONNX order C, H, W to memory order H, W, C; what is no image is already in memory order.
+  const float* to_memory(const float* onnx, float* memory) const {
+    if (channels_ == 1 || pixels_ == 1) return onnx;
+    for (int64_t c = 0; c < channels_; ++c)
+      for (int64_t p = 0; p < pixels_; ++p) memory[p * channels_ + c] = onnx[c * pixels_ + p];
+    return memory;
+  }
+  void to_onnx(const float* memory, float* onnx) const {
+    for (int64_t c = 0; c < channels_; ++c)
+      for (int64_t p = 0; p < pixels_; ++p) onnx[c * pixels_ + p] = memory[p * channels_ + c];
+  }
+
+  int64_t width_, rows_, channels_ = 1, pixels_ = 1;
+  float epsilon_;
+  bool training_, shift_;
+  size_t offsets_[3] = {};
+};
+
+}  // namespace
+
+Shape infer_layer_norm(const OpSpec& spec) {
+  const Shape& input = spec.inputs[0];
+  const int64_t rank = static_cast<int64_t>(input.size());
+  const int64_t axis = int_attribute(spec.attributes, "axis", -1);
+  const int64_t first = axis < 0 ? axis + rank : axis - 1;  // ONNX counts the batch dimension
+  require_shape(first >= 0 && first < rank, "LayerNormalization has no axis " + std::to_string(axis) +
+                                                " in its input " + shape_text(input));
+  require_shape(rank != 3 || first == 0, "LayerNormalization of an image " + shape_text(input) + " needs axis = 1");
+  const Shape row(input.begin() + first, input.end());
+  require_shape(spec.parameters.size() == 1 || spec.parameters.size() == 2, "LayerNormalization needs scale and B");
+  for (const Shape& parameter : spec.parameters)
+    require_shape(parameter == row, "LayerNormalization parameter " + shape_text(parameter) +
+                                        " does not fit the normalised dimensions " + shape_text(row));
+  return input;
+}
+
+std::unique_ptr<Op> make_layer_norm(const OpSpec& spec) { return std::make_unique<LayerNormOp>(spec); }
+
+}  // namespace lepton::ops

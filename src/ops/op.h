@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Op: one node of the graph, planned once for one number of samples and one thread, run many times. Activations
+// lie sample by sample in nhwc (channels last); shapes here are in ONNX order without the batch dimension
+// ([C, H, W]), and the op knows that its memory is channels-last. Parameters keep their ONNX layout (Conv
+// weights OIHW, Gemm weights [out, in]: transB = 1) in the arena; an op that computes in another layout packs
+// them in its scratch for each unit.
+// Invariants: forward and backward allocate nothing; one op object is used by one thread; bits depend on the
+// operands alone. Created by make_op (table.h), called by model/executor.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "tensor/shape.h"
+
+namespace lepton::ops {
+
+using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>>;
+using Attributes = std::map<std::string, Attribute>;
+
+int64_t int_attribute(const Attributes&, const std::string& name, int64_t otherwise);
+double float_attribute(const Attributes&, const std::string& name, double otherwise);
+std::string string_attribute(const Attributes&, const std::string& name, const std::string& otherwise);
+std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
+                                    const std::vector<int64_t>& otherwise);
+
+/// What an op is planned for.
+struct OpSpec {
+  std::string type;                 ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
+  Attributes attributes;            ///< ONNX names and meaning
+  std::string activation;           ///< fused behind the op: "" or "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"
+  Attributes activation_attributes;
+  int64_t samples = 0;              ///< n of the unit
+  bool training = false;            ///< false: no backward will be called; batch norm uses running statistics
+  std::vector<Shape> inputs;        ///< activations, without batch
+  std::vector<Shape> parameters;    ///< as in the arena
+  Shape output;
+  std::vector<bool> input_needs_gradient;  ///< per activation input: false for the network's own input
+  uint64_t random_key = 0;          ///< stream_key(seed, dropout, layer), for ops that draw numbers
+};
+
+/// One unit as random ops see it.
+struct UnitContext {
+  std::span<const int64_t> sample_ids;  ///< n ids
+  uint32_t step = 0;
+};
+
+/// Pointers for one run. `=` semantics throughout: every output and gradient is overwritten, in whole.
+struct OpForward {
+  std::span<const float* const> inputs;
+  std::span<const float* const> parameters;  ///< running statistics included, in table order
+  float* output = nullptr;
+  std::span<float* const> statistics;        ///< training batch norm: n * batch mean, n * batch variance; else empty
+  std::byte* saved = nullptr;                ///< kept until backward
+  std::byte* scratch = nullptr;
+  const UnitContext* unit = nullptr;
+};
+
+struct OpBackward {
+  std::span<const float* const> inputs;      ///< null where backward_needs() does not ask for inputs
+  std::span<const float* const> parameters;
+  const float* output = nullptr;             ///< null unless asked for
+  const float* output_gradient = nullptr;
+  std::span<float* const> input_gradients;   ///< null where not needed
+  std::span<float* const> parameter_gradients;  ///< sums over the unit's samples, ONNX layout; null for statistics
+  std::byte* saved = nullptr;
+  std::byte* scratch = nullptr;
+  const UnitContext* unit = nullptr;
+};
+
+struct BackwardNeeds {
+  bool inputs = false, output = false;
+};
+
+class Op {
+ public:
+  virtual ~Op() = default;
+  virtual void forward(const OpForward& run) = 0;
+  virtual void backward(const OpBackward& run) = 0;
+  virtual BackwardNeeds backward_needs() const = 0;
+  /// May the output lie where input 0 lies (forward), and input gradient 0 where the output gradient lies?
+  virtual bool in_place() const { return false; }
+
+  size_t saved_bytes() const { return saved_bytes_; }      ///< multiples of 64
+  size_t scratch_bytes() const { return scratch_bytes_; }  ///< the larger of forward's and backward's
+
+ protected:
+  size_t saved_bytes_ = 0, scratch_bytes_ = 0;
+};
+
+}  // namespace lepton::ops

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Softmax over the last dimension of memory: features of a vector, channels of an image. y = e^(x - max) / sum,
+// dx = y (dy - sum(dy y)). Sums in double in index order. Made by the table, run by model/executor.
+#include "base/simd.h"
+#include "ops/math.h"
+#include "ops/operators.h"
+
+namespace lepton::ops {
+
+namespace {
+
+LEPTON_SIMD void exponentials(int64_t count, float shift, const float* x, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = math::exp(x[i] - shift);
+}
+LEPTON_SIMD void scale(int64_t count, float factor, float* y) {
+  for (int64_t i = 0; i < count; ++i) y[i] *= factor;
+}
+
+class SoftmaxOp : public Op {
+ public:
+  explicit SoftmaxOp(const OpSpec& spec)
+      : width_(spec.inputs[0].size() == 3 ? spec.inputs[0].front() : spec.inputs[0].back()),
+        rows_(spec.samples * element_count(spec.inputs[0]) / width_) {}
+
+  void forward(const OpForward& run) override {
+    for (int64_t r = 0; r < rows_; ++r) {
+      const float* x = run.inputs[0] + r * width_;
+      float* y = run.output + r * width_;
+      float largest = x[0];
+      for (int64_t i = 1; i < width_; ++i) largest = x[i] > largest ? x[i] : largest;
+      exponentials(width_, largest, x, y);
+      double sum = 0;
+      for (int64_t i = 0; i < width_; ++i) sum += static_cast<double>(y[i]);
+      scale(width_, static_cast<float>(1.0 / sum), y);
+    }
+  }
+
+  void backward(const OpBackward& run) override {
+    if (!run.input_gradients[0]) return;
+    for (int64_t r = 0; r < rows_; ++r) {
+      const float *y = run.output + r * width_, *dy = run.output_gradient + r * width_;
+      float* dx = run.input_gradients[0] + r * width_;
+      double sum = 0;
+      for (int64_t i = 0; i < width_; ++i) sum += static_cast<double>(dy[i]) * static_cast<double>(y[i]);
+      for (int64_t i = 0; i < width_; ++i)
+        dx[i] = static_cast<float>(static_cast<double>(y[i]) * (static_cast<double>(dy[i]) - sum));
+    }
+  }
+
+  BackwardNeeds backward_needs() const override { return {.inputs = false, .output = true}; }
+  bool in_place() const override { return true; }
+
+ private:
+  int64_t width_, rows_;
+};
+
+}  // namespace
+
+Shape infer_softmax(const OpSpec& spec) {
+  const Shape& input = spec.inputs[0];
+  const int64_t rank = static_cast<int64_t>(input.size());
+  const int64_t along = rank == 3 ? 1 : rank;  // ONNX counts the batch dimension
+  const int64_t axis = int_attribute(spec.attributes, "axis", along);
+  require_shape(axis == along || axis == along - rank - 1,
+                "Softmax is computed over axis " + std::to_string(along) + " of " + shape_text(input) + ", not " +
+                    std::to_string(axis));
+  return input;
+}
+
+std::unique_ptr<Op> make_softmax(const OpSpec& spec) { return std::make_unique<SoftmaxOp>(spec); }
+
+}  // namespace lepton::ops

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of operators: one row each, with its parameters, its shape rule and its maker. The graph builder
+// asks it for shapes, the executor for ops; a new operator is a row here and a file beside it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/op.h"
+
+namespace lepton::ops {
+
+struct OperatorRow {
+  const char* type;              ///< ONNX name
+  int inputs;                    ///< activation inputs
+  int statistics;                ///< how many of its last parameters are running statistics (BatchNormalization: 2)
+  const char* summary;           ///< one sentence for the reference
+  /// Output shape from attributes, input shapes and parameter shapes; throws Error(deck) with an empty `where`
+  /// and a text that holds both shapes when they do not fit (the caller adds the layer's name and position).
+  Shape (*infer)(const OpSpec&);
+  std::unique_ptr<Op> (*make)(const OpSpec&);
+  bool (*fuses)(const std::string& activation);  ///< can it take this activation as its epilogue?
+};
+
+const OperatorRow* find_operator(const std::string& type);
+std::vector<std::string> operator_names();
+/// Plans an op. CHECKs that the type exists and that spec.output is what infer gives.
+std::unique_ptr<Op> make_op(const OpSpec& spec);
+
+/// Sets oneDNN to one thread for the calling thread (one unit per thread; bits do not depend on the count).
+/// Must run in each compute thread before it plans or runs an op.
+void prepare_compute_thread();
+/// Caps oneDNN's instruction set; must run before the first op is planned. isa: "auto" | "avx2" | "avx512".
+/// Returns the effective instruction set's name. Throws Error(deck) when the machine lacks what is asked.
+std::string cap_instruction_set(const std::string& isa);
+/// "oneDNN 2.6.3": part of the arithmetic class.
+std::string math_library_version();
+
+}  // namespace lepton::ops

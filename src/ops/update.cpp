@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Update rules (see update.h): one loop each, + - * / sqrt only, in the order written, compiled for each vector
+// width with the same bits. Called by optim for slices of the arena.
+#include "ops/update.h"
+
+#include <cmath>
+#include <cstdint>
+
+#include "base/error.h"
+#include "base/simd.h"
+
+namespace lepton::ops {
+
+static int64_t length(std::span<const float> a, std::initializer_list<size_t> others) {
+  for (const size_t size : others) CHECK(size == a.size(), "spans of one length");
+  return static_cast<int64_t>(a.size());
+}
+
+LEPTON_SIMD static void sgd_loop(SgdStep k, const float* __restrict g, const float* __restrict w,
+                                 const float* __restrict v, float* __restrict w_new, float* __restrict v_new,
+                                 int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = g[i] + k.decay * w[i];
+    const float velocity = k.momentum * v[i] + gradient;
+    const float nesterov = gradient + k.momentum * velocity;
+    w_new[i] = w[i] - k.learning_rate * (k.nesterov ? nesterov : velocity);
+    v_new[i] = velocity;
+  }
+}
+
+void sgd(const SgdStep& step, std::span<const float> g, std::span<const float> w, std::span<const float> v,
+         std::span<float> w_new, std::span<float> v_new) {
+  const int64_t count = length(g, {w.size(), v.size(), w_new.size(), v_new.size()});
+  sgd_loop(step, g.data(), w.data(), v.data(), w_new.data(), v_new.data(), count);
+}
+
+LEPTON_SIMD static void sgd_plain_loop(SgdStep k, const float* __restrict g, const float* __restrict w,
+                                       float* __restrict w_new, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) w_new[i] = w[i] - k.learning_rate * (g[i] + k.decay * w[i]);
+}
+
+void sgd_plain(const SgdStep& step, std::span<const float> g, std::span<const float> w, std::span<float> w_new) {
+  sgd_plain_loop(step, g.data(), w.data(), w_new.data(), length(g, {w.size(), w_new.size()}));
+}
+
+LEPTON_SIMD static void adam_loop(AdamStep k, const float* __restrict g, const float* __restrict w,
+                                  const float* __restrict m, const float* __restrict v, float* __restrict w_new,
+                                  float* __restrict m_new, float* __restrict v_new, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = g[i] + k.decay * w[i];
+    const float first = k.beta1 * m[i] + k.one_minus_beta1 * gradient;
+    const float second = k.beta2 * v[i] + k.one_minus_beta2 * (gradient * gradient);
+    const float deviation = std::sqrt(second) * k.inverse_sqrt_correction + k.epsilon;
+    w_new[i] = w[i] * k.keep - k.learning_rate * (first / deviation);
+    m_new[i] = first;
+    v_new[i] = second;
+  }
+}
+
+void adam(const AdamStep& step, std::span<const float> g, std::span<const float> w, std::span<const float> m,
+          std::span<const float> v, std::span<float> w_new, std::span<float> m_new, std::span<float> v_new) {
+  const int64_t count =
+      length(g, {w.size(), m.size(), v.size(), w_new.size(), m_new.size(), v_new.size()});
+  adam_loop(step, g.data(), w.data(), m.data(), v.data(), w_new.data(), m_new.data(), v_new.data(), count);
+}
+
+// Comparisons keep NaN.
+LEPTON_SIMD static void normalise_loop(float* __restrict g, float weight, float factor, float l2,
+                                       const float* __restrict w, float limit, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float x = g[i] / weight * factor + l2 * w[i];
+    const float low = x < -limit ? -limit : x;
+    g[i] = low > limit ? limit : low;
+  }
+}
+
+void normalise_gradient(std::span<float> g, float weight, float factor, float l2, std::span<const float> w,
+                        float limit) {
+  normalise_loop(g.data(), weight, factor, l2, w.data(), limit, length(g, {w.size()}));
+}
+
+LEPTON_SIMD static void statistic_loop(const float* __restrict sum, float weight, float momentum, float rest,
+                                       const float* __restrict r, float* __restrict r_new, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) r_new[i] = momentum * r[i] + rest * (sum[i] / weight);
+}
+
+void update_statistic(std::span<const float> sum, float weight, float momentum, std::span<const float> r,
+                      std::span<float> r_new) {
+  const int64_t count = length(sum, {r.size(), r_new.size()});
+  statistic_loop(sum.data(), weight, momentum, 1.0f - momentum, r.data(), r_new.data(), count);
+}
+
+}  // namespace lepton::ops

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// At an opening the order is: what is set aside becomes durable first, then ledger.txt is cut, so a kill in
+// between loses no line. Lines set aside by an earlier start that were not yet recomputed stay set aside.
+#include "report/ledger.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <iterator>
+#include <map>
+#include <span>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "report/text_lines.h"
+
+namespace lepton::report {
+
+namespace {
+
+constexpr char ledger_name[] = "/ledger.txt";
+constexpr char set_aside_name[] = "/ledger.set-aside";
+constexpr char not_compared_name[] = "/ledger.not-compared";
+
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+std::string decimal(double value) {
+  if (std::isnan(value)) return "nan";  // one spelling, whatever its sign and payload
+  char text[32];
+  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+}
+
+Fields fields_of(const LedgerLine& line) {
+  Fields fields = {{"step", std::to_string(line.step)},
+                   {"epoch", std::to_string(line.epoch)},
+                   {"samples", std::to_string(line.samples)},
+                   {"attempts", std::to_string(line.attempts)},
+                   {"loss", decimal(line.loss)},
+                   {"weight", decimal(line.weight)},
+                   {"gradient", hex64(line.gradient)},
+                   {"scales", hex64(line.scales)},
+                   {"parameters", hex64(line.parameters)}};
+  if (line.skipped) fields.emplace_back("skipped", "1");
+  if (!line.note.empty()) fields.emplace_back("note", line.note);
+  return fields;
+}
+
+std::string joined(const Fields& fields) {
+  std::string text;
+  for (const auto& [name, value] : fields) text += (text.empty() ? "" : " ") + name + "=" + value;
+  return text;
+}
+
+template <class Number>
+void parse_number(const std::map<std::string, std::string>& values, const char* name, Number& number) {
+  const std::string& text = values.at(name);
+  if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc{})
+    throw std::invalid_argument(name);
+}
+
+LedgerLine parse(const std::map<std::string, std::string>& values) {
+  LedgerLine line;
+  parse_number(values, "step", line.step);
+  parse_number(values, "epoch", line.epoch);
+  parse_number(values, "samples", line.samples);
+  parse_number(values, "attempts", line.attempts);
+  parse_number(values, "loss", line.loss);
+  parse_number(values, "weight", line.weight);
+  line.gradient = parse_hex64(values.at("gradient"));
+  line.scales = parse_hex64(values.at("scales"));
+  line.parameters = parse_hex64(values.at("parameters"));
+  line.chain = parse_hex64(values.at("chain"));
+  line.skipped = values.contains("skipped");
+  if (values.contains("note")) line.note = values.at("note");
+  return line;
+}
+
+/// What stands in the ledger and what of it a run whose state is after `last` keeps.
+struct Cut {
+  std::vector<std::string> kept, behind;
+  bool changed = false;  // ledger.txt is not `kept` as it stands
+};
+
+Cut cut_behind(const std::string& path, const std::optional<LedgerLine>& last) {
+  Cut cut;
+  cut.kept = read_whole_lines(path, cut.changed);
+  auto end = cut.kept.begin();
+  if (last) {
+    const std::string text = last->encode();
+    end = std::find(cut.kept.begin(), cut.kept.end(), text);
+    if (end != cut.kept.end()) {
+      ++end;
+    } else {  // a line before `last` may be damaged, but lines of later steps must go
+      log_info("The ledger lacks the line of step " + std::to_string(last->step) +
+               "; it is taken from the state.");
+      end = std::find_if(cut.kept.begin(), cut.kept.end(), [&](const std::string& kept) {
+        const std::optional<LedgerLine> line = LedgerLine::decode(kept);
+        return line && line->step >= last->step;
+      });
+      if (end != cut.kept.end() && LedgerLine::decode(*end)->step == last->step)
+        log_warning(path + ": a line differs from the state and is dropped: " + *end);
+      end = cut.kept.insert(end, text) + 1;
+      cut.changed = true;
+    }
+  }
+  cut.changed = cut.changed || end != cut.kept.end();
+  cut.behind.assign(end, cut.kept.end());
+  cut.kept.erase(end, cut.kept.end());
+  return cut;
+}
+
+/// By step, of `lines` and of an earlier set-aside file; those of steps after `after` that are intact.
+std::map<int64_t, LedgerLine> merge_set_aside(const std::string& path, const std::vector<std::string>& lines,
+                                              int64_t after) {
+  bool torn = false;
+  std::vector<std::string> all = read_whole_lines(path, torn);
+  all.insert(all.end(), lines.begin(), lines.end());
+  std::map<int64_t, LedgerLine> merged;
+  for (const std::string& text : all) {
+    const std::optional<LedgerLine> line = LedgerLine::decode(text);
+    if (!line) log_warning("a damaged ledger line cannot be compared: " + text);
+    if (line && line->step > after) merged.insert_or_assign(line->step, *line);
+  }
+  return merged;
+}
+
+void require_equal(const LedgerLine& now, const LedgerLine& before) {
+  Fields a = fields_of(now), b = fields_of(before);
+  a.emplace_back("chain", hex64(now.chain));
+  b.emplace_back("chain", hex64(before.chain));
+  const auto [x, y] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  if (x == a.end() && y == b.end()) return;
+  const std::string name = x != a.end() ? x->first : y->first;
+  fail(Exit::software, std::string("step ") + std::to_string(now.step),
+       "the recomputed step differs from the one before the restart in '" + name + "': " +
+           (x != a.end() ? x->second : "nothing") + ", it was " + (y != b.end() ? y->second : "nothing"),
+       "The old lines stand in ledger.set-aside. Other hardware or libraries give other bits "
+       "(--accept-new-arithmetic); on the same ones this is a bug or a hardware fault.");
+}
+
+}  // namespace
+
+std::string LedgerLine::encode() const {
+  return joined(fields_of(*this)) + " chain=" + hex64(chain);
+}
+
+uint64_t LedgerLine::chain_after(uint64_t previous) const {
+  return hash64(hex64(previous) + " " + joined(fields_of(*this)));
+}
+
+std::optional<LedgerLine> LedgerLine::decode(const std::string& text) {
+  std::istringstream words(text);
+  std::map<std::string, std::string> values;
+  for (std::string word; words >> word;) {
+    const size_t equals = std::min(word.find('='), word.size());
+    values.emplace(word.substr(0, equals), word.substr(std::min(equals + 1, word.size())));
+  }
+  try {
+    const LedgerLine line = parse(values);
+    if (line.encode() == text) return line;
+  } catch (const std::logic_error&) {  // out_of_range: a field is missing; invalid_argument: not a number
+  }
+  return std::nullopt;
+}
+
+/// Puts the files in order for a run that goes on after `last`; returns the lines to compare with.
+static std::deque<LedgerLine> prepare(const std::string& directory, const std::optional<LedgerLine>& last,
+                                      bool compare) {
+  const Cut cut = cut_behind(directory + ledger_name, last);
+  const std::string set_aside = directory + set_aside_name;
+  const std::map<int64_t, LedgerLine> merged = merge_set_aside(set_aside, cut.behind, last ? last->step : 0);
+  std::vector<std::string> texts;
+  std::deque<LedgerLine> expected;
+  for (const auto& [step, line] : merged) {
+    texts.push_back(line.encode());
+    expected.push_back(line);
+  }
+  if (!merged.empty() && compare) storage::replace_file(set_aside, joined_lines(texts));
+  if (!merged.empty() && !compare) {
+    const std::string path = directory + not_compared_name;
+    storage::replace_file(path, storage::read_file_if_exists(path).value_or("") + joined_lines(texts));
+    expected.clear();
+  }
+  if (!cut.behind.empty())
+    log_info(std::to_string(cut.behind.size()) + " ledger lines behind the state are set aside" +
+             (compare ? " and will be compared." : ", not compared."));
+  if (cut.changed) storage::replace_file(directory + ledger_name, joined_lines(cut.kept));
+  if (expected.empty()) storage::remove_tree(set_aside);
+  return expected;
+}
+
+Ledger::Ledger(const std::string& directory, const std::optional<LedgerLine>& last, bool compare)
+    : directory_(directory),
+      last_(last),
+      expected_(prepare(directory, last, compare)),
+      file_(directory + ledger_name) {}
+
+LedgerLine Ledger::append(LedgerLine line) {
+  CHECK(line.note.find_first_of(" \t\n=") == std::string::npos, "a note is one word: " + line.note);
+  line.chain = line.chain_after(last_ ? last_->chain : 0);
+  while (!expected_.empty() && expected_.front().step < line.step) expected_.pop_front();
+  const bool compared = !expected_.empty() && expected_.front().step == line.step;
+  if (compared) require_equal(line, expected_.front());
+  std::string text = line.encode();
+  failpoint("ledger", std::as_writable_bytes(std::span(text)));
+  file_.append(text);
+  last_ = line;
+  if (compared) {
+    expected_.pop_front();
+    if (expected_.empty()) {  // all that was lost is there again
+      file_.sync();
+      storage::remove_tree(directory_ + set_aside_name);
+    }
+  }
+  return line;
+}
+
+void Ledger::make_durable() {
+  file_.sync();
+}
+
+std::vector<LedgerLine> read_ledger(const std::string& path, int64_t& broken_at) {
+  bool torn = false;
+  std::vector<LedgerLine> lines;
+  broken_at = 0;
+  for (const std::string& text : read_whole_lines(path, torn)) {
+    const std::optional<LedgerLine> line = LedgerLine::decode(text);
+    const bool follows = line && (lines.empty() ? line->step != 1 || line->chain == line->chain_after(0)
+                                                : line->step == lines.back().step + 1 &&
+                                                      line->chain == line->chain_after(lines.back().chain));
+    if (!follows) {
+      broken_at = static_cast<int64_t>(lines.size()) + 1;
+      break;
+    }
+    lines.push_back(*line);
+  }
+  return lines;
+}
+
+}  // namespace lepton::report

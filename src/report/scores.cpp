@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Quotients of counts, and the table. Definitions as in scikit-learn's classification_report and r2_score.
+#include "report/scores.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "base/error.h"
+
+namespace lepton::report {
+
+namespace {
+
+constexpr int64_t matrix_classes_max = 20;
+
+double ratio(int64_t part, int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+std::string right_aligned(const std::string& text, size_t width) {
+  return std::string(width - std::min(width, text.size()), ' ') + text;
+}
+
+std::string confusion_matrix(std::span<const int64_t> confusion, size_t classes) {
+  const int64_t largest = std::max(*std::max_element(confusion.begin(), confusion.end()), int64_t(classes));
+  const size_t width = std::to_string(largest).size() + 1;
+  std::string text = "\nconfusion (row: target, column: predicted)\n" + std::string(6, ' ');
+  for (size_t c = 0; c < classes; ++c) text += right_aligned(std::to_string(c), width);
+  for (size_t target = 0; target < classes; ++target) {
+    text += "\n" + right_aligned(std::to_string(target), 6);
+    for (size_t c = 0; c < classes; ++c)
+      text += right_aligned(std::to_string(confusion[target * classes + c]), width);
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+ClassReport class_report(std::span<const int64_t> confusion, int64_t classes) {
+  CHECK(classes > 0 && static_cast<int64_t>(confusion.size()) == classes * classes, "a square matrix");
+  const size_t n = static_cast<size_t>(classes);
+  ClassReport report;
+  report.classes.resize(n);
+  for (size_t target = 0; target < n; ++target)
+    for (size_t predicted = 0; predicted < n; ++predicted) {
+      const int64_t count = confusion[target * n + predicted];
+      report.classes[target].support += count;
+      report.classes[predicted].predicted += count;
+      if (target == predicted) report.classes[target].correct = count;
+    }
+  int64_t samples = 0, correct = 0, occurring = 0;
+  for (ClassReport::Row& row : report.classes) {
+    row.precision = ratio(row.correct, row.predicted);
+    row.recall = ratio(row.correct, row.support);
+    row.f1 = ratio(2 * row.correct, row.predicted + row.support);  // = 2 p r / (p + r)
+    samples += row.support;
+    correct += row.correct;
+    if (row.support + row.predicted > 0) ++occurring;
+    report.macro_f1 += row.f1;
+  }
+  report.accuracy = ratio(correct, samples);
+  report.macro_f1 = occurring == 0 ? 0 : report.macro_f1 / static_cast<double>(occurring);
+  return report;
+}
+
+std::string class_table(const ClassReport& report, std::span<const int64_t> confusion) {
+  char line[128];
+  std::string text = " class    support  precision     recall         F1\n";
+  for (size_t c = 0; c < report.classes.size(); ++c) {
+    const ClassReport::Row& row = report.classes[c];
+    std::snprintf(line, sizeof line, "%6zu %10lld %10.4f %10.4f %10.4f\n", c,
+                  static_cast<long long>(row.support), row.precision, row.recall, row.f1);
+    text += line;
+  }
+  std::snprintf(line, sizeof line, "accuracy %.4f, macro F1 %.4f\n", report.accuracy, report.macro_f1);
+  text += line;
+  if (static_cast<int64_t>(report.classes.size()) <= matrix_classes_max)
+    text += confusion_matrix(confusion, report.classes.size());
+  return text;
+}
+
+RegressionReport regression_report(int64_t count, double absolute_errors, double squared_errors,
+                                   double targets, double squared_targets) {
+  CHECK(count > 0, "no values");
+  const double n = static_cast<double>(count);
+  // In long double, since the variance is a difference of large numbers where the mean is far from 0.
+  const long double mean = static_cast<long double>(targets) / n;
+  const double variation = static_cast<double>(squared_targets - mean * targets);
+  const double r2 = variation > 0 ? 1 - squared_errors / variation : std::numeric_limits<double>::quiet_NaN();
+  return {absolute_errors / n, std::sqrt(squared_errors / n), r2};
+}
+
+}  // namespace lepton::report

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The numbers that people want from exact counts and sums: accuracy, precision, recall, F1, MAE, RMSE, R^2,
+// and the table that shows them. Pure functions. Called by train's evaluation on rank 0.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lepton::report {
+
+struct ClassReport {
+  struct Row {
+    int64_t support = 0, predicted = 0, correct = 0;
+    double precision = 0, recall = 0, f1 = 0;  ///< 0 where the quotient is 0 / 0
+  };
+  std::vector<Row> classes;
+  double accuracy = 0, macro_f1 = 0;  ///< macro: mean over classes that occur as target or prediction
+};
+/// confusion: classes x classes, [target][predicted].
+ClassReport class_report(std::span<const int64_t> confusion, int64_t classes);
+/// For people: a row per class and the confusion matrix (up to 20 classes).
+std::string class_table(const ClassReport& report, std::span<const int64_t> confusion);
+
+struct RegressionReport {
+  double mae = 0, rmse = 0, r2 = 0;  ///< r2: NaN when the targets do not vary
+};
+/// From sums over `count` values: of |error|, error^2, target, target^2.
+RegressionReport regression_report(int64_t count, double absolute_errors, double squared_errors,
+                                   double targets, double squared_targets);
+
+}  // namespace lepton::report

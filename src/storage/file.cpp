@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files that survive, over POSIX calls: every write is complete, every error carries path and errno's text, a full disk
+// is named as such with what was needed and what is free. Locks are OFD locks (Linux): they belong to the open file,
+// not to the process, and vanish with their holder however it dies.
+#include "storage/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+
+namespace lepton::storage {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail_io(const std::string& path, const char* action, int error, int64_t needed_bytes = 0) {
+  std::string what = std::string(action) + " failed: " + std::strerror(error), hint;
+  if (error == ENOSPC || error == EDQUOT) {
+    what = std::string(action) + " failed: the disk is full or the quota is used up (" + std::strerror(error) + ")";
+    const fs::path parent = fs::path(path).parent_path();
+    struct statvfs space {};
+    if (needed_bytes > 0 && statvfs(parent.empty() ? "." : parent.c_str(), &space) == 0)
+      what += "; " + std::to_string(needed_bytes) + " bytes needed, " +
+              std::to_string(static_cast<uint64_t>(space.f_bavail) * space.f_frsize) + " free";
+    hint = "Make room, or choose another run.dir.";
+  }
+  fail(Exit::io, path, what, hint);
+}
+
+/// An open descriptor; close() reports errors, the destructor does not.
+class File {
+ public:
+  File(const std::string& path, int flags) : path_(path), descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
+  ~File() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  int get() const { return descriptor_; }
+  void close() {
+    const int descriptor = std::exchange(descriptor_, -1);
+    if (::close(descriptor) != 0) fail_io(path_, "closing", errno);
+  }
+
+ private:
+  std::string path_;
+  int descriptor_;
+};
+
+void write_fully(int descriptor, std::span<const std::byte> bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t put = write(descriptor, bytes.data(), std::min(bytes.size(), size_t{1} << 30));
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) fail_io(path, "writing", put == 0 ? EIO : errno, static_cast<int64_t>(bytes.size()));
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+}
+
+void sync_descriptor(int descriptor, const std::string& path) {
+  int status = 0;
+  do status = fsync(descriptor);
+  while (status != 0 && errno == EINTR);
+  if (status != 0) fail_io(path, "fsync", errno);
+}
+
+std::string directory_of(const std::string& path) {
+  const fs::path parent = fs::path(path).parent_path();
+  return parent.empty() ? "." : parent.string();
+}
+
+using Pieces = std::span<const std::span<const std::byte>>;
+
+void write_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
+  File file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  if (file.get() < 0) fail_io(path, "creating", errno);
+  int64_t total = 0;
+  for (const auto& piece : pieces) total += static_cast<int64_t>(piece.size());
+  // A file system that cannot preallocate says so; then a full disk shows in write or fsync.
+  if (total > 0 && fallocate(file.get(), 0, 0, total) != 0 && (errno == ENOSPC || errno == EDQUOT))
+    fail_io(path, "reserving space", errno, total);
+  const std::string prefix(failpoint_prefix);
+  for (const auto& piece : pieces) {
+    // `flip` damages what is written, after the writer has hashed it: it needs the caller's bytes as they are.
+    if (!prefix.empty())
+      failpoint(prefix + ".write", {const_cast<std::byte*>(piece.data()), piece.size()});
+    write_fully(file.get(), piece, path);
+  }
+  if (!prefix.empty()) failpoint(prefix + ".sync");
+  sync_descriptor(file.get(), path);
+  file.close();
+}
+
+void replace_by_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
+  const std::string temporary = path + ".tmp";
+  write_pieces(temporary, pieces, failpoint_prefix);
+  if (rename(temporary.c_str(), path.c_str()) != 0) fail_io(path, "renaming", errno);
+  sync_directory(directory_of(path));
+}
+
+}  // namespace
+
+std::optional<std::string> read_file_if_exists(const std::string& path) {
+  File file(path, O_RDONLY);
+  if (file.get() < 0 && errno == ENOENT) return std::nullopt;
+  REQUIRE(file.get() >= 0, Exit::no_input, path, std::string("the file cannot be read: ") + std::strerror(errno), "");
+  struct stat status {};
+  if (fstat(file.get(), &status) != 0) fail_io(path, "reading", errno);
+  REQUIRE(!S_ISDIR(status.st_mode), Exit::no_input, path, "this is a directory", "");
+  std::string content(static_cast<size_t>(status.st_size), '\0');
+  size_t filled = 0;
+  while (filled < content.size()) {
+    const ssize_t got = read(file.get(), content.data() + filled, content.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_io(path, "reading", errno);
+    REQUIRE(got > 0, Exit::io, path, "the file became shorter while it was read", "");
+    filled += static_cast<size_t>(got);
+  }
+  return content;
+}
+
+std::string read_file(const std::string& path) {
+  std::optional<std::string> content = read_file_if_exists(path);
+  REQUIRE(content, Exit::no_input, path, "there is no such file", "");
+  return std::move(*content);
+}
+
+void write_file_durably(const std::string& path, std::span<const std::byte> bytes,
+                        std::string_view failpoint_prefix) {
+  write_pieces(path, Pieces(&bytes, 1), failpoint_prefix);
+}
+
+void sync_directory(const std::string& path) {
+  const File directory(path, O_RDONLY | O_DIRECTORY);
+  if (directory.get() < 0) fail_io(path, "opening", errno);
+  // Some file systems have nothing to sync in a directory and say EINVAL.
+  if (fsync(directory.get()) != 0 && errno != EINVAL) fail_io(path, "fsync", errno);
+}
+
+void replace_file(const std::string& path, std::string_view content, std::string_view failpoint_prefix) {
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(content));
+  replace_by_pieces(path, Pieces(&bytes, 1), failpoint_prefix);
+}
+
+void replace_file(const std::string& path, std::span<const std::span<const std::byte>> pieces) {
+  replace_by_pieces(path, pieces, "");
+}
+
+void rename_durably(const std::string& from, const std::string& to) {
+  int status = renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
+  if (status != 0 && (errno == EINVAL || errno == ENOSYS)) {  // a file system without RENAME_NOREPLACE
+    REQUIRE(!fs::exists(to), Exit::io, to, "renaming failed: it exists already", "");
+    status = rename(from.c_str(), to.c_str());
+  }
+  if (status != 0) fail_io(to, ("renaming " + from).c_str(), errno);
+  sync_directory(directory_of(to));
+  if (directory_of(from) != directory_of(to)) sync_directory(directory_of(from));
+}
+
+void make_directories(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  REQUIRE(!error && fs::is_directory(path), Exit::run_directory, path,
+          "the directory cannot be made: " + (error ? error.message() : std::string("a file stands there")),
+          "Choose another run.dir, or free its path.");
+}
+
+void remove_tree(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  REQUIRE(!error, Exit::io, path, "removing failed: " + error.message(), "");
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator entry(path, error);
+  if (error == std::errc::no_such_file_or_directory) return names;
+  REQUIRE(!error, Exit::io, path, "listing failed: " + error.message(), "");
+  for (const auto& item : entry) names.push_back(item.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+int64_t free_bytes(const std::string& path) {
+  struct statvfs space {};
+  if (statvfs(path.c_str(), &space) != 0) fail_io(path, "asking for free space", errno);
+  return static_cast<int64_t>(static_cast<uint64_t>(space.f_bavail) * space.f_frsize);
+}
+
+LineFile::LineFile(const std::string& path)
+    : descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)), path_(path) {
+  REQUIRE(descriptor_ >= 0, Exit::run_directory, path, std::string("the file cannot be written: ") +
+          std::strerror(errno), "Choose a run.dir that you may write to.");
+}
+
+LineFile::~LineFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+LineFile::LineFile(LineFile&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+
+LineFile& LineFile::operator=(LineFile&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+void LineFile::append(std::string_view line) {
+  CHECK(line.find('\n') == std::string_view::npos, "a line with a newline in " + path_);
+  std::string text(line);
+  text += '\n';
+  write_fully(descriptor_, std::as_bytes(std::span(text)), path_);
+}
+
+void LineFile::sync() {
+  sync_descriptor(descriptor_, path_);
+}
+
+DirectoryLock::DirectoryLock(const std::string& directory, const std::string& owner) {
+  const std::string path = directory + "/.lock";
+  descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  REQUIRE(descriptor_ >= 0, Exit::run_directory, directory,
+          std::string("the run directory cannot be written: ") + std::strerror(errno),
+          "Choose a run.dir that you may write to.");
+  struct flock range {};  // from 0 to the end, whatever it is
+  range.l_type = F_WRLCK;
+  range.l_whence = SEEK_SET;
+  if (fcntl(descriptor_, F_OFD_SETLK, &range) != 0) {
+    const int error = errno;
+    const std::string held_by = read_file_if_exists(path).value_or("");
+    close(std::exchange(descriptor_, -1));
+    REQUIRE(error != EAGAIN && error != EACCES, Exit::run_directory, directory,
+            "the run directory is in use by " + (held_by.empty() ? "another job" : held_by),
+            "Wait for that job or stop it, or choose another run.dir.");
+    fail(Exit::run_directory, directory, std::string("locking failed: ") + std::strerror(error), "");
+  }
+  try {
+    if (ftruncate(descriptor_, 0) != 0) fail_io(path, "writing the owner", errno);
+    write_fully(descriptor_, std::as_bytes(std::span(owner)), path);
+  } catch (...) {
+    close(std::exchange(descriptor_, -1));
+    throw;
+  }
+}
+
+DirectoryLock::~DirectoryLock() {
+  if (descriptor_ >= 0) close(descriptor_);  // frees the lock; the file stays, for whoever waits on it
+}
+
+}  // namespace lepton::storage

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hdf5Array: rows of an open array. Contiguous arrays are read by pread at H5Dget_offset, without HDF5 and its lock.
+// Chunked ones that are not compressed also, where their chunks hold whole rows and are few enough that the table of
+// their offsets is cheap to make (HDF5 1.10 walks the index for each); all others by H5Dread of the hyperslab, under
+// the lock: HDF5 is not thread-safe, and decompression belongs to it. Called by data/store, train/predict.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "storage/hdf5.h"
+#include "storage/hdf5_file.h"
+#include "storage/hdf5_type.h"
+
+namespace lepton::storage {
+
+namespace {
+
+constexpr int64_t table_chunks_max = 2048;  // the table costs (chunks / 2) index steps of ~20 ns each, per chunk
+
+/// A file descriptor that closes itself.
+struct Descriptor {
+  int value = -1;
+  Descriptor() = default;
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (value >= 0) close(value);
+  }
+};
+
+}  // namespace
+
+struct Hdf5Array::State {
+  ArrayLayout layout;
+  Descriptor descriptor;
+  Handle file, dataset, type;
+  std::vector<int64_t> chunk_offsets;  // by chunk; empty: read through HDF5
+  std::string where;
+
+  void make_chunk_table(int64_t file_bytes);
+  void pread_fully(int64_t offset, std::span<std::byte> out) const;
+  void read_contiguous(int64_t begin, std::span<std::byte> out) const;
+  void read_chunks(int64_t begin, int64_t end, std::span<std::byte> out) const;
+  void read_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const;
+};
+
+size_t ArrayInfo::row_bytes() const {
+  size_t bytes = static_cast<size_t>(type.bytes);
+  for (size_t i = 1; i < shape.size(); ++i) bytes *= static_cast<size_t>(shape[i]);
+  return bytes;
+}
+
+Hdf5Array::Hdf5Array(const std::string& file, const std::string& path) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.where = place(file, path);
+  const Hdf5Lock lock;
+  s.file = open_file(file, path);
+  s.descriptor.value = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status {};
+  REQUIRE(s.descriptor.value >= 0 && fstat(s.descriptor.value, &status) == 0, Exit::no_input, s.where,
+          std::string("the file cannot be read: ") + std::strerror(errno), "");
+  s.dataset = open_array(s.file.get(), file, path);
+  s.layout = describe(s.dataset.get(), file, path, status.st_size);
+  s.type = hdf5_type(s.layout.info.type);
+  if (s.layout.chunked && !s.layout.info.filtered) s.make_chunk_table(status.st_size);
+}
+
+Hdf5Array::~Hdf5Array() = default;
+Hdf5Array::Hdf5Array(Hdf5Array&&) noexcept = default;
+
+const ArrayInfo& Hdf5Array::info() const {
+  return state_->layout.info;
+}
+
+void Hdf5Array::State::make_chunk_table(int64_t file_bytes) {
+  const ArrayInfo& info = layout.info;
+  const int64_t rows = info.shape[0];
+  if (info.chunk_rows == 0 || rows == 0) return;
+  const int64_t chunks = (rows + info.chunk_rows - 1) / info.chunk_rows;
+  const size_t chunk_bytes = static_cast<size_t>(info.chunk_rows) * info.row_bytes();
+  hsize_t written = 0;
+  H5Dget_num_chunks(dataset.get(), H5S_ALL, &written);
+  if (chunks > table_chunks_max || static_cast<int64_t>(written) != chunks) return;  // chunks split the rows
+  std::vector<int64_t> offsets(static_cast<size_t>(chunks), -1);
+  std::vector<hsize_t> corner(info.shape.size());
+  for (int64_t i = 0; i < chunks; ++i) {
+    unsigned mask = 0;
+    haddr_t address = HADDR_UNDEF;
+    hsize_t bytes = 0;
+    if (H5Dget_chunk_info(dataset.get(), H5S_ALL, static_cast<hsize_t>(i), corner.data(), &mask, &address, &bytes) <
+            0 ||
+        address == HADDR_UNDEF || bytes != chunk_bytes)
+      return;
+    const int64_t offset = static_cast<int64_t>(address);
+    REQUIRE(offset <= file_bytes && static_cast<int64_t>(bytes) <= file_bytes - offset, Exit::data, where,
+            "the file is truncated: a chunk needs the file's bytes up to " +
+                std::to_string(offset + static_cast<int64_t>(bytes)) + ", there are " + std::to_string(file_bytes),
+            "Copy or make the file again.");
+    offsets[static_cast<size_t>(static_cast<int64_t>(corner[0]) / info.chunk_rows)] = offset;
+  }
+  if (std::find(offsets.begin(), offsets.end(), -1) == offsets.end()) chunk_offsets = std::move(offsets);
+}
+
+void Hdf5Array::State::pread_fully(int64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const size_t piece = std::min(out.size(), size_t{1} << 30);
+    const ssize_t got = pread(descriptor.value, out.data(), piece, offset);
+    if (got < 0 && errno == EINTR) continue;
+    REQUIRE(got >= 0, Exit::io, where, std::string("reading failed: ") + std::strerror(errno), "");
+    REQUIRE(got > 0, Exit::data, where,
+            "the file was truncated while it was read: it ends at byte " + std::to_string(offset) + ", " +
+                std::to_string(out.size()) + " more were expected",
+            "Start again when nobody writes to the file.");
+    out = out.subspan(static_cast<size_t>(got));
+    offset += got;
+  }
+}
+
+void Hdf5Array::State::read_contiguous(int64_t begin, std::span<std::byte> out) const {
+  pread_fully(*layout.offset + begin * static_cast<int64_t>(layout.info.row_bytes()), out);
+}
+
+void Hdf5Array::State::read_chunks(int64_t begin, int64_t end, std::span<std::byte> out) const {
+  const size_t row_bytes = layout.info.row_bytes();
+  const int64_t chunk_rows = layout.info.chunk_rows;
+  while (begin < end) {
+    const int64_t chunk = begin / chunk_rows, inside = begin % chunk_rows;
+    const int64_t rows = std::min(end - begin, chunk_rows - inside);
+    const size_t bytes = static_cast<size_t>(rows) * row_bytes;
+    pread_fully(chunk_offsets[static_cast<size_t>(chunk)] + inside * static_cast<int64_t>(row_bytes),
+                out.first(bytes));
+    out = out.subspan(bytes);
+    begin += rows;
+  }
+}
+
+void Hdf5Array::State::read_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const {
+  const Hdf5Lock lock;
+  std::vector<hsize_t> start(layout.info.shape.size(), 0), count(layout.info.shape.begin(), layout.info.shape.end());
+  start[0] = static_cast<hsize_t>(begin);
+  count[0] = static_cast<hsize_t>(end - begin);
+  const int rank = static_cast<int>(count.size());
+  const Handle from = hdf5_handle(H5Dget_space(dataset.get()), H5Sclose, Exit::data, where, "selecting rows");
+  const Handle to =
+      hdf5_handle(H5Screate_simple(rank, count.data(), nullptr), H5Sclose, Exit::software, where, "selecting rows");
+  hdf5_status(H5Sselect_hyperslab(from.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
+              Exit::software, where, "selecting rows");
+  // The memory type equals the file's, so that HDF5 converts nothing: stored bytes come out as they are.
+  const herr_t status = H5Dread(dataset.get(), type.get(), to.get(), from.get(), H5P_DEFAULT, out.data());
+  REQUIRE(status >= 0, Exit::data, where,
+          "rows " + std::to_string(begin) + " to " + std::to_string(end) + " cannot be read; " + hdf5_message(),
+          "The file is damaged or truncated: copy or make it again.");
+}
+
+void Hdf5Array::read_rows(int64_t begin, int64_t end, std::span<std::byte> out) const {
+  const ArrayInfo& array = info();
+  CHECK(0 <= begin && begin <= end && end <= array.shape[0], "rows outside " + state_->where);
+  CHECK(out.size() == static_cast<size_t>(end - begin) * array.row_bytes(), "wrong size for " + state_->where);
+  if (out.empty()) return;
+  if (state_->layout.offset)
+    state_->read_contiguous(begin, out);
+  else if (!state_->chunk_offsets.empty())
+    state_->read_chunks(begin, end, out);
+  else
+    state_->read_by_hdf5(begin, end, out);
+}
+
+std::vector<ArrayInfo> list_arrays(const std::string& file) {
+  const Hdf5Lock lock;
+  const Handle id = open_file(file, "");
+  struct stat status {};
+  REQUIRE(stat(file.c_str(), &status) == 0, Exit::no_input, file, std::strerror(errno), "");
+  return readable_arrays(id.get(), file, status.st_size);
+}
+
+}  // namespace lepton::storage

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// What rank 0 writes and shows. Called by conductor after the release of a round, while the others compute.
+#include "train/bookkeeper.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "storage/safetensors.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+
+void EvaluationSums::add(exact::Lanes& lanes) {
+  samples += lanes.count(static_cast<int>(Count::samples));
+  correct += lanes.count(static_cast<int>(Count::correct));
+  correct_top5 += lanes.count(static_cast<int>(Count::correct_top5));
+  loss.merge(lanes.exact(static_cast<int>(Exact::loss)));
+  absolute_error.merge(lanes.exact(static_cast<int>(Exact::absolute_error)));
+  squared_error.merge(lanes.exact(static_cast<int>(Exact::squared_error)));
+  target.merge(lanes.exact(static_cast<int>(Exact::target)));
+  target_squared.merge(lanes.exact(static_cast<int>(Exact::target_squared)));
+  const std::span<const int64_t> more = lanes.counts().subspan(static_cast<size_t>(Count::fixed_counts));
+  confusion.resize(more.size());
+  for (size_t i = 0; i < more.size(); ++i) confusion[i] += more[i];
+}
+
+EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step, const ops::Loss& loss,
+                             int64_t outputs) {
+  EvaluationReport report;
+  report.kind = kind;
+  report.step = step;
+  report.samples = sums.samples;
+  report.classifies = loss.classifies();
+  const auto n = static_cast<double>(std::max<int64_t>(1, sums.samples)), values = n * static_cast<double>(outputs);
+  report.loss = sums.loss.value() / n;
+  if (report.classifies) {
+    report.accuracy = static_cast<double>(sums.correct) / n;
+    report.top5 = static_cast<double>(sums.correct_top5) / n;
+    return report;
+  }
+  report.mae = sums.absolute_error.value() / values;
+  report.rmse = std::sqrt(sums.squared_error.value() / values);
+  const double total = sums.target.value();
+  const double spread = sums.target_squared.value() - total * total / values;
+  report.r2 = spread > 0 ? 1 - sums.squared_error.value() / spread : 0;
+  return report;
+}
+
+std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
+  if (classifies) return {{"loss", loss}, {"accuracy", accuracy}, {"top5", top5}};
+  return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
+}
+
+double metric_value(const EvaluationReport& report, const std::string& metric) {
+  for (const auto& [name, value] : report.fields())
+    if (name == metric) return value;
+  return report.loss;
+}
+
+bool larger_is_better(const std::string& metric) { return metric == "accuracy" || metric == "top5" || metric == "r2"; }
+
+namespace {
+
+const char* kind_name(exact::RoundKind kind) {
+  return kind == exact::RoundKind::train ? "train" : kind == exact::RoundKind::validation ? "validation" : "test";
+}
+
+constexpr double metrics_interval_s = 1;
+
+}  // namespace
+
+Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step, bool compare,
+                       int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step)
+    : deck_(deck),
+      ledger_(deck.run.directory, last_line, compare),
+      metrics_(deck.run.directory, last_step),
+      progress_(deck.run.progress_s),
+      steps_per_epoch_(steps_per_epoch),
+      samples_per_epoch_(samples_per_epoch),
+      final_step_(final_step),
+      last_checkpoint_s_(now_s()),
+      last_metrics_s_(now_s()) {}
+
+std::string Bookkeeper::step(const StepReport& report) {
+  report::LedgerLine noted = report.line;
+  noted.note = std::exchange(next_note_, "");
+  const report::LedgerLine line = ledger_.append(noted);
+  samples_since_ += line.samples;
+  const double now = now_s(), accuracy = static_cast<double>(report.correct) / std::max(1.0, line.weight);
+  if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
+    std::vector<std::pair<std::string, double>> fields{{"loss", line.loss}};
+    if (report.classifies) fields.emplace_back("accuracy", accuracy);
+    fields.emplace_back("samples_per_second", static_cast<double>(samples_since_) / std::max(1e-9, now - last_metrics_s_));
+    metrics_.write("train", line.step, static_cast<double>(line.step) / static_cast<double>(steps_per_epoch_), fields);
+    last_metrics_s_ = now;
+    samples_since_ = 0;
+  }
+  report::ProgressState state;
+  state.step = line.step;
+  state.last_step = final_step_;
+  state.epoch = line.epoch;
+  state.epochs = (final_step_ + steps_per_epoch_ - 1) / steps_per_epoch_;
+  const int64_t whole = line.step / steps_per_epoch_ * samples_per_epoch_;
+  state.samples_done = whole + line.step % steps_per_epoch_ * deck_.train.batch_size;
+  state.samples_total = final_step_ / steps_per_epoch_ * samples_per_epoch_ +
+                        final_step_ % steps_per_epoch_ * deck_.train.batch_size;
+  state.loss = line.loss;
+  state.metric = metric_text_;
+  progress_.update(state);
+  return line.encode();
+}
+
+void Bookkeeper::evaluation(const EvaluationReport& report) {
+  const double epoch = static_cast<double>(report.step) / static_cast<double>(steps_per_epoch_);
+  metrics_.write(kind_name(report.kind), report.step, epoch, report.fields());
+  std::string text;
+  for (const auto& [name, value] : report.fields()) text += fmt::format("{}{} {:.4f}", text.empty() ? "" : ", ", name, value);
+  log_info(fmt::format("epoch {:.4g}, step {}: {} {}{}", epoch, report.step, kind_name(report.kind), text,
+                       report.improved ? " (best so far)" : ""));
+  metric_text_ = fmt::format("{} {:.4f}", deck_.evaluation.metric, metric_value(report, deck_.evaluation.metric));
+}
+
+bool Bookkeeper::checkpoint_due(int64_t step) {
+  const CheckpointSpec& spec = deck_.checkpoint;
+  const int64_t every = spec.every_epochs > 0 ? spec.every_epochs * steps_per_epoch_ : spec.every_steps;
+  if (every > 0 && step % every == 0) checkpoint_wanted_ = true;
+  if (spec.every_s > 0 && now_s() - last_checkpoint_s_ >= spec.every_s) checkpoint_wanted_ = true;
+  return checkpoint_wanted_;
+}
+
+void Bookkeeper::checkpoint_begun() {
+  checkpoint_wanted_ = false;
+  last_checkpoint_s_ = now_s();
+}
+
+void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report) {
+  auto copy = std::make_shared<std::vector<float>>(arena.begin(), arena.end());
+  background_.post([this, &layout, copy, report] {
+    write_model(deck_.run.directory + "/best.safetensors", layout, *copy,
+                {{"step", std::to_string(report.step)},
+                 {deck_.evaluation.metric, fmt::format("{}", metric_value(report, deck_.evaluation.metric))}});
+  });
+}
+
+void Bookkeeper::close() {
+  progress_.finish();
+  background_.wait_idle();
+  try {
+    background_.rethrow_failure();
+  } catch (const Error& error) {
+    log_warning(fmt::format("best.safetensors was not written: {}", error.what()));
+  }
+  ledger_.make_durable();
+}
+
+void write_model(const std::string& path, const ArenaLayout& layout, std::span<const float> arena,
+                 const std::map<std::string, std::string>& metadata) {
+  nlohmann::json places;
+  std::vector<storage::NamedTensor> tensors;
+  for (const ArenaTensor& t : layout.tensors()) {
+    tensors.push_back({t.name, t.shape, arena.subspan(t.offset, t.count)});
+    places[t.name] = t.offset;
+  }
+  std::map<std::string, std::string> all = metadata;
+  all["lepton.layout"] = nlohmann::json{{"elements", layout.elements()}, {"offsets", places}}.dump();
+  storage::write_safetensors(path, tensors, all);
+}
+
+}  // namespace lepton::train

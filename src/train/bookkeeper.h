@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bookkeeper: rank 0's files and screen: ledger, metrics.jsonl, progress, the time of the next checkpoint, the best model.
+// **Rank 0 only.** What it writes about steps is a pure function of the run; what it shows of time never goes back into the run.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/exact_sum.h"
+#include "base/workers.h"
+#include "exact/lanes.h"
+#include "ops/loss.h"
+#include "report/ledger.h"
+#include "report/metrics.h"
+#include "report/progress.h"
+#include "tensor/arena.h"
+#include "train/deck.h"
+
+namespace lepton::train {
+
+/// A step as the ledger and the metrics see it.
+struct StepReport {
+  report::LedgerLine line;
+  int64_t correct = 0;
+  bool classifies = false;
+};
+
+/// Sums of an evaluation over its parts.
+struct EvaluationSums {
+  int64_t samples = 0, correct = 0, correct_top5 = 0;
+  ExactSum loss, absolute_error, squared_error, target, target_squared;
+  std::vector<int64_t> confusion;
+  void add(exact::Lanes& lanes);
+};
+
+/// What an evaluation says; fields that do not apply are absent from the metrics.
+struct EvaluationReport {
+  exact::RoundKind kind = exact::RoundKind::test;
+  int64_t step = 0;
+  int64_t samples = 0;
+  bool classifies = false;
+  double loss = 0, accuracy = 0, top5 = 0, mae = 0, rmse = 0, r2 = 0;
+  bool improved = false;  ///< the best so far, at a regular evaluation
+  std::vector<std::pair<std::string, double>> fields() const;
+};
+EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step, const ops::Loss& loss,
+                             int64_t outputs);
+/// The deck's metric in a report, and whether a larger one is better.
+double metric_value(const EvaluationReport& report, const std::string& metric);
+bool larger_is_better(const std::string& metric);
+
+class Bookkeeper {
+ public:
+  Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step, bool compare,
+             int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step);
+
+  /// The next ledger line carries this note.
+  void note_next(const std::string& note) { next_note_ = note; }
+  /// Appends the step's ledger line; returns it encoded, with its chain.
+  std::string step(const StepReport& report);
+  void evaluation(const EvaluationReport& report);
+  /// Whether a checkpoint after `step` is wanted; stays true until checkpoint_begun().
+  bool checkpoint_due(int64_t step);
+  void checkpoint_begun();
+  /// Writes best.safetensors in the background from a copy of the arena.
+  void keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report);
+  report::Ledger& ledger() { return ledger_; }
+  /// Ends the live line and the background work.
+  void close();
+
+ private:
+  const Deck& deck_;
+  report::Ledger ledger_;
+  report::MetricsFile metrics_;
+  report::Progress progress_;
+  BackgroundThread background_;
+  int64_t steps_per_epoch_, samples_per_epoch_, final_step_;
+  double last_checkpoint_s_, last_metrics_s_;
+  int64_t samples_since_ = 0;
+  bool checkpoint_wanted_ = false;
+  std::string metric_text_, next_note_;
+};
+
+/// The network of an arena as safetensors, with the layout that inspect needs to recompute parameters_hash.
+void write_model(const std::string& path, const ArenaLayout& layout, std::span<const float> arena,
+                 const std::map<std::string, std::string>& metadata);
+
+}  // namespace lepton::train

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of the program: what main.cpp calls after it has parsed the command line. Each returns an exit code or throws Error.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "train/deck.h"
+
+namespace lepton::comm {
+class World;
+}
+
+namespace lepton::train {
+
+struct Options {
+  std::string target;                 ///< the deck; for inspect and status a path
+  std::vector<Override> overrides;    ///< --set
+  bool json = false;
+  bool fresh = false;                 ///< train
+  int64_t max_steps = 0;              ///< train
+  std::string from;                   ///< train: start from another run's checkpoint
+  bool accept_new_arithmetic = false; ///< train
+  std::string checkpoint;             ///< evaluate, predict: a checkpoint, run directory or model.safetensors; default: the deck's run
+  std::string split;                  ///< evaluate: "test" (default) | "validation" | "train"
+  std::string inputs, output;         ///< predict: FILE.h5:path -> FILE.h5
+};
+
+/// **Collective** each, but inspect and status, which need no MPI.
+Exit train(const comm::World& world, const Options& options);
+Exit evaluate(const comm::World& world, const Options& options);
+Exit predict(const comm::World& world, const Options& options);
+Exit check(const comm::World& world, const Options& options);
+Exit inspect(const Options& options);
+Exit status(const Options& options);
+
+}  // namespace lepton::train

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// The leader's side of a step, in the order in which it happens. Called by trainer, between the barriers.
+#include "train/conductor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "data/batch.h"
+#include "ops/parameters_hash.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+
+using exact::RoundKind;
+
+namespace {
+
+data::SplitKind split_of(RoundKind kind) {
+  return kind == RoundKind::train        ? data::SplitKind::train
+         : kind == RoundKind::validation ? data::SplitKind::validation
+                                         : data::SplitKind::test;
+}
+
+constexpr int repairs_max = 2;
+
+}  // namespace
+
+Conductor::Conductor(const Ensemble& ensemble, RunState state)
+    : e_(ensemble),
+      state_(std::move(state)),
+      scales_(static_cast<int>(e_.graph.layout.tensors().size())),
+      speeds_(e_.threads_per_node),
+      reduction_(e_.world),
+      total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
+  if (!state_.scales.empty()) scales_.restore(state_.scales);
+  if (e_.dataset.has(data::SplitKind::train)) {
+    const data::DataSpec& data = e_.deck.data;
+    const int64_t samples = e_.dataset.split(data::SplitKind::train).samples;
+    batches_.emplace(data::EpochOrder(data.shuffle, data.seed, samples, data.shuffle_window, data.shuffle_block),
+                     e_.deck.train.batch_size);
+  }
+  unit_node_.reserve(e_.sizes.max_units);
+  plan_.reserve(e_.world.nodes() + 1);
+  for (int threads : e_.threads_per_node) static_speeds_.push_back(threads);
+  busy_scratch_.resize(e_.world.nodes());
+  units_scratch_.resize(e_.world.nodes());
+  magnitudes_.resize(e_.graph.layout.tensors().size());
+  parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(e_.node.control().header.slot));
+  publish_scales();
+}
+
+// ---- preparing rounds -------------------------------------------------------------------------------------
+
+void Conductor::open() {
+  const std::optional<Work> first = e_.schedule.first(state_.step, state_.evaluation_due);
+  e_.node.control().header.run = first.has_value() && !stopped_early();
+  if (!e_.node.control().header.run) return;
+  last_snapshot_step_ = state_.step > 0 && !state_.evaluation_due ? state_.step : -1;
+  state_.evaluation_due = false;
+  current_ = prepare(*first);
+  e_.exchange.finish(current_->ticket, [] {});
+  conduct(*current_, 1);
+}
+
+Conductor::Prepared Conductor::prepare(const Work& work) {
+  Prepared prepared;
+  prepared.work = work;
+  prepared.ticket = next_ticket_++;
+  prepared.split = split_of(work.kind);
+  fill_samples(work, prepared);
+  const bool learned = e_.deck.policy == BalancePolicy::proportional;
+  balance::plan_units(prepared.units, learned ? speeds_.current() : std::span<const double>(static_speeds_), plan_);
+  unit_node_.resize(prepared.units);
+  for (int node = 0; node < e_.world.nodes(); ++node)
+    std::fill(unit_node_.begin() + plan_[node], unit_node_.begin() + plan_[node + 1], node);
+  const std::span<int64_t> samples = e_.node.samples(prepared.ticket).first(prepared.samples);
+  const std::span<int64_t> begins = e_.node.unit_begins(prepared.ticket).first(prepared.units + 1);
+  e_.exchange.begin({prepared.ticket, prepared.split, samples, begins, unit_node_});
+  prepared.first_unit = plan_[e_.world.node()];
+  prepared.last_unit = plan_[e_.world.node() + 1];
+  return prepared;
+}
+
+void Conductor::fill_samples(const Work& work, Prepared& prepared) {
+  if (work.kind == RoundKind::train) {
+    batches_->ids(work.step - 1, ids_);
+  } else {
+    const int64_t total = e_.dataset.split(prepared.split).samples, begin = work.part * e_.sizes.evaluation_round;
+    ids_.resize(std::min(e_.sizes.evaluation_round, total - begin));
+    std::iota(ids_.begin(), ids_.end(), begin);
+  }
+  CHECK(!ids_.empty(), "an empty round");
+  data::cut_units(static_cast<int64_t>(ids_.size()), e_.deck.train.unit_size, unit_begins_);
+  prepared.samples = static_cast<int64_t>(ids_.size());
+  prepared.units = static_cast<int64_t>(unit_begins_.size()) - 1;
+  std::copy(ids_.begin(), ids_.end(), e_.node.samples(prepared.ticket).begin());
+  std::copy(unit_begins_.begin(), unit_begins_.end(), e_.node.unit_begins(prepared.ticket).begin());
+}
+
+void Conductor::prepare_next() {
+  if (next_) return;
+  if (const std::optional<Work> work = e_.schedule.next(current_->work)) next_ = prepare(*work);
+}
+
+void Conductor::conduct(const Prepared& prepared, int attempt) {
+  NodeControl& control = e_.node.control();
+  attempt_ = attempt;
+  RoundHeader& header = control.header;
+  header.id = {++round_, prepared.work.kind, prepared.work.step, attempt};
+  if (prepared.work.kind != RoundKind::train) header.id.attempt = static_cast<int>(prepared.work.part);
+  header.ticket = prepared.ticket;
+  header.samples = prepared.samples;
+  header.units = prepared.units;
+  header.split = prepared.split;
+  header.run = true;
+  control.queue.fill(prepared.first_unit, prepared.last_unit);
+  control.verify_next.store(0, std::memory_order_relaxed);
+  control.update_next.store(0, std::memory_order_relaxed);
+}
+
+void Conductor::drop(Prepared& prepared) {
+  e_.exchange.finish(prepared.ticket, [] {});
+  e_.exchange.end(prepared.ticket);
+}
+
+void Conductor::publish_scales() {
+  const int64_t batch_units = (e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size;
+  const int limit = exact::limit_bits(batch_units);
+  std::copy(scales_.current().begin(), scales_.current().end(), e_.node.scales().begin());
+  for (size_t t = 0; t < e_.node.scales().size(); ++t)
+    e_.node.overflow_bits()[t] = scales_.overflow_bits(static_cast<int>(t), limit);
+}
+
+void Conductor::poll() {
+  e_.exchange.progress();
+  if (e_.writer) e_.writer->progress();
+}
+
+// ---- the end of a round -----------------------------------------------------------------------------------
+
+void Conductor::vote(exact::Lanes& lanes) {
+  if (checkpoint_in_flight_) {
+    lanes.checkpoint_reports() += e_.writer->part() == checkpoint::Writer::Part::durable;
+    lanes.checkpoint_failures() += e_.writer->part() == checkpoint::Writer::Part::failed;
+  }
+  if (e_.bookkeeper && !e_.writer->busy() && current_->work.kind == RoundKind::train)
+    lanes.checkpoint_votes() += e_.bookkeeper->checkpoint_due(current_->work.step);
+}
+
+void Conductor::reduce() {
+  if (e_.world.nodes() == 1) return;
+  const auto poll_messages = [this] { poll(); };
+  exact::Accumulator& sums = e_.node.accumulator();
+  reduction_.reduce_scatter(sums.elements(), e_.slices.elements, poll_messages);
+  reduction_.reduce_scatter(sums.checksums(), e_.slices.blocks, poll_messages);
+}
+
+void Conductor::decide() {
+  NodeControl& control = e_.node.control();
+  e_.node.lanes().take(round_, total_);
+  total_.state_parameters(parameters_hash_);
+  reduction_.all_reduce(total_.values(), total_.sum_count(), [this] { poll(); });
+  const RoundHeader& header = control.header;
+  const bool training = header.id.kind == RoundKind::train;
+  if (total_.units() != header.units || total_.unit_hash_sum() != exact::expected_unit_hash(header.id, header.units))
+    control.outcome = Outcome::wrong_units;
+  else if (!total_.parameters_equal())
+    control.outcome = Outcome::wrong_parameters;
+  else if (total_.checksum_failures() > 0)
+    control.outcome = ++repairs_ <= repairs_max ? Outcome::repair : Outcome::wrong_sums;
+  else if (total_.non_finite())
+    control.outcome = training && e_.deck.train.on_non_finite == OnNonFinite::skip ? Outcome::skip : Outcome::non_finite;
+  else
+    control.outcome = training ? judge_training() : Outcome::accept;
+  if (control.outcome == Outcome::non_finite) {
+    control.blamed_unit = total_.first_non_finite_unit();
+    control.blamed_place = total_.first_non_finite_place();
+  }
+  if (control.outcome == Outcome::accept && training) plan_update();
+  for (int n = 0; n < e_.world.nodes(); ++n) {
+    busy_scratch_[n] = total_.node_busy_ns(n);
+    units_scratch_[n] = total_.node_units(n);
+  }
+  speeds_.observe(units_scratch_, busy_scratch_);
+}
+
+Outcome Conductor::judge_training() {
+  const int limit = exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size);
+  for (size_t t = 0; t < magnitudes_.size(); ++t)
+    magnitudes_[t] = exact::magnitude_exponent(static_cast<uint32_t>(total_.magnitude_bits(static_cast<int>(t))));
+  used_scales_hash_ = scales_.hash();
+  const exact::ScaleVerdict verdict = scales_.settle(magnitudes_, limit);
+  CHECK(verdict == exact::ScaleVerdict::redo || !total_.overflow(), "an overflow that the magnitudes do not show");
+  return verdict == exact::ScaleVerdict::redo ? Outcome::redo : Outcome::accept;
+}
+
+void Conductor::plan_update() {
+  const auto weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
+  const double norm = std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()) / weight;
+  e_.node.control().update = e_.optimizer.plan(current_->work.step, weight, norm);
+}
+
+void Conductor::advance() {
+  NodeControl& control = e_.node.control();
+  control.header.snapshot = false;
+  const bool training = current_->work.kind == RoundKind::train;
+  handle_checkpoint_reports();
+  switch (control.outcome) {
+    case Outcome::redo:
+      ++scale_redos_;
+      publish_scales();
+      conduct(*current_, attempt_ + 1);
+      return;
+    case Outcome::repair:
+      log_warning(fmt::format("step {}: a checksum of the sums disagrees (flipped bit?); the attempt is redone.",
+                              current_->work.step));
+      conduct(*current_, attempt_);
+      return;
+    case Outcome::accept:
+    case Outcome::skip:
+      if (training)
+        accept_step(control.outcome == Outcome::accept);
+      else
+        finish_evaluation_part();
+      choose_next();
+      return;
+    default:
+      control.failed = true;
+      control.header.run = false;
+  }
+}
+
+void Conductor::accept_step(bool changed) {
+  NodeControl& control = e_.node.control();
+  const int64_t step = current_->work.step;
+  if (changed) {
+    const int to = 1 - control.header.slot;
+    if (e_.world.nodes() > 1) {
+      const auto poll_messages = [this] { poll(); };
+      reduction_.all_gather(std::as_writable_bytes(e_.node.parameters(to)), e_.slices.elements, sizeof(float), poll_messages);
+      reduction_.all_gather(std::as_writable_bytes(e_.node.block_hashes(to)), e_.slices.blocks, sizeof(uint64_t),
+                            poll_messages);
+    }
+    control.header.slot = to;  // (f): from here on the new slot is the state
+    parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(to));
+    publish_scales();
+  }
+  state_.step = step;
+  state_.scales.assign(scales_.current().begin(), scales_.current().end());
+  StepReport report;
+  report.line.step = step;
+  report.line.epoch = batches_->epoch(step - 1) + 1;
+  report.line.samples = current_->samples;
+  report.line.attempts = 1 + scale_redos_;
+  report.line.skipped = !changed;
+  report.line.weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
+  report.line.loss = total_.exact(static_cast<int>(Exact::loss)).value() / std::max(1.0, report.line.weight);
+  report.line.gradient = static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum)));
+  report.line.scales = changed ? used_scales_hash_ : scales_.hash();
+  report.line.parameters = parameters_hash_;
+  report.correct = total_.count(static_cast<int>(Count::correct));
+  report.classifies = e_.loss.classifies();
+  step_report_ = report;
+  scale_redos_ = repairs_ = 0;
+  snapshot_due_ = snapshot_due_ || total_.checkpoint_votes() > 0;
+}
+
+void Conductor::finish_evaluation_part() {
+  evaluation_.add(total_);
+  repairs_ = 0;
+  if (!e_.schedule.last_part(current_->work)) return;
+  const int64_t step = current_->work.step;
+  EvaluationReport report = make_report(evaluation_, current_->work.kind, step, e_.loss, e_.graph.outputs());
+  last_sums_ = std::exchange(evaluation_, {});
+  if (e_.schedule.monitor == current_->work.kind && e_.schedule.regular_evaluation(step)) {
+    const EvaluationSpec& spec = e_.deck.evaluation;
+    const double value = metric_value(report, spec.metric), sign = larger_is_better(spec.metric) ? 1 : -1;
+    report.improved = !state_.has_best || sign * (value - state_.best_metric) > spec.min_improvement;
+    state_.stale_evaluations = report.improved ? 0 : state_.stale_evaluations + 1;
+    if (report.improved) {
+      state_.has_best = true;
+      state_.best_metric = value;
+      state_.best_step = step;
+    }
+  }
+  evaluation_report_ = last_evaluation_ = report;
+}
+
+bool Conductor::stopped_early() const {
+  return e_.deck.evaluation.patience > 0 && state_.stale_evaluations >= e_.deck.evaluation.patience;
+}
+
+void Conductor::handle_checkpoint_reports() {
+  const int64_t durable = total_.checkpoint_reports(), failed = total_.checkpoint_failures();
+  if (!checkpoint_in_flight_ || durable + failed < e_.world.nodes()) return;
+  if (failed == 0)
+    e_.writer->commit();
+  else
+    e_.writer->abandon();
+  checkpoint_in_flight_ = false;
+}
+
+void Conductor::choose_next() {
+  const Work done = current_->work;
+  e_.exchange.end(current_->ticket);
+  if (total_.stop_votes() > 0) {
+    const bool between_parts = done.kind != RoundKind::train && !e_.schedule.last_part(done);
+    state_.evaluation_due = between_parts || (done.kind == RoundKind::train && e_.schedule.evaluation_due(done.step));
+    leave(true);
+    return;
+  }
+  if (stopped_early() && done.kind != RoundKind::test && !closing_) {
+    if (next_) drop(*next_);
+    next_.reset();
+    closing_ = true;
+    if (const std::optional<Work> work = e_.schedule.closing(done.step)) next_ = prepare(*work);
+  }
+  if (!next_) {
+    leave(false);
+    return;
+  }
+  current_ = std::exchange(next_, std::nullopt);
+  e_.exchange.finish(current_->ticket, [this] {
+    if (e_.writer) e_.writer->progress();
+  });
+  conduct(*current_, 1);
+  if (snapshot_due_ && current_->work.kind == RoundKind::train) {
+    e_.node.control().header.snapshot = true;
+    e_.node.control().copy_next.store(0, std::memory_order_relaxed);
+    snapshot_due_ = false;
+  }
+}
+
+void Conductor::leave(bool stopped) {
+  stopped_ = stopped;
+  if (next_) drop(*next_);
+  next_.reset();
+  RoundHeader& header = e_.node.control().header;
+  header.run = false;
+  header.snapshot = e_.writer && last_snapshot_step_ != state_.step;
+  e_.node.control().copy_next.store(0, std::memory_order_relaxed);
+  if (!header.snapshot) return;
+  e_.writer->finish();  // the copies of the one in flight are about to be overwritten
+  checkpoint_in_flight_ = false;
+}
+
+void Conductor::begin_checkpoint() {
+  failpoint("snapshot");
+  e_.writer->begin(state_.step, state_.encode(), e_.identity);
+  checkpoint_in_flight_ = true;
+  last_snapshot_step_ = state_.step;
+  if (e_.bookkeeper) e_.bookkeeper->checkpoint_begun();
+}
+
+void Conductor::after_release() {
+  if (!e_.bookkeeper) {
+    step_report_.reset();
+    evaluation_report_.reset();
+    return;
+  }
+  if (step_report_) state_.last_ledger_line = e_.bookkeeper->step(*step_report_);
+  step_report_.reset();
+  if (!evaluation_report_) return;
+  e_.bookkeeper->evaluation(*evaluation_report_);
+  if (evaluation_report_->improved && e_.deck.evaluation.keep_best)
+    e_.bookkeeper->keep_best(e_.graph.layout, e_.node.parameters(e_.node.control().header.slot), *evaluation_report_);
+  evaluation_report_.reset();
+}
+
+void Conductor::close() {
+  if (!e_.writer) return;
+  if (!checkpoint_in_flight_) {
+    e_.writer->finish();
+    return;
+  }
+  checkpoint_in_flight_ = false;
+  REQUIRE(e_.writer->finish(), Exit::io, e_.deck.run.directory,
+          fmt::format("the checkpoint of step {} could not be written", state_.step),
+          "The checkpoints before it are intact. Make room in the run directory and start the run again.");
+}
+
+}  // namespace lepton::train

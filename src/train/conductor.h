@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Conductor: what a node's leader does between the barriers of a round (DESIGN section 4): prepares rows and plans ahead, reduces,
+// decides the outcome, gathers parameters, and writes the header of the next round. All leaders see the same lanes and decide
+// alike; votes and timing never enter ledger or checkpoint. Main threads of leaders only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balance/plan.h"
+#include "checkpoint/writer.h"
+#include "comm/reduction.h"
+#include "data/batch.h"
+#include "data/exchange.h"
+#include "exact/lanes.h"
+#include "exact/scale.h"
+#include "exact/slices.h"
+#include "optim/optimizer.h"
+#include "train/bookkeeper.h"
+#include "train/node_state.h"
+#include "train/run_state.h"
+#include "train/schedule.h"
+#include "train/setup.h"
+
+namespace lepton::train {
+
+/// What a conductor works with and does not own.
+struct Ensemble {
+  const comm::World& world;
+  const Deck& deck;
+  const model::Graph& graph;
+  const data::Dataset& dataset;
+  const optim::Optimizer& optimizer;
+  const ops::Loss& loss;
+  const exact::Slices& slices;
+  const UnitSizes& sizes;
+  const Schedule& schedule;
+  data::RowExchange& exchange;
+  NodeState& node;
+  checkpoint::Writer* writer;        ///< null: nothing is saved (evaluation of a finished model)
+  const checkpoint::Identity& identity;
+  Bookkeeper* bookkeeper;            ///< rank 0 only, else null
+  std::vector<int> threads_per_node;
+  int64_t confusion_classes = 0;     ///< 0: no confusion matrix
+};
+
+class Conductor {
+ public:
+  Conductor(const Ensemble& ensemble, RunState state);
+
+  /// Writes the first header (run = false when there is nothing to do).
+  void open();
+  /// At the start of a round, while others compute: prepares the round after it.
+  void prepare_next();
+  /// Before the leader's lanes are merged: this node's reports and rank 0's checkpoint vote.
+  void vote(exact::Lanes& lanes);
+  void poll();     ///< moves messages
+
+  // Serial sections: everybody waits at the barrier.
+  void reduce();   ///< A: (b) of a training round
+  void decide();   ///< B: (c)
+  void advance();  ///< D: (e), (f), and the next header
+  void begin_checkpoint();  ///< the copies are complete
+  /// After D's release: rank 0's ledger, metrics, progress; while the others already compute.
+  void after_release();
+  /// After the loop: waits for the checkpoint in flight. Throws Error(io) when the last one could not be written.
+  void close();
+
+  const RunState& state() const { return state_; }
+  bool stopped() const { return stopped_; }
+  /// The last complete evaluation and its sums.
+  const EvaluationReport& last_evaluation() const { return last_evaluation_; }
+  const EvaluationSums& last_sums() const { return last_sums_; }
+  bool stopped_early() const;  ///< patience is used up
+
+ private:
+  struct Prepared {
+    Work work;
+    int64_t ticket = 0, samples = 0, units = 0;
+    int64_t first_unit = 0, last_unit = 0;  ///< this node's
+    data::SplitKind split = data::SplitKind::train;
+  };
+  Prepared prepare(const Work& work);
+  void fill_samples(const Work& work, Prepared& prepared);
+  void conduct(const Prepared& prepared, int attempt);
+  void drop(Prepared& prepared);
+  Outcome judge_training();
+  void plan_update();
+  void accept_step(bool changed);
+  void finish_evaluation_part();
+  void handle_checkpoint_reports();
+  void choose_next();
+  void leave(bool stopped);
+  void publish_scales();
+
+  Ensemble e_;
+  RunState state_;
+  exact::Scales scales_;
+  balance::Speeds speeds_;
+  comm::LeaderReduction reduction_;
+  exact::Lanes total_;
+  EvaluationSums evaluation_, last_sums_;
+  EvaluationReport last_evaluation_;
+  std::optional<StepReport> step_report_;
+  std::optional<EvaluationReport> evaluation_report_;
+  std::optional<data::BatchPlan> batches_;
+  std::optional<Prepared> current_, next_;
+  std::vector<int64_t> plan_, ids_, unit_begins_;
+  std::vector<int> unit_node_;
+  std::vector<double> static_speeds_;
+  std::vector<int64_t> busy_scratch_, units_scratch_;
+  std::vector<int> magnitudes_;
+  int64_t next_ticket_ = 0, round_ = 0;
+  int attempt_ = 0, repairs_ = 0, scale_redos_ = 0;
+  bool stopped_ = false, snapshot_due_ = false, checkpoint_in_flight_ = false, closing_ = false;
+  int64_t last_snapshot_step_ = -1;
+  uint64_t parameters_hash_ = 0, used_scales_hash_ = 0;
+};
+
+}  // namespace lepton::train

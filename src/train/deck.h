@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Deck: the TOML file that describes a run, validated whole before anything is touched, as the modules' own
+// specifications with source positions. One table (deck_keys.cpp) names every key with type, range, default,
+// mathematical or operational, and a sentence; validation, defaults, help, reference and the fingerprint of
+// the mathematics are made from it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/spec.h"
+#include "model/spec.h"
+#include "ops/loss.h"
+#include "optim/spec.h"
+
+namespace lepton::comm {
+class World;
+}
+
+namespace lepton::train {
+
+struct RunSpec {
+  std::string directory = "runs/lepton";  ///< relative to the working directory
+  uint64_t seed = 0;
+  std::string isa = "auto";  ///< auto | avx2 | avx512
+  std::string shm_directory = "/dev/shm";
+  double deadline_s = 600;  ///< of every wait for another rank
+  double progress_s = 10;   ///< between plain progress lines
+};
+
+enum class OnNonFinite { stop, skip };
+
+struct TrainSpec {
+  int64_t epochs = 1;
+  int64_t batch_size = 32, unit_size = 32;
+  int threads = 0;  ///< per rank; 0: this rank's share of the cores
+  OnNonFinite on_non_finite = OnNonFinite::stop;
+  int64_t max_steps = 0;  ///< --max-steps; 0: none
+};
+
+/// When and on what to evaluate during training, and what follows from it.
+struct EvaluationSpec {
+  int64_t every_epochs = 1, every_steps = 0;  ///< one of them; 0 0: only at the end
+  std::string metric = "accuracy";  ///< "loss" | "accuracy" | "mae" | "rmse"; "auto" is resolved by loss kind
+  int64_t patience = 0;  ///< early stopping after so many evaluations without improvement; 0: never
+  double min_improvement = 0;
+  bool keep_best = true;  ///< best.safetensors, when there is a validation (or test) split
+};
+
+enum class BalancePolicy { static_, proportional };
+
+struct CheckpointSpec {
+  double every_s = 60;  ///< exactly one of the three is > 0, or all 0: only at the end
+  int64_t every_steps = 0, every_epochs = 0;
+  int keep = 3;
+};
+
+struct Deck {
+  std::string path;
+  RunSpec run;
+  data::DataSpec data;
+  model::ModelSpec model;
+  ops::LossSpec loss;
+  optim::OptimizerSpec optimizer;
+  TrainSpec train;
+  EvaluationSpec evaluation;
+  BalancePolicy policy = BalancePolicy::proportional;
+  CheckpointSpec checkpoint;
+
+  /// Canonical "key -> value" of every mathematical key (layers included), defaults filled in: kept in
+  /// checkpoints and compared at a restart. Excludes what only says where a run ends (epochs, max_steps,
+  /// early stopping) and all that is operational.
+  std::map<std::string, std::string> mathematical;
+  /// The same for operational keys: changes are noted in the log.
+  std::map<std::string, std::string> operational;
+  std::string resolved;  ///< the deck as resolved, TOML, for the run directory: all keys, files absolute
+  std::vector<std::string> warnings;  ///< whole sentences, for rank 0 to log
+};
+
+/// One `--set key=value`; value in TOML syntax, a bare word is taken as a string. A path given so is relative
+/// to the working directory.
+struct Override {
+  std::string key, value;
+};
+
+/// **Local.** Parses and validates. Throws Error(deck) with file, line, column, key and the nearest
+/// valid name for everything else. `text` is the file's content (load_deck reads it).
+Deck parse_deck(const std::string& path, const std::string& text, const std::vector<Override>& overrides);
+
+/// **Collective.** Rank 0 reads the deck, all parse it, rank 0 logs its warnings. Throws as parse_deck does,
+/// agreed.
+Deck load_deck(const comm::World& world, const std::string& path, const std::vector<Override>& overrides);
+
+/// Settles schedule.steps where a cosine or polynomial schedule leaves it open (0): the value that a
+/// continued run recorded in its `mathematical` keys, else (recorded null) epochs x steps_per_epoch. Writes
+/// it to the specification, to `mathematical` and to `resolved`. Called by train once the dataset is known,
+/// before keys are compared.
+void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch,
+                            const std::map<std::string, std::string>* recorded);
+
+/// The reference of all keys, grouped by table, made from the table of keys.
+std::string key_reference();
+
+}  // namespace lepton::train

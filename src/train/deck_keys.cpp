@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of deck keys as a whole, its own rows of [run], [train], [evaluation], [balance] and
+// [checkpoint], and the reference that users read. See the header.
+#include "train/deck_keys.h"
+
+#include <iterator>
+
+namespace lepton::train {
+
+namespace {
+
+constexpr KeyClass mathematical = KeyClass::mathematical;
+constexpr KeyClass operational = KeyClass::operational;
+
+std::vector<DeckKey> run_keys() {
+  return {
+      {"run.dir", KeyType::text, operational, "\"runs/lepton\"",
+       "directory of the run, relative to the working directory",
+       [](Deck& deck, const DeckValue& value) { deck.run.directory = value.text; }},
+      {"run.seed", KeyType::integer, mathematical, "0",
+       "of initial values, order, dropout and splits by fraction",
+       [](Deck& deck, const DeckValue& value) {
+         deck.run.seed = deck.data.seed = static_cast<uint64_t>(value.integer);
+       },
+       at_least(0)},
+      {"run.isa",
+       KeyType::choice,
+       operational,
+       "\"auto\"",
+       "caps the instruction set, so that unlike machines give the same bits",
+       [](Deck& deck, const DeckValue& value) { deck.run.isa = value.text; },
+       {},
+       {"auto", "avx2", "avx512"}},
+      {"run.shm_dir", KeyType::text, operational, "\"/dev/shm\"",
+       "where the memory shared by a node's ranks lies",
+       [](Deck& deck, const DeckValue& value) { deck.run.shm_directory = value.text; }},
+      {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
+       [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
+      {"run.progress_every", KeyType::duration, operational, "\"10s\"",
+       "time between progress lines where there is no terminal",
+       [](Deck& deck, const DeckValue& value) { deck.run.progress_s = value.number; }},
+  };
+}
+
+std::vector<DeckKey> train_keys() {
+  return {
+      {"train.epochs",
+       KeyType::integer,
+       operational,
+       "1",
+       "passes over the train split, counted from the beginning",
+       [](Deck& deck, const DeckValue& value) { deck.train.epochs = value.integer; },
+       {.least = 1, .most = 1e9}},
+      {"train.batch_size",
+       KeyType::integer,
+       mathematical,
+       "32",
+       "samples of one step, over all ranks",
+       [](Deck& deck, const DeckValue& value) { deck.train.batch_size = value.integer; },
+       {.least = 1, .most = 1e9}},
+      {"train.unit_size",
+       KeyType::integer,
+       mathematical,
+       "32",
+       "samples of a work unit; batch_size where that is smaller and this is not given",
+       [](Deck& deck, const DeckValue& value) { deck.train.unit_size = value.integer; },
+       {.least = 1, .most = 1e9}},
+      {"train.threads",
+       KeyType::integer,
+       operational,
+       "0",
+       "compute threads per rank; 0: this rank's share of the cores",
+       [](Deck& deck, const DeckValue& value) { deck.train.threads = static_cast<int>(value.integer); },
+       {.least = 0, .most = 4096}},
+      {"train.on_non_finite",
+       KeyType::choice,
+       mathematical,
+       "\"stop\"",
+       "what Inf or NaN in a step does: end the run, or skip the step",
+       [](Deck& deck, const DeckValue& value) {
+         deck.train.on_non_finite = static_cast<OnNonFinite>(value.choice);
+       },
+       {},
+       {"stop", "skip"}},
+  };
+}
+
+std::vector<DeckKey> evaluation_keys() {
+  return {
+      {"evaluation.every", KeyType::interval, operational, "\"1 epoch\"",
+       "when to evaluate the validation and test splits",
+       [](Deck& deck, const DeckValue& value) {
+         deck.evaluation.every_epochs = value.interval.epochs;
+         deck.evaluation.every_steps = value.interval.steps;
+       }},
+      {"evaluation.metric",
+       KeyType::choice,
+       operational,
+       "\"auto\"",
+       "what decides which model is best: auto is accuracy for classes, mae for mae, else rmse",
+       [](Deck& deck, const DeckValue& value) { deck.evaluation.metric = value.text; },
+       {},
+       {"auto", "loss", "accuracy", "mae", "rmse"}},
+      {"evaluation.patience",
+       KeyType::integer,
+       operational,
+       "0",
+       "stop after so many evaluations without improvement; 0: never",
+       [](Deck& deck, const DeckValue& value) { deck.evaluation.patience = value.integer; },
+       {.least = 0, .most = 1e9}},
+      {"evaluation.min_improvement", KeyType::number, operational, "0",
+       "a smaller change of the metric is no improvement",
+       [](Deck& deck, const DeckValue& value) { deck.evaluation.min_improvement = value.number; },
+       at_least(0)},
+      {"evaluation.keep_best", KeyType::boolean, operational, "true",
+       "keep the model of the best evaluation as best.safetensors",
+       [](Deck& deck, const DeckValue& value) { deck.evaluation.keep_best = value.boolean; }},
+  };
+}
+
+std::vector<DeckKey> upkeep_keys() {
+  return {
+      {.path = "balance.policy",
+       .type = KeyType::choice,
+       .key_class = operational,
+       .standard = "\"proportional\"",
+       .sentence = "how units are shared out: equally, or by the speeds of the last steps",
+       .set = [](Deck& deck,
+                 const DeckValue& value) { deck.policy = static_cast<BalancePolicy>(value.choice); },
+       .choices = {"static", "proportional"},
+       .planned = "steal"},
+      {.path = "checkpoint.every",
+       .type = KeyType::interval_or_duration,
+       .key_class = operational,
+       .standard = "\"60s\"",
+       .sentence = "when to write a checkpoint besides the end",
+       .set =
+           [](Deck& deck, const DeckValue& value) {
+             deck.checkpoint.every_s = value.interval.seconds;
+             deck.checkpoint.every_steps = value.interval.steps;
+             deck.checkpoint.every_epochs = value.interval.epochs;
+           },
+       .planned = "auto"},
+      {"checkpoint.keep",
+       KeyType::integer,
+       operational,
+       "3",
+       "checkpoints that are kept, the newest ones",
+       [](Deck& deck, const DeckValue& value) { deck.checkpoint.keep = static_cast<int>(value.integer); },
+       {.least = 1, .most = 1e6}},
+  };
+}
+
+std::vector<DeckKey> make_table() {
+  std::vector<DeckKey> table;
+  for (std::vector<DeckKey> rows :
+       {run_keys(), data_keys(), model_keys(), train_keys(), evaluation_keys(), upkeep_keys()})
+    table.insert(table.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
+  return table;
+}
+
+}  // namespace
+
+const std::vector<DeckKey>& deck_keys() {
+  static const std::vector<DeckKey> table = make_table();
+  return table;
+}
+
+const DeckKey* find_deck_key(const std::string& path) {
+  for (const DeckKey& key : deck_keys())
+    if (key.path == path) return &key;
+  return nullptr;
+}
+
+std::string key_reference() {
+  std::string text, table;
+  for (const DeckKey& key : deck_keys()) {
+    if (key.table() != table) {
+      text += (table.empty() ? "[" : "\n[") + key.table() + "]\n";
+      table = key.table();
+    }
+    const std::string standard = key.required           ? "required"
+                                 : key.standard.empty() ? "absent by default"
+                                                        : "default " + key.standard;
+    text += "    " + key.name() + " = " + expectation(key) + " (" + standard + ", " +
+            (key.key_class == mathematical ? "mathematical" : "operational") + "): " + key.sentence + "\n";
+  }
+  return text;
+}
+
+}  // namespace lepton::train

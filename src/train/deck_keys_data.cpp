@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of [data] and of its splits in the table of deck keys. Paths of files are operational: what they
+// hold is identified by the dataset's fingerprint. See deck_keys.h.
+#include <optional>
+
+#include "train/deck_keys.h"
+
+namespace lepton::train {
+
+namespace {
+
+constexpr KeyClass mathematical = KeyClass::mathematical;
+constexpr KeyClass operational = KeyClass::operational;
+
+/// The split's specification, made when the first of its keys is set.
+data::SplitSpec& split_of(Deck& deck, data::SplitKind kind) {
+  std::optional<data::SplitSpec>& split = kind == data::SplitKind::train        ? deck.data.train
+                                          : kind == data::SplitKind::validation ? deck.data.validation
+                                                                                : deck.data.test;
+  return split ? *split : split.emplace();
+}
+
+std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) {
+  const bool train = kind == data::SplitKind::train;
+  const std::string standard = train ? "" : "; those of the train split where rows or fraction is given";
+  DeckKey inputs = {table + ".inputs",
+                    KeyType::text,
+                    mathematical,
+                    "",
+                    "path of the inputs in the file" + standard,
+                    [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).inputs = value.text; }};
+  DeckKey targets = {
+      table + ".targets",
+      KeyType::text,
+      mathematical,
+      "",
+      "path of the targets in the file" + standard,
+      [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).targets = value.text; }};
+  inputs.required = targets.required = train;
+  const auto set_files = [kind](Deck& deck, const DeckValue& value) {
+    split_of(deck, kind).files = value.texts;
+  };
+  return {
+      std::move(inputs),
+      std::move(targets),
+      {table + ".file", KeyType::file, operational, "",
+       "file of this split, relative to the deck; default: [data]'s", set_files},
+      {table + ".files", KeyType::files, operational, "",
+       "files of this split, concatenated; default: [data]'s", set_files},
+      {table + ".rows", KeyType::rows, mathematical, "",
+       "the rows that make up the split, from 0, end excluded",
+       [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).rows = value.rows; }},
+      {table + ".fraction",
+       KeyType::number,
+       mathematical,
+       "",
+       "share of the rows, drawn by seed; splits of the same arrays take disjoint ones",
+       [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).fraction = value.number; },
+       {.least = 0, .most = 1, .above = true}},
+  };
+}
+
+std::vector<DeckKey> content_keys() {
+  return {
+      {"data.layout",
+       KeyType::choice,
+       mathematical,
+       "\"auto\"",
+       "of images; auto: [N,a,b] is hw, [N,a,b,c] chw if a <= 4, else hwc if c <= 4; none: not images",
+       [](Deck& deck, const DeckValue& value) {
+         deck.data.layout = static_cast<data::ImageLayout>(value.choice);
+       },
+       {},
+       {"auto", "hwc", "chw", "hw", "none"}},
+      {"data.target_kind",
+       KeyType::choice,
+       mathematical,
+       "\"auto\"",
+       "what targets are; auto: what the loss asks for and the array holds",
+       [](Deck& deck, const DeckValue& value) {
+         deck.data.target_kind = static_cast<data::TargetKind>(value.choice);
+       },
+       {},
+       {"auto", "classes", "one_hot", "values"}},
+      {"data.classes",
+       KeyType::integer,
+       mathematical,
+       "0",
+       "number of classes; 0: the largest label of the train split + 1",
+       [](Deck& deck, const DeckValue& value) { deck.data.classes = value.integer; },
+       {.least = 0, .most = 1e6}},
+      {"data.normalize",
+       KeyType::choice,
+       mathematical,
+       "\"none\"",
+       "of inputs: none, to 0 .. 1 by range, or to mean 0 and deviation 1, by the train split's statistics",
+       [](Deck& deck, const DeckValue& value) {
+         deck.data.normalisation = static_cast<data::Normalisation>(value.choice);
+       },
+       {},
+       {"none", "unit", "standardize"}},
+      {"data.bad_rows",
+       KeyType::choice,
+       mathematical,
+       "\"error\"",
+       "what a row with Inf or NaN does: end the run, or be left out",
+       [](Deck& deck, const DeckValue& value) {
+         deck.data.bad_rows = static_cast<data::BadRows>(value.choice);
+       },
+       {},
+       {"error", "skip"}},
+  };
+}
+
+std::vector<DeckKey> order_keys() {
+  return {
+      {"data.shuffle",
+       KeyType::choice,
+       mathematical,
+       "\"global\"",
+       "order of an epoch: over all samples, inside windows of blocks, or as stored",
+       [](Deck& deck, const DeckValue& value) {
+         deck.data.shuffle = static_cast<data::Shuffle>(value.choice);
+       },
+       {},
+       {"global", "window", "none"}},
+      {"data.shuffle_window",
+       KeyType::integer,
+       mathematical,
+       "65536",
+       "samples that are mixed with each other",
+       [](Deck& deck, const DeckValue& value) { deck.data.shuffle_window = value.integer; },
+       {.least = 1, .most = 1e15}},
+      {"data.shuffle_block",
+       KeyType::integer,
+       mathematical,
+       "256",
+       "neighbouring samples that are read together",
+       [](Deck& deck, const DeckValue& value) { deck.data.shuffle_block = value.integer; },
+       {.least = 1, .most = 1e15}},
+  };
+}
+
+/// Files of [data], for the splits that name none of their own: those have been set before (see deck.cpp).
+std::vector<DeckKey> file_keys() {
+  const auto set_files = [](Deck& deck, const DeckValue& value) {
+    for (std::optional<data::SplitSpec>* split : {&deck.data.train, &deck.data.validation, &deck.data.test})
+      if (*split && (*split)->files.empty()) (*split)->files = value.texts;
+  };
+  return {
+      {"data.file", KeyType::file, operational, "", "file of all splits, or a glob, relative to the deck",
+       set_files},
+      {"data.files", KeyType::files, operational, "",
+       "files of all splits, concatenated; a glob stands for its files in the order of their bytes",
+       set_files},
+  };
+}
+
+}  // namespace
+
+std::vector<DeckKey> data_keys() {
+  std::vector<DeckKey> keys;
+  for (const std::vector<DeckKey>& rows :
+       {file_keys(), content_keys(), order_keys(), split_keys("data.train", data::SplitKind::train),
+        split_keys("data.validation", data::SplitKind::validation),
+        split_keys("data.test", data::SplitKind::test)})
+    keys.insert(keys.end(), rows.begin(), rows.end());
+  return keys;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of [model], [optimizer] and [schedule] in the table of deck keys. See deck_keys.h.
+#include "train/deck_keys.h"
+
+namespace lepton::train {
+
+namespace {
+
+constexpr KeyClass mathematical = KeyClass::mathematical;
+
+/// Rows whose setter is one assignment to a member of the optimizer's or schedule's specification.
+DeckKey optimizer_number(const char* name, double optim::OptimizerSpec::*member, const char* standard,
+                         Range range, const char* sentence) {
+  return {std::string("optimizer.") + name,
+          KeyType::number,
+          mathematical,
+          standard,
+          sentence,
+          [member](Deck& deck, const DeckValue& value) { deck.optimizer.*member = value.number; },
+          range};
+}
+
+DeckKey schedule_number(const char* name, double optim::ScheduleSpec::*member, const char* standard,
+                        Range range, const char* sentence) {
+  return {std::string("schedule.") + name,
+          KeyType::number,
+          mathematical,
+          standard,
+          sentence,
+          [member](Deck& deck, const DeckValue& value) { deck.optimizer.schedule.*member = value.number; },
+          range};
+}
+
+DeckKey schedule_steps(const char* name, int64_t optim::ScheduleSpec::*member, const char* sentence) {
+  return {std::string("schedule.") + name,
+          KeyType::integer,
+          mathematical,
+          "0",
+          sentence,
+          [member](Deck& deck, const DeckValue& value) { deck.optimizer.schedule.*member = value.integer; },
+          {.least = 0, .most = 4294967295}};
+}
+
+std::vector<DeckKey> network_keys() {
+  return {
+      {"model.loss",
+       KeyType::choice,
+       mathematical,
+       "\"softmax_cross_entropy\"",
+       "what training makes small; softmax_cross_entropy takes class labels and a network's raw scores",
+       [](Deck& deck, const DeckValue& value) {
+         deck.loss.kind = static_cast<ops::LossKind>(value.choice);
+         deck.data.needs_classes = deck.loss.kind == ops::LossKind::softmax_cross_entropy;
+       },
+       {},
+       {"softmax_cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"}},
+      {"model.label_smoothing", KeyType::number, mathematical, "0",
+       "share of a label that is spread over all classes (softmax_cross_entropy)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.label_smoothing = value.number; },
+       from_to_below(0, 1)},
+      {"model.huber_delta", KeyType::number, mathematical, "1",
+       "error from which on the loss grows linearly (huber)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.huber_delta = value.number; }, above_zero()},
+      {"model.l2", KeyType::number, mathematical, "0",
+       "adds l2 * weight to the mean gradient; layers may set their own",
+       [](Deck& deck, const DeckValue& value) { deck.model.l2 = value.number; }, at_least(0)},
+      {.path = "model.layers",
+       .type = KeyType::layers,
+       .key_class = mathematical,
+       .sentence = "the network, from the inputs to the scores",
+       .required = true},
+  };
+}
+
+std::vector<DeckKey> optimizer_keys() {
+  using Spec = optim::OptimizerSpec;
+  return {
+      {"optimizer.type",
+       KeyType::choice,
+       mathematical,
+       "\"adam\"",
+       "the update rule",
+       [](Deck& deck, const DeckValue& value) {
+         deck.optimizer.rule = static_cast<optim::Rule>(value.choice);
+       },
+       {},
+       {"sgd", "adam", "adamw"}},
+      optimizer_number("learning_rate", &Spec::learning_rate, "0.001", above_zero(),
+                       "size of an update; [schedule] changes it over the steps"),
+      optimizer_number("momentum", &Spec::momentum, "0", from_to_below(0, 1),
+                       "share of the last update in the next (sgd)"),
+      {"optimizer.nesterov", KeyType::boolean, mathematical, "false", "momentum that looks ahead (sgd)",
+       [](Deck& deck, const DeckValue& value) { deck.optimizer.nesterov = value.boolean; }},
+      optimizer_number("beta1", &Spec::beta1, "0.9", from_to_below(0, 1),
+                       "decay of the mean gradient (adam, adamw)"),
+      optimizer_number("beta2", &Spec::beta2, "0.999", from_to_below(0, 1),
+                       "decay of the mean squared gradient (adam, adamw)"),
+      optimizer_number("epsilon", &Spec::epsilon, "1e-08", above_zero(),
+                       "added to the divisor (adam, adamw)"),
+      optimizer_number("weight_decay", &Spec::weight_decay, "0", at_least(0),
+                       "pull of weights to 0: in the gradient (sgd, adam), or apart from it (adamw)"),
+      optimizer_number("clip_norm", &Spec::clip_norm, "0", at_least(0),
+                       "largest norm of the mean gradient over all parameters; 0: no limit"),
+      optimizer_number("clip_value", &Spec::clip_value, "0", at_least(0),
+                       "largest element of the mean gradient; 0: no limit"),
+  };
+}
+
+std::vector<DeckKey> schedule_keys() {
+  using Spec = optim::ScheduleSpec;
+  return {
+      {"schedule.type",
+       KeyType::choice,
+       mathematical,
+       "\"constant\"",
+       "the learning rate over the steps",
+       [](Deck& deck, const DeckValue& value) {
+         deck.optimizer.schedule.kind = static_cast<optim::ScheduleKind>(value.choice);
+       },
+       {},
+       {"constant", "step", "cosine", "polynomial"}},
+      schedule_steps("steps", &Spec::steps,
+                     "length of cosine and polynomial; 0: the steps of train.epochs at the first start"),
+      schedule_steps("warmup_steps", &Spec::warmup_steps,
+                     "steps over which the rate rises linearly at first"),
+      schedule_steps("every", &Spec::step_every, "steps between changes (step)"),
+      schedule_number("factor", &Spec::factor, "0.1", above_zero(),
+                      "what a change multiplies the rate by (step)"),
+      schedule_number("power", &Spec::power, "1", above_zero(), "of the decay (polynomial)"),
+      schedule_number("final_factor", &Spec::final_factor, "0", {.least = 0, .most = 1},
+                      "share of the rate that is left at the end (cosine, polynomial)"),
+  };
+}
+
+}  // namespace
+
+std::vector<DeckKey> model_keys() {
+  std::vector<DeckKey> keys;
+  for (const std::vector<DeckKey>& rows : {network_keys(), optimizer_keys(), schedule_keys()})
+    keys.insert(keys.end(), rows.begin(), rows.end());
+  return keys;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules of [data]'s splits: files, arrays, and which rows they may share; see deck_rules.h.
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "train/deck_rules.h"
+
+namespace lepton::train {
+
+namespace {
+
+struct NamedSplit {
+  std::string path;  ///< "data.test"
+  const data::SplitSpec* split;
+};
+
+[[noreturn]] void split_error(const DeckFacts& facts, const std::string& path, const std::string& what,
+                              const std::string& hint) {
+  fail(Exit::deck, facts.position(path).text(), what, hint);
+}
+
+void check_file_keys(const DeckFacts& facts, const std::string& table) {
+  if (facts.root.at(table + ".file") != nullptr && facts.root.at(table + ".files") != nullptr)
+    split_error(facts, table + ".files", table + " has both file and files", "Give one of them.");
+}
+
+void check_split(const DeckFacts& facts, const NamedSplit& named) {
+  const data::SplitSpec& split = *named.split;
+  check_file_keys(facts, named.path);
+  if (split.files.empty())
+    split_error(facts, named.path, named.path + " has no file",
+                "Set data.file = \"name.h5\", or " + named.path + ".file.");
+  for (const char* column : {"inputs", "targets"})
+    if ((column == std::string("inputs") ? split.inputs : split.targets).empty())
+      split_error(
+          facts, named.path, named.path + "." + column + " is missing",
+          "Name the array in the file, or take a part of the train split's rows by fraction or rows.");
+  if (split.rows && split.fraction)
+    split_error(facts, named.path + ".fraction", named.path + " has both rows and fraction",
+                "Give one of them.");
+}
+
+bool same_arrays(const data::SplitSpec& a, const data::SplitSpec& b) {
+  return a.inputs == b.inputs && a.files == b.files;
+}
+
+void check_pair(const DeckFacts& facts, const NamedSplit& a, const NamedSplit& b, Deck& deck) {
+  if (!same_arrays(*a.split, *b.split)) return;
+  const data::SplitSpec &first = *a.split, &second = *b.split;
+  if (first.fraction.has_value() != second.fraction.has_value()) {
+    const std::string& other = first.fraction ? b.path : a.path;
+    split_error(facts, other,
+                a.path + " and " + b.path + " take rows of the same arrays, but only one by fraction",
+                "Give " + other + ".fraction too.");
+  }
+  if (first.rows && second.rows &&
+      std::max(first.rows->first, second.rows->first) < std::min(first.rows->second, second.rows->second))
+    split_error(facts, b.path + ".rows", a.path + " and " + b.path + " share rows of the same arrays",
+                "Rows [from, to) leave out `to`: [0, 800] and [800, 1000] are disjoint.");
+  if (first.fraction || (first.rows && second.rows)) return;
+  deck.warnings.push_back(facts.position(b.path).text() + ": " + a.path + " and " + b.path +
+                          " share rows: the figures of one are no measure of unseen data.");
+}
+
+void check_fractions(const DeckFacts& facts, const std::vector<NamedSplit>& splits) {
+  for (const NamedSplit& first : splits) {
+    double sum = 0;
+    std::string last;
+    for (const NamedSplit& other : splits)
+      if (other.split->fraction && same_arrays(*first.split, *other.split)) {
+        sum += *other.split->fraction;
+        last = other.path;
+      }
+    if (sum > 1 + 1e-9)
+      split_error(facts, last + ".fraction", "the fractions of the same arrays add up to " + toml_text(sum),
+                  "They must not exceed 1.");
+  }
+}
+
+}  // namespace
+
+void check_splits(Deck& deck, const DeckFacts& facts) {
+  check_file_keys(facts, "data");
+  std::vector<NamedSplit> splits;
+  const auto collect = [&](const char* path, const std::optional<data::SplitSpec>& split) {
+    if (split) splits.push_back({path, &*split});
+  };
+  collect("data.train", deck.data.train);
+  collect("data.validation", deck.data.validation);
+  collect("data.test", deck.data.test);
+  for (const NamedSplit& split : splits) check_split(facts, split);
+  for (size_t a = 0; a < splits.size(); ++a)
+    for (size_t b = a + 1; b < splits.size(); ++b) check_pair(facts, splits[a], splits[b], deck);
+  check_fractions(facts, splits);
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checking one value against its key; see the header.
+#include "train/deck_value.h"
+
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "train/deck_keys.h"
+
+namespace lepton::train {
+
+namespace {
+
+[[noreturn]] void wrong(const DeckKey& key, const DeckNode& node, const std::string& hint = "") {
+  fail(Exit::deck, node.position.text(), key.path + " = " + toml_text(node) + " is not " + expectation(key),
+       (hint.empty() ? "" : hint + " ") + key.path + ": " + key.sentence + ".");
+}
+
+/// Text, or the words of an override whatever TOML takes them for (`--set run.dir=2024`).
+const std::string& text_of(const DeckKey& key, const DeckNode& node) {
+  const bool structured = node.kind == DeckNode::Kind::list || node.kind == DeckNode::Kind::table;
+  const bool text = node.kind == DeckNode::Kind::text;
+  const std::string& words = text ? node.text : node.as_given;
+  if (structured || words.empty()) wrong(key, node);
+  return words;
+}
+
+DeckValue check_choice(const DeckKey& key, const DeckNode& node) {
+  DeckValue value;
+  value.text = text_of(key, node);
+  for (; value.choice < static_cast<int>(key.choices.size()); ++value.choice)
+    if (key.choices[static_cast<size_t>(value.choice)] == value.text) {
+      value.canonical = toml_text(value.text);
+      return value;
+    }
+  wrong(key, node, did_you_mean(value.text, key.choices));
+}
+
+DeckValue check_integer(const DeckKey& key, const DeckNode& node) {
+  if (node.kind != DeckNode::Kind::integer || !key.range.holds(static_cast<double>(node.integer)))
+    wrong(key, node);
+  DeckValue value;
+  value.integer = node.integer;
+  value.canonical = std::to_string(node.integer);
+  return value;
+}
+
+DeckValue check_number(const DeckKey& key, const DeckNode& node) {
+  DeckValue value;
+  if (node.kind == DeckNode::Kind::integer)
+    value.number = static_cast<double>(node.integer);
+  else if (node.kind == DeckNode::Kind::number)
+    value.number = node.number;
+  else
+    wrong(key, node);
+  if (!std::isfinite(value.number) || !key.range.holds(value.number)) wrong(key, node);
+  value.canonical = toml_text(value.number);
+  return value;
+}
+
+DeckValue check_rows(const DeckKey& key, const DeckNode& node) {
+  const auto fits = [](const DeckNode& item) {
+    return item.kind == DeckNode::Kind::integer && item.integer >= 0;
+  };
+  const bool pair = node.kind == DeckNode::Kind::list && node.children.size() == 2 &&
+                    fits(node.children[0]) && fits(node.children[1]) &&
+                    node.children[0].integer < node.children[1].integer;
+  if (!pair) wrong(key, node);
+  DeckValue value;
+  value.rows = {node.children[0].integer, node.children[1].integer};
+  value.canonical = toml_text(node);
+  return value;
+}
+
+DeckValue check_files(const DeckKey& key, const DeckNode& node) {
+  if (node.kind != DeckNode::Kind::list || node.children.empty()) wrong(key, node);
+  DeckValue value;
+  for (const DeckNode& item : node.children) {
+    if (item.kind != DeckNode::Kind::text || item.text.empty()) wrong(key, node);
+    value.texts.push_back(item.text);
+  }
+  value.canonical = toml_text(node);
+  return value;
+}
+
+/// A number above 0 at the start of `text`, and the rest behind it; no sign, exponent, hex or inf.
+std::optional<std::pair<double, std::string>> leading_number(const std::string& text) {
+  if (text.empty() || text[0] < '0' || text[0] > '9') return std::nullopt;
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  if (result.ec != std::errc() || !(number > 0) || number > 1e15) return std::nullopt;
+  return std::pair{number, std::string(result.ptr, end)};
+}
+
+std::optional<double> parse_duration(const std::string& text) {
+  static const std::pair<const char*, double> units[] = {{"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600}};
+  const auto parts = leading_number(text);
+  if (!parts) return std::nullopt;
+  const std::string unit = parts->second.starts_with(' ') ? parts->second.substr(1) : parts->second;
+  for (const auto& [name, seconds] : units)
+    if (unit == name) return parts->first * seconds;
+  return std::nullopt;
+}
+
+std::optional<Interval> parse_interval(const std::string& text) {
+  if (text == "end") return Interval{};
+  const auto parts = leading_number(text);
+  if (!parts || parts->first != std::floor(parts->first)) return std::nullopt;
+  const auto count = static_cast<int64_t>(parts->first);
+  if (text.find('.') != std::string::npos) return std::nullopt;
+  if (parts->second == " steps" || parts->second == " step") return Interval{.steps = count};
+  if (parts->second == " epochs" || parts->second == " epoch") return Interval{.epochs = count};
+  return std::nullopt;
+}
+
+std::string interval_text(const Interval& interval) {
+  if (interval.steps > 0) return std::to_string(interval.steps) + " steps";
+  if (interval.epochs > 0)
+    return std::to_string(interval.epochs) + (interval.epochs == 1 ? " epoch" : " epochs");
+  return interval.seconds > 0 ? toml_text(interval.seconds) + "s" : "end";
+}
+
+DeckValue check_interval(const DeckKey& key, const DeckNode& node) {
+  DeckValue value;
+  value.text = text_of(key, node);
+  if (const auto interval = parse_interval(value.text); interval && key.type != KeyType::duration)
+    value.interval = *interval;
+  else if (const auto seconds = parse_duration(value.text); seconds && key.type != KeyType::interval)
+    value.number = value.interval.seconds = *seconds;
+  else
+    wrong(key, node);
+  value.canonical = toml_text(interval_text(value.interval));
+  return value;
+}
+
+DeckValue check_plain(const DeckKey& key, const DeckNode& node) {
+  DeckValue value;
+  if (key.type == KeyType::boolean) {
+    if (node.kind != DeckNode::Kind::boolean) wrong(key, node);
+    value.boolean = node.boolean;
+    value.canonical = node.boolean ? "true" : "false";
+    return value;
+  }
+  value.text = text_of(key, node);
+  if (key.type == KeyType::file) value.texts = {value.text};
+  value.canonical = toml_text(value.text);
+  return value;
+}
+
+}  // namespace
+
+bool Range::holds(double value) const {
+  return (above ? value > least : value >= least) && (below ? value < most : value <= most);
+}
+
+std::string Range::text() const {
+  const auto bound = [](double value) {
+    const bool whole = value == std::floor(value) && std::abs(value) < 1e16;
+    return whole ? std::to_string(static_cast<int64_t>(value)) : toml_text(value);
+  };
+  std::string text;
+  if (std::isfinite(least)) text = (above ? " above " : " from ") + bound(least);
+  if (std::isfinite(most)) return text + (below ? " to below " : " to ") + bound(most);
+  return text + (above || text.empty() ? "" : " up");
+}
+
+std::string choices_text(const std::vector<std::string>& choices) {
+  std::string text;
+  for (size_t i = 0; i < choices.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == choices.size() ? " or " : ", ") + toml_text(choices[i]);
+  return text;
+}
+
+std::string did_you_mean(const std::string& name, const std::vector<std::string>& candidates) {
+  const std::string nearest = nearest_name(name, candidates);
+  return nearest.empty() ? "" : "Did you mean \"" + nearest + "\"?";
+}
+
+std::string expectation(const DeckKey& key) {
+  switch (key.type) {
+    case KeyType::text:
+      return "text";
+    case KeyType::choice:
+      return choices_text(key.choices);
+    case KeyType::boolean:
+      return "true or false";
+    case KeyType::integer:
+      return "an integer" + key.range.text();
+    case KeyType::number:
+      return "a number" + key.range.text();
+    case KeyType::file:
+      return "a path or glob in quotes";
+    case KeyType::files:
+      return "a list of paths or globs, as in [\"a.h5\", \"part-*.h5\"]";
+    case KeyType::rows:
+      return "two rows [from, to] with 0 <= from < to";
+    case KeyType::duration:
+      return "a time above 0, as in \"500ms\", \"60s\", \"10min\" or \"2h\"";
+    case KeyType::interval:
+      return "an interval, as in \"500 steps\", \"1 epoch\" or \"end\"";
+    case KeyType::interval_or_duration:
+      return "an interval, as in \"60s\", \"500 steps\", \"1 epoch\" or \"end\"";
+    case KeyType::layers:
+      return "a list of layers, as in [{ type = \"dense\", units = 10 }]";
+  }
+  CHECK(false, key.path);
+  return "";
+}
+
+DeckValue check_value(const DeckKey& key, const DeckNode& node) {
+  switch (key.type) {
+    case KeyType::choice:
+      return check_choice(key, node);
+    case KeyType::integer:
+      return check_integer(key, node);
+    case KeyType::number:
+      return check_number(key, node);
+    case KeyType::rows:
+      return check_rows(key, node);
+    case KeyType::files:
+      return check_files(key, node);
+    case KeyType::duration:
+    case KeyType::interval:
+    case KeyType::interval_or_duration:
+      return check_interval(key, node);
+    default:
+      return check_plain(key, node);
+  }
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Job: all that a run stands on, made in the order in which it can fail: deck, threads, data, graph, node-shared memory. The
+// commands train and evaluate add what is theirs. Everything is collective and agreed.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/assembler.h"
+#include "data/exchange.h"
+#include "data/store.h"
+#include "exact/slices.h"
+#include "ops/loss.h"
+#include "optim/optimizer.h"
+#include "train/conductor.h"
+#include "train/node_state.h"
+#include "train/setup.h"
+#include "train/trainer.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+
+class Job {
+ public:
+  /// **Collective.** Reads all data of the deck's splits; statistics come from `known` if given, else from the train split.
+  /// `training`: with moments. Slot 0 of the node's state is left zero.
+  Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training, bool confusion);
+
+  /// **Collective.** Runs rounds until the schedule ends. `writer` and `bookkeeper` may be null.
+  Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,
+                 Bookkeeper* bookkeeper, RunState state);
+
+  int64_t steps_per_epoch() const;
+  int64_t parts_of(data::SplitKind kind) const;  ///< evaluation rounds of a split
+
+  const comm::World& world;
+  const Deck& deck;
+  std::string instruction_set;
+  int threads = 1, thread_base = 0, node_threads = 1;
+  std::vector<int> threads_per_node;
+  data::Dataset dataset;
+  data::SampleStore store;
+  model::Graph graph;
+  UnitSizes sizes;
+  ops::Loss loss;
+  optim::Optimizer optimizer;
+  exact::Slices slices;
+  int64_t confusion_classes = 0;
+  std::vector<std::unique_ptr<data::Assembler>> assemblers;
+  NodeState node;
+  data::RowExchange exchange;
+  std::string arithmetic;
+
+ private:
+  void share_threads();
+  void report_units() const;
+  std::optional<Schedule> schedule_;
+  std::optional<checkpoint::Identity> identity_;
+  std::optional<Trainer> trainer_;
+};
+
+/// Classes up to which evaluate keeps a whole confusion matrix.
+constexpr int64_t confusion_classes_max = 1024;
+
+}  // namespace lepton::train

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cuts the node's shared memory. Called once per run by trainer.
+#include "train/node_state.h"
+
+#include <new>
+
+#include "base/error.h"
+
+namespace lepton::train {
+
+namespace {
+
+/// Cuts consecutive 64-byte aligned pieces off a block of memory; with null memory it only counts.
+class Cutter {
+ public:
+  explicit Cutter(std::byte* memory) : memory_(memory) {}
+  template <class T>
+  std::span<T> take(size_t count) {
+    T* begin = memory_ ? reinterpret_cast<T*>(memory_ + used_) : nullptr;
+    used_ += (count * sizeof(T) + 63) / 64 * 64;
+    return {begin, memory_ ? count : 0};
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* memory_;
+  size_t used_ = 0;
+};
+
+struct StateViews {
+  std::array<std::span<float>, 2> parameters;
+  std::array<std::array<std::span<float>, 2>, 2> moments;
+};
+
+size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, int moments, StateViews& views) {
+  Cutter cutter(memory);
+  for (int slot = 0; slot < 2; ++slot) {
+    views.parameters[slot] = cutter.take<float>(elements);
+    for (int m = 0; m < moments; ++m) views.moments[slot][m] = cutter.take<float>(slice);
+  }
+  return cutter.used();
+}
+
+struct ControlViews {
+  std::span<NodeControl> control;
+  std::array<std::span<uint64_t>, 2> block_hashes;
+  std::span<std::byte> lanes;
+  std::span<int> scales;
+  std::span<uint32_t> overflow_bits;
+  std::vector<std::span<int64_t>> samples, unit_begins;
+};
+
+size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes& sizes, size_t lanes_bytes,
+                   ControlViews& views) {
+  Cutter cutter(memory);
+  views.control = cutter.take<NodeControl>(1);
+  for (auto& hashes : views.block_hashes) hashes = cutter.take<uint64_t>(layout.blocks());
+  views.lanes = cutter.take<std::byte>(lanes_bytes);
+  views.scales = cutter.take<int>(layout.tensors().size());
+  views.overflow_bits = cutter.take<uint32_t>(layout.tensors().size());
+  views.samples.clear();
+  views.unit_begins.clear();
+  for (int t = 0; t < sizes.tickets; ++t) {
+    views.samples.push_back(cutter.take<int64_t>(sizes.max_samples));
+    views.unit_begins.push_back(cutter.take<int64_t>(sizes.max_units + 1));
+  }
+  return cutter.used();
+}
+
+}  // namespace
+
+NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes,
+                     const exact::Lanes& lanes, std::span<const int64_t> slices, const std::string& shm_directory)
+    : accumulator_memory_(world, shm_directory, "accumulator", exact::Accumulator::bytes(layout)),
+      accumulator_(layout, accumulator_memory_.as<std::byte>()),
+      slice_begin_(slices[world.node()]),
+      slice_end_(slices[world.node() + 1]),
+      tickets_(sizes.tickets) {
+  const int64_t slice = slice_end_ - slice_begin_;
+  StateViews state;
+  const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes.moments, state);
+  state_memory_ = comm::SharedMemory(world, shm_directory, "state", state_bytes);
+  cut_state(state_memory_.data(), layout.elements(), slice, sizes.moments, state);
+  parameters_ = state.parameters;
+  moments_ = state.moments;
+
+  ControlViews views;
+  const size_t lanes_bytes = exact::NodeLanes::bytes(lanes);
+  const size_t control_bytes = cut_control(nullptr, layout, sizes, lanes_bytes, views);
+  control_memory_ = comm::SharedMemory(world, shm_directory, "control", control_bytes);
+  cut_control(control_memory_.data(), layout, sizes, lanes_bytes, views);
+  control_ = views.control.data();
+  if (world.leads()) new (control_) NodeControl;
+  world.node_barrier();
+  block_hashes_ = views.block_hashes;
+  lanes_.emplace(lanes, views.lanes);
+  scales_ = views.scales;
+  overflow_bits_ = views.overflow_bits;
+  samples_ = views.samples;
+  unit_begins_ = views.unit_begins;
+}
+
+size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments) {
+  StateViews views;
+  return cut_state(nullptr, layout.elements(), slice_elements, moments, views) + exact::Accumulator::bytes(layout);
+}
+
+}  // namespace lepton::train

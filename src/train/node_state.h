@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// NodeState: what the ranks of a node share: two slots of parameters and moments, the accumulator, the queue, the lanes, and the
+// header that says what all compute threads do next. Exists once per node, whatever the number of ranks (DESIGN section 3).
+// Invariants: slot `header.slot` is whole and read-only while a step runs; the other one is written in (d) and (e) and becomes
+// current by the header's flip (f); lanes are merged under their lock before barrier A or B and read by the leader alone.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "balance/queue.h"
+#include "comm/node_barrier.h"
+#include "comm/shared_memory.h"
+#include "comm/world.h"
+#include "data/spec.h"
+#include "exact/accumulator.h"
+#include "exact/lanes.h"
+#include "exact/node_lanes.h"
+#include "optim/optimizer.h"
+#include "tensor/arena.h"
+
+namespace lepton::train {
+
+/// What the threads of the node do until the next barrier D. Written by the leader between rounds.
+struct RoundHeader {
+  exact::RoundId id;
+  int64_t ticket = 0;     ///< of the prepared rows; a redone attempt keeps it
+  int64_t samples = 0, units = 0;
+  data::SplitKind split = data::SplitKind::train;
+  bool run = false;       ///< false: leave the loop
+  bool snapshot = false;  ///< first copy the state for a checkpoint
+  int slot = 0;           ///< parameters and moments to read
+};
+
+/// What follows an attempt, decided in (c), the same on all nodes. Order as in DESIGN section 4.
+enum class Outcome : int { accept, skip, redo, repair, wrong_units, wrong_sums, wrong_parameters, non_finite };
+
+struct alignas(64) NodeControl {
+  comm::NodeBarrierState barrier;
+  balance::UnitQueue queue;
+  alignas(64) std::atomic<int64_t> verify_next{0};
+  alignas(64) std::atomic<int64_t> update_next{0};
+  alignas(64) std::atomic<int64_t> copy_next{0};
+  RoundHeader header;
+  Outcome outcome = Outcome::accept;
+  int64_t blamed_unit = 0;   ///< of Outcome::non_finite
+  int blamed_place = 0;      ///< node index, or nodes + tensor
+  bool failed = false;       ///< the outcome ends the run: all ranks throw the same error after the loop
+  optim::UpdatePlan update;
+};
+
+/// Sizes that NodeState is cut for.
+struct NodeSizes {
+  int64_t max_samples = 0, max_units = 0;  ///< of any round
+  int moments = 0;
+  int tickets = 4;
+};
+
+class NodeState {
+ public:
+  /// **Collective over the node.** slices: element offsets of the nodes' slices; lanes: their shape. Reserves all shared memory of
+  /// the training state.
+  NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes, const exact::Lanes& lanes,
+            std::span<const int64_t> slices, const std::string& shm_directory);
+
+  NodeControl& control() { return *control_; }
+  std::span<float> parameters(int slot) { return parameters_[slot]; }
+  /// Moment m of this node's slice: element i is arena element slice_begin() + i.
+  std::span<float> moment(int slot, int m) { return moments_[slot][m]; }
+  int64_t slice_begin() const { return slice_begin_; }
+  int64_t slice_end() const { return slice_end_; }
+  exact::Accumulator& accumulator() { return accumulator_; }
+  exact::NodeLanes& lanes() { return *lanes_; }
+  std::span<int> scales() { return scales_; }
+  std::span<uint32_t> overflow_bits() { return overflow_bits_; }
+  std::span<uint64_t> block_hashes(int slot) { return block_hashes_[slot]; }
+  std::span<int64_t> samples(int64_t ticket) { return samples_[ticket % tickets_]; }
+  std::span<int64_t> unit_begins(int64_t ticket) { return unit_begins_[ticket % tickets_]; }
+  size_t bytes() const { return control_memory_.bytes() + state_memory_.bytes() + accumulator_memory_.bytes(); }
+
+ private:
+  comm::SharedMemory control_memory_, state_memory_, accumulator_memory_;
+  NodeControl* control_ = nullptr;
+  std::array<std::span<float>, 2> parameters_;
+  std::array<std::array<std::span<float>, 2>, 2> moments_;  // [slot][moment]
+  std::array<std::span<uint64_t>, 2> block_hashes_;
+  std::optional<exact::NodeLanes> lanes_;
+  std::span<int> scales_;
+  std::span<uint32_t> overflow_bits_;
+  std::vector<std::span<int64_t>> samples_, unit_begins_;
+  exact::Accumulator accumulator_;
+  int64_t slice_begin_ = 0, slice_end_ = 0;
+  int tickets_ = 0;
+};
+
+/// Shared bytes of the training state of one node with `slice` of `elements`: for `check`.
+size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments);
+
+}  // namespace lepton::train

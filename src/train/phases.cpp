@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Block loops of the end of a step. Called by trainer in every compute thread, between the node's barriers.
+#include "train/phases.h"
+
+#include <algorithm>
+
+#include "base/failpoint.h"
+#include "base/philox.h"
+#include "ops/parameters_hash.h"
+#include "ops/quantise.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+
+namespace {
+
+constexpr int64_t grain_blocks = 4;
+
+/// Calls work(block) for the blocks of [first, last) that this thread draws from `counter`.
+template <class Work>
+void for_drawn_blocks(std::atomic<int64_t>& counter, int64_t first, int64_t last, Work&& work) {
+  for (;;) {
+    const int64_t begin = first + counter.fetch_add(grain_blocks, std::memory_order_relaxed);
+    if (begin >= last) return;
+    for (int64_t b = begin; b < std::min(begin + grain_blocks, last); ++b) work(b);
+  }
+}
+
+int64_t blocks_up_to(int64_t element) { return (element + block_elements - 1) / block_elements; }
+
+/// Rounded gradient of one segment, from the sums.
+std::span<float> rounded(NodeState& node, const Segment& segment, BlockScratch& scratch) {
+  const std::span<const int64_t> sums = node.accumulator().elements().subspan(segment.begin, segment.end - segment.begin);
+  const std::span<float> gradient(scratch.gradient.data(), sums.size());
+  ops::dequantise(sums, node.scales()[segment.tensor], gradient);
+  return gradient;
+}
+
+double block_norm(NodeState& node, const ArenaLayout& layout, int64_t block, BlockScratch& scratch) {
+  double sum = 0;
+  for (int64_t s = layout.segment_begin(block); s < layout.segment_begin(block + 1); ++s) {
+    const Segment& segment = layout.segments()[s];
+    if (layout.tensors()[segment.tensor].role == TensorRole::parameter)
+      sum += ops::sum_of_squares(rounded(node, segment, scratch));
+  }
+  return sum;
+}
+
+void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer, const Segment& segment,
+                    BlockScratch& scratch) {
+  const int from = node.control().header.slot, to = 1 - from;
+  const int64_t begin = segment.begin, count = segment.end - segment.begin, in_slice = begin - node.slice_begin();
+  optim::SegmentState state;
+  state.gradient = rounded(node, segment, scratch);
+  state.parameters = node.parameters(from).subspan(begin, count);
+  state.parameters_new = node.parameters(to).subspan(begin, count);
+  for (int m = 0; m < 2; ++m) {
+    if (node.moment(from, m).empty()) continue;
+    state.moments[m] = node.moment(from, m).subspan(in_slice, count);
+    state.moments_new[m] = node.moment(to, m).subspan(in_slice, count);
+  }
+  optimizer.update(node.control().update, layout.tensors()[segment.tensor], state);
+}
+
+}  // namespace
+
+void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch, exact::Lanes& lanes) {
+  failpoint("check");
+  ExactSum norm;
+  auto& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
+  const auto verify = [&](int64_t b) {
+    if (!node.accumulator().intact(b)) ++lanes.checksum_failures();
+    const auto checksum = static_cast<uint64_t>(node.accumulator().checksums()[b]);
+    gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) + mix64(mix64(static_cast<uint64_t>(b)) ^ checksum));
+    if (norms) norm.add(block_norm(node, layout, b, scratch));
+  };
+  for_drawn_blocks(node.control().verify_next, node.slice_begin() / block_elements, blocks_up_to(node.slice_end()), verify);
+  if (norms) lanes.add_exact(static_cast<int>(Exact::norm), norm);
+}
+
+void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer, BlockScratch& scratch) {
+  const bool accept = node.control().outcome == Outcome::accept;
+  const int to = 1 - node.control().header.slot;
+  if (accept) failpoint("optimizer");
+  for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
+    if (accept && b * block_elements >= node.slice_begin() && b * block_elements < node.slice_end()) {
+      for (int64_t s = layout.segment_begin(b); s < layout.segment_begin(b + 1); ++s)
+        update_segment(node, layout, optimizer, layout.segments()[s], scratch);
+      node.block_hashes(to)[b] = ops::parameters_block_hash(node.parameters(to), b);
+    }
+    node.accumulator().clear(b);
+  });
+}
+
+void copy_state(NodeState& node, int moments, checkpoint::Writer& writer) {
+  const int slot = node.control().header.slot;
+  const int64_t begin = node.slice_begin(), end = node.slice_end();
+  for_drawn_blocks(node.control().copy_next, begin / block_elements, blocks_up_to(end), [&](int64_t b) {
+    const int64_t first = b * block_elements - begin;
+    const int64_t count = std::min(block_elements, end - begin - first);
+    const auto copy = [&](std::span<const float> from, std::span<float> to) {
+      std::copy_n(from.begin() + first, count, to.begin() + first);
+    };
+    copy(node.parameters(slot).subspan(begin, end - begin), writer.copy_of(0));
+    for (int m = 0; m < moments; ++m) copy(node.moment(slot, m), writer.copy_of(1 + m));
+  });
+}
+
+void hash_blocks(std::span<const float> arena, std::span<uint64_t> hashes) {
+  for (size_t b = 0; b < hashes.size(); ++b) hashes[b] = ops::parameters_block_hash(arena, static_cast<int64_t>(b));
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finding, checking and reading saved states. Called by the commands train, evaluate and predict.
+#include "train/resume.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "model/initialise.h"
+#include "storage/file.h"
+#include "storage/safetensors.h"
+
+namespace lepton::train {
+
+namespace {
+
+SavedState open_checkpoint(const comm::World& world, const std::string& path) {
+  std::optional<SavedState> saved;
+  comm::agree(world, [&] {
+    checkpoint::Reader reader(path);
+    RunState state = RunState::decode(reader.small_state(), path + "/state.bin");
+    saved.emplace(SavedState{path, std::move(reader), std::move(state)});
+  });
+  return std::move(*saved);
+}
+
+/// Work [begin, end) of this rank when the node's ranks share `count` items.
+std::pair<int64_t, int64_t> share_of(const comm::World& world, int64_t count) {
+  return {count * world.node_rank() / world.node_size(), count * (world.node_rank() + 1) / world.node_size()};
+}
+
+}  // namespace
+
+std::optional<SavedState> find_saved(const comm::World& world, const std::string& run_directory) {
+  const std::optional<std::string> path = checkpoint::newest_valid(world, run_directory + "/checkpoints");
+  if (!path) return std::nullopt;
+  return open_checkpoint(world, *path);
+}
+
+SavedState open_saved(const comm::World& world, const std::string& path) {
+  bool is_checkpoint = false;
+  comm::agree(world, [&] { is_checkpoint = storage::read_file_if_exists(path + "/manifest.json").has_value(); });
+  if (is_checkpoint) return open_checkpoint(world, path);
+  std::optional<SavedState> saved = find_saved(world, path);
+  comm::agree(world, [&] {
+    REQUIRE(saved.has_value(), Exit::no_input, path, "there is no checkpoint here",
+            "Give a checkpoint directory (RUN/checkpoints/step-N) or a run directory that has been trained.");
+  });
+  return std::move(*saved);
+}
+
+bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identity& now, const std::string& where,
+                    bool accept_new_arithmetic) {
+  const auto refuse = [&](const std::string& key, const std::string& before, const std::string& after) {
+    fail(Exit::deck, key, fmt::format("changes the mathematics of the run in {}: it was {} and is now {}", where, before, after),
+         "Put the old value back, start a new run in another directory (--set run.dir=...), start over with --fresh, or begin a "
+         "new run from this state with --from.");
+  };
+  for (const auto& [key, value] : now.mathematical) {
+    const auto old = saved.mathematical.find(key);
+    if (old == saved.mathematical.end()) refuse(key, "absent", value);
+    if (old->second != value) refuse(key, old->second, value);
+  }
+  for (const auto& [key, value] : saved.mathematical)
+    if (!now.mathematical.contains(key)) refuse(key, value, "absent");
+  REQUIRE(saved.data_fingerprint == now.data_fingerprint, Exit::deck, "[data]",
+          fmt::format("the data is not the data that the run in {} was trained on", where),
+          "Put the old files back, or start a new run (--fresh, another run.dir, or --from).");
+  if (saved.arithmetic_class == now.arithmetic_class) return false;
+  REQUIRE(accept_new_arithmetic, Exit::deck, "arithmetic class",
+          fmt::format("the run in {} was computed by '{}'; this job computes as '{}', so its bits would differ", where,
+                      saved.arithmetic_class, now.arithmetic_class),
+          "Use the same kind of nodes (or cap them with [run] isa), or go on with --accept-new-arithmetic.");
+  return true;
+}
+
+void load_state(const comm::World& world, const SavedState& saved, const std::vector<std::string>& moments, NodeState& node,
+                bool with_moments) {
+  comm::agree(world, [&] {
+    const checkpoint::Manifest& manifest = saved.reader.manifest();
+    const auto elements = static_cast<int64_t>(node.parameters(0).size());
+    REQUIRE(manifest.layout.elements == elements, Exit::deck, "[model]",
+            fmt::format("this network has {} elements, the one in {} has {}", elements, saved.path, manifest.layout.elements),
+            "Use the deck that the checkpoint was trained with.");
+    const auto [begin, end] = share_of(world, elements);
+    saved.reader.read("parameters", begin, end, node.parameters(0).subspan(begin, end - begin));
+    if (!with_moments) return;
+    const auto [first, last] = share_of(world, node.slice_end() - node.slice_begin());
+    for (size_t m = 0; m < moments.size(); ++m)
+      saved.reader.read(moments[m], node.slice_begin() + first, node.slice_begin() + last,
+                        node.moment(0, static_cast<int>(m)).subspan(first, last - first));
+  });
+}
+
+void load_safetensors(const comm::World& world, const std::string& path, const model::Graph& graph, NodeState& node) {
+  comm::agree(world, [&] {
+    if (!world.leads()) return;
+    const storage::SafetensorsFile file = storage::read_safetensors(path);
+    for (const ArenaTensor& tensor : graph.layout.tensors()) {
+      const auto found = file.tensors.find(tensor.name);
+      REQUIRE(found != file.tensors.end(), Exit::data, path, fmt::format("there is no tensor '{}'", tensor.name),
+              "Use the deck that the model was trained with.");
+      REQUIRE(found->second.shape == tensor.shape, Exit::data, path,
+              fmt::format("tensor '{}' has shape {}, the network asks for {}", tensor.name, shape_text(found->second.shape),
+                          shape_text(tensor.shape)),
+              "Use the deck that the model was trained with.");
+      std::copy(found->second.values.begin(), found->second.values.end(), node.parameters(0).begin() + tensor.offset);
+    }
+  });
+}
+
+void initialise_state(const comm::World& world, const model::Graph& graph, uint64_t seed, NodeState& node) {
+  const auto [first, last] = share_of(world, static_cast<int64_t>(graph.layout.tensors().size()));
+  model::initialise(graph, seed, static_cast<int>(first), static_cast<int>(last), node.parameters(0));
+}
+
+}  // namespace lepton::train

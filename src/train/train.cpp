@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command `train`: run directory, resume or start, the run itself, and what it leaves behind. Called by main.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "base/failpoint.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "ops/parameters_hash.h"
+#include "report/progress.h"
+#include "storage/file.h"
+#include "train/commands.h"
+#include "train/job.h"
+#include "train/resume.h"
+#include "train/run_record.h"
+
+namespace lepton::train {
+
+namespace {
+
+/// A run directory that this job owns: locked by rank 0 for as long as the object lives.
+class RunDirectory {
+ public:
+  RunDirectory(const comm::World& world, const Deck& deck, const Options& options) {
+    comm::agree(world, [&] {
+      if (world.rank() != 0) return;
+      const std::string& path = deck.run.directory;
+      storage::make_directories(path);
+      lock_.emplace(path, fmt::format("pid {}, {} ranks", getpid(), world.size()));
+      if (options.fresh) move_aside(path);
+      starts_ = count_starts(path);
+    });
+    std::vector<int64_t> starts{starts_};
+    world.all_max(starts);
+    starts_ = starts[0];
+  }
+  int64_t starts() const { return starts_; }
+
+ private:
+  /// Everything of the old run but the lock goes to <path>.previous-K/.
+  void move_aside(const std::string& path) {
+    const std::vector<std::string> names = storage::list_directory(path);
+    const auto old = [](const std::string& name) { return name != ".lock" && !name.starts_with("previous-"); };
+    if (std::none_of(names.begin(), names.end(), old)) return;
+    int k = 1;
+    while (std::find(names.begin(), names.end(), fmt::format("previous-{}", k)) != names.end()) ++k;
+    const std::string aside = fmt::format("{}/previous-{}", path, k);
+    storage::make_directories(aside);
+    for (const std::string& name : names)
+      if (old(name)) storage::rename_durably(path + "/" + name, aside + "/" + name);
+    log_info(fmt::format("the old run was moved to {}.", aside));
+  }
+
+  std::optional<storage::DirectoryLock> lock_;
+  int64_t starts_ = 0;
+};
+
+void arm_faults(const comm::World& world, int64_t restart) {
+  const char* text = std::getenv("LEPTON_FAULT");
+  std::string faults = world.rank() == 0 && text ? text : "";
+  world.broadcast(faults);
+  run_context().rank = world.rank();
+  run_context().restart = restart;
+  comm::agree(world, [&] { arm_failpoints(faults); });
+}
+
+Schedule make_schedule(const Deck& deck, const Job& job) {
+  using data::SplitKind;
+  Schedule schedule;
+  const int64_t steps_per_epoch = job.steps_per_epoch();
+  schedule.last_step = deck.train.epochs * steps_per_epoch;
+  if (deck.train.max_steps > 0) schedule.last_step = std::min(schedule.last_step, deck.train.max_steps);
+  schedule.evaluate_every =
+      deck.evaluation.every_steps > 0 ? deck.evaluation.every_steps : deck.evaluation.every_epochs * steps_per_epoch;
+  const bool validates = job.dataset.has(SplitKind::validation), tests = job.dataset.has(SplitKind::test);
+  if (validates) {
+    schedule.monitor = exact::RoundKind::validation;
+    schedule.monitor_parts = job.parts_of(SplitKind::validation);
+    schedule.test_at_end = tests;
+    schedule.test_parts = job.parts_of(SplitKind::test);
+  } else if (tests) {
+    schedule.monitor = exact::RoundKind::test;
+    schedule.monitor_parts = job.parts_of(SplitKind::test);
+  }
+  return schedule;
+}
+
+/// Parameters, moments and the small state from where this run begins.
+RunState begin_state(Job& job, const Options& options, const std::optional<SavedState>& saved,
+                     const std::optional<SavedState>& parent) {
+  RunState state;
+  if (saved) {
+    load_state(job.world, *saved, job.optimizer.moments(), job.node, true);
+    state = saved->state;
+  } else if (parent) {
+    load_state(job.world, *parent, {}, job.node, false);
+  } else {
+    initialise_state(job.world, job.graph, job.deck.run.seed, job.node);
+  }
+  job.world.node_barrier();
+  if (job.world.leads()) hash_blocks(job.node.parameters(0), job.node.block_hashes(0));
+  state.statistics = job.store.statistics();
+  job.world.node_barrier();
+  if (job.world.rank() == 0 && saved) log_info(fmt::format("continuing from {}.", saved->path));
+  if (job.world.rank() == 0 && !saved && parent)
+    log_info(fmt::format("starting from the parameters of {}.", options.from));
+  return state;
+}
+
+/// schedule.steps = 0 means "as long as the first start was to train", and stays so for ever.
+void resolve_schedule(Deck& deck, const std::optional<SavedState>& saved, int64_t training_samples) {
+  optim::ScheduleSpec& schedule = deck.optimizer.schedule;
+  if (schedule.steps > 0) return;
+  const int64_t steps_per_epoch = (training_samples + deck.train.batch_size - 1) / deck.train.batch_size;
+  schedule.steps = saved ? saved->state.schedule_steps : deck.train.epochs * steps_per_epoch;
+}
+
+void summarise(Job& job, const Trainer& trainer) {
+  const report::RankTimes mine = trainer.times();
+  const std::string bytes(reinterpret_cast<const char*>(&mine), sizeof mine);
+  std::vector<report::RankTimes> all(job.world.size());
+  const std::vector<std::string> gathered = job.world.all_gather(bytes);
+  for (size_t rank = 0; rank < all.size(); ++rank) std::memcpy(&all[rank], gathered[rank].data(), sizeof mine);
+  if (job.world.rank() == 0) log_info("time by rank:\n" + report::summary_table(all));
+}
+
+void finish(Job& job, const Trainer& trainer, Exit exit) {
+  comm::agree(job.world, [&] {
+    failpoint("finalize");
+    if (job.world.rank() != 0) return;
+    const RunState& state = trainer.conductor()->state();
+    const std::span<const float> parameters = job.node.parameters(job.node.control().header.slot);
+    const std::string directory = job.deck.run.directory;
+    if (exit == Exit::done)
+      write_model(directory + "/model.safetensors", job.graph.layout, parameters, {{"step", std::to_string(state.step)}});
+    log_info(fmt::format("{} after step {}; parameters_hash: {}; everything is in {}",
+                         exit == Exit::done ? "done" : "stopped", state.step, hex64(ops::parameters_hash(parameters)), directory));
+    record_end(directory, state.step, static_cast<int>(exit));
+  });
+}
+
+}  // namespace
+
+Exit train(const comm::World& world, const Options& options) {
+  install_stop_handlers();
+  Deck deck = load_deck(world, options);
+  comm::agree(world, [&] {
+    REQUIRE(deck.data.train.has_value(), Exit::deck, "[data] train", "there is no train split", "Say which arrays to train on.");
+  });
+  const RunDirectory directory(world, deck, options);
+  arm_faults(world, directory.starts());
+  if (world.rank() == 0) {
+    attach_log_file(deck.run.directory + "/log.txt");
+    storage::replace_file(deck.run.directory + "/deck.toml", deck.resolved);
+  }
+  const std::optional<SavedState> saved = find_saved(world, deck.run.directory);
+  std::optional<SavedState> parent;
+  if (!saved && !options.from.empty()) parent.emplace(open_saved(world, options.from));
+
+  Job job(world, deck, saved ? &saved->state.statistics : nullptr, true, false);
+  resolve_schedule(deck, saved, job.dataset.split(data::SplitKind::train).samples);
+  job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
+  const checkpoint::Identity identity{job.arithmetic, deck.mathematical, hex64(job.dataset.fingerprint())};
+  bool new_class = false;
+  if (saved)
+    comm::agree(world, [&] {
+      new_class = check_identity(saved->reader.manifest().identity, identity, deck.run.directory, options.accept_new_arithmetic);
+    });
+  RunState state = begin_state(job, options, saved, parent);
+  state.schedule_steps = deck.optimizer.schedule.steps;
+
+  const Schedule schedule = make_schedule(deck, job);
+  std::optional<Bookkeeper> bookkeeper;
+  comm::agree(world, [&] {
+    if (world.rank() != 0) return;
+    std::optional<report::LedgerLine> last;
+    if (!state.last_ledger_line.empty()) last = report::LedgerLine::decode(state.last_ledger_line);
+    bookkeeper.emplace(deck, last, state.step, !new_class, job.steps_per_epoch(),
+                       job.dataset.split(data::SplitKind::train).samples, schedule.last_step);
+    if (new_class) bookkeeper->note_next("new-arithmetic-class");
+    record_start(deck.run.directory, {world.size(), world.nodes(), state.step, job.arithmetic, options.from, deck.operational});
+  });
+  checkpoint::WriterSpec spec{deck.run.directory + "/checkpoints", deck.checkpoint.keep, deck.run.shm_directory, {}, job.slices.elements};
+  spec.layout.elements = job.graph.layout.elements();
+  spec.layout.arrays = {"parameters"};
+  for (const std::string& moment : job.optimizer.moments()) spec.layout.arrays.push_back(moment);
+  std::optional<checkpoint::Writer> writer;
+  comm::agree(world, [&] {
+    writer.emplace(world, spec, [&] {
+      if (bookkeeper) bookkeeper->ledger().make_durable();
+    });
+  });
+
+  Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr, std::move(state));
+  const Exit exit = trainer.run();
+  if (bookkeeper) bookkeeper->close();
+  summarise(job, trainer);
+  finish(job, trainer, exit);
+  return exit;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop of a run. Called by the command `train`.
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/stop.h"
+#include "ops/table.h"
+
+namespace lepton::train {
+
+Trainer::Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes, const Ensemble& ensemble,
+                 RunState state, int threads, int thread_base, int node_threads)
+    : world_(world),
+      resources_(resources),
+      sizes_(sizes),
+      ensemble_(ensemble),
+      barrier_(resources.node.control().barrier, node_threads, world.deadline_s()),
+      times_(threads),
+      threads_(threads),
+      thread_base_(thread_base) {
+  if (world.leads()) conductor_.emplace(ensemble, std::move(state));
+  poll_ = [this] {
+    if (conductor_) conductor_->poll();
+  };
+}
+
+Exit Trainer::run() {
+  const double begin_s = now_s();
+  if (conductor_) conductor_->open();
+  world_.node_barrier();
+  run_threads();
+  throw_failure();
+  if (conductor_) conductor_->close();
+  total_s_ = now_s() - begin_s;
+  std::vector<int64_t> stopped{conductor_ && conductor_->stopped()};
+  world_.all_max(stopped);
+  return stopped[0] ? Exit::again : Exit::done;
+}
+
+void Trainer::run_threads() {
+  const RunContext context = run_context();
+  ThreadTeam team(threads_);
+  try {
+    team.run([this, &context](int thread) {
+      run_context() = context;
+      loop(thread);
+    });
+  } catch (const comm::NodeFailed&) {  // some other thread has the real error: this rank's, or else another rank's
+    if (failure_) std::rethrow_exception(failure_);
+    throw;
+  }
+}
+
+void Trainer::loop(int thread) {
+  const auto scratch = std::make_unique<BlockScratch>();
+  try {
+    ops::prepare_compute_thread();
+    UnitRunner runner(resources_, sizes_, thread_base_ + thread, world_.nodes());
+    const NodeControl& control = resources_.node.control();
+    for (;;) {
+      if (control.header.snapshot) snapshot(thread);
+      if (!control.header.run) break;
+      run_context().step = control.header.id.step;
+      step(thread, runner, *scratch);
+    }
+    times_[thread] = runner.times();
+  } catch (const comm::NodeFailed&) {
+    throw;
+  } catch (...) {
+    {
+      const std::lock_guard lock(failure_mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+    barrier_.fail();
+    throw;
+  }
+}
+
+void Trainer::step(int thread, UnitRunner& runner, BlockScratch& scratch) {
+  const bool main = thread == 0, conducts = main && conductor_;
+  const RoundHeader header = resources_.node.control().header;
+  const bool training = header.id.kind == exact::RoundKind::train;
+  if (conducts) conductor_->prepare_next();
+  runner.run_queue([&] {
+    if (conducts) conductor_->poll();
+  });
+  if (main) runner.lanes().stop_votes() += stop_requested();
+  if (conducts) conductor_->vote(runner.lanes());
+  runner.finish_units(header.id.round);
+  if (training) {
+    meet(thread, &runner, &Conductor::reduce);
+    {
+      const ScopedTimer timer(runner.times().sum_s);
+      verify_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer.clips_by_norm(), scratch, runner.lanes());
+      runner.merge_lanes(header.id.round);
+    }
+  }
+  meet(thread, &runner, &Conductor::decide);
+  if (training) {
+    const ScopedTimer timer(runner.times().optimizer_s);
+    update_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer, scratch);
+  }
+  meet(thread, &runner, &Conductor::advance);
+  if (conducts) conductor_->after_release();
+}
+
+void Trainer::snapshot(int thread) {
+  double helpers_s = 0;
+  const ScopedTimer timer(thread == 0 ? checkpoint_s_ : helpers_s);
+  copy_state(resources_.node, static_cast<int>(ensemble_.optimizer.moments().size()), *ensemble_.writer);
+  meet(thread, nullptr, &Conductor::begin_checkpoint);
+}
+
+void Trainer::meet(int thread, UnitRunner* runner, void (Conductor::*serial)()) {
+  double ignored_s = 0;
+  const ScopedTimer timer(runner ? runner->times().wait_s : ignored_s);
+  if (thread != 0)
+    barrier_.wait();
+  else if (conductor_)
+    barrier_.wait_serial(poll_, [this, serial] { ((*conductor_).*serial)(); });
+  else
+    barrier_.wait(poll_);
+}
+
+void Trainer::throw_failure() const {
+  NodeControl& control = resources_.node.control();
+  if (!control.failed) return;
+  const int64_t step = control.header.id.step;
+  const std::string where = fmt::format("step {}", step);
+  switch (control.outcome) {
+    case Outcome::non_finite: {
+      const int nodes = static_cast<int>(resources_.graph.nodes.size()), place = control.blamed_place;
+      const std::string what =
+          place < nodes ? fmt::format("the output of layer {}", resources_.graph.nodes[place].name)
+                        : fmt::format("the gradient of {}", resources_.graph.layout.tensors()[place - nodes].name);
+      throw Error(Exit::diverged, fmt::format("{}, unit {}", where, control.blamed_unit),
+                  fmt::format("training diverged: {} is not finite", what),
+                  "The last checkpoint is kept. Lower the learning rate, clip gradients, or check the data.")
+          .as_agreed();
+    }
+    case Outcome::wrong_units:
+      throw Error(Exit::software, where, "not every unit was added exactly once", "This is a bug in Lepton.").as_agreed();
+    case Outcome::wrong_parameters:
+      throw Error(Exit::io, where, "the nodes' parameters differ", "Memory is unreliable on some node; run again from the "
+                  "last checkpoint, on other nodes if it recurs.").as_agreed();
+    default:
+      throw Error(Exit::io, where, "checksums of the sums disagree again and again", "Memory is unreliable on some node; "
+                  "run again from the last checkpoint, on other nodes if it recurs.").as_agreed();
+  }
+}
+
+report::RankTimes Trainer::times() const {
+  report::RankTimes sum;
+  for (const ThreadTimes& t : times_) {
+    sum.data_s += t.data_s / threads_;
+    sum.compute_s += t.forward_backward_s / threads_;
+    sum.sum_s += t.sum_s / threads_;
+    sum.optimizer_s += t.optimizer_s / threads_;
+    sum.wait_s += t.wait_s / threads_;
+    sum.units += t.units;
+  }
+  sum.checkpoint_s = checkpoint_s_;
+  sum.total_s = total_s_;
+  return sum;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trainer: binds the modules into a run and owns the loop that every compute thread of every rank runs. step() is the table of
+// contents of a training step (DESIGN section 4). The same loop serves evaluation rounds during training.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/workers.h"
+#include "report/progress.h"
+#include "train/conductor.h"
+#include "train/phases.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+
+class Trainer {
+ public:
+  /// **Collective.** resources and ensemble must outlive it. `thread_base`: number of this rank's thread 0 within the node.
+  Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes, const Ensemble& ensemble,
+          RunState state, int threads, int thread_base, int node_threads);
+
+  /// **Collective.** Trains until the schedule, early stopping, a stop or an error ends it, and waits for the last checkpoint.
+  /// Throws what ended the run, the same on all ranks when it was decided in a step. Exit::done or Exit::again (stopped).
+  Exit run();
+
+  const Conductor* conductor() const { return conductor_ ? &*conductor_ : nullptr; }  ///< leaders only
+  report::RankTimes times() const;
+
+ private:
+  void run_threads();
+  void loop(int thread);
+  void step(int thread, UnitRunner& runner, BlockScratch& scratch);
+  void snapshot(int thread);
+  /// Waits for all threads of the node; the leader's main thread runs `serial` before anybody goes on.
+  void meet(int thread, UnitRunner* runner, void (Conductor::*serial)());
+  void throw_failure() const;
+
+  const comm::World& world_;
+  UnitResources resources_;
+  const UnitSizes& sizes_;
+  Ensemble ensemble_;
+  std::optional<Conductor> conductor_;  // leaders only
+  comm::NodeBarrier barrier_;
+  std::vector<ThreadTimes> times_;
+  std::function<void()> poll_;
+  double total_s_ = 0, checkpoint_s_ = 0;
+  int threads_, thread_base_;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;  // the first real one of this rank's threads
+};
+
+}  // namespace lepton::train

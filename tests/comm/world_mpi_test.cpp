@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nodes, set-up collectives and the agreement on errors, at every number of ranks and ranks per node.
+#include "comm/world.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "comm/worlds.h"
+
+namespace lepton::comm {
+namespace {
+
+TEST(World, CutsRanksIntoNodes) {
+  for (const int each : {1, 2, 3}) {
+    const World world(60, each);
+    EXPECT_EQ(world.nodes(), (world.size() + each - 1) / each);
+    EXPECT_EQ(world.node(), world.rank() / each);
+    EXPECT_EQ(world.node_rank(), world.rank() % each);
+    EXPECT_EQ(world.node_size(), std::min(each, world.size() - world.node() * each));
+    EXPECT_EQ(world.leads(), world.rank() % each == 0);
+    for (int node = 0; node < world.nodes(); ++node) EXPECT_EQ(world.leader_of(node), node * each);
+  }
+  const World one_machine(60, 1000);
+  EXPECT_EQ(one_machine.nodes(), 1);
+}
+
+TEST(World, ReadsRanksPerNodeFromTheEnvironmentOfRank0) {
+  const int rank = World().rank();
+  setenv("LEPTON_RANKS_PER_NODE", rank == 0 ? "2" : "1", 1);
+  EXPECT_EQ(World().nodes(), (World().size() + 1) / 2);
+  setenv("LEPTON_RANKS_PER_NODE", "two", 1);
+  try {
+    World world;
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::usage);
+  }
+  unsetenv("LEPTON_RANKS_PER_NODE");
+}
+
+TEST(World, BroadcastsAndGathers) {
+  for_each_world([](const World& world) {
+    std::string bytes = world.rank() == 0 ? std::string("a\0b", 3) : "something longer";
+    world.broadcast(bytes);
+    EXPECT_EQ(bytes, std::string("a\0b", 3));
+    const std::vector<std::string> all = world.all_gather(std::string(static_cast<size_t>(world.rank()), 'x'));
+    ASSERT_EQ(static_cast<int>(all.size()), world.size());
+    for (int r = 0; r < world.size(); ++r) EXPECT_EQ(all[r], std::string(static_cast<size_t>(r), 'x'));
+  });
+}
+
+TEST(World, SumsAndTakesMaxima) {
+  const World world;
+  const int64_t n = world.size(), r = world.rank();
+  std::vector<int64_t> sums = {r, 1, INT64_MAX}, maxima = {r, -r, 5};
+  world.all_sum(sums);
+  world.all_max(maxima);
+  EXPECT_EQ(sums[0], n * (n - 1) / 2);
+  EXPECT_EQ(sums[1], n);
+  EXPECT_EQ(maxima, (std::vector<int64_t>{n - 1, 0, 5}));
+  world.barrier();
+  world.node_barrier();
+}
+
+TEST(Agree, NothingHappensWhenAllAreWell) {
+  const World world;
+  int runs = 0;
+  agree(world, [&] { ++runs; });
+  EXPECT_EQ(runs, 1);
+}
+
+TEST(Agree, TheLowestFailingRankSpeaksForAll) {
+  for_each_world([](const World& world) {
+    const int first = world.size() / 2;
+    try {
+      agree(world, [&] {
+        if (world.rank() < first) return;
+        throw Error(Exit::data, "file " + std::to_string(world.rank()), "bad", "do this");
+      });
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Exit::data);
+      EXPECT_EQ(error.where(), "file " + std::to_string(first));
+      EXPECT_EQ(error.problem(), "bad");
+      EXPECT_EQ(error.hint(), "do this");
+      EXPECT_TRUE(error.agreed());
+    }
+  });
+}
+
+TEST(Agree, ForeignExceptionsGetACode) {
+  const World world;
+  const auto code_of = [&](const std::function<void()>& work) {
+    try {
+      agree(world, [&] {
+        if (world.rank() == world.size() - 1) work();
+      });
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return Exit::done;
+  };
+  EXPECT_EQ(code_of([] { throw std::bad_alloc(); }), Exit::memory);
+  EXPECT_EQ(code_of([] { throw std::runtime_error("odd"); }), Exit::software);
+  EXPECT_EQ(code_of([] { throw 1; }), Exit::software);
+}
+
+TEST(Agree, AnAgreedErrorStaysTheSameThroughNesting) {
+  const World world;
+  try {
+    agree(world, [&] {
+      agree(world, [&] {
+        if (world.rank() == 0) fail(Exit::deck, "deck", "inner", "");
+      });
+    });
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::deck);
+    EXPECT_EQ(error.problem(), "inner");
+  }
+}
+
+}  // namespace
+}  // namespace lepton::comm

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+// The executor on whole small networks: gradients against finite differences, equal bits whatever ran before,
+// statistics, inference, the search for non-finite values, memory, and that a run allocates nothing of ours.
+#include "model/executor.h"
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "model/networks.h"
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<int> allocations{0};
+
+// What oneDNN and its OpenMP runtime allocate inside their calls is theirs (DESIGN section 3).
+void count_allocation(const void* caller) {
+  Dl_info info{};
+  const bool known = dladdr(caller, &info) != 0 && info.dli_fname != nullptr;
+  if (!known ||
+      (std::strstr(info.dli_fname, "dnnl") == nullptr && std::strstr(info.dli_fname, "gomp") == nullptr))
+    ++allocations;
+}
+
+}  // namespace
+
+#if !defined(__SANITIZE_ADDRESS__)
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  if (counting) count_allocation(__builtin_return_address(0));
+  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+#endif
+
+namespace lepton::model {
+
+namespace {
+
+LayerSpec dense(int64_t units, const Options& more = {}) {
+  Options options = {{"units", units}};
+  options.insert(options.end(), more.begin(), more.end());
+  return layer("dense", options);
+}
+
+LayerSpec conv(int64_t filters, const Options& more = {}) {
+  Options options = {{"filters", filters}, {"kernel", 3}, {"padding", "same"}};
+  options.insert(options.end(), more.begin(), more.end());
+  return layer("conv2d", options);
+}
+
+Graph small_dense() {
+  return graph_of({7}, {dense(6, {{"activation", "tanh"}}), dense(5, {{"activation", "sigmoid"}}), dense(3)});
+}
+
+/// Every kind of node: convolution, batch norm, pooling, dropout, both kinds of residual, layer norm, dense.
+Graph small_convolutional() {
+  return graph_of({3, 8, 8}, {conv(4, {{"bias", false}}), layer("batch_norm"), layer("tanh"),
+                              residual({conv(4, {{"activation", "tanh"}}), layer("batch_norm")}, {},
+                                       {{"activation", "sigmoid"}}),
+                              residual({conv(6, {{"stride", 2}, {"groups", 2}}), layer("elu")},
+                                       {layer("conv2d", {{"filters", 6}, {"kernel", 1}, {"stride", 2}})}),
+                              layer("avg_pool2d"), layer("dropout", {{"rate", 0.25}}), layer("flatten"),
+                              layer("layer_norm"), dense(5, {{"activation", "gelu"}}), dense(3)});
+}
+
+/// <gradient, direction> against the central difference of the loss along random directions, with one step of
+/// Richardson's extrapolation.
+void expect_gradients(Bench& bench, int64_t n, double tolerance) {
+  const KeepingSink sink = bench.backward(n);
+  const std::vector<float> origin = bench.arena;
+  const auto& tensors = bench.graph().layout.tensors();
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    if (tensors[t].role == TensorRole::statistic) continue;
+    const auto begin = static_cast<size_t>(tensors[t].offset), count = static_cast<size_t>(tensors[t].count);
+    const std::vector<float>& gradient = sink.gradients.at(static_cast<int>(t));
+    ASSERT_EQ(gradient.size(), count);
+    for (uint64_t trial = 0; trial < 3; ++trial) {
+      double slope = 0, size = 0;
+      std::vector<float> direction(count);
+      for (size_t i = 0; i < count; ++i) {
+        direction[i] = noise(1000 * t + trial, static_cast<int64_t>(i));
+        slope += static_cast<double>(gradient[i]) * direction[i];
+        size += static_cast<double>(gradient[i]) * gradient[i];
+      }
+      const auto loss_at = [&](float h) {
+        for (size_t i = 0; i < count; ++i) bench.arena[begin + i] = origin[begin + i] + h * direction[i];
+        const double loss = bench.loss(n);
+        bench.arena = origin;
+        return loss;
+      };
+      const auto difference = [&](float h) {
+        return (loss_at(h) - loss_at(-h)) / (2 * static_cast<double>(h));
+      };
+      const double measured = (4 * difference(0.0078125F) - difference(0.015625F)) / 3;
+      EXPECT_NEAR(slope, measured, tolerance * (std::sqrt(size) + 0.05))
+          << tensors[t].name << " trial " << trial;
+    }
+  }
+}
+
+}  // namespace
+
+TEST(Executor, GradientsOfADenseNetwork) {
+  Bench bench(small_dense(), {5});
+  expect_gradients(bench, 5, 2e-3);
+}
+
+TEST(Executor, GradientsOfAConvolutionalNetwork) {
+  Bench bench(small_convolutional(), {6});
+  expect_gradients(bench, 6, 1e-2);
+}
+
+TEST(Executor, GradientsOfMaxPoolAndRelu) {
+  Bench bench(graph_of({2, 6, 6},
+                       {conv(4, {{"activation", "relu"}}), layer("max_pool2d", {{"size", 3}, {"stride", 2}}),
+                        layer("global_avg_pool2d"), dense(3, {{"activation", "leaky_relu"}})}),
+              {4});
+  expect_gradients(bench, 4, 5e-2);  // kinks
+}
+
+TEST(Executor, GradientsOfNestedResiduals) {
+  const LayerSpec inner = residual({dense(5, {{"activation", "tanh"}})});
+  Bench bench(graph_of({5}, {dense(5), residual({inner, layer("layer_norm"), residual({dense(5)})}),
+                             layer("batch_norm"), dense(2), layer("softmax")}),
+              {7});
+  expect_gradients(bench, 7, 5e-3);
+}
+
+TEST(Executor, SinkGetsEveryTensorOnceFromTheLastNodeToTheFirst) {
+  Bench bench(small_convolutional(), {3});
+  const KeepingSink sink = bench.backward(3);
+  EXPECT_EQ(sink.order.size(), bench.graph().layout.tensors().size());
+  EXPECT_EQ(sink.gradients.size(), sink.order.size());
+  EXPECT_EQ(sink.order.front(), tensor_named(bench.graph(), "dense_2.weight"));
+  EXPECT_EQ(sink.order.back(), tensor_named(bench.graph(), "conv2d_1.weight"));
+  EXPECT_EQ(bench.backward(3).order, sink.order);
+}
+
+TEST(Executor, SameBitsWhateverRanBeforeInTheSharedBuffer) {
+  const std::vector<int64_t> sizes = {3, 8, 5};
+  for (const Graph& graph : {small_dense(), small_convolutional()}) {
+    std::map<int64_t, KeepingSink> alone;
+    std::map<int64_t, std::vector<float>> scores;
+    for (const int64_t n : sizes) {
+      Bench bench(graph, {n}, {n});
+      alone[n] = bench.backward(n);
+      scores[n] = bench.forward(n, false);
+    }
+    Bench shared(graph, sizes, sizes);
+    for (const int64_t n : {5, 3, 8, 8, 3, 5, 5, 8}) {
+      EXPECT_EQ(shared.backward(n).gradients, alone[n].gradients) << n;
+      EXPECT_EQ(shared.forward(n, false), scores[n]) << n;
+    }
+  }
+}
+
+TEST(Executor, BatchStatisticsComeAsSumsOverSamples) {
+  Bench bench(graph_of({3}, {layer("batch_norm")}), {4});
+  const KeepingSink sink = bench.backward(4);
+  for (int64_t c = 0; c < 3; ++c) {
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < 4; ++i) mean += noise(11, 3 * i + c) / 4;
+    for (int64_t i = 0; i < 4; ++i) variance += std::pow(noise(11, 3 * i + c) - mean, 2) / 4;
+    EXPECT_NEAR(sink.gradients.at(tensor_named(bench.graph(), "batch_norm_1.running_mean"))[c], 4 * mean,
+                1e-5);
+    EXPECT_NEAR(sink.gradients.at(tensor_named(bench.graph(), "batch_norm_1.running_var"))[c], 4 * variance,
+                1e-5);
+  }
+}
+
+TEST(Executor, InferenceUsesRunningStatistics) {
+  Bench bench(graph_of({3}, {layer("batch_norm", {{"epsilon", 1e-9}})}), {4}, {4});
+  const auto set = [&](const char* name, float value) {
+    const ArenaTensor& tensor =
+        bench.graph().layout.tensors()[static_cast<size_t>(tensor_named(bench.graph(), name))];
+    for (int64_t i = 0; i < tensor.count; ++i) bench.arena[static_cast<size_t>(tensor.offset + i)] = value;
+  };
+  set("batch_norm_1.weight", 2);
+  set("batch_norm_1.bias", 1);
+  set("batch_norm_1.running_mean", 0.5);
+  set("batch_norm_1.running_var", 4);
+  const std::vector<float> scores = bench.forward(4, false);
+  for (size_t i = 0; i < scores.size(); ++i)
+    EXPECT_NEAR(scores[i], (noise(11, static_cast<int64_t>(i)) - 0.5) / 2 * 2 + 1, 1e-5);
+  EXPECT_NE(bench.forward(4, true), scores);
+}
+
+TEST(Executor, DropoutDependsOnSampleIdsStepAndSeed) {
+  const auto graph = [] { return graph_of({64}, {layer("dropout"), layer("relu")}); };
+  Bench bench(graph(), {4}, {4}), other(graph(), {4}, {}, 6);
+  const std::vector<float> scores = bench.forward(4, true, 4);
+  EXPECT_EQ(bench.forward(4, true, 4), scores);
+  EXPECT_NE(bench.forward(4, true, 5), scores);
+  EXPECT_NE(other.forward(4, true, 4), scores);
+  bench.fill_input(4, true);
+  std::vector<int64_t> ids = bench.ids(4);
+  ids[2] += int64_t{1} << 40;
+  const auto moved = bench.executor.forward(4, true, bench.arena.data(), ids, 4);
+  EXPECT_TRUE(std::equal(scores.begin(), scores.begin() + 128, moved.begin()));
+  EXPECT_FALSE(std::equal(scores.begin() + 128, scores.begin() + 192, moved.begin() + 128));
+  const std::vector<float> whole = bench.forward(4, false);
+  for (size_t i = 0; i < whole.size(); ++i)
+    EXPECT_EQ(whole[i], std::max(0.0F, noise(11, static_cast<int64_t>(i))));
+}
+
+TEST(Executor, DropoutLayersDrawDifferentNumbers) {
+  Bench bench(graph_of({256}, {layer("dropout"), layer("dropout")}), {1});
+  const std::vector<float> scores = bench.forward(1, true);
+  const auto kept = std::count_if(scores.begin(), scores.end(), [](float value) { return value != 0; });
+  EXPECT_LT(kept, 256 * 3 / 8);  // a quarter, not a half
+}
+
+TEST(Executor, FirstNonFiniteNamesTheNode) {
+  Bench bench(small_dense(), {2}, {2});
+  const auto find = [&](bool training) {
+    bench.fill_input(2, training);
+    return bench.executor.first_non_finite(2, training, bench.arena.data(), bench.ids(2), 0);
+  };
+  EXPECT_EQ(find(true), -1);
+  const Graph& graph = bench.graph();
+  const ArenaTensor& weight =
+      graph.layout.tensors()[static_cast<size_t>(tensor_named(graph, "dense_2.bias"))];
+  bench.arena[static_cast<size_t>(weight.offset)] = std::numeric_limits<float>::quiet_NaN();
+  for (const bool training : {true, false})
+    EXPECT_EQ(graph.nodes[static_cast<size_t>(find(training))].name, "dense_2");
+  bench.fill_input(2, true);
+  bench.executor.input(2, true)[3] = std::numeric_limits<float>::infinity();
+  bench.arena[static_cast<size_t>(weight.offset)] = 0;
+  const int first = bench.executor.first_non_finite(2, true, bench.arena.data(), bench.ids(2), 0);
+  EXPECT_TRUE(first == -1 || first > 0);  // tanh of Inf is finite, a weight of 0 times Inf is not
+}
+
+TEST(Executor, MisuseIsCaught) {
+  Bench bench(small_dense(), {2}, {3});
+  KeepingSink sink;
+  EXPECT_THROW(bench.executor.input(4, true), Error);
+  EXPECT_THROW(bench.executor.input(3, true), Error);
+  EXPECT_THROW(bench.executor.backward(2, bench.arena.data(), bench.ids(2), 0, sink), Error);
+  EXPECT_THROW(bench.executor.forward(2, true, bench.arena.data(), bench.ids(3), 0), Error);
+  bench.backward(2);
+  EXPECT_THROW(bench.executor.backward(2, bench.arena.data(), bench.ids(2), 0, sink), Error);  // twice
+}
+
+TEST(Executor, BetweenNodesIsCalledAtEveryNode) {
+  Bench bench(small_dense(), {2});
+  int calls = 0;
+  bench.executor.set_between_nodes([&] { ++calls; });
+  bench.backward(2);
+  EXPECT_EQ(calls, 6);
+}
+
+TEST(Executor, WorkspaceBytesWithoutConstruction) {
+  const Graph graph = small_convolutional();
+  const std::vector<int64_t> training = {6, 3}, inference = {16, 1}, none;
+  ops::prepare_compute_thread();
+  EXPECT_EQ(Executor::workspace_bytes(graph, training, inference),
+            Executor(graph, 1, training, inference).workspace_bytes());
+  EXPECT_EQ(Executor::workspace_bytes(graph, training, inference),
+            std::max(Executor::workspace_bytes(graph, training, none),
+                     Executor::workspace_bytes(graph, none, inference)));
+  EXPECT_EQ(Executor::workspace_bytes(graph, none, none), 0U);
+}
+
+TEST(Executor, RunsAllocateNothing) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer owns the allocator";
+#endif
+  class NoSink : public GradientSink {
+    void gradient(int, std::span<const float>) override {}
+  };
+  for (const Graph& graph : {small_dense(), small_convolutional()}) {
+    Bench bench(graph, {4, 6}, {4});
+    const std::vector<int64_t> four = bench.ids(4), six = bench.ids(6);
+    NoSink sink;
+    const auto run = [&] {
+      bench.executor.forward(4, true, bench.arena.data(), four, 1);
+      bench.executor.backward(4, bench.arena.data(), four, 1, sink);
+      bench.executor.forward(6, true, bench.arena.data(), six, 1);
+      bench.executor.backward(6, bench.arena.data(), six, 1, sink);
+      bench.executor.forward(4, false, bench.arena.data(), four, 1);
+    };
+    run();
+    allocations = 0;
+    counting = true;
+    run();
+    counting = false;
+    EXPECT_EQ(allocations, 0);
+    counting = true;
+    const auto proof = std::make_unique<int>(1);
+    counting = false;
+    EXPECT_EQ(allocations, 1);
+  }
+}
+
+}  // namespace lepton::model

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Building graphs by hand, as an importer would.
+#include "model/graph_builder.h"
+
+#include <gtest/gtest.h>
+
+#include "model/networks.h"
+
+namespace lepton::model {
+
+TEST(GraphBuilder, StatisticsStandBehindAllParameters) {
+  GraphBuilder builder({4});
+  EXPECT_TRUE(builder.set_statistics_momentum(0.75));
+  EXPECT_TRUE(builder.set_statistics_momentum(0.75));
+  EXPECT_FALSE(builder.set_statistics_momentum(0.5));
+  const int scale = builder.add_parameter("n.weight", {4}, {.kind = Initialiser::Kind::ones});
+  const int bias = builder.add_parameter("n.bias", {4}, {});
+  const int mean = builder.add_statistic("n.running_mean", {4}, Initialiser::Kind::zeros);
+  const int variance = builder.add_statistic("n.running_var", {4}, Initialiser::Kind::ones);
+  const int value = builder.add_node("BatchNormalization", "n", {}, {0}, {scale, bias, mean, variance}, {});
+  const int weight = builder.add_parameter("d.weight", {3, 4}, {}, true, 0.5);
+  builder.add_node("Gemm", "d", {{"transB", int64_t{1}}}, {value}, {weight}, {});
+  const Graph graph = builder.finish();
+  EXPECT_EQ(graph.nodes[0].parameters, (std::vector<int>{0, 1, 3, 4}));
+  EXPECT_EQ(graph.nodes[1].parameters, (std::vector<int>{2}));
+  EXPECT_EQ(graph.layout.tensors()[3].name, "n.running_mean");
+  EXPECT_EQ(graph.layout.tensors()[4].role, TensorRole::statistic);
+  EXPECT_EQ(graph.statistics_momentum, 0.75);
+  EXPECT_EQ(graph.initialisers.size(), 5U);
+  EXPECT_EQ(graph.layout.tensors()[2].l2, 0.5);
+  EXPECT_FALSE(graph.layout.segments().empty());  // the layout is finished
+}
+
+TEST(GraphBuilder, OperatorsRefusalsNameTheLayer) {
+  GraphBuilder builder({3, 4, 4});
+  const int other = builder.add_node("Flatten", "flat", {}, {0}, {}, {});
+  try {
+    builder.add_node("Add", "sum", {}, {0, other}, {}, {"deck.toml", 7, 3});
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::deck);
+    EXPECT_EQ(error.where(), "deck.toml:7:3");
+    EXPECT_NE(error.problem().find("layer \"sum\""), std::string::npos) << error.what();
+    EXPECT_NE(error.problem().find("[3, 4, 4]"), std::string::npos) << error.what();
+    EXPECT_NE(error.problem().find("[48]"), std::string::npos) << error.what();
+  }
+}
+
+TEST(GraphBuilder, TooLarge) {
+  EXPECT_FALSE(too_large({1 << 20, 1 << 20}));
+  EXPECT_TRUE(too_large({1 << 20, 1 << 21}));
+  EXPECT_TRUE(too_large({int64_t{1} << 40, int64_t{1} << 40}));
+  expect_deck_error(
+      network({1, 8, 8}, {layer("conv2d", {{"filters", 8}, {"kernel", 1}, {"padding", 1 << 19}})}),
+      "deck.toml:1:5", {"its output [8, 1048584, 1048584] is too large"});
+}
+
+}  // namespace lepton::model

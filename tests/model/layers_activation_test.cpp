@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activations as layers and as options: operator, alpha, names, and refusals.
+#include <gtest/gtest.h>
+
+#include "model/layers.h"
+#include "model/networks.h"
+
+namespace lepton::model {
+
+TEST(LayersActivation, EachLayerIsItsOnnxOperator) {
+  const std::vector<std::pair<std::string, std::string>> pairs = {
+      {"relu", "Relu"}, {"leaky_relu", "LeakyRelu"}, {"elu", "Elu"}, {"gelu", "Gelu"}, {"sigmoid", "Sigmoid"},
+      {"tanh", "Tanh"}, {"softmax", "Softmax"},
+  };
+  EXPECT_EQ(activation_names().size(), pairs.size());
+  for (const auto& [name, type] : pairs) {
+    const Graph as_layer = graph_of({6}, {layer(name)});
+    EXPECT_EQ(as_layer.nodes.back().type, type);
+    EXPECT_EQ(as_layer.nodes.back().name, name + "_1");
+    EXPECT_EQ(output_of(as_layer, name + "_1"), (Shape{6}));
+    const Graph as_option = graph_of({6}, {layer("dense", {{"units", 4}, {"activation", name}})});
+    EXPECT_EQ(as_option.nodes.back().type, type);
+    EXPECT_EQ(as_option.nodes.back().name, "dense_1." + name);
+    EXPECT_EQ(activation_operator(name), type);
+  }
+  EXPECT_EQ(activation_operator("dense"), "");
+}
+
+TEST(LayersActivation, Alpha) {
+  const auto alpha = [](const LayerSpec& spec) {
+    const Graph graph = graph_of({6}, {spec});
+    return ops::float_attribute(graph.nodes.front().attributes, "alpha", -1);
+  };
+  EXPECT_EQ(alpha(layer("leaky_relu")), 0.01);
+  EXPECT_EQ(alpha(layer("leaky_relu", {{"alpha", 0.25}})), 0.25);
+  EXPECT_EQ(alpha(layer("elu")), 1.0);
+  EXPECT_EQ(alpha(layer("elu", {{"alpha", 2}})), 2.0);
+  EXPECT_EQ(alpha(layer("relu")), -1.0);
+  expect_deck_error(network({6}, {layer("elu", {{"alpha", 0}})}), "deck.toml:1:100",
+                    {"layer \"elu_1\"", "alpha = 0 is not a number above 0"});
+  expect_deck_error(network({6}, {layer("relu", {{"alpha", 0.1}})}), "deck.toml:1:100",
+                    {"unknown option \"alpha\" of a relu layer"});
+}
+
+TEST(LayersActivation, NoneAppendsNothing) {
+  const Graph graph = graph_of({6}, {layer("dense", {{"units", 4}, {"activation", "none"}})});
+  EXPECT_EQ(graph.nodes.size(), 1U);
+}
+
+TEST(LayersActivation, UnknownNameGivesTheNearest) {
+  expect_deck_error(network({6}, {layer("dense", {{"units", 4}, {"activation", "rleu"}})}), "deck.toml:1:101",
+                    {"layer \"dense_1\"", "activation = \"rleu\" is not one of", "Did you mean \"relu\"?"});
+  expect_deck_error(network({6}, {layer("dense", {{"units", 4}, {"activation", true}})}), "deck.toml:1:101",
+                    {"activation = true is not one of"});
+}
+
+TEST(LayersActivation, ReluFamily) {
+  for (const char* name : {"relu", "leaky_relu", "elu", "gelu"}) EXPECT_TRUE(is_relu_like(name)) << name;
+  for (const char* name : {"sigmoid", "tanh", "softmax", "none", ""})
+    EXPECT_FALSE(is_relu_like(name)) << name;
+}
+
+}  // namespace lepton::model

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of model share: decks written as C++ literals, the error that a deck gives, and a bench that
+// runs a network on fixed numbers and keeps what comes out.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/philox.h"
+#include "model/executor.h"
+#include "model/graph.h"
+#include "model/initialise.h"
+#include "ops/table.h"
+
+namespace lepton::model {
+
+using List = std::vector<int64_t>;
+using Options = std::vector<std::pair<std::string, OptionValue>>;
+
+/// A layer whose options stand in columns 100, 101, ... of one line.
+inline LayerSpec layer(const std::string& type, const Options& options = {}) {
+  LayerSpec spec;
+  spec.type = type;
+  spec.position = {"deck.toml", 1, 5};
+  int column = 100;
+  for (const auto& [name, value] : options) spec.options[name] = {value, {"deck.toml", 1, column++}};
+  return spec;
+}
+
+inline LayerSpec residual(std::vector<LayerSpec> layers, std::vector<LayerSpec> projection = {},
+                          const Options& options = {}) {
+  LayerSpec spec = layer("residual", options);
+  spec.nested["layers"] = std::move(layers);
+  if (!projection.empty()) spec.nested["projection"] = std::move(projection);
+  return spec;
+}
+
+/// Layer i stands in line i + 1.
+inline ModelSpec network(Shape input, std::vector<LayerSpec> layers, int64_t outputs = 0) {
+  ModelSpec spec;
+  spec.input = std::move(input);
+  spec.outputs = outputs;
+  spec.position = {"deck.toml", 99, 1};
+  spec.layers = std::move(layers);
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const int line = static_cast<int>(i) + 1;
+    spec.layers[i].position.line = line;
+    for (auto& [name, option] : spec.layers[i].options) option.position.line = line;
+  }
+  return spec;
+}
+
+inline Graph graph_of(Shape input, std::vector<LayerSpec> layers) {
+  return build_graph(network(std::move(input), std::move(layers)));
+}
+
+inline const Node& node_named(const Graph& graph, const std::string& name) {
+  for (const Node& node : graph.nodes)
+    if (node.name == name) return node;
+  throw std::runtime_error("no node " + name + "\n" + describe(graph));
+}
+
+inline const Shape& output_of(const Graph& graph, const std::string& name) {
+  return graph.values[static_cast<size_t>(node_named(graph, name).output)].shape;
+}
+
+inline int tensor_named(const Graph& graph, const std::string& name) {
+  const auto& tensors = graph.layout.tensors();
+  for (size_t i = 0; i < tensors.size(); ++i)
+    if (tensors[i].name == name) return static_cast<int>(i);
+  throw std::runtime_error("no tensor " + name);
+}
+
+/// Builds the graph and expects Error(deck) at `where` whose text holds every one of `pieces`.
+inline void expect_deck_error(const ModelSpec& spec, const std::string& where,
+                              const std::vector<std::string>& pieces) {
+  try {
+    build_graph(spec);
+    ADD_FAILURE() << "no error, but expected: " << pieces.front();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::deck) << error.what();
+    EXPECT_EQ(error.where(), where) << error.what();
+    for (const std::string& piece : pieces)
+      EXPECT_NE(std::string(error.what()).find(piece), std::string::npos)
+          << "\"" << piece << "\" is missing in:\n"
+          << error.what();
+  }
+}
+
+/// Numbers in [-1, 1) that depend on (seed, i) alone.
+inline float noise(uint64_t seed, int64_t i) {
+  return 2 * uniform01(philox4x32(seed, {static_cast<uint32_t>(i), 0, 0, 0})[0]) - 1;
+}
+
+class KeepingSink : public GradientSink {
+ public:
+  void gradient(int tensor, std::span<const float> values) override {
+    order.push_back(tensor);
+    gradients[tensor].assign(values.begin(), values.end());
+  }
+  std::vector<int> order;
+  std::map<int, std::vector<float>> gradients;
+};
+
+/// A network on fixed inputs; its "loss" is a fixed random linear functional of the scores.
+class Bench {
+ public:
+  Bench(Graph graph, std::vector<int64_t> training, std::vector<int64_t> inference = {}, uint64_t seed = 5)
+      : graph_(std::move(graph)),
+        arena(static_cast<size_t>(graph_.layout.elements())),
+        executor((ops::prepare_compute_thread(), graph_), seed, training, inference) {
+    initialise(graph_, seed, 0, static_cast<int>(graph_.layout.tensors().size()), arena);
+    for (size_t i = 0; i < arena.size(); ++i)  // biases and scales at 0 and 1 would hide errors
+      arena[i] += 0.1F * noise(77, static_cast<int64_t>(i)) * noise(77, static_cast<int64_t>(i));
+  }
+
+  const Graph& graph() const { return graph_; }
+
+  std::vector<int64_t> ids(int64_t n) const {
+    std::vector<int64_t> list(static_cast<size_t>(n));
+    for (size_t i = 0; i < list.size(); ++i) list[i] = 1000 + 3 * static_cast<int64_t>(i);
+    return list;
+  }
+
+  void fill_input(int64_t n, bool training) {
+    const std::span<float> input = executor.input(n, training);
+    for (size_t i = 0; i < input.size(); ++i) input[i] = noise(11, static_cast<int64_t>(i));
+  }
+
+  std::vector<float> forward(int64_t n, bool training, uint32_t step = 4) {
+    fill_input(n, training);
+    const auto scores = executor.forward(n, training, arena.data(), ids(n), step);
+    return {scores.begin(), scores.end()};
+  }
+
+  double loss(int64_t n) {
+    const std::vector<float> scores = forward(n, true);
+    double sum = 0;
+    for (size_t i = 0; i < scores.size(); ++i)
+      sum += static_cast<double>(scores[i]) * noise(13, static_cast<int64_t>(i));
+    return sum;
+  }
+
+  KeepingSink backward(int64_t n) {
+    loss(n);
+    const std::span<float> gradient = executor.output_gradient(n);
+    for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = noise(13, static_cast<int64_t>(i));
+    KeepingSink sink;
+    executor.backward(n, arena.data(), ids(n), 4, sink);
+    return sink;
+  }
+
+ private:
+  Graph graph_;
+
+ public:
+  std::vector<float> arena;
+  Executor executor;
+};
+
+}  // namespace lepton::model

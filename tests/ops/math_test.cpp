@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// ops/math.h against double libm: errors in units in the last place over dense sweeps, and special values.
+#include "ops/math.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace lepton::ops::math {
+namespace {
+
+// |got - want| in units in the last place of the float next to want (at least the smallest subnormal).
+double error_ulp(float got, double want) {
+  const float nearest = static_cast<float>(want);
+  if (std::isinf(nearest)) return got == nearest ? 0 : 1e9;
+  const double unit = std::max(std::ldexp(1.0, std::ilogb(nearest == 0 ? 1e-45f : nearest) - 23), 0x1p-149);
+  return std::abs(static_cast<double>(got) - want) / unit;
+}
+
+template <class Function, class Exact>
+void sweep(const char* name, float from, float to, int steps, double bound, Function function, Exact exact) {
+  double worst = 0;
+  float where = 0;
+  for (int i = 0; i <= steps; ++i) {
+    const float x = from + (to - from) * (static_cast<float>(i) / static_cast<float>(steps));
+    const double error = error_ulp(function(x), exact(static_cast<double>(x)));
+    if (!(error <= worst)) {
+      worst = error;
+      where = x;
+    }
+  }
+  EXPECT_LE(worst, bound) << name << " at " << where;
+  ::testing::Test::RecordProperty(name, std::to_string(worst));
+}
+
+constexpr int dense = 400000;
+
+TEST(Math, Exp) {
+  const auto exact = [](double x) { return std::exp(x); };
+  sweep("exp", -104.5f, 89.0f, dense, 2, exp, exact);
+  sweep("exp_small", -1, 1, dense, 2, exp, exact);
+  EXPECT_EQ(exp(0), 1.0f);
+  EXPECT_EQ(exp(-1e30f), 0.0f);
+  EXPECT_TRUE(std::isinf(exp(1e30f)));
+  EXPECT_TRUE(std::isnan(exp(NAN)));
+  EXPECT_TRUE(std::isnan(exp(-NAN)));
+}
+
+TEST(Math, Log) {
+  const auto exact = [](double x) { return std::log(x); };
+  sweep("log", 1e-6f, 4, dense, 2, log, exact);
+  sweep("log_wide", 1, 3e38f, dense, 2, log, exact);
+  sweep("log_subnormal", 1e-45f, 2e-38f, dense, 2, log, exact);
+  EXPECT_EQ(log(1), 0.0f);
+  EXPECT_EQ(log(0), -INFINITY);
+  EXPECT_EQ(log(INFINITY), INFINITY);
+  EXPECT_TRUE(std::isnan(log(-1)));
+  EXPECT_TRUE(std::isnan(log(NAN)));
+}
+
+TEST(Math, LogDouble) {
+  for (int i = 1; i < 200000; ++i)
+    for (const double x : {i * 1e-5, i * 37.0, 1 + i * 1e-12}) {
+      const double want = std::log(x);
+      ASSERT_NEAR(log_double(x), want, 4e-16 * std::abs(want) + 1e-320) << x;
+    }
+  EXPECT_EQ(log_double(1), 0.0);
+}
+
+TEST(Math, Sigmoid) {
+  sweep("sigmoid", -104, 40, dense, 3, sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); });
+  EXPECT_EQ(sigmoid(-INFINITY), 0.0f);
+  EXPECT_EQ(sigmoid(INFINITY), 1.0f);
+  EXPECT_TRUE(std::isnan(sigmoid(NAN)));
+}
+
+TEST(Math, Tanh) {
+  const auto exact = [](double x) { return std::tanh(x); };
+  sweep("tanh", -10, 10, dense, 2, tanh, exact);
+  sweep("tanh_small", -1e-3f, 1e-3f, dense, 2, tanh, exact);
+  EXPECT_EQ(tanh(-INFINITY), -1.0f);
+  EXPECT_EQ(tanh(90), 1.0f);
+  EXPECT_TRUE(std::isnan(tanh(NAN)));
+}
+
+TEST(Math, Erf) {
+  const auto exact = [](double x) { return std::erf(x); };
+  sweep("erf", -5, 5, dense, 2.5, erf, exact);
+  sweep("erf_small", -1e-3f, 1e-3f, dense, 2, erf, exact);
+  EXPECT_EQ(erf(INFINITY), 1.0f);
+  EXPECT_EQ(erf(-30), -1.0f);
+  EXPECT_TRUE(std::isnan(erf(NAN)));
+}
+
+TEST(Math, SinCosOfTurns) {
+  const double turn = 2 * std::acos(-1.0);
+  for (int i = 0; i <= dense; ++i) {
+    const float u = static_cast<float>(i) / dense;
+    const SinCos got = sincos_turns(u);
+    ASSERT_NEAR(static_cast<double>(got.sin), std::sin(turn * static_cast<double>(u)), 1.2e-7) << u;
+    ASSERT_NEAR(static_cast<double>(got.cos), std::cos(turn * static_cast<double>(u)), 1.2e-7) << u;
+  }
+  EXPECT_EQ(sincos_turns(0.25f).sin, 1.0f);
+  EXPECT_EQ(sincos_turns(0.5f).cos, -1.0f);
+}
+
+}  // namespace
+}  // namespace lepton::ops::math
