@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -25,15 +26,14 @@ bool contains(const std::string& directory, const std::string& name) {
 
 /// On a shared file system another node's file may take a moment to appear here; on local disks it never
 /// does.
-void await_files(const std::string& path, const Manifest& manifest) {
-  constexpr int attempts = 100;
-  for (int attempt = 1;; ++attempt) {
+void await_files(const std::string& path, const Manifest& manifest, double patience_s) {
+  for (const double begun_s = now_s();;) {
     const std::vector<std::string> names = storage::list_directory(path);
     const auto missing = std::find_if(manifest.files.begin(), manifest.files.end(), [&](const auto& file) {
       return std::find(names.begin(), names.end(), file.name) == names.end();
     });
     if (missing == manifest.files.end()) return;
-    REQUIRE(attempt < attempts, Exit::io, path + "/" + missing->name,
+    REQUIRE(now_s() - begun_s < patience_s, Exit::io, path + "/" + missing->name,
             "was written by another node and cannot be seen here",
             "The run directory must be on a file system that all nodes share (run.dir).");
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -65,9 +65,9 @@ std::string unfinished_path(const std::string& directory, int64_t step) {
   return directory + "/" + step_name(step) + unfinished_suffix;
 }
 
-void commit_checkpoint(const std::string& directory, const Manifest& manifest) {
+void commit_checkpoint(const std::string& directory, const Manifest& manifest, double patience_s) {
   const std::string name = step_name(manifest.step), unfinished = unfinished_path(directory, manifest.step);
-  await_files(unfinished, manifest);
+  await_files(unfinished, manifest, patience_s);
   std::string text = manifest.encode();
   if (contains(directory, name) && identical(directory + "/" + name, text))
     return storage::remove_tree(unfinished);

@@ -17,9 +17,9 @@ namespace lepton::checkpoint {
 std::string unfinished_path(const std::string& directory, int64_t step);
 
 /// Commits the unfinished checkpoint that `manifest` describes. An existing step-N (of a run that went back
-/// to an older state) is kept if it is intact and identical, else moved aside as step-N.damaged-K. Throws
-/// Error(io).
-void commit_checkpoint(const std::string& directory, const Manifest& manifest);
+/// to an older state) is kept if it is intact and identical, else moved aside as step-N.damaged-K. Files that
+/// other nodes wrote may take `patience_s` to appear here. Throws Error(io).
+void commit_checkpoint(const std::string& directory, const Manifest& manifest, double patience_s = 10);
 
 /// Removes checkpoints older than `newest` until `keep` (at least 1) are left, `newest` included. Newer ones
 /// are left alone: a run that just wrote `newest` has found them damaged.

@@ -50,7 +50,8 @@ void read_shard(std::span<const std::byte> image, const std::string& path, const
   const int64_t first = layout.shard_begin(label.shard), last = layout.shard_end(label.shard);
   CHECK(first <= begin && begin <= end && end <= last && static_cast<int64_t>(out.size()) == end - begin,
         "range of " + array);
-  const storage::Hdf5ImageReader reader(image, path);
+  // HDF5 refuses to open an image under the name of a file that exists.
+  const storage::Hdf5ImageReader reader(image, path + " (image in memory)");
   require_label(reader, path, layout, label);
   const std::vector<storage::ArrayInfo> arrays = reader.arrays();
   const auto info = std::find_if(arrays.begin(), arrays.end(), [&](const storage::ArrayInfo& candidate) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pairwise exchange in a window of pieces. Pieces between two ranks keep their order because MPI does not let
-// messages of one sender and tag overtake; so no piece carries a number.
+// The pairwise exchange in a window of pieces. Pieces between two ranks keep their order because MPI does not
+// let messages of one sender and tag overtake; so no piece carries a number.
 #include "comm/exchange.h"
 
 #include <algorithm>
@@ -47,9 +47,11 @@ void Exchange::post(std::byte* array, bool add) {
     const int bytes = static_cast<int>(slot.piece.end - slot.piece.begin);
     std::byte* place = receives && add ? scratch(s) : array + slot.piece.begin;
     if (receives)
-      check_mpi(MPI_Irecv(place, bytes, MPI_BYTE, slot.peer, exchange_tag, leaders_.comm, &requests_[s]), "MPI_Irecv");
+      check_mpi(MPI_Irecv(place, bytes, MPI_BYTE, slot.peer, exchange_tag, leaders_.comm, &requests_[s]),
+                "MPI_Irecv");
     else
-      check_mpi(MPI_Isend(place, bytes, MPI_BYTE, slot.peer, exchange_tag, leaders_.comm, &requests_[s]), "MPI_Isend");
+      check_mpi(MPI_Isend(place, bytes, MPI_BYTE, slot.peer, exchange_tag, leaders_.comm, &requests_[s]),
+                "MPI_Isend");
   }
 }
 
@@ -76,8 +78,8 @@ void Exchange::give_up(const char* name) {
   throw DeadlineError(name, leaders_.deadline_s, "no progress with rank " + text);
 }
 
-void Exchange::run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add, const char* name,
-                   const std::function<void()>& poll) {
+void Exchange::run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add,
+                   const char* name, const std::function<void()>& poll) {
   if (add) scratch_.resize(window * piece_bytes_ / sizeof(int64_t));
   in_ = {&incoming, -1, 0, 0, {}};
   out_ = {&outgoing, +1, 0, 0, {}};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exchange: every leader sends parts of an array to every other and receives parts from every other, in bounded
-// pieces: n - 1 rounds, in round d rank p sends to p + d and receives from p - d, so each pair is busy once per round
-// (the pairwise exchange of Thakur, Rabenseifner and Gropp, "Optimization of collective communication operations in
-// MPICH", 2005). A window of pieces is in flight in each direction, across rounds. Each rank sends and receives
-// (n - 1) / n of the array, the least possible. It cannot deadlock: the piece of the earliest round that is not
-// through has everything before it done on both sides, so both have posted it.
-// Inside comm only; used by reduction.cpp.
+// Exchange: every leader sends parts of an array to every other and receives parts from every other, in
+// bounded pieces: n - 1 rounds, in round d rank p sends to p + d and receives from p - d, so each pair is
+// busy once per round (the pairwise exchange of Thakur, Rabenseifner and Gropp, "Optimization of collective
+// communication operations in MPICH", 2005). A window of pieces is in flight in each direction, across
+// rounds. Each rank sends and receives (n - 1) / n of the array, the least possible. It cannot deadlock: the
+// piece of the earliest round that is not through has everything before it done on both sides, so both have
+// posted it. Inside comm only; used by reduction.cpp.
 #pragma once
 
 #include <mpi.h>
@@ -30,8 +30,8 @@ class Exchange {
 
   Exchange(Group& leaders, size_t piece_bytes);
 
-  /// Sends outgoing(peer) to each peer. What comes is added to incoming(peer) as int64 if `add`, else stored there.
-  /// `name` is for errors.
+  /// Sends outgoing(peer) to each peer. What comes is added to incoming(peer) as int64 if `add`, else stored
+  /// there. `name` is for errors.
   void run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add, const char* name,
            const std::function<void()>& poll);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Collectives with deadlines over a communicator, and the agreement on errors. Set-up and shut-down only: a step's
-// collectives are in reduction.cpp. Called by World and SharedMemory.
-// Invariant: all ranks of a group begin the same collectives in the same order, so `calls` numbers them.
+// Collectives with deadlines over a communicator, and the agreement on errors. Set-up and shut-down only: a
+// step's collectives are in reduction.cpp. Called by World and SharedMemory. Invariant: all ranks of a group
+// begin the same collectives in the same order, so `calls` numbers them.
 #include "comm/group.h"
 
 #include <algorithm>
@@ -34,7 +34,9 @@ Group::~Group() {
   free_communicator(roll);
 }
 
-World::Handles::~Handles() { free_communicator(messages); }
+World::Handles::~Handles() {
+  free_communicator(messages);
+}
 
 void Group::open(MPI_Comm parent, double deadline) {
   check_mpi(MPI_Comm_dup(parent, &comm), "MPI_Comm_dup");
@@ -123,8 +125,8 @@ void Group::broadcast(std::string& bytes) {
   bytes.resize(length);
   for (uint64_t at = 0; at < length; at += piece_max) {
     begin();
-    check_mpi(MPI_Ibcast(bytes.data() + at, static_cast<int>(std::min(piece_max, length - at)), MPI_BYTE, 0, comm,
-                         &request),
+    check_mpi(MPI_Ibcast(bytes.data() + at, static_cast<int>(std::min(piece_max, length - at)), MPI_BYTE, 0,
+                         comm, &request),
               "MPI_Ibcast");
     wait(request, "broadcast");
   }
@@ -136,7 +138,8 @@ std::vector<std::string> Group::all_gather(const std::string& bytes) {
   std::vector<int> lengths(size), places(size, 0);
   MPI_Request request;
   begin();
-  check_mpi(MPI_Iallgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm, &request), "MPI_Iallgather");
+  check_mpi(MPI_Iallgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm, &request),
+            "MPI_Iallgather");
   wait(request, "gather");
   const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   CHECK(total <= INT_MAX, "all_gather is for small things");
@@ -156,8 +159,8 @@ void Group::all_reduce(std::span<int64_t> values, MPI_Op operation) {
   CHECK(values.size() <= INT_MAX, "all_reduce is for small things");
   MPI_Request request;
   begin();
-  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T, operation,
-                           comm, &request),
+  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T,
+                           operation, comm, &request),
             "MPI_Iallreduce");
   wait(request, "reduction");
 }
@@ -187,7 +190,8 @@ static Failure failure_of(const std::function<void()>& work) {
   } catch (const Error& error) {
     return {static_cast<int>(error.code()), error.where(), error.problem(), error.hint()};
   } catch (const std::bad_alloc&) {
-    return {static_cast<int>(Exit::memory), "", "out of memory", "Give the job more memory, or use fewer ranks."};
+    return {static_cast<int>(Exit::memory), "", "out of memory",
+            "Give the job more memory, or use fewer ranks."};
   } catch (const std::exception& error) {
     return {static_cast<int>(Exit::software), "", error.what(), "This is a bug in Lepton."};
   } catch (...) {
@@ -202,7 +206,8 @@ void Group::agree(const std::function<void()>& work) {
   if (!failed) return;
   for (const std::string& bytes : all_gather(pack(mine))) {
     const Failure first = unpack<Failure>(bytes, "agreement on an error");
-    if (first.code != 0) throw Error(static_cast<Exit>(first.code), first.where, first.what, first.hint).as_agreed();
+    if (first.code != 0)
+      throw Error(static_cast<Exit>(first.code), first.where, first.what, first.hint).as_agreed();
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads /proc/meminfo, /proc/self/cgroup and the control groups' files. A control group may give back its inactive
-// page cache under pressure, so that counts as free. Whatever cannot be read does not limit.
+// Reads /proc/meminfo, /proc/self/cgroup and the control groups' files. A control group may give back its
+// inactive page cache under pressure, so that counts as free. Whatever cannot be read does not limit.
 #include "comm/memory_limits.h"
 
 #include <sys/statvfs.h>
@@ -46,7 +46,8 @@ static size_t left_in_groups(const std::string& mount, std::string group, const 
   size_t left = SIZE_MAX;
   for (;;) {
     const std::string folder = mount + (group == "/" ? "" : group) + "/";
-    const std::optional<size_t> limit = number_in(folder + files.limit), usage = number_in(folder + files.usage);
+    const std::optional<size_t> limit = number_in(folder + files.limit),
+                                usage = number_in(folder + files.usage);
     if (limit && usage && *limit < SIZE_MAX / 4) {
       const size_t cache = number_after(folder + "memory.stat", files.reclaimable).value_or(0);
       const size_t used = *usage - std::min(cache, *usage);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What memory this process can still have: the free RAM of the machine, what control groups (v1 and v2, with all
-// parents) leave, and the space of a shared-memory file system. Used by SharedMemory before it reserves anything,
-// because reserving too much ends in the kernel's OOM killer, and by `lepton check`.
+// What memory this process can still have: the free RAM of the machine, what control groups (v1 and v2, with
+// all parents) leave, and the space of a shared-memory file system. Used by SharedMemory before it reserves
+// anything, because reserving too much ends in the kernel's OOM killer, and by `lepton check`.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches of nonblocking messages. Size mismatches are errors: a longer message is refused by MPI (truncation), a
-// shorter one is found by its count. Tag = channel + 4 * (round mod 8,192) stays below MPI's guaranteed 32,767.
+// Batches of nonblocking messages. Size mismatches are errors: a longer message is refused by MPI
+// (truncation), a shorter one is found by its count. Tag = channel + 4 * (round mod 8,192) stays below MPI's
+// guaranteed 32,767.
 #include "comm/messages.h"
 
 #include <mpi.h>
@@ -29,7 +30,9 @@ struct MessageBatch::State {
   std::vector<int> nodes;
   std::vector<int> receive_bytes;  // -1: a send
 
-  void set_round(int64_t round) { tag = static_cast<int>(channel) + 4 * static_cast<int>(((round % 8192) + 8192) % 8192); }
+  void set_round(int64_t round) {
+    tag = static_cast<int>(channel) + 4 * static_cast<int>(((round % 8192) + 8192) % 8192);
+  }
   void add(int node, int bytes, bool receives, MPI_Request request) {
     requests.push_back(request);
     nodes.push_back(node);
@@ -89,8 +92,8 @@ void MessageBatch::send(int node, std::span<const std::byte> bytes) {
   for (size_t at = 0; at < bytes.size(); at += state_->piece_bytes) {
     const int count = static_cast<int>(std::min(state_->piece_bytes, bytes.size() - at));
     MPI_Request request;
-    check_mpi(MPI_Isend(bytes.data() + at, count, MPI_BYTE, node, state_->tag, state_->world->handles().messages,
-                        &request),
+    check_mpi(MPI_Isend(bytes.data() + at, count, MPI_BYTE, node, state_->tag,
+                        state_->world->handles().messages, &request),
               "MPI_Isend");
     state_->add(node, count, false, request);
   }
@@ -101,8 +104,8 @@ void MessageBatch::receive(int node, std::span<std::byte> bytes) {
   for (size_t at = 0; at < bytes.size(); at += state_->piece_bytes) {
     const int count = static_cast<int>(std::min(state_->piece_bytes, bytes.size() - at));
     MPI_Request request;
-    check_mpi(MPI_Irecv(bytes.data() + at, count, MPI_BYTE, node, state_->tag, state_->world->handles().messages,
-                        &request),
+    check_mpi(MPI_Irecv(bytes.data() + at, count, MPI_BYTE, node, state_->tag,
+                        state_->world->handles().messages, &request),
               "MPI_Irecv");
     state_->add(node, count, true, request);
   }
@@ -114,8 +117,8 @@ bool MessageBatch::test() {
   s.statuses.resize(s.requests.size());
   s.indices.resize(s.requests.size());
   int done = 0;
-  const int status = MPI_Testsome(static_cast<int>(s.requests.size()), s.requests.data(), &done, s.indices.data(),
-                                  s.statuses.data());
+  const int status = MPI_Testsome(static_cast<int>(s.requests.size()), s.requests.data(), &done,
+                                  s.indices.data(), s.statuses.data());
   if (status == MPI_ERR_IN_STATUS)
     for (int i = 0; i < done; ++i) check_mpi(s.statuses[i].MPI_ERROR, "message");
   check_mpi(status, "MPI_Testsome");

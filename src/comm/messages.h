@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Point-to-point messages between node leaders, nonblocking: rows pushed ahead of use (data), parts of shards
-// (checkpoint). Main thread only. A batch of sends and receives is posted, progressed by test(), and complete when
-// all are. Buffers must live until then. pack.h packs structured messages.
-// Invariant: between two nodes the messages of one channel and round match in the order in which they were posted.
+// (checkpoint). Main thread only. A batch of sends and receives is posted, progressed by test(), and complete
+// when all are. Buffers must live until then. pack.h packs structured messages. Invariant: between two nodes
+// the messages of one channel and round match in the order in which they were posted.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ class MessageBatch {
  public:
   /// `round` enters the tag, modulo 8,192. Spans longer than `piece_bytes` are split, on both sides alike.
   MessageBatch(const World& world, Channel channel, int64_t round, size_t piece_bytes = size_t{64} << 20);
-  ~MessageBatch();  ///< CHECKs that nothing is outstanding, unless an exception is under way or the deadline passed
+  ~MessageBatch();  ///< CHECKs that nothing is outstanding, unless an exception is under way or the deadline
+                    ///< passed
   MessageBatch(MessageBatch&&) noexcept;
   /// Makes a complete batch anew, for another round; nothing is allocated up to the number of pieces it had.
   void restart(int64_t round);

@@ -2,8 +2,9 @@
 // A counting barrier with generations (Mellor-Crummey and Scott, "Algorithms for scalable synchronization on
 // shared-memory multiprocessors", 1991, section 3.1, without the sense that the generation replaces).
 // Who arrives last resets the count, raises the generation and wakes those who sleep on it.
-// Invariant: the generation cannot change between a thread's reading it and its own arrival. The futex is shared
-// between processes, hence never FUTEX_PRIVATE; sleeps are cut into slices, so a lost wake costs time, not the run.
+// Invariant: the generation cannot change between a thread's reading it and its own arrival. The futex is
+// shared between processes, hence never FUTEX_PRIVATE; sleeps are cut into slices, so a lost wake costs time,
+// not the run.
 #include "comm/node_barrier.h"
 
 #include <linux/futex.h>
@@ -25,7 +26,9 @@ static void sleep_while(std::atomic<uint32_t>& word, uint32_t value) {
   syscall(SYS_futex, &word, FUTEX_WAIT, value, &slice, nullptr, 0);
 }
 
-static void wake_all(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
+static void wake_all(std::atomic<uint32_t>& word) {
+  syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
 
 NodeBarrier::NodeBarrier(NodeBarrierState& state, int participants, double deadline_s)
     : state_(state), participants_(static_cast<uint32_t>(participants)), deadline_s_(deadline_s) {
@@ -46,7 +49,8 @@ void NodeBarrier::past_deadline() {
 void NodeBarrier::release() {
   state_.arrived.store(0, std::memory_order_relaxed);
   state_.generation.fetch_add(1, std::memory_order_seq_cst);
-  // Sequentially consistent with the sleeper's increment and its futex's look at the generation: one sees the other.
+  // Sequentially consistent with the sleeper's increment and its futex's look at the generation: one sees the
+  // other.
   if (state_.sleepers.load(std::memory_order_seq_cst) > 0) wake_all(state_.generation);
 }
 
@@ -80,9 +84,13 @@ void NodeBarrier::arrive_and_wait(const std::function<void()>* poll) {
     await(generation, poll);
 }
 
-void NodeBarrier::wait() { arrive_and_wait(nullptr); }
+void NodeBarrier::wait() {
+  arrive_and_wait(nullptr);
+}
 
-void NodeBarrier::wait(const std::function<void()>& poll) { arrive_and_wait(&poll); }
+void NodeBarrier::wait(const std::function<void()>& poll) {
+  arrive_and_wait(&poll);
+}
 
 void NodeBarrier::wait_serial(const std::function<void()>& poll, const std::function<void()>& serial) {
   Pace pace;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The barrier of all compute threads of a node, across its ranks: some 50 spins, then yields, then (not for a main
-// thread) a futex, with a deadline. A main thread polls meanwhile (to move messages): with yields, then sleeps of at
-// most 100 us. Measured choice, see MEASURED.md: with more threads than cores pure spinning is ten times slower.
-// The leader's main thread may run a serial section between everybody's arrival and everybody's release.
+// The barrier of all compute threads of a node, across its ranks: some 50 spins, then yields, then (not for a
+// main thread) a futex, with a deadline. A main thread polls meanwhile (to move messages): with yields, then
+// sleeps of at most 100 us. Measured choice, see MEASURED.md: with more threads than cores pure spinning is
+// ten times slower. The leader's main thread may run a serial section between everybody's arrival and
+// everybody's release.
 #pragma once
 
 #include <atomic>
@@ -23,13 +24,14 @@ class NodeBarrier {
  public:
   NodeBarrier(NodeBarrierState& state, int participants, double deadline_s);
 
-  /// A compute thread arrives and waits. Throws DeadlineError at the deadline (and fails the others), NodeFailed once
-  /// fail() was called anywhere.
+  /// A compute thread arrives and waits. Throws DeadlineError at the deadline (and fails the others),
+  /// NodeFailed once fail() was called anywhere.
   void wait();
   /// A main thread arrives and waits, calling `poll` again and again.
   void wait(const std::function<void()>& poll);
-  /// The leader's main thread: waits until all others have arrived (polling), runs `serial`, then releases all.
-  /// What `serial` throws is rethrown here and fails the others. One thread of the node at most calls this.
+  /// The leader's main thread: waits until all others have arrived (polling), runs `serial`, then releases
+  /// all. What `serial` throws is rethrown here and fails the others. One thread of the node at most calls
+  /// this.
   void wait_serial(const std::function<void()>& poll, const std::function<void()>& serial);
   /// Wakes everybody with NodeFailed.
   void fail();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The envelope of messages: eight bytes of magic, length, XXH3 of the payload, payload. Any single flipped bit and any
-// truncation is refused before the payload is looked at.
+// The envelope of messages: eight bytes of magic, length, XXH3 of the payload, payload. Any single flipped
+// bit and any truncation is refused before the payload is looked at.
 #include "comm/pack.h"
 
 #include <cstring>
@@ -36,9 +36,10 @@ std::string unseal(const std::string& envelope, const std::string& what) {
   EnvelopeHead head{};
   REQUIRE(envelope.size() >= sizeof(head), Exit::io, what, "a message arrived truncated", hint);
   std::memcpy(&head, envelope.data(), sizeof(head));
-  REQUIRE(std::memcmp(head.magic, magic, sizeof(magic)) == 0, Exit::io, what, "a message arrived damaged", hint);
-  REQUIRE(head.length == envelope.size() - sizeof(head), Exit::io, what, "a message arrived with a wrong length",
+  REQUIRE(std::memcmp(head.magic, magic, sizeof(magic)) == 0, Exit::io, what, "a message arrived damaged",
           hint);
+  REQUIRE(head.length == envelope.size() - sizeof(head), Exit::io, what,
+          "a message arrived with a wrong length", hint);
   std::string payload = envelope.substr(sizeof(head));
   REQUIRE(hash64(std::string_view(payload)) == head.hash, Exit::io, what, "a message arrived damaged", hint);
   return payload;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three collectives of a step's end. Sums and parameters go by the pairwise exchange (exchange.h), the lanes by
-// one MPI_Iallreduce of a single element of a derived type with an operation of our own: the message begins with
-// the number of sums and the number of all lanes, which tells the operation what to add and what to compare.
-// Integer sums and maxima: whatever order MPI chooses gives the same bits.
+// The three collectives of a step's end. Sums and parameters go by the pairwise exchange (exchange.h), the
+// lanes by one MPI_Iallreduce of a single element of a derived type with an operation of our own: the message
+// begins with the number of sums and the number of all lanes, which tells the operation what to add and what
+// to compare. Integer sums and maxima: whatever order MPI chooses gives the same bits.
 #include "comm/reduction.h"
 
 #include <mpi.h>
@@ -73,7 +73,8 @@ LeaderReduction::LeaderReduction(const World& world, size_t piece_bytes)
 LeaderReduction::~LeaderReduction() = default;
 
 static Exchange::Range part(std::span<const int64_t> offsets, int node, size_t element_bytes) {
-  return {static_cast<size_t>(offsets[node]) * element_bytes, static_cast<size_t>(offsets[node + 1]) * element_bytes};
+  return {static_cast<size_t>(offsets[node]) * element_bytes,
+          static_cast<size_t>(offsets[node + 1]) * element_bytes};
 }
 
 static void check_offsets(const World& world, std::span<const int64_t> offsets, size_t elements) {
@@ -90,11 +91,14 @@ void LeaderReduction::reduce_scatter(std::span<int64_t> sums, std::span<const in
   failpoint("reduce", std::as_writable_bytes(sums));
   if (world.nodes() == 1) return;
   const Exchange::RangeOf theirs = [&](int node) { return part(offsets, node, sizeof(int64_t)); };
-  const Exchange::RangeOf mine = [&](int) { return part(offsets, world.node(), sizeof(int64_t)); };
-  state_->exchange.run(reinterpret_cast<std::byte*>(sums.data()), theirs, mine, true, "sum between nodes", poll);
+  const Exchange::Range own = part(offsets, world.node(), sizeof(int64_t));
+  const Exchange::RangeOf mine = [&own](int) { return own; };  // two references at most: more would allocate
+  state_->exchange.run(reinterpret_cast<std::byte*>(sums.data()), theirs, mine, true, "sum between nodes",
+                       poll);
 }
 
-void LeaderReduction::all_reduce(std::span<int64_t> lanes, size_t sum_count, const std::function<void()>& poll) {
+void LeaderReduction::all_reduce(std::span<int64_t> lanes, size_t sum_count,
+                                 const std::function<void()>& poll) {
   CHECK(state_->world.leads(), "only leaders reduce");
   CHECK(sum_count <= lanes.size(), "more sums than lanes");
   if (state_->world.nodes() == 1) return;
@@ -105,21 +109,22 @@ void LeaderReduction::all_reduce(std::span<int64_t> lanes, size_t sum_count, con
   MPI_Request request;
   Group& leaders = state_->leaders;
   leaders.begin();
-  check_mpi(MPI_Iallreduce(state_->outgoing.data(), state_->incoming.data(), 1, state_->message_type, state_->merge,
-                           leaders.comm, &request),
+  check_mpi(MPI_Iallreduce(state_->outgoing.data(), state_->incoming.data(), 1, state_->message_type,
+                           state_->merge, leaders.comm, &request),
             "MPI_Iallreduce");
   leaders.wait(request, "outcome of a step between nodes", &poll);
   std::copy(state_->incoming.begin() + head_words, state_->incoming.end(), lanes.begin());
 }
 
-void LeaderReduction::all_gather(std::span<std::byte> values, std::span<const int64_t> offsets, size_t element_bytes,
-                                 const std::function<void()>& poll) {
+void LeaderReduction::all_gather(std::span<std::byte> values, std::span<const int64_t> offsets,
+                                 size_t element_bytes, const std::function<void()>& poll) {
   const World& world = state_->world;
   CHECK(element_bytes > 0, "elements have bytes");
   check_offsets(world, offsets, values.size() / element_bytes);
   if (world.nodes() == 1) return;
   const Exchange::RangeOf theirs = [&](int node) { return part(offsets, node, element_bytes); };
-  const Exchange::RangeOf mine = [&](int) { return part(offsets, world.node(), element_bytes); };
+  const Exchange::Range own = part(offsets, world.node(), element_bytes);
+  const Exchange::RangeOf mine = [&own](int) { return own; };
   state_->exchange.run(values.data(), mine, theirs, false, "gather of parameters between nodes", poll);
 }
 

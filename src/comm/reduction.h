@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The collectives at the end of a step, between node leaders: nonblocking inside, with deadline (counted from the
-// last progress), polling while they wait. With one node each of them is the identity. **Collective over leaders**,
-// main thread only. Nothing is allocated after the first call with a given number of lanes.
+// The collectives at the end of a step, between node leaders: nonblocking inside, with deadline (counted from
+// the last progress), polling while they wait. With one node each of them is the identity. **Collective over
+// leaders**, main thread only. Nothing is allocated after the first call with a given number of lanes.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +22,17 @@ class LeaderReduction {
   LeaderReduction(const LeaderReduction&) = delete;
   LeaderReduction& operator=(const LeaderReduction&) = delete;
 
-  /// In place: afterwards elements [offsets[node], offsets[node + 1]) of `sums` hold the total over nodes; the rest
-  /// stays as it was. offsets has nodes + 1 entries, the same on every node. Integer addition modulo 2^64. Works in
-  /// bounded pieces so that no second copy of the array is needed. Passes failpoint "reduce" with `sums`.
-  void reduce_scatter(std::span<int64_t> sums, std::span<const int64_t> offsets, const std::function<void()>& poll);
-  /// In place, one message: the first `sum_count` entries are added (modulo 2^64), the others take the maximum.
+  /// In place: afterwards elements [offsets[node], offsets[node + 1]) of `sums` hold the total over nodes;
+  /// the rest stays as it was. offsets has nodes + 1 entries, the same on every node. Integer addition modulo
+  /// 2^64. Works in bounded pieces so that no second copy of the array is needed. Passes failpoint "reduce"
+  /// with `sums`.
+  void reduce_scatter(std::span<int64_t> sums, std::span<const int64_t> offsets,
+                      const std::function<void()>& poll);
+  /// In place, one message: the first `sum_count` entries are added (modulo 2^64), the others take the
+  /// maximum.
   void all_reduce(std::span<int64_t> lanes, size_t sum_count, const std::function<void()>& poll);
-  /// In place: node n's part [offsets[n], offsets[n + 1]) of `values` goes to everybody. Bytes per element given.
+  /// In place: node n's part [offsets[n], offsets[n + 1]) of `values` goes to everybody. Bytes per element
+  /// given.
   void all_gather(std::span<std::byte> values, std::span<const int64_t> offsets, size_t element_bytes,
                   const std::function<void()>& poll);
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// MPI's beginning and end, and the guard against jobs that fall apart into singletons. Which variables say what:
-// - OMPI_COMM_WORLD_SIZE (Open MPI's mpirun) and PMI_SIZE (MPICH's mpiexec, Slurm's pmi2) are set by the launcher for
-//   its own processes, so where one of them stands it alone decides: `mpirun -n 1` inside an allocation of many
-//   tasks is what the user meant.
-// - SLURM_STEP_NUM_TASKS is set by srun for the tasks of a step. SLURM_NTASKS says nothing: the batch shell has it too.
-// Called by main only.
+// MPI's beginning and end, and the guard against jobs that fall apart into singletons. Which variables say
+// what:
+// - OMPI_COMM_WORLD_SIZE (Open MPI's mpirun) and PMI_SIZE (MPICH's mpiexec, Slurm's pmi2) are set by the
+// launcher for
+//   its own processes, so where one of them stands it alone decides: `mpirun -n 1` inside an allocation of
+//   many tasks is what the user meant.
+// - SLURM_STEP_NUM_TASKS is set by srun for the tasks of a step. SLURM_NTASKS says nothing: the batch shell
+// has it too. Called by main only.
 #include <mpi.h>
 
 #include <cstdio>
@@ -41,7 +43,8 @@ Session::Session(int& argc, char**& argv) {
   if (provided >= MPI_THREAD_FUNNELED && conflict.empty()) return;
   MPI_Finalize();  // the destructor does not run
   REQUIRE(conflict.empty(), Exit::usage, "MPI", conflict,
-          "Every rank would train for itself. Start with the mpirun of the MPI that Lepton was built with, or with "
+          "Every rank would train for itself. Start with the mpirun of the MPI that Lepton was built with, "
+          "or with "
           "srun --mpi=pmix (Open MPI) or srun --mpi=pmi2 (MPICH).");
   fail(Exit::io, "MPI_Init_thread", "this MPI cannot serve a program with threads (MPI_THREAD_FUNNELED)",
        "Build Lepton with an MPI that has thread support.");

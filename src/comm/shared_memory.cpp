@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The leader makes and reserves the file, tells its path, all map it, the leader removes the name. Whatever fails on one
-// rank is thrown on all ranks of the node. Reservation comes first because a write into a sparse tmpfs file that is
-// full is a SIGBUS in the middle of a step. Called at set-up by exact's and data's owners in train.
+// The leader makes and reserves the file, tells its path, all map it, the leader removes the name. Whatever
+// fails on one rank is thrown on all ranks of the node. Reservation comes first because a write into a sparse
+// tmpfs file that is full is a SIGBUS in the middle of a step. Called at set-up by exact's and data's owners
+// in train.
 #include "comm/shared_memory.h"
 
 #include <fcntl.h>
@@ -21,8 +22,8 @@ namespace {
 /// A file descriptor that closes itself.
 struct File {
   int number = -1;
-  std::string path;        ///< how other ranks open it
-  bool has_name = false;   ///< `path` is to be unlinked
+  std::string path;       ///< how other ranks open it
+  bool has_name = false;  ///< `path` is to be unlinked
   File() = default;
   File(const File&) = delete;
   File& operator=(const File&) = delete;
@@ -48,7 +49,8 @@ static int reserve(int file, size_t bytes) {
 
 /// Whether the file could be made in `directory` with all its bytes.
 static bool create_named(File& file, const std::string& directory, const std::string& purpose, size_t bytes) {
-  file.path = directory + "/lepton-" + std::to_string(getuid()) + "-" + std::to_string(getpid()) + "-" + purpose;
+  file.path =
+      directory + "/lepton-" + std::to_string(getuid()) + "-" + std::to_string(getpid()) + "-" + purpose;
   const int flags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC;
   file.number = open(file.path.c_str(), flags, 0600);
   if (file.number < 0 && errno == EEXIST) {  // of a dead process that had our number
@@ -71,8 +73,8 @@ static void create(File& file, const std::string& directory, const std::string& 
   file.number = memfd_create(("lepton-" + purpose).c_str(), MFD_CLOEXEC);
   const int status = file.number < 0 ? errno : reserve(file.number, bytes);
   REQUIRE(status == 0, Exit::memory, "shared memory for " + purpose,
-          "needed " + bytes_text(bytes) + ", available " + bytes_text(limits.shared_fs_bytes) + " in " + directory +
-              "; memfd_create: " + std::strerror(status),
+          "needed " + bytes_text(bytes) + ", available " + bytes_text(limits.shared_fs_bytes) + " in " +
+              directory + "; memfd_create: " + std::strerror(status),
           hint);
   file.path = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(file.number);
 }
@@ -99,8 +101,9 @@ SharedMemory::SharedMemory(const World& world, const std::string& directory, con
     if (!world.leads()) file.number = open(path.c_str(), O_RDWR | O_CLOEXEC);
     REQUIRE(file.number >= 0, Exit::memory, "shared memory for " + purpose,
             "cannot open " + path + ": " + std::strerror(errno),
-            "The ranks of a node must share " + directory + " and /proc; in separate containers set "
-            "LEPTON_RANKS_PER_NODE=1.");
+            "The ranks of a node must share " + directory +
+                " and /proc; in separate containers set "
+                "LEPTON_RANKS_PER_NODE=1.");
     data_ = attach(file.number, bytes, purpose);
     bytes_ = bytes;
   });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory that the ranks of a node share: our own files under /dev/shm (or [run] shm_dir), reserved with
-// posix_fallocate, mapped by all, unlinked once all have attached; memfd_create opened through /proc where the file
-// system is too small. (MPI windows cannot be attached again after a death, and leak: see DESIGN section 3.)
-// Invariant: zeroed; the same bytes on every rank of the node, at addresses that may differ.
+// posix_fallocate, mapped by all, unlinked once all have attached; memfd_create opened through /proc where
+// the file system is too small. (MPI windows cannot be attached again after a death, and leak: see DESIGN
+// section 3.) Invariant: zeroed; the same bytes on every rank of the node, at addresses that may differ.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,9 @@ namespace lepton::comm {
 class SharedMemory {
  public:
   SharedMemory() = default;
-  /// **Collective over the node.** `bytes` is the same on all its ranks. `purpose` (letters, digits, -) goes into names
-  /// and errors. Throws Error(memory) with needed and available bytes, the same one on all ranks of the node; train
-  /// agrees on it over the nodes.
+  /// **Collective over the node.** `bytes` is the same on all its ranks. `purpose` (letters, digits, -) goes
+  /// into names and errors. Throws Error(memory) with needed and available bytes, the same one on all ranks
+  /// of the node; train agrees on it over the nodes.
   SharedMemory(const World& world, const std::string& directory, const std::string& purpose, size_t bytes);
   ~SharedMemory();
   SharedMemory(SharedMemory&&) noexcept;
@@ -37,8 +37,8 @@ class SharedMemory {
   size_t bytes_ = 0;
 };
 
-/// Bytes that this node can still share: the smaller of free RAM and what control groups leave (memory_limits.h has the
-/// parts; the file system does not bound it, because memfd_create stands in).
+/// Bytes that this node can still share: the smaller of free RAM and what control groups leave
+/// (memory_limits.h has the parts; the file system does not bound it, because memfd_create stands in).
 size_t available_memory_bytes(const std::string& shm_directory);
 
 }  // namespace lepton::comm

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a thread waits: some 50 spins, then yields, then sleeps of at most 100 us, so that more threads than cores
-// still make progress (measured: pure spinning is ten times slower there). And what happens when a wait is too
-// long: DeadlineError, exit code 75. Used by every wait of this folder; knows neither MPI nor memory.
+// How a thread waits: some 50 spins, then yields, then sleeps of at most 100 us, so that more threads than
+// cores still make progress (measured: pure spinning is ten times slower there). And what happens when a wait
+// is too long: DeadlineError, exit code 75. Used by every wait of this folder; knows neither MPI nor memory.
 #pragma once
 
 #include <string>

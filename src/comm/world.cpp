@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How ranks form nodes: those that MPI says can share memory, cut into groups of LEPTON_RANKS_PER_NODE where that is
-// set; nodes numbered by their lowest rank, ranks within a node in world order. Built once at start by train.
+// How ranks form nodes: those that MPI says can share memory, cut into groups of LEPTON_RANKS_PER_NODE where
+// that is set; nodes numbered by their lowest rank, ranks within a node in world order. Built once at start
+// by train.
 #include "comm/world.h"
 
 #include <algorithm>
@@ -22,7 +23,8 @@ static int ranks_per_node_asked() {
 /// **Collective.** The communicator of this rank's node; the caller frees it.
 static MPI_Comm split_into_nodes(MPI_Comm all, int rank, int ranks_per_node) {
   MPI_Comm machine = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine),
+            "MPI_Comm_split_type");
   if (ranks_per_node <= 0) return machine;
   int machine_rank = 0;
   MPI_Comm node = MPI_COMM_NULL;
@@ -32,7 +34,8 @@ static MPI_Comm split_into_nodes(MPI_Comm all, int rank, int ranks_per_node) {
   return node;
 }
 
-World::World(double deadline_s, int ranks_per_node) : deadline_s_(deadline_s), handles_(std::make_unique<Handles>()) {
+World::World(double deadline_s, int ranks_per_node)
+    : deadline_s_(deadline_s), handles_(std::make_unique<Handles>()) {
   Group& all = handles_->all;
   all.open(MPI_COMM_WORLD, deadline_s);
   rank_ = all.rank;
@@ -48,7 +51,8 @@ World::World(double deadline_s, int ranks_per_node) : deadline_s_(deadline_s), h
   node_rank_ = handles_->node.rank;
   node_size_ = handles_->node.size;
 
-  const std::vector<std::string> leader_by_rank = all.all_gather(std::to_string(handles_->node.world_ranks[0]));
+  const std::vector<std::string> leader_by_rank =
+      all.all_gather(std::to_string(handles_->node.world_ranks[0]));
   for (int r = 0; r < size_; ++r)
     if (std::stoi(leader_by_rank[r]) == r) leaders_.push_back(r);
   nodes_ = static_cast<int>(leaders_.size());
@@ -66,20 +70,32 @@ World::World(double deadline_s, int ranks_per_node) : deadline_s_(deadline_s), h
 
 World::~World() = default;
 
-void World::broadcast(std::string& bytes) const { handles_->all.broadcast(bytes); }
+void World::broadcast(std::string& bytes) const {
+  handles_->all.broadcast(bytes);
+}
 
 std::vector<std::string> World::all_gather(const std::string& bytes) const {
   return handles_->all.all_gather(bytes);
 }
 
-void World::all_sum(std::span<int64_t> values) const { handles_->all.all_reduce(values, MPI_SUM); }
+void World::all_sum(std::span<int64_t> values) const {
+  handles_->all.all_reduce(values, MPI_SUM);
+}
 
-void World::all_max(std::span<int64_t> values) const { handles_->all.all_reduce(values, MPI_MAX); }
+void World::all_max(std::span<int64_t> values) const {
+  handles_->all.all_reduce(values, MPI_MAX);
+}
 
-void World::barrier() const { handles_->all.barrier("barrier of all ranks"); }
+void World::barrier() const {
+  handles_->all.barrier("barrier of all ranks");
+}
 
-void World::node_barrier() const { handles_->node.barrier("barrier of the ranks of a node"); }
+void World::node_barrier() const {
+  handles_->node.barrier("barrier of the ranks of a node");
+}
 
-void agree(const World& world, const std::function<void()>& work) { world.handles().all.agree(work); }
+void agree(const World& world, const std::function<void()>& work) {
+  world.handles().all.agree(work);
+}
 
 }  // namespace lepton::comm

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// World: the ranks of the job and how they form nodes. A node is the ranks that share memory; its leader (node rank
-// 0) alone speaks with other nodes inside a step. LEPTON_RANKS_PER_NODE=k makes nodes of k consecutive ranks on
-// one machine, which then share nothing. Alone this folder calls MPI; only main threads call it (FUNNELED).
-// Every wait has a deadline: then DeadlineError (exit 75) names the collective and who did not come.
+// World: the ranks of the job and how they form nodes. A node is the ranks that share memory; its leader
+// (node rank 0) alone speaks with other nodes inside a step. LEPTON_RANKS_PER_NODE=k makes nodes of k
+// consecutive ranks on one machine, which then share nothing. Alone this folder calls MPI; only main threads
+// call it (FUNNELED). Every wait has a deadline: then DeadlineError (exit 75) names the collective and who
+// did not come.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +17,13 @@
 
 namespace lepton::comm {
 
-/// Why a job of `mpi_size` ranks cannot be what the launcher meant: it says that this process is one of several, but
-/// MPI came up alone (started through the wrong PMI each rank would train for itself). "" when all is well.
-/// `variable` looks up the environment. **Local.**
+/// Why a job of `mpi_size` ranks cannot be what the launcher meant: it says that this process is one of
+/// several, but MPI came up alone (started through the wrong PMI each rank would train for itself). "" when
+/// all is well. `variable` looks up the environment. **Local.**
 std::string launcher_conflict(int mpi_size, const std::function<const char*(const char*)>& variable);
 
-/// MPI_Init_thread(FUNNELED) and MPI_Finalize. At most one per process. Throws Error(usage) at a launcher_conflict.
+/// MPI_Init_thread(FUNNELED) and MPI_Finalize. At most one per process. Throws Error(usage) at a
+/// launcher_conflict.
 class Session {
  public:
   Session(int& argc, char**& argv);
@@ -34,8 +36,9 @@ class Session {
 
 class World {
  public:
-  /// **Collective.** Over MPI_COMM_WORLD; `deadline_s` bounds every later wait. `ranks_per_node` > 0 cuts the machines
-  /// into nodes of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one node per machine.
+  /// **Collective.** Over MPI_COMM_WORLD; `deadline_s` bounds every later wait. `ranks_per_node` > 0 cuts the
+  /// machines into nodes of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one
+  /// node per machine.
   explicit World(double deadline_s = 600, int ranks_per_node = 0);
   ~World();
   World(const World&) = delete;
@@ -72,9 +75,10 @@ class World {
   std::unique_ptr<Handles> handles_;
 };
 
-/// **Collective.** Runs `work` on every rank; if it throws on any, all ranks throw the Error of the lowest such rank,
-/// marked as agreed (bad_alloc becomes Error(memory), any other exception Error(software)). So that one bad file gives
-/// one message and one exit code, and nobody hangs. A DeadlineError passes through unagreed.
+/// **Collective.** Runs `work` on every rank; if it throws on any, all ranks throw the Error of the lowest
+/// such rank, marked as agreed (bad_alloc becomes Error(memory), any other exception Error(software)). So
+/// that one bad file gives one message and one exit code, and nobody hangs. A DeadlineError passes through
+/// unagreed.
 void agree(const World& world, const std::function<void()>& work);
 
 }  // namespace lepton::comm

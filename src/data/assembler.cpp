@@ -82,6 +82,8 @@ void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, cons
   }
 }
 
+constexpr double spread_min = 1e-37;  // below, the factor is beyond float32: as good as a group that never varies
+
 /// Shift and factor of each group, in double.
 void group_normalisation(Normalisation kind, const Statistics& statistics, std::vector<double>& shift,
                          std::vector<double>& factor) {
@@ -93,7 +95,7 @@ void group_normalisation(Normalisation kind, const Statistics& statistics, std::
     const bool unit = kind == Normalisation::unit;
     const double spread = unit ? high - low : statistics.deviation[group];
     shift[group] = unit ? low : statistics.mean[group];
-    factor[group] = spread > 0 ? 1 / spread : 1;
+    factor[group] = spread > spread_min ? 1 / spread : 1;
   }
 }
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SampleStore: each row of each source resident on exactly one node, once, in node-shared memory, in its stored type.
 // Rows are cut over nodes at chunk boundaries of the largest column; the ranks of a node read their parts in large
-// blocks, independently. One pass over the resident rows settles bad rows, labels, classes, statistics (exact sums)
-// and the fingerprint, the same on any number of ranks.
+// blocks, independently. One pass over the resident rows settles bad rows, labels, classes and the fingerprint, a second
+// one the statistics (exact sums) of the train split; all are the same on any number of ranks.
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -18,32 +16,42 @@
 
 namespace lepton::data {
 
-/// First row of each node's part, and the total behind: equal parts, moved to multiples of chunk_rows.
-std::vector<int64_t> partition_rows(int64_t rows, int64_t chunk_rows, int nodes);
+struct Findings;
 
 class SampleStore {
  public:
-  /// **Collective.** Reads everything. Statistics come from the train split unless `known` (from a checkpoint) is
-  /// given. Throws Error(data): truncated or unreadable data, bad labels, NaN/Inf under the policy (file, path, row);
-  /// Error(memory) with needed and available bytes before anything is read.
+  /// **Collective.** Reads everything and settles `dataset`. Statistics come from the train split (if the spec
+  /// normalises) unless `known` (from a checkpoint) is given. Throws, the same on all ranks, Error(data): truncated or
+  /// unreadable data, bad labels, NaN/Inf under the policy (file, path, row); Error(memory) with needed and available
+  /// bytes before anything is read.
   SampleStore(const comm::World& world, Dataset& dataset, const std::string& shm_directory, const Statistics* known);
 
   /// The node on which a row of a source lives.
   int owner(int source, int64_t row) const;
   /// A resident row's bytes: inputs, then targets. CHECKs residence.
   const std::byte* row(int source, int64_t row) const;
-  size_t row_bytes(int source) const;
+  size_t row_bytes(int source) const { return parts_[static_cast<size_t>(source)].row_bytes; }
+  /// Where this node's rows of a source lie in this process: its first resident row, for tables of offsets.
+  const std::byte* base(int source) const { return parts_[static_cast<size_t>(source)].memory.data(); }
+  int64_t first_row(int source) const;
   const Statistics& statistics() const { return statistics_; }
   size_t resident_bytes() const;
   double read_s() const { return read_s_; }
 
  private:
-  const comm::World& world_;
   struct Part {
-    std::vector<int64_t> begins;
+    std::vector<int64_t> begins;  // first row of each node, and the end
+    int64_t own_begin = 0, own_end = 0;  // rows that this rank reads and checks
     size_t row_bytes = 0;
     comm::SharedMemory memory;
   };
+  void reserve(const Dataset& dataset, const std::string& shm_directory);
+  void read(Dataset& dataset);
+  void settle_labels(Dataset& dataset, std::vector<Findings>& findings);
+  void settle_classes(Dataset& dataset, int64_t largest_label);
+  void compute_statistics(const Dataset& dataset, const Statistics* known);
+
+  const comm::World& world_;
   std::vector<Part> parts_;
   Statistics statistics_;
   double read_s_ = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adding a tensor: per segment (16 KiB of floats, in L1) one pass for the largest magnitude, which decides whether it
-// may be added at all, then under the block's lock one pass that converts, adds and sums the checksum in registers.
-// A block that is busy is put aside and tried again at the end, or when the list of those is full. Called by every compute thread once per tensor and unit, through train's gradient sink.
+// Adding a tensor: per segment (16 KiB of floats, in L1) one pass for the largest magnitude, which decides
+// whether it may be added at all, then under the block's lock one pass that converts, adds and sums the
+// checksum in registers. A block that is busy is put aside and tried again at the end, or when the list of
+// those is full. Called by every compute thread once per tensor and unit, through train's gradient sink.
 #include "exact/accumulator.h"
 
 #include <algorithm>
@@ -28,12 +29,14 @@ struct Accumulator::Aside {
   size_t count = 0;
 };
 
-static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static size_t aligned(size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
 
 size_t Accumulator::bytes(const ArenaLayout& layout) {
   const auto blocks = static_cast<size_t>(layout.blocks());
-  return aligned(static_cast<size_t>(layout.elements()) * sizeof(int64_t)) + aligned(blocks * sizeof(int64_t)) +
-         blocks * sizeof(Lock);
+  return aligned(static_cast<size_t>(layout.elements()) * sizeof(int64_t)) +
+         aligned(blocks * sizeof(int64_t)) + blocks * sizeof(Lock);
 }
 
 Accumulator::Accumulator(const ArenaLayout& layout, std::span<std::byte> memory) : layout_(layout) {
@@ -69,7 +72,8 @@ bool Accumulator::try_add(const Tested& part) {
   return true;
 }
 
-/// Where thread `start` begins among `count` segments: multiples of the golden ratio spread any number of threads.
+/// Where thread `start` begins among `count` segments: multiples of the golden ratio spread any number of
+/// threads.
 static int64_t rotation(int start, int64_t count) {
   const uint32_t fraction = static_cast<uint32_t>(start) * 0x9E3779B9u;
   return static_cast<int64_t>((static_cast<uint64_t>(fraction) * static_cast<uint64_t>(count)) >> 32);
@@ -97,7 +101,8 @@ void Accumulator::add(int tensor, std::span<const float> values, int scale, uint
   for (int64_t k = 0; k < count; ++k) {
     const Segment& segment = layout_.segments()[first + (k + turn < count ? k + turn : k + turn - count)];
     const auto length = static_cast<size_t>(segment.end - segment.begin);
-    const Tested part{segment.begin, values.subspan(static_cast<size_t>(segment.begin - whole.offset), length), scale};
+    const Tested part{segment.begin,
+                      values.subspan(static_cast<size_t>(segment.begin - whole.offset), length), scale};
     const uint32_t magnitude = ops::max_magnitude_bits(part.values);
     if (magnitude >= infinity_bits) [[unlikely]] {
       lanes.flag_non_finite(unit, place);
@@ -119,8 +124,10 @@ void Accumulator::add(int tensor, std::span<const float> values, int scale, uint
 void Accumulator::fold(int64_t b, const Accumulator& other) {
   const size_t begin = static_cast<size_t>(b * block_elements), count = block(b).size();
   for (size_t i = begin; i < begin + count; ++i)
-    elements_[i] = static_cast<int64_t>(static_cast<uint64_t>(elements_[i]) + static_cast<uint64_t>(other.elements_[i]));
-  checksums_[b] = static_cast<int64_t>(static_cast<uint64_t>(checksums_[b]) + static_cast<uint64_t>(other.checksums_[b]));
+    elements_[i] =
+        static_cast<int64_t>(static_cast<uint64_t>(elements_[i]) + static_cast<uint64_t>(other.elements_[i]));
+  checksums_[b] =
+      static_cast<int64_t>(static_cast<uint64_t>(checksums_[b]) + static_cast<uint64_t>(other.checksums_[b]));
 }
 
 bool Accumulator::intact(int64_t b) const {

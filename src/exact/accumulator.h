@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accumulator: the node's int64 sum of all units' gradients, in node-shared memory, cut into blocks of
-// `block_elements` with a lock word and a checksum each. A thread adds a tensor segment by segment from an offset of
-// its own and comes back to busy blocks (measured: atomic adds are 10-17 times dearer).
-// Invariants: element i belongs to arena element i; checksum[b] = sum of the elements of block b modulo 2^64 at any
-// time at which no lock is held, so one flipped bit anywhere between quantising and updating shows; a value that
+// `block_elements` with a lock word and a checksum each. A thread adds a tensor segment by segment from an
+// offset of its own and comes back to busy blocks (measured: atomic adds are 10-17 times dearer). Invariants:
+// element i belongs to arena element i; checksum[b] = sum of the elements of block b modulo 2^64 at any time
+// at which no lock is held, so one flipped bit anywhere between quantising and updating shows; a value that
 // would overflow is never added, only flagged, and the attempt is dropped.
 #pragma once
 
@@ -25,12 +25,13 @@ class Accumulator {
   /// **Local.** A view of the node's memory (zeroed at creation). The layout must outlive it.
   Accumulator(const ArenaLayout& layout, std::span<std::byte> memory);
 
-  /// += round(values * 2^scale) for one whole tensor; from any number of threads and ranks at once. `start` rotates the
-  /// first block (number of the thread within the node). Records M, overflow and non-finite values (with `unit`,
-  /// place = nodes + tensor given by caller) in `lanes`, which belong to the calling thread. Segments that overflow or
-  /// are not finite are left out. Allocates nothing. Passes failpoint "accumulate" with each block it holds.
-  void add(int tensor, std::span<const float> values, int scale, uint32_t overflow_bits, int start, int64_t unit,
-           int place, Lanes& lanes);
+  /// += round(values * 2^scale) for one whole tensor; from any number of threads and ranks at once. `start`
+  /// rotates the first block (number of the thread within the node). Records M, overflow and non-finite
+  /// values (with `unit`, place = nodes + tensor given by caller) in `lanes`, which belong to the calling
+  /// thread. Segments that overflow or are not finite are left out. Allocates nothing. Passes failpoint
+  /// "accumulate" with each block it holds.
+  void add(int tensor, std::span<const float> values, int scale, uint32_t overflow_bits, int start,
+           int64_t unit, int place, Lanes& lanes);
   /// Adds block b of `other` (another NUMA domain's accumulator); the caller is alone with both.
   void fold(int64_t block, const Accumulator& other);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lanes' layout, and the two rules of merging. Identities: 0 for sums; for maxima 0 (magnitudes, flags, the packed
-// place of the first non-finite value) or INT64_MIN (stated checksums).
-// A minimum travels as the maximum of its complement: the first non-finite (unit, place) as INT64_MAX - (unit * 2^20
+// The lanes' layout, and the two rules of merging. Identities: 0 for sums; for maxima 0 (magnitudes, flags,
+// the packed place of the first non-finite value) or INT64_MIN (stated checksums). A minimum travels as the
+// maximum of its complement: the first non-finite (unit, place) as INT64_MAX - (unit * 2^20
 // + place); equality of checksums c as max(c) == ~max(~c), because max(~c) = ~min(c).
 #include "exact/lanes.h"
 
@@ -13,7 +13,7 @@
 namespace lepton::exact {
 
 static constexpr int place_bits = 20;
-static constexpr size_t fixed_sums = 6;
+static constexpr size_t fixed_sums = 7;
 static constexpr int limbs = ExactSum::limb_count;
 
 static int64_t add_words(int64_t a, int64_t b) {
@@ -75,7 +75,9 @@ void Lanes::raise_magnitude(int tensor, int64_t magnitude_bits) {
   lane = std::max(lane, magnitude_bits);
 }
 
-int64_t Lanes::magnitude_bits(int tensor) const { return values_[magnitude_begin_ + tensor]; }
+int64_t Lanes::magnitude_bits(int tensor) const {
+  return values_[magnitude_begin_ + tensor];
+}
 
 void Lanes::flag_non_finite(int64_t unit, int place) {
   CHECK(unit >= 0 && unit < int64_t{1} << (62 - place_bits), "unit fits its lane");
@@ -83,9 +85,13 @@ void Lanes::flag_non_finite(int64_t unit, int place) {
   values_[non_finite_] = std::max(values_[non_finite_], INT64_MAX - ((unit << place_bits) | place));
 }
 
-bool Lanes::non_finite() const { return values_[non_finite_] != 0; }
+bool Lanes::non_finite() const {
+  return values_[non_finite_] != 0;
+}
 
-int64_t Lanes::first_non_finite_unit() const { return (INT64_MAX - values_[non_finite_]) >> place_bits; }
+int64_t Lanes::first_non_finite_unit() const {
+  return (INT64_MAX - values_[non_finite_]) >> place_bits;
+}
 
 int Lanes::first_non_finite_place() const {
   return static_cast<int>((INT64_MAX - values_[non_finite_]) & ((int64_t{1} << place_bits) - 1));
@@ -108,6 +114,8 @@ void merge_words(std::span<int64_t> to, std::span<const int64_t> from, size_t su
   for (size_t i = sum_count; i < to.size(); ++i) to[i] = std::max(to[i], from[i]);
 }
 
-void Lanes::merge(const Lanes& other) { merge_words(values_, other.values_, max_begin_); }
+void Lanes::merge(const Lanes& other) {
+  merge_words(values_, other.values_, max_begin_);
+}
 
 }  // namespace lepton::exact

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lanes: the integers that travel with a round's sums and prove it (DESIGN section 1): units counted once, hash of
-// their ids, loss and weights as exact sums, metric counts, M per tensor, flags, votes, speeds, checksums. One flat
-// array of int64: the first part is added, the rest takes maxima, so one reduction carries all and any order of
-// merging gives the same bits. A minimum travels as the maximum of its complement.
-// Invariant: zero is neutral in every lane (cleared memory is an empty round), so maxima hold non-negative values only.
-// Each compute thread fills its own Lanes and merges them into the node's once per round, under a lock.
+// Lanes: the integers that travel with a round's sums and prove it (DESIGN section 1): units counted once,
+// hash of their ids, loss and weights as exact sums, metric counts, M per tensor, flags, votes, speeds,
+// checksums. One flat array of int64: the first part is added, the rest takes maxima, so one reduction
+// carries all and any order of merging gives the same bits. A minimum travels as the maximum of its
+// complement. Invariant: zero is neutral in every lane (cleared memory is an empty round), so maxima hold
+// non-negative values only. Each compute thread fills its own Lanes and merges them into the node's once per
+// round, under a lock.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ namespace lepton::exact {
 enum class RoundKind : int { train = 0, validation = 1, test = 2 };
 
 struct RoundId {
-  int64_t round = 0;  ///< attempts and evaluation rounds since the processes started; never hashed, never stored
+  int64_t round =
+      0;  ///< attempts and evaluation rounds since the processes started; never hashed, never stored
   RoundKind kind = RoundKind::train;
   int64_t step = 0;
   int attempt = 0;
@@ -30,8 +32,6 @@ uint64_t unit_hash(const RoundId& round, int64_t unit);
 /// The sum that units 0 .. count-1 must give.
 uint64_t expected_unit_hash(const RoundId& round, int64_t count);
 
-/// into += from, lane by lane: the first sum_count values are added modulo 2^64, the others take the maximum.
-void merge_lane_values(std::span<int64_t> into, std::span<const int64_t> from, size_t sum_count);
 
 /// to = merged with from: the first `sum_count` words added modulo 2^64, the others the maximum.
 void merge_words(std::span<int64_t> to, std::span<const int64_t> from, size_t sum_count);
@@ -44,21 +44,28 @@ class Lanes {
   // Added.
   int64_t& units() { return values_[0]; }
   uint64_t unit_hash_sum() const { return static_cast<uint64_t>(values_[1]); }
-  void add_unit(uint64_t hash) { ++values_[0]; values_[1] = static_cast<int64_t>(unit_hash_sum() + hash); }
+  void add_unit(uint64_t hash) {
+    ++values_[0];
+    values_[1] = static_cast<int64_t>(unit_hash_sum() + hash);
+  }
   int64_t& checksum_failures() { return values_[2]; }  ///< blocks whose checksum disagrees
   int64_t& stop_votes() { return values_[3]; }
-  int64_t& checkpoint_reports() { return values_[4]; }  ///< nodes whose part of the checkpoint in flight is durable
+  int64_t& checkpoint_reports() {
+    return values_[4];
+  }  ///< nodes whose part of the checkpoint in flight is durable
   int64_t& checkpoint_failures() { return values_[5]; }
-  int64_t& checkpoint_votes() { return values_[6]; }    ///< rank 0 asks for a checkpoint after this step
+  int64_t& checkpoint_votes() { return values_[6]; }  ///< rank 0 asks for a checkpoint after this step
   int64_t& count(int i) { return values_[count_begin_ + i]; }
   std::span<int64_t> counts() { return {values_.data() + count_begin_, values_.data() + sum_begin_}; }
   void add_exact(int i, const ExactSum& sum);
   ExactSum exact(int i) const;
-  int64_t& node_busy_ns(int node) { return values_[busy_begin_ + node]; }   ///< compute time of the node's threads
+  int64_t& node_busy_ns(int node) {
+    return values_[busy_begin_ + node];
+  }  ///< compute time of the node's threads
   int64_t& node_units(int node) { return values_[node_units_begin_ + node]; }
   // Maxima.
-  void raise_magnitude(int tensor, int64_t magnitude_bits);   ///< float32 bits of the largest |gradient|
-  int64_t magnitude_bits(int tensor) const;                   ///< 0: no non-zero element
+  void raise_magnitude(int tensor, int64_t magnitude_bits);  ///< float32 bits of the largest |gradient|
+  int64_t magnitude_bits(int tensor) const;                  ///< 0: no non-zero element
   /// The lowest (unit, place) at which something non-finite appeared; place: node index, or tensors behind.
   void flag_non_finite(int64_t unit, int place);
   bool non_finite() const;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// LockWord: a lock of one word in node-shared memory (zero: free), held for microseconds at most. No futex, because a
-// thread that finds it busy has other blocks to add first (accumulator) or comes once per round (lanes); a waiter
-// spins a little, then yields, then sleeps. A holder that died takes the job with it, so the wait has a deadline.
+// LockWord: a lock of one word in node-shared memory (zero: free), held for microseconds at most. No futex,
+// because a thread that finds it busy has other blocks to add first (accumulator) or comes once per round
+// (lanes); a waiter spins a little, then yields, then sleeps. A holder that died takes the job with it, so
+// the wait has a deadline.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two banks of lanes in node-shared memory. Zeroed memory is not cleared lanes (their identities are not all zero), so
-// each bank says whether it is used, and the first to add overwrites it.
+// Two banks of lanes in node-shared memory. Zeroed memory is not cleared lanes (their identities are not all
+// zero), so each bank says whether it is used, and the first to add overwrites it.
 #include "exact/node_lanes.h"
 
 #include <algorithm>
@@ -12,12 +12,18 @@ namespace lepton::exact {
 
 static constexpr size_t head_bytes = 64;
 
-static size_t bank_words(const Lanes& shape) { return (shape.values().size() + 7) / 8 * 8; }
+static size_t bank_words(const Lanes& shape) {
+  return (shape.values().size() + 7) / 8 * 8;
+}
 
-size_t NodeLanes::bytes(const Lanes& shape) { return head_bytes + 2 * bank_words(shape) * sizeof(int64_t); }
+size_t NodeLanes::bytes(const Lanes& shape) {
+  return head_bytes + 2 * bank_words(shape) * sizeof(int64_t);
+}
 
 NodeLanes::NodeLanes(const Lanes& shape, std::span<std::byte> memory)
-    : head_(*reinterpret_cast<Head*>(memory.data())), lanes_(shape.values().size()), sum_count_(shape.sum_count()) {
+    : head_(*reinterpret_cast<Head*>(memory.data())),
+      lanes_(shape.values().size()),
+      sum_count_(shape.sum_count()) {
   static_assert(sizeof(Head) <= head_bytes);
   CHECK(memory.size() >= bytes(shape), "room for two banks");
   words_ = {reinterpret_cast<int64_t*>(memory.data() + head_bytes), 2 * bank_words(shape)};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// NodeLanes: where the compute threads of a node, of whatever rank, merge their lanes: node-shared memory with a lock
-// and two banks by the parity of the round, so that the lanes of the next round can be filled while the leader
-// still reads those of this one.
-// Invariant: a bank that was never merged into since it was taken reads as cleared lanes.
+// NodeLanes: where the compute threads of a node, of whatever rank, merge their lanes: node-shared memory
+// with a lock and two banks by the parity of the round, so that the lanes of the next round can be filled
+// while the leader still reads those of this one. Invariant: a bank that was never merged into since it was
+// taken reads as cleared lanes.
 #pragma once
 
 #include <atomic>

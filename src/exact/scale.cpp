@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scales from magnitudes. With s the scale, L the limit and M the magnitude, the largest |q| lies in
-// [2^(M+s), 2^(M+s+1)); room = L - (M + 1 + s) is the number of leading bits it leaves unused below the limit.
+// [2^(M+s), 2^(M+s+1)); room = L - (M + 1 + s) is the number of leading bits it leaves unused below the
+// limit.
 //   room < 0                             overflow: some value may have been dropped; redo
 //   room > headroom_bits + coarse_bits   too coarse; redo
 // A new scale has room = headroom_bits for its own M, so the same gradients are accepted the second time.
-// Error: U roundings of at most 2^(-s-1) each. In the worst accepted case s = L - M - 12, so the error is at most
-// U * 2^(M+11-L) <= U * 2^-40 * 2^M for L = 51, that is U <= 2,048. The parts before and after the decimal point of
-// DESIGN's rule 1. Called by the accumulator's owner in train.
+// Error: U roundings of at most 2^(-s-1) each. In the worst accepted case s = L - M - 12, so the error is at
+// most U * 2^(M+11-L) <= U * 2^-40 * 2^M for L = 51, that is U <= 2,048. The parts before and after the
+// decimal point of DESIGN's rule 1. Called by the accumulator's owner in train.
 #include "exact/scale.h"
 
 #include <algorithm>
@@ -63,6 +64,8 @@ void Scales::restore(std::span<const int> scales) {
   scales_.assign(scales.begin(), scales.end());
 }
 
-uint64_t Scales::hash() const { return hash64_of(std::span<const int>(scales_)); }
+uint64_t Scales::hash() const {
+  return hash64_of(std::span<const int>(scales_));
+}
 
 }  // namespace lepton::exact

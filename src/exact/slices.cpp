@@ -12,7 +12,8 @@ std::vector<int64_t> cut_range(int64_t begin, int64_t end, int parts) {
   CHECK(parts >= 1 && begin <= end, "a range and its parts");
   std::vector<int64_t> offsets(static_cast<size_t>(parts) + 1, begin);
   const int64_t each = (end - begin) / parts, longer = (end - begin) % parts;
-  for (int64_t part = 0; part < parts; ++part) offsets[part + 1] = offsets[part] + each + (part < longer ? 1 : 0);
+  for (int64_t part = 0; part < parts; ++part)
+    offsets[part + 1] = offsets[part] + each + (part < longer ? 1 : 0);
   return offsets;
 }
 

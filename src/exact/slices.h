@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Slices: which blocks of the arena each node sums up and updates. Contiguous, whole blocks, sizes that differ by at
-// most one block. A slice never changes bits: norms, checksums and hashes are taken per block.
+// Slices: which blocks of the arena each node sums up and updates. Contiguous, whole blocks, sizes that
+// differ by at most one block. A slice never changes bits: norms, checksums and hashes are taken per block.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ struct Slices {
 /// Also for cutting a node's slice over its ranks or threads (see `cut_range`).
 Slices cut_arena(const ArenaLayout& layout, int nodes);
 
-/// parts + 1 offsets that cut [begin, end) into parts whose sizes differ by at most one, the longer ones first.
+/// parts + 1 offsets that cut [begin, end) into parts whose sizes differ by at most one, the longer ones
+/// first.
 std::vector<int64_t> cut_range(int64_t begin, int64_t end, int parts);
 
 }  // namespace lepton::exact

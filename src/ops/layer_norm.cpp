@@ -88,10 +88,8 @@ class LayerNormOp : public Op {
         epsilon_(static_cast<float>(float_attribute(spec.attributes, "epsilon", 1e-5))),
         training_(spec.training),
         shift_(spec.parameters.size() > 1) {
-    if (spec.parameters[0].size() == 3) {
-      channels_ = spec.inputs[0][0];
-      pixels_ = width_ / channels_;
-    }
+    if (spec.parameters[0].size() == 3) channels_ = spec.inputs[0][0];
+    pixels_ = width_ / channels_;
     MemoryPlan saved, scratch;
     if (training_) saved.add(static_cast<size_t>(rows_) * sizeof(RowStatistics));
     for (size_t& offset : offsets_) offset = scratch.add_floats(width_);

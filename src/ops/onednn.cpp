@@ -225,10 +225,12 @@ std::string cap_instruction_set(const std::string& isa) {
   REQUIRE(isa != "avx2" || has_avx2, Exit::deck, "", "this machine has no AVX2", "set run.isa to \"auto\"");
   const bool use_avx512 = has_avx512 && isa != "avx2";
   const std::string name = use_avx512 ? "avx512" : has_avx2 ? "avx2" : "sse4.1";
-  // A second call is refused by oneDNN once a primitive exists; tests that plan ops first keep what they have.
-  (void)dnnl_set_max_cpu_isa(use_avx512 ? dnnl_cpu_isa_avx512_core
-                             : has_avx2 ? dnnl_cpu_isa_avx2
-                                        : dnnl_cpu_isa_sse41);
+  const dnnl_cpu_isa_t wanted = use_avx512 ? dnnl_cpu_isa_avx512_core
+                                : has_avx2 ? dnnl_cpu_isa_avx2
+                                           : dnnl_cpu_isa_sse41;
+  // oneDNN refuses once it has planned something; then the cap that stands must be the one that is asked for.
+  CHECK(dnnl_set_max_cpu_isa(wanted) == dnnl_success || dnnl_get_effective_cpu_isa() == wanted,
+        "cap_instruction_set comes before the first op");
   return name;
 }
 

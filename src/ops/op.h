@@ -31,16 +31,16 @@ std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
 
 /// What an op is planned for.
 struct OpSpec {
-  std::string type;                 ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
-  Attributes attributes;            ///< ONNX names and meaning
-  std::string activation;           ///< fused behind the op: "" or "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"
-  Attributes activation_attributes;
+  std::string type = {};            ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
+  Attributes attributes = {};       ///< ONNX names and meaning
+  std::string activation = {};      ///< fused behind the op: "" or "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"
+  Attributes activation_attributes = {};
   int64_t samples = 0;              ///< n of the unit
   bool training = false;            ///< false: no backward will be called; batch norm uses running statistics
-  std::vector<Shape> inputs;        ///< activations, without batch
-  std::vector<Shape> parameters;    ///< as in the arena
-  Shape output;
-  std::vector<bool> input_needs_gradient;  ///< per activation input: false for the network's own input
+  std::vector<Shape> inputs = {};   ///< activations, without batch
+  std::vector<Shape> parameters = {};  ///< as in the arena
+  Shape output = {};
+  std::vector<bool> input_needs_gradient = {};  ///< per activation input: false for the network's own input
   uint64_t random_key = 0;          ///< stream_key(seed, dropout, layer), for ops that draw numbers
 };
 

@@ -83,7 +83,8 @@ void Hdf5Array::State::make_chunk_table(int64_t file_bytes) {
   const int64_t chunks = (rows + info.chunk_rows - 1) / info.chunk_rows;
   const size_t chunk_bytes = static_cast<size_t>(info.chunk_rows) * info.row_bytes();
   hsize_t written = 0;
-  H5Dget_num_chunks(dataset.get(), H5S_ALL, &written);
+  const Handle space = hdf5_handle(H5Dget_space(dataset.get()), H5Sclose, Exit::data, where, "reading the shape");
+  H5Dget_num_chunks(dataset.get(), space.get(), &written);
   if (chunks > table_chunks_max || static_cast<int64_t>(written) != chunks) return;  // chunks split the rows
   std::vector<int64_t> offsets(static_cast<size_t>(chunks), -1);
   std::vector<hsize_t> corner(info.shape.size());
@@ -91,8 +92,8 @@ void Hdf5Array::State::make_chunk_table(int64_t file_bytes) {
     unsigned mask = 0;
     haddr_t address = HADDR_UNDEF;
     hsize_t bytes = 0;
-    if (H5Dget_chunk_info(dataset.get(), H5S_ALL, static_cast<hsize_t>(i), corner.data(), &mask, &address, &bytes) <
-            0 ||
+    if (H5Dget_chunk_info(dataset.get(), space.get(), static_cast<hsize_t>(i), corner.data(), &mask, &address,
+                          &bytes) < 0 ||
         address == HADDR_UNDEF || bytes != chunk_bytes)
       return;
     const int64_t offset = static_cast<int64_t>(address);

@@ -4,11 +4,10 @@
 // H5Dget_offset by us, so an image is held once and not also in HDF5's buffers. An image is read in place too: HDF5
 // gets the caller's memory through its file-image callbacks instead of two copies.
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "storage/hdf5.h"
@@ -75,6 +74,41 @@ std::vector<int64_t> create_layout(const std::string& file, const std::string& n
   return offsets;
 }
 
+/// A small sparse file for the layout of an image: what is allocated for arrays and never written takes no room. In
+/// memory where there is /dev/shm. (HDF5 refuses a memfd, whose path cannot be resolved.)
+class LayoutFile {
+ public:
+  LayoutFile() {
+    for (const std::string directory : {"/dev/shm", "/tmp", "."}) {
+      path_ = directory + "/lepton-layout-XXXXXX";
+      if ((descriptor_ = mkostemp(path_.data(), O_CLOEXEC)) >= 0) return;
+    }
+    fail(Exit::io, "checkpoint image", std::string("no temporary file can be made: ") + std::strerror(errno), "");
+  }
+  ~LayoutFile() {
+    unlink(path_.c_str());
+    close(descriptor_);
+  }
+  LayoutFile(const LayoutFile&) = delete;
+  LayoutFile& operator=(const LayoutFile&) = delete;
+  const std::string& path() const { return path_; }
+
+  /// The whole file; its holes are zeros.
+  std::vector<std::byte> content() const {
+    std::vector<std::byte> bytes(static_cast<size_t>(lseek(descriptor_, 0, SEEK_END)));
+    for (off_t at = 0; (at = lseek(descriptor_, at, SEEK_DATA)) >= 0;) {
+      const off_t end = lseek(descriptor_, at, SEEK_HOLE);
+      CHECK(pread(descriptor_, bytes.data() + at, static_cast<size_t>(end - at), at) == end - at, path_);
+      at = end;
+    }
+    return bytes;
+  }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
 size_t array_bytes(const NewArray& array) {
   return static_cast<size_t>(element_count(array.shape)) * static_cast<size_t>(array.type.bytes);
 }
@@ -108,26 +142,9 @@ void Hdf5Image::attribute(const std::string& name, int64_t value) {
 }
 
 std::vector<std::byte> Hdf5Image::bytes() const {
-  // A sparse file in memory: what is allocated for arrays and never written costs no memory.
-  const int descriptor = memfd_create("lepton-image", MFD_CLOEXEC);
-  REQUIRE(descriptor >= 0, Exit::memory, "checkpoint image", std::strerror(errno), "");
-  const std::string file = "/proc/self/fd/" + std::to_string(descriptor);
-  std::vector<std::byte> image;
-  std::vector<int64_t> offsets;
-  try {
-    offsets = create_layout(file, "checkpoint image", state_->arrays, state_->attributes);
-    image.resize(static_cast<size_t>(lseek(descriptor, 0, SEEK_END)));
-    // Only the parts that HDF5 wrote are copied: SEEK_DATA skips the holes, which the vector has as zeros.
-    for (off_t at = 0; (at = lseek(descriptor, at, SEEK_DATA)) >= 0;) {
-      const off_t end = lseek(descriptor, at, SEEK_HOLE);
-      CHECK(pread(descriptor, image.data() + at, static_cast<size_t>(end - at), at) == end - at, "image not read back");
-      at = end;
-    }
-  } catch (...) {
-    close(descriptor);
-    throw;
-  }
-  close(descriptor);
+  const LayoutFile file;
+  const auto offsets = create_layout(file.path(), "checkpoint image", state_->arrays, state_->attributes);
+  std::vector<std::byte> image = file.content();
   for (size_t i = 0; i < offsets.size(); ++i) {
     const auto& content = state_->contents[i];
     CHECK(static_cast<size_t>(offsets[i]) + content.size() <= image.size(), "an array beyond the image");

@@ -4,14 +4,10 @@
 #include "train/deck.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <set>
 
-#include "base/log.h"
-#include "comm/world.h"
-#include "storage/file.h"
 #include "train/deck_keys.h"
 #include "train/deck_layers.h"
 #include "train/deck_rules.h"
@@ -202,29 +198,12 @@ Deck parse_deck(const std::string& path, const std::string& text, const std::vec
   return deck;
 }
 
-Deck load_deck(const comm::World& world, const std::string& path, const std::vector<Override>& overrides) {
-  std::string text;
-  comm::agree(world, [&] {
-    if (world.rank() == 0) text = storage::read_file(path);
-  });
-  world.broadcast(text);
-  Deck deck;
-  comm::agree(world, [&] { deck = parse_deck(path, text, overrides); });
-  if (world.rank() == 0)
-    for (const std::string& warning : deck.warnings) log_warning(warning);
-  return deck;
-}
-
-void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch,
-                            const std::map<std::string, std::string>* recorded) {
+void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch, int64_t recorded_steps) {
   optim::ScheduleSpec& schedule = deck.optimizer.schedule;
   const bool has_length =
       schedule.kind == optim::ScheduleKind::cosine || schedule.kind == optim::ScheduleKind::polynomial;
   if (!has_length || schedule.steps > 0) return;
-  schedule.steps = deck.train.epochs * steps_per_epoch;
-  if (recorded != nullptr)
-    if (const auto found = recorded->find("schedule.steps"); found != recorded->end())
-      std::from_chars(found->second.data(), found->second.data() + found->second.size(), schedule.steps);
+  schedule.steps = recorded_steps > 0 ? recorded_steps : deck.train.epochs * steps_per_epoch;
   REQUIRE(schedule.warmup_steps < schedule.steps, Exit::deck, deck.path,
           "schedule.warmup_steps = " + std::to_string(schedule.warmup_steps) + " leaves nothing of the " +
               std::to_string(schedule.steps) + " steps of train.epochs",

@@ -16,10 +16,6 @@
 #include "ops/loss.h"
 #include "optim/spec.h"
 
-namespace lepton::comm {
-class World;
-}
-
 namespace lepton::train {
 
 struct RunSpec {
@@ -87,19 +83,14 @@ struct Override {
 };
 
 /// **Local.** Parses and validates. Throws Error(deck) with file, line, column, key and the nearest
-/// valid name for everything else. `text` is the file's content (load_deck reads it).
+/// valid name for everything else. `text` is the file's content (setup.h reads it).
 Deck parse_deck(const std::string& path, const std::string& text, const std::vector<Override>& overrides);
 
-/// **Collective.** Rank 0 reads the deck, all parse it, rank 0 logs its warnings. Throws as parse_deck does,
-/// agreed.
-Deck load_deck(const comm::World& world, const std::string& path, const std::vector<Override>& overrides);
-
-/// Settles schedule.steps where a cosine or polynomial schedule leaves it open (0): the value that a
-/// continued run recorded in its `mathematical` keys, else (recorded null) epochs x steps_per_epoch. Writes
-/// it to the specification, to `mathematical` and to `resolved`. Called by train once the dataset is known,
-/// before keys are compared.
-void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch,
-                            const std::map<std::string, std::string>* recorded);
+/// Settles schedule.steps where a cosine or polynomial schedule leaves it open (0): what the run recorded at its first
+/// start, else (recorded_steps 0) epochs x steps_per_epoch. Writes it to the specification, to `mathematical` and to
+/// `resolved`. Called by train once the dataset is known, before keys are compared. Throws Error(deck) where the
+/// warm-up takes all of it.
+void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch, int64_t recorded_steps = 0);
 
 /// The reference of all keys, grouped by table, made from the table of keys.
 std::string key_reference();

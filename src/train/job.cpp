@@ -22,6 +22,12 @@ std::string cap_isa(const comm::World& world, const Deck& deck) {
   return effective;
 }
 
+optim::OptimizerSpec without_moments() {
+  optim::OptimizerSpec spec;
+  spec.rule = optim::Rule::sgd;
+  return spec;
+}
+
 data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::Dataset& dataset, const data::Statistics* known) {
   return data::SampleStore(world, dataset, deck.run.shm_directory, known);
 }
@@ -47,7 +53,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       graph(graph_for(world, deck, dataset)),
       sizes(unit_sizes(deck, dataset)),
       loss(deck.loss, graph.outputs()),
-      optimizer(training ? deck.optimizer : optim::OptimizerSpec{.rule = optim::Rule::sgd}, graph.statistics_momentum),
+      optimizer(training ? deck.optimizer : without_moments(), graph.statistics_momentum),
       slices(exact::cut_arena(graph.layout, world.nodes())),
       confusion_classes(confusion && loss.classifies() && graph.outputs() > 1 && graph.outputs() <= confusion_classes_max &&
                                 dataset.target_kind() != data::TargetKind::values
@@ -66,7 +72,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
 }
 
 void Job::share_threads() {
-  comm::agree(world, [&] { threads = threads_of_rank(world, deck.train.threads); });
+  threads = threads_of_rank(world, deck.train.threads);
   std::vector<int64_t> all(world.size(), 0), node_of(world.size(), 0);
   all[world.rank()] = threads;
   node_of[world.rank()] = world.node();

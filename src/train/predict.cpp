@@ -161,8 +161,7 @@ Exit predict(const comm::World& world, const Options& options) {
   if (rows % unit != 0) sizes.push_back(rows % unit);
   const Output output = create_output(world, options, rows, graph.outputs(), ops::Loss(deck.loss, graph.outputs()).classifies());
 
-  int threads = 1;
-  comm::agree(world, [&] { threads = threads_of_rank(world, deck.train.threads); });
+  const int threads = threads_of_rank(world, deck.train.threads);
   const int64_t blocks = (rows + unit - 1) / unit;
   std::atomic<int64_t> next{world.rank()};  // blocks of this rank: every size-th
   comm::agree(world, [&] {
@@ -177,7 +176,8 @@ Exit predict(const comm::World& world, const Options& options) {
   });
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    storage::replace_with(output.path, options.output);
+    storage::remove_tree(options.output);
+    storage::rename_durably(output.path, options.output);
     log_info(fmt::format("{} rows predicted with {} into {}.", rows, saved.path, options.output));
   });
   return Exit::done;

@@ -3,6 +3,8 @@
 // pruning and cleaning remove and leave.
 #include "checkpoint/commit.h"
 
+#include <csignal>
+
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "checkpoint/reader.h"
@@ -38,6 +40,25 @@ TEST(Commit, failure_at_any_point_leaves_no_checkpoint) {
     EXPECT_TRUE(list_checkpoints(scratch.path()).empty()) << point;
     remove_unfinished(scratch.path(), 5);
     EXPECT_TRUE(names(scratch.path()).empty()) << point;
+  }
+}
+
+TEST(Commit, killed_at_any_point_leaves_only_intact_checkpoints) {
+  for (const std::string point : {"checkpoint.write", "checkpoint.sync", "checkpoint.manifest",
+                                  "checkpoint.rename", "checkpoint.prune"}) {
+    const Scratch scratch;
+    write_sample(scratch.path(), layout, 4);
+    write_text(write_sample(scratch.path(), layout, 5) + "/state.bin", "damaged");
+    const auto commit_and_die = [&] {
+      arm_failpoints("point=" + point + ",action=kill");
+      write_sample(scratch.path(), layout, 5);
+      prune_checkpoints(scratch.path(), 5, 1);
+    };
+    EXPECT_EXIT(commit_and_die(), testing::KilledBySignal(SIGKILL), "") << point;
+    remove_all_unfinished(scratch.path());
+    EXPECT_TRUE(verify(scratch.path() + "/step-00000004").empty()) << point;
+    const bool committed = verify(scratch.path() + "/step-00000005").empty();
+    EXPECT_EQ(committed, point == "checkpoint.prune") << point;
   }
 }
 
@@ -79,7 +100,7 @@ TEST(Commit, a_file_that_is_not_visible_fails) {
   const Manifest manifest = write_unfinished(scratch.path(), layout, 5, "state");
   storage::remove_tree(unfinished_path(scratch.path(), 5) + "/shard-00001.h5");
   try {
-    commit_checkpoint(scratch.path(), manifest);
+    commit_checkpoint(scratch.path(), manifest, 0.15);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::io);

@@ -12,13 +12,16 @@
 namespace lepton::comm {
 namespace {
 
-void sleep_s(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+void sleep_s(double seconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
 
 TEST(Group, ADeadlineNamesTheMissingRank) {
   World world(0.4, 1000);
   const World patient(60, 1000);
   if (world.size() == 1) GTEST_SKIP() << "nobody can be missing";
   const int missing = world.size() - 1;
+  const std::string expected = std::string("; rank ").append(std::to_string(missing)).append(" did not come");
   if (world.rank() == missing) {
     sleep_s(1.2);
   } else {
@@ -29,8 +32,7 @@ TEST(Group, ADeadlineNamesTheMissingRank) {
       ADD_FAILURE() << "the barrier opened without rank " << missing;
     } catch (const DeadlineError& error) {
       EXPECT_EQ(error.code(), Exit::again);
-      EXPECT_NE(error.problem().find("; rank " + std::to_string(missing) + " did not come"), std::string::npos)
-          << error.problem();
+      EXPECT_NE(error.problem().find(expected), std::string::npos) << error.problem();
       EXPECT_EQ(error.where(), "barrier of all ranks");
     }
     EXPECT_GT(now_s() - begin, 0.3);

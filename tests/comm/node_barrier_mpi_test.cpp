@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node barrier under ranks x threads, more of them than cores: nobody passes early, serial sections are alone,
-// failures and deadlines end all waits.
+// The node barrier under ranks x threads, more of them than cores: nobody passes early, serial sections are
+// alone, failures and deadlines end all waits.
 #include "comm/node_barrier.h"
 
 #include <gtest/gtest.h>
@@ -18,12 +18,13 @@ namespace {
 
 struct Board {
   NodeBarrierState barrier;
-  std::atomic<int64_t> early;      // threads that passed before all had arrived
-  int64_t serial_rounds;           // not atomic: the serial section is alone
+  std::atomic<int64_t> early;       // threads that passed before all had arrived
+  int64_t serial_rounds;            // not atomic: the serial section is alone
   std::atomic<int64_t> rounds[64];  // by thread of the node
 };
 
-/// `rounds` rounds by every thread of the node, the main threads polling, a serial section every fourth round.
+/// `rounds` rounds by every thread of the node, the main threads polling, a serial section every fourth
+/// round.
 void stress(const World& world, int threads, int64_t rounds) {
   const SharedMemory memory(world, "/dev/shm", "barrier", sizeof(Board));
   Board& board = *reinterpret_cast<Board*>(memory.data());

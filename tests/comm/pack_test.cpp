@@ -40,7 +40,9 @@ TEST(Pack, EveryTruncationAndExtensionIsRefused) {
   expect_refused(good + "x");
 }
 
-TEST(Pack, ShorterArchiveThanExpectedIsRefused) { expect_refused(seal("")); }
+TEST(Pack, ShorterArchiveThanExpectedIsRefused) {
+  expect_refused(seal(""));
+}
 
 }  // namespace
 }  // namespace lepton::comm

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Node-shared memory: the same bytes on all ranks of a node and on no other node, no names left behind, the memfd way,
-// and the error when there is not enough.
+// Node-shared memory: the same bytes on all ranks of a node and on no other node, no names left behind, the
+// memfd way, and the error when there is not enough.
 #include "comm/shared_memory.h"
 
 #include <gtest/gtest.h>
@@ -23,8 +23,7 @@ void expect_shared(const World& world, const std::string& directory) {
   const auto place = [&](int node_rank) { return words - 1 - 777 * static_cast<size_t>(node_rank); };
   all[place(world.node_rank())] = world.rank() + 1;
   world.node_barrier();
-  for (int r = 0; r < world.node_size(); ++r)
-    EXPECT_EQ(all[place(r)], world.leader_of(world.node()) + r + 1);
+  for (int r = 0; r < world.node_size(); ++r) EXPECT_EQ(all[place(r)], world.leader_of(world.node()) + r + 1);
   for (int r = world.node_size(); r < 7; ++r) EXPECT_EQ(all[place(r)], 0);
   world.node_barrier();
 }

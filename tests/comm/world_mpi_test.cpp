@@ -45,7 +45,8 @@ TEST(World, BroadcastsAndGathers) {
     std::string bytes = world.rank() == 0 ? std::string("a\0b", 3) : "something longer";
     world.broadcast(bytes);
     EXPECT_EQ(bytes, std::string("a\0b", 3));
-    const std::vector<std::string> all = world.all_gather(std::string(static_cast<size_t>(world.rank()), 'x'));
+    const std::vector<std::string> all =
+        world.all_gather(std::string(static_cast<size_t>(world.rank()), 'x'));
     ASSERT_EQ(static_cast<int>(all.size()), world.size());
     for (int r = 0; r < world.size(); ++r) EXPECT_EQ(all[r], std::string(static_cast<size_t>(r), 'x'));
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For MPI tests: the ways to cut this job's ranks into nodes, and random numbers that are the same on all ranks.
+// For MPI tests: the ways to cut this job's ranks into nodes, and random numbers that are the same on all
+// ranks.
 #pragma once
 
 #include <cstdint>

@@ -31,6 +31,12 @@ inline Floats random_floats(int64_t count, uint32_t seed, float low = -1, float 
   return values;
 }
 
+/// What a compute thread does before it plans: the same cap in every test, for it holds for the process.
+inline void prepare_thread() {
+  cap_instruction_set("auto");
+  prepare_compute_thread();
+}
+
 inline Numbers widen(const Floats& values) { return Numbers(values.begin(), values.end()); }
 
 /// Memory of a given size, aligned, poisoned, with a guard that check() inspects.
@@ -142,7 +148,7 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
 }
 
 inline Results run_op(const OpSpec& spec, const Operands& operands) {
-  prepare_compute_thread();
+  prepare_thread();
   return run_op(*make_op(spec), spec, operands);
 }
 
@@ -176,7 +182,7 @@ inline void check_op(const OpSpec& open, const Reference& reference, double tole
                      const Operands* given = nullptr) {
   const OpSpec spec = completed(open);
   const Operands operands = given ? *given : random_operands(spec);
-  prepare_compute_thread();
+  prepare_thread();
   const auto op = make_op(spec);
   const Results results = run_op(*op, spec, operands), again = run_op(*op, spec, operands);
   std::vector<Numbers> inputs, parameters;

@@ -13,17 +13,19 @@
 namespace lepton::ops {
 namespace {
 
+__extension__ using Wide = __int128;
+
 // g * 2^scale to the nearest integer, ties to even, from the bits of g in 128-bit integers.
 int64_t exact(float g, int scale) {
   const uint32_t bits = std::bit_cast<uint32_t>(g);
   const int raw = static_cast<int>(bits >> 23 & 0xff);
-  const __int128 mantissa = (bits & 0x7fffffu) | (raw ? 0x800000u : 0u);
+  const Wide mantissa = (bits & 0x7fffffu) | (raw ? 0x800000u : 0u);
   const int shift = (raw ? raw : 1) - 150 + scale;
-  __int128 q = 0;
+  Wide q = 0;
   if (shift >= 0) {
     q = mantissa << shift;
   } else if (shift > -60) {
-    const __int128 unit = static_cast<__int128>(1) << -shift, rest = mantissa % unit;
+    const Wide unit = static_cast<Wide>(1) << -shift, rest = mantissa % unit;
     q = mantissa / unit;
     if (2 * rest > unit || (2 * rest == unit && q % 2 == 1)) ++q;
   }

@@ -163,24 +163,24 @@ TEST(Deck, EqualMathematicsHaveEqualTexts) {
 TEST(Deck, ScheduleStepsAreResolvedOnce) {
   Deck deck = with({{"schedule.type", "cosine"}, {"train.epochs", "5"}});
   EXPECT_EQ(deck.optimizer.schedule.steps, 0);
-  resolve_schedule_steps(deck, 100, nullptr);
+  resolve_schedule_steps(deck, 100);
   EXPECT_EQ(deck.optimizer.schedule.steps, 500);
   EXPECT_EQ(parse(deck.resolved).optimizer.schedule.steps, 500);
   Deck longer = with({{"schedule.type", "cosine"}, {"train.epochs", "9"}});
-  resolve_schedule_steps(longer, 100, &deck.mathematical);
+  resolve_schedule_steps(longer, 100, 500);
   EXPECT_EQ(longer.mathematical, deck.mathematical);
   Deck given = with({{"schedule.type", "polynomial"}, {"schedule.steps", "70"}});
-  resolve_schedule_steps(given, 100, &deck.mathematical);
+  resolve_schedule_steps(given, 100, 500);
   EXPECT_EQ(given.optimizer.schedule.steps, 70);
   Deck constant = parse(smallest_deck);
-  resolve_schedule_steps(constant, 100, nullptr);
+  resolve_schedule_steps(constant, 100);
   EXPECT_EQ(constant.optimizer.schedule.steps, 0);
 }
 
 TEST(Deck, WarmUpMustFitTheResolvedSchedule) {
   Deck deck = with({{"schedule.type", "cosine"}, {"schedule.warmup_steps", "100"}});
   try {
-    resolve_schedule_steps(deck, 100, nullptr);
+    resolve_schedule_steps(deck, 100);
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::deck);

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Filling the store. Every check that one rank's rows can fail is agreed by all ranks, and the reported row is the
+// lowest one in the dataset, not the first that some rank came to.
+#include "data/store.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/philox.h"
+#include "comm/pack.h"
+#include "data/row_check.h"
+#include "data/store_fill.h"
+
+namespace lepton::data {
+
+namespace {
+
+std::string megabytes(size_t bytes) {
+  return std::to_string(bytes) + " bytes (" + std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB)";
+}
+
+}  // namespace
+
+SampleStore::SampleStore(const comm::World& world, Dataset& dataset, const std::string& shm_directory,
+                         const Statistics* known)
+    : world_(world) {
+  comm::agree(world_, [&] {
+    REQUIRE(dataset.spec().normalisation == Normalisation::none || known || dataset.has(SplitKind::train), Exit::deck,
+            dataset.spec().position.text(), "data.normalize needs the statistics of a train split", "Set data.train.");
+  });
+  reserve(dataset, shm_directory);
+  {
+    const ScopedTimer timer(read_s_);
+    read(dataset);
+  }
+  compute_statistics(dataset, known);
+}
+
+void SampleStore::reserve(const Dataset& dataset, const std::string& shm_directory) {
+  for (const Source& source : dataset.sources()) {
+    Part& part = parts_.emplace_back();
+    part.row_bytes = source.row_bytes();
+    part.begins = cut_rows(source, source.used_begin, source.used_end, world_.nodes());
+    const size_t node = static_cast<size_t>(world_.node());
+    const auto shares = cut_rows(source, part.begins[node], part.begins[node + 1], world_.node_size());
+    part.own_begin = shares[static_cast<size_t>(world_.node_rank())];
+    part.own_end = shares[static_cast<size_t>(world_.node_rank()) + 1];
+  }
+  comm::agree(world_, [&] {
+    const size_t needed = resident_bytes(), available = comm::available_memory_bytes(shm_directory);
+    REQUIRE(needed <= available, Exit::memory, "sample store of node " + std::to_string(world_.node()),
+            "the dataset needs " + megabytes(needed) + " of memory on this node, " + megabytes(available) +
+                " are available",
+            "Use more nodes: each holds its part of the rows.");
+  });
+  comm::agree(world_, [&] {
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const int64_t rows = parts_[i].begins[static_cast<size_t>(world_.node()) + 1] - first_row(static_cast<int>(i));
+      parts_[i].memory = comm::SharedMemory(world_, shm_directory, "samples-" + std::to_string(i),
+                                            std::max<size_t>(64, static_cast<size_t>(rows) * parts_[i].row_bytes));
+    }
+  });
+}
+
+void SampleStore::read(Dataset& dataset) {
+  std::vector<Findings> findings(parts_.size());
+  comm::agree(world_, [&] {
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const Part& part = parts_[i];
+      const size_t begin = static_cast<size_t>(part.own_begin - first_row(static_cast<int>(i))) * part.row_bytes;
+      const size_t bytes = static_cast<size_t>(part.own_end - part.own_begin) * part.row_bytes;
+      read_source_rows(dataset.sources()[i], part.own_begin, part.own_end, {part.memory.data() + begin, bytes},
+                       findings[i], dataset);
+    }
+  });
+  std::vector<std::vector<int64_t>> bad_rows(parts_.size());
+  int64_t bad_count = 0;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    for (const std::string& packed : world_.all_gather(comm::pack(findings[i].bad_rows))) {
+      const auto rows = comm::unpack<std::vector<int64_t>>(packed, "bad rows");
+      bad_rows[i].insert(bad_rows[i].end(), rows.begin(), rows.end());
+    }
+    std::sort(bad_rows[i].begin(), bad_rows[i].end());
+    bad_count += static_cast<int64_t>(bad_rows[i].size());
+  }
+  comm::agree(world_, [&] {
+    // The rank that has read the lowest bad row of all knows which column it is in, and speaks for all.
+    const auto source = std::find_if(bad_rows.begin(), bad_rows.end(), [](const auto& rows) { return !rows.empty(); });
+    if (dataset.spec().bad_rows == BadRows::skip || source == bad_rows.end()) return;
+    const size_t i = static_cast<size_t>(source - bad_rows.begin());
+    const bool mine = !findings[i].bad_rows.empty() && findings[i].bad_rows.front() == source->front();
+    REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), findings[i].first_bad_in_targets),
+            "the row holds NaN or Inf (" + std::to_string(bad_count) + " such rows in all)",
+            "Clean the data, or set data.bad_rows = \"skip\".");
+  });
+  comm::agree(world_, [&] { dataset.settle(std::move(bad_rows)); });
+  if (bad_count > 0 && world_.rank() == 0)
+    log_warning(std::to_string(bad_count) + " rows hold NaN or Inf and are skipped (data.bad_rows).");
+  settle_labels(dataset, findings);
+}
+
+void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& findings) {
+  int64_t largest = -1;
+  std::vector<int64_t> hashes;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const bool has_one = findings[i].bad_label_row >= 0;
+    const int64_t none = std::numeric_limits<int64_t>::max();
+    int64_t first[1] = {-(has_one ? findings[i].bad_label_row : none)};
+    world_.all_max(first);
+    comm::agree(world_, [&] {
+      REQUIRE(!has_one || -first[0] != findings[i].bad_label_row, Exit::data,
+              dataset.sources()[i].place(findings[i].bad_label_row, true), findings[i].bad_label,
+              "Class ids count from 0; data.classes sets their number.");
+    });
+    largest = std::max(largest, findings[i].largest_label);
+    hashes.push_back(static_cast<int64_t>(findings[i].hash));
+  }
+  world_.all_sum(hashes);
+  const int trained_on = dataset.has(SplitKind::train) ? dataset.split(SplitKind::train).source : -1;
+  for (size_t i = 0; i < hashes.size(); ++i)
+    if (trained_on < 0 || trained_on == static_cast<int>(i))
+      dataset.fingerprint_ = mix64(dataset.fingerprint_ ^ static_cast<uint64_t>(hashes[i]));
+  int64_t over_all[1] = {largest};
+  world_.all_max(over_all);
+  if (dataset.target_kind() == TargetKind::classes && dataset.outputs_ == 0 && over_all[0] >= 0)
+    settle_classes(dataset, over_all[0]);
+}
+
+/// The number of classes is the largest label of the train split + 1; labels of other splits must be below it.
+void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
+  int64_t trained[1] = {dataset.has(SplitKind::train) ? -1 : largest_label};
+  if (dataset.has(SplitKind::train)) {
+    const int source = dataset.split(SplitKind::train).source;
+    const Source& columns = dataset.sources()[static_cast<size_t>(source)];
+    const Part& part = parts_[static_cast<size_t>(source)];
+    for (int64_t row = part.own_begin; row < part.own_end; ++row)
+      if (!columns.targets.empty() && dataset.contains(SplitKind::train, row))
+        trained[0] = std::max<int64_t>(trained[0], class_id(columns.targets.front().type,
+                                                            this->row(source, row) + columns.input_row_bytes())
+                                                       .value_or(-1));
+    world_.all_max(trained);
+  }
+  dataset.outputs_ = trained[0] + 1;
+  if (largest_label < dataset.outputs_) return;
+  std::vector<Findings> findings(parts_.size());
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (part.own_begin < part.own_end)
+      check_rows(dataset.sources()[i], part.own_begin, part.own_end, row(static_cast<int>(i), part.own_begin), dataset,
+                 findings[i]);
+  }
+  settle_labels(dataset, findings);
+}
+
+void SampleStore::compute_statistics(const Dataset& dataset, const Statistics* known) {
+  if (known != nullptr) statistics_ = *known;
+  if (known != nullptr || dataset.spec().normalisation == Normalisation::none) return;
+  const int source = dataset.split(SplitKind::train).source;
+  const Part& part = parts_[static_cast<size_t>(source)];
+  StatisticsSums sums(GroupMap::of(dataset.input_shape(), dataset.layout()),
+                      dataset.sources()[static_cast<size_t>(source)].inputs.front().type);
+  for (int64_t row = part.own_begin; row < part.own_end; ++row)
+    if (dataset.contains(SplitKind::train, row)) sums.add_row(this->row(source, row));
+  comm::agree(world_, [&] { statistics_ = settle_statistics(world_, sums); });
+}
+
+int SampleStore::owner(int source, int64_t row) const {
+  const auto& begins = parts_[static_cast<size_t>(source)].begins;
+  CHECK(row >= begins.front() && row < begins.back(), "row " + std::to_string(row));
+  return static_cast<int>(std::upper_bound(begins.begin(), begins.end(), row) - begins.begin()) - 1;
+}
+
+int64_t SampleStore::first_row(int source) const {
+  return parts_[static_cast<size_t>(source)].begins[static_cast<size_t>(world_.node())];
+}
+
+const std::byte* SampleStore::row(int source, int64_t row) const {
+  const Part& part = parts_[static_cast<size_t>(source)];
+  const size_t node = static_cast<size_t>(world_.node());
+  CHECK(row >= part.begins[node] && row < part.begins[node + 1], "row " + std::to_string(row) + " is not resident");
+  return part.memory.data() + static_cast<size_t>(row - part.begins[node]) * part.row_bytes;
+}
+
+size_t SampleStore::resident_bytes() const {
+  size_t bytes = 0;
+  const size_t node = static_cast<size_t>(world_.node());
+  for (const Part& part : parts_)
+    bytes += static_cast<size_t>(part.begins[node + 1] - part.begins[node]) * part.row_bytes;
+  return bytes;
+}
+
+}  // namespace lepton::data

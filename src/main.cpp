@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program lepton: the command line, MPI's lifetime, and the only catch-all. Exit codes are those of
+// base/error.h. An Error that all ranks agree on is printed by rank 0 and every rank ends by itself; any
+// other failure is printed by the rank that has it, which then ends all ranks (no wait of theirs is endless,
+// but nobody should wait for it).
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "comm/mpi_version.h"
+#include "comm/node_barrier.h"
+#include "comm/world.h"
+#include "model/graph.h"
+#include "ops/table.h"
+#include "storage/hdf5_version.h"
+#include "train/commands.h"
+#include "train/setup.h"
+
+#ifndef LEPTON_VERSION
+#define LEPTON_VERSION "unknown"
+#endif
+
+namespace {
+
+using lepton::Exit;
+using lepton::train::Options;
+
+int code_of(Exit exit) {
+  return static_cast<int>(exit);
+}
+
+/// A command on all ranks, or one that needs no MPI.
+struct Command {
+  std::string name;
+  Exit (*collective)(const lepton::comm::World&, const Options&) = nullptr;
+  std::function<Exit(const Options&)> local;
+};
+
+std::string version_text() {
+  return "lepton " LEPTON_VERSION "\n" + lepton::comm::mpi_version() + "\nHDF5 " +
+         lepton::storage::hdf5_version() + "\n" + lepton::ops::math_library_version() +
+         "\nCLI11 " CLI11_VERSION;
+}
+
+Exit print_keys(const Options&) {
+  std::cout << "Keys of a deck\n\n"
+            << lepton::train::key_reference() << "\nLayers of [model] layers\n\n"
+            << lepton::model::layer_reference();
+  return Exit::done;
+}
+
+// ---- Command line
+// ---------------------------------------------------------------------------------------------
+
+/// The rank that a launcher gave this process, before MPI is up: only rank 0 talks about the command line.
+int launcher_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+    if (const char* text = std::getenv(name)) return std::atoi(text);
+  return 0;
+}
+
+/// The parsed command line; `sets` are the raw words of --set.
+struct CommandLine {
+  CLI::App app{
+      "Lepton trains neural networks on HDF5 data across MPI ranks; the bits do not depend on how many.",
+      "lepton"};
+  Options options;
+  std::vector<std::string> sets;
+
+  CommandLine();
+  CLI::App* add(const std::string& name, const std::string& text, const std::string& target,
+                const std::string& target_text);
+  void add_train();
+  void add_evaluate();
+  void add_predict();
+};
+
+CLI::App* CommandLine::add(const std::string& name, const std::string& text, const std::string& target,
+                           const std::string& target_text) {
+  CLI::App* command = app.add_subcommand(name, text);
+  if (!target.empty()) command->add_option(target, options.target, target_text)->required();
+  if (target == "DECK")
+    command->add_option("--set", sets, "KEY=VALUE: overrides a key of the deck; repeatable")
+        ->type_name("KEY=VALUE")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (!target.empty()) command->add_flag("--json", options.json, "print JSON, for scripts");
+  return command;
+}
+
+void CommandLine::add_train() {
+  CLI::App* train = add("train", "Trains; continues by itself where the run directory holds a checkpoint",
+                        "DECK", "the deck (TOML)");
+  train->add_flag("--fresh", options.fresh, "start over; the old run is moved aside, never deleted");
+  train->add_option("--max-steps", options.max_steps, "end after this step, counted from the very beginning")
+      ->check(CLI::PositiveNumber);
+  train->add_option("--from", options.from, "start a new run from another run's checkpoint");
+  train->add_flag("--accept-new-arithmetic", options.accept_new_arithmetic,
+                  "continue on hardware or libraries that give other bits");
+}
+
+void CommandLine::add_evaluate() {
+  CLI::App* evaluate = add("evaluate", "Evaluates a trained model on a split", "DECK", "the deck (TOML)");
+  evaluate->add_option("--checkpoint", options.checkpoint,
+                       "checkpoint, run directory or model.safetensors; default: the deck's run");
+  evaluate->add_option("--split", options.split, "test (default), validation or train")
+      ->check(CLI::IsMember({"test", "validation", "train"}));
+}
+
+void CommandLine::add_predict() {
+  CLI::App* predict = add("predict", "Scores rows of any HDF5 file", "DECK", "the deck (TOML)");
+  predict->add_option("--checkpoint", options.checkpoint,
+                      "checkpoint, run directory or model.safetensors; default: the deck's run");
+  predict->add_option("--inputs", options.inputs, "FILE.h5:PATH of the inputs")->required();
+  predict->add_option("--output", options.output, "FILE.h5 to write")->required();
+}
+
+CommandLine::CommandLine() {
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_text(), "print the versions of Lepton and its libraries");
+  app.footer("`lepton COMMAND --help` tells a command's options, `lepton keys` all keys of a deck.");
+  add_train();
+  add_evaluate();
+  add_predict();
+  add("check", "Checks deck and data, without training: parameters, memory, units, cores", "DECK",
+      "the deck (TOML)");
+  add("inspect", "Tells what a path holds and whether it is intact", "PATH",
+      "dataset, checkpoint, run directory or model.safetensors");
+  add("status", "Tells how a run stands", "RUN_DIR", "the run directory");
+  add("keys", "Prints all keys of decks and all layers", "", "");
+}
+
+/// What could have been meant by a word that CLI11 did not expect.
+std::string hint_for(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  if (const auto commands = app.get_subcommands(); !commands.empty()) {
+    for (const CLI::Option* option : commands.front()->get_options())
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  } else {
+    for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+    names.insert(names.end(), {"--help", "--version"});
+  }
+  const std::string nearest = lepton::nearest_name(word.substr(0, word.find('=')), names);
+  if (!nearest.empty()) return "Did you mean " + nearest + "?";
+  return "See lepton --help, or lepton COMMAND --help.";
+}
+
+int report_usage(const CLI::App& app, const CLI::ParseError& error) {
+  const bool help = error.get_exit_code() == 0;
+  if (launcher_rank() != 0) return help ? 0 : code_of(Exit::usage);
+  if (help) return app.exit(error);
+  std::string hint = "See lepton --help, or lepton COMMAND --help.";
+  if (const std::vector<std::string> rest = app.remaining(true); !rest.empty()) {
+    hint = hint_for(app, rest.front());
+    lepton::log_error("unknown argument " + rest.front() + "\n  " + hint);
+  } else {
+    lepton::log_error(std::string(error.what()) + "\n  " + hint);
+  }
+  return code_of(Exit::usage);
+}
+
+/// `--set key=value` as overrides; false when one is malformed.
+bool split_sets(const std::vector<std::string>& sets, Options& options) {
+  for (const std::string& text : sets) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      if (launcher_rank() == 0)
+        lepton::log_error("--set " + text + " is not KEY=VALUE\n  Example: --set train.epochs=5");
+      return false;
+    }
+    options.overrides.push_back({text.substr(0, equals), text.substr(equals + 1)});
+  }
+  return true;
+}
+
+// ---- Running
+// --------------------------------------------------------------------------------------------------
+
+/// Prints the failure in flight, if it is this rank's to print. `ends_alone`: no other rank needs to be
+/// ended.
+int report_failure(int rank, int ranks, bool& ends_alone) {
+  ends_alone = ranks == 1;
+  try {
+    throw;
+  } catch (const lepton::Error& error) {
+    ends_alone = ends_alone || error.agreed();
+    if (!error.agreed() || rank == 0) lepton::log_error(error.what());
+    return code_of(error.code());
+  } catch (const lepton::comm::NodeFailed&) {
+    // The rank that has the real error ends the job within moments, with its own code.
+    std::this_thread::sleep_for(std::chrono::seconds(30));
+    return code_of(Exit::software);
+  } catch (const std::bad_alloc&) {
+    lepton::log_error("out of memory; `lepton check` tells what a run needs.");
+    return code_of(Exit::memory);
+  } catch (const std::exception& error) {
+    lepton::log_error(std::string(error.what()) + "\n  This is a bug in Lepton; the last checkpoint stands.");
+    return code_of(Exit::software);
+  } catch (...) {
+    lepton::log_error("an exception of unknown type. This is a bug in Lepton; the last checkpoint stands.");
+    return code_of(Exit::software);
+  }
+}
+
+/// Runs `work` inside the program's only catch-all.
+int guarded(int rank, int ranks, const std::function<Exit()>& work) {
+  try {
+    return code_of(work());
+  } catch (...) {
+    bool ends_alone = false;
+    const int code = report_failure(rank, ranks, ends_alone);
+    if (!ends_alone) lepton::comm::Session::abort(code);
+    return code;
+  }
+}
+
+/// The deck says how long waits may last, so a first world reads it and the real one is made from what it
+/// says.
+int run_collective(const lepton::comm::World& first, const Command& command, const Options& options) {
+  lepton::start_log(first.rank(), first.size());
+  return guarded(first.rank(), first.size(), [&] {
+    const double deadline_s = lepton::train::load_deck(first, options).run.deadline_s;
+    const lepton::comm::World world(deadline_s);
+    const int code = guarded(world.rank(), world.size(), [&] { return command.collective(world, options); });
+    return static_cast<Exit>(code);
+  });
+}
+
+int run(const Command& command, const Options& options, int& argc, char**& argv) {
+  if (command.local) return guarded(0, 1, [&] { return command.local(options); });
+  const int launched_as = launcher_rank();
+  // Whatever MPI's beginning throws may be this rank's alone: then it ends the job.
+  return guarded(launched_as, 2, [&] {
+    lepton::comm::Session session(argc, argv);
+    const lepton::comm::World first;
+    return static_cast<Exit>(run_collective(first, command, options));
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+  CommandLine line;
+  try {
+    line.app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return report_usage(line.app, error);
+  }
+  if (!split_sets(line.sets, line.options)) return code_of(Exit::usage);
+  const std::vector<Command> commands = {{"train", lepton::train::train, {}},
+                                         {"evaluate", lepton::train::evaluate, {}},
+                                         {"predict", lepton::train::predict, {}},
+                                         {"check", lepton::train::check, {}},
+                                         {"inspect", nullptr, lepton::train::inspect},
+                                         {"status", nullptr, lepton::train::status},
+                                         {"keys", nullptr, print_keys}};
+  const std::string name = line.app.get_subcommands().front()->get_name();
+  for (const Command& command : commands)
+    if (command.name == name) return run(command, line.options, argc, argv);
+  return code_of(Exit::software);
+}

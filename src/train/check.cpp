@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command `check`; see the header.
+#include "train/check.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "base/log.h"
+#include "comm/shared_memory.h"
+#include "data/exchange.h"
+#include "exact/slices.h"
+#include "model/executor.h"
+#include "optim/optimizer.h"
+#include "report/texts.h"
+#include "train/commands.h"
+#include "train/node_state.h"
+
+namespace lepton::train {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+int64_t ceil_divide(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+const char* kind_text(data::TargetKind kind) {
+  switch (kind) {
+    case data::TargetKind::classes:
+      return "classes";
+    case data::TargetKind::one_hot:
+      return "one-hot classes";
+    case data::TargetKind::values:
+      return "values";
+    case data::TargetKind::automatic:
+      break;
+  }
+  return "unknown";
+}
+
+Json data_report(const data::Dataset& dataset) {
+  Json report = {{"input_shape", dataset.input_shape()},
+                 {"input_type", dataset.sources().front().inputs.front().type.text()},
+                 {"targets", kind_text(dataset.target_kind())},
+                 {"outputs", dataset.outputs()}};
+  for (const data::SplitKind kind : data::all_splits)
+    if (dataset.has(kind)) report["samples"][data::split_name(kind)] = dataset.split(kind).samples;
+  return report;
+}
+
+Json steps_report(const Deck& deck, const data::Dataset& dataset) {
+  const int64_t samples = dataset.split(data::SplitKind::train).samples;
+  const int64_t batch = std::min(deck.train.batch_size, samples),
+                per_epoch = ceil_divide(samples, deck.train.batch_size);
+  return {{"per_epoch", per_epoch},
+          {"total", per_epoch * deck.train.epochs},
+          {"batch_size", batch},
+          {"last_batch", samples - (per_epoch - 1) * deck.train.batch_size},
+          {"unit_size", deck.train.unit_size},
+          {"units", ceil_divide(batch, deck.train.unit_size)}};
+}
+
+Json memory_report(const MemoryNeeds& needs, int nodes_on_machine, int64_t available_bytes) {
+  Json report = {{"data_bytes", needs.data},
+                 {"state_bytes", needs.state},
+                 {"checkpoint_bytes", needs.checkpoint},
+                 {"staging_bytes", needs.staging},
+                 {"thread_bytes", needs.per_thread},
+                 {"node_bytes", needs.total()},
+                 {"machine_bytes", needs.total() * nodes_on_machine},
+                 {"available_bytes", available_bytes}};
+  if (needs.total() * nodes_on_machine > available_bytes)
+    report["missing_bytes"] = needs.total() * nodes_on_machine - available_bytes;
+  return report;
+}
+
+/// The largest window of whole blocks whose rows fit into half of what is left beside the state; 0: none.
+int64_t feasible_window(const Deck& deck, const data::Dataset& dataset, const MemoryNeeds& needs,
+                        int64_t available_bytes) {
+  const data::SplitInfo& train = dataset.split(data::SplitKind::train);
+  const auto row_bytes =
+      static_cast<int64_t>(dataset.sources()[static_cast<size_t>(train.source)].row_bytes());
+  const int64_t left = available_bytes - (needs.total() - needs.data);
+  const int64_t rows = std::max<int64_t>(0, left / 2) / std::max<int64_t>(1, row_bytes);
+  return rows / deck.data.shuffle_block * deck.data.shuffle_block;
+}
+
+std::vector<std::string> warnings_of(const Deck& deck, const Json& report, const ThreadShare& threads) {
+  std::vector<std::string> warnings = deck.warnings;
+  if (!threads.warning.empty()) warnings.push_back(threads.warning);
+  const auto units = report["steps"]["units"].get<int64_t>(),
+             batch = report["steps"]["batch_size"].get<int64_t>();
+  if (units < threads.job_threads)
+    warnings.push_back("a step has " + std::to_string(units) + " units for " +
+                       std::to_string(threads.job_threads) + " compute threads, so " +
+                       std::to_string(threads.job_threads - units) + " of them idle: a unit_size of " +
+                       std::to_string(std::max<int64_t>(1, batch / threads.job_threads)) +
+                       " would occupy all (it is a mathematical key).");
+  return warnings;
+}
+
+std::string bytes_field(const Json& memory, const char* name) {
+  return report::bytes_text(memory[name].get<double>());
+}
+
+std::string memory_text(const Json& memory, int64_t threads) {
+  return "memory      " + bytes_field(memory, "node_bytes") + " per node: data " +
+         bytes_field(memory, "data_bytes") + ", state " + bytes_field(memory, "state_bytes") +
+         ", checkpoint copy " + bytes_field(memory, "checkpoint_bytes") + ", staging " +
+         bytes_field(memory, "staging_bytes") + ", " + std::to_string(threads) + " x " +
+         bytes_field(memory, "thread_bytes") + " for compute threads; available " +
+         bytes_field(memory, "available_bytes") + "\n";
+}
+
+std::string shuffle_text(const Json& shuffle) {
+  std::string text = "order       shuffle " + shuffle["kind"].get<std::string>();
+  if (shuffle["feasible"].get<bool>()) return text + ", feasible\n";
+  return text + ", not feasible in this memory; a window of " +
+         std::to_string(shuffle["feasible_window"].get<int64_t>()) + " samples would be\n";
+}
+
+}  // namespace
+
+MemoryNeeds memory_needs(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
+                         const UnitSizes& sizes, int nodes, int node_threads) {
+  MemoryNeeds needs;
+  int64_t row_bytes_max = 0;
+  for (const data::Source& source : dataset.sources()) {
+    const auto row_bytes = static_cast<int64_t>(source.row_bytes());
+    needs.data += ceil_divide(source.used_end - source.used_begin, nodes) * row_bytes;
+    row_bytes_max = std::max(row_bytes_max, row_bytes);
+  }
+  const exact::Slices slices = exact::cut_arena(graph.layout, nodes);
+  int64_t slice = 0;
+  for (size_t node = 0; node + 1 < slices.elements.size(); ++node)
+    slice = std::max(slice, slices.elements[node + 1] - slices.elements[node]);
+  const auto moments =
+      static_cast<int>(optim::Optimizer(deck.optimizer, graph.statistics_momentum).moments().size());
+  needs.state = static_cast<int64_t>(node_state_bytes(graph.layout, slice, moments));
+  needs.checkpoint = slice * 4 * (1 + moments);
+  if (nodes > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
+  needs.per_thread =
+      static_cast<int64_t>(model::Executor::workspace_bytes(graph, sizes.training, sizes.inference));
+  needs.threads = node_threads;
+  return needs;
+}
+
+Json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
+                  const UnitSizes& sizes, const ThreadShare& threads, int ranks, int nodes,
+                  int64_t available_bytes) {
+  const MemoryNeeds needs = memory_needs(deck, dataset, graph, sizes, nodes, threads.node_threads);
+  Json report = {{"deck", deck.path}, {"run", deck.run.directory}, {"data", data_report(dataset)}};
+  report["parameters"] = graph.layout.parameter_count();
+  report["flops_per_sample"] = model::training_flops_per_sample(graph);
+  report["steps"] = steps_report(deck, dataset);
+  report["threads"] = {{"ranks", ranks},
+                       {"nodes", nodes},
+                       {"usable_cores", usable_cores()},
+                       {"per_node", threads.node_threads},
+                       {"job", threads.job_threads}};
+  report["memory"] = memory_report(needs, threads.nodes_on_machine, available_bytes);
+  const char* const shuffles[] = {"global", "window", "none"};
+  report["shuffle"] = {{"kind", shuffles[static_cast<int>(deck.data.shuffle)]},
+                       {"feasible", !report["memory"].contains("missing_bytes")}};
+  if (report["memory"].contains("missing_bytes"))
+    report["shuffle"]["feasible_window"] = feasible_window(deck, dataset, needs, available_bytes);
+  report["warnings"] = warnings_of(deck, report, threads);
+  return report;
+}
+
+std::string check_text(const Json& report, const std::string& table) {
+  const Json &steps = report["steps"], &threads = report["threads"], &data = report["data"];
+  const auto number = [](const Json& value) { return std::to_string(value.get<int64_t>()); };
+  std::string text = "deck        " + report["deck"].get<std::string>() + ": valid\ndata        ";
+  for (const auto& [name, samples] : data["samples"].items()) text += name + " " + number(samples) + ", ";
+  text += "inputs " + shape_text(data["input_shape"].get<Shape>()) + " " +
+          data["input_type"].get<std::string>() + ", targets " + data["targets"].get<std::string>();
+  const auto outputs = data["outputs"].get<int64_t>();
+  text += outputs > 0 ? " (" + std::to_string(outputs) + ")\n" : " (counted when the labels are read)\n";
+  text += "\n" + table + "\n";
+  text += "parameters  " + number(report["parameters"]) + ", " +
+          report::count_text(report["flops_per_sample"].get<double>()) + " operations per sample\n";
+  text += "steps       " + number(steps["per_epoch"]) + " per epoch, " + number(steps["total"]) +
+          " in all; " + number(steps["units"]) + " units of at most " + number(steps["unit_size"]) +
+          " samples per step\n";
+  text += "threads     " + number(threads["job"]) + " on " + number(threads["ranks"]) + " ranks and " +
+          number(threads["nodes"]) + " nodes; " + number(threads["usable_cores"]) +
+          " usable cores for rank 0\n";
+  text += memory_text(report["memory"], threads["per_node"].get<int64_t>()) + shuffle_text(report["shuffle"]);
+  for (const Json& warning : report["warnings"]) text += "warning: " + warning.get<std::string>() + "\n";
+  return text;
+}
+
+Exit check(const comm::World& world, const Options& options) {
+  const Deck deck = load_deck(world, options);
+  const data::Dataset dataset(world, deck.data);
+  const model::Graph graph = graph_for(world, deck, dataset);
+  const UnitSizes sizes = unit_sizes(deck, dataset);
+  const ThreadShare threads = threads_per_rank(world, deck.train.threads);
+  // The poorest machine decides: the largest of the negatives.
+  std::vector<int64_t> available = {
+      -static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory))};
+  world.all_max(available);
+  Json report;
+  comm::agree(world, [&] {
+    if (world.rank() != 0) return;
+    report = check_report(deck, dataset, graph, sizes, threads, world.size(), world.nodes(), -available[0]);
+    std::cout << (options.json ? report.dump(2) + "\n" : check_text(report, model::describe(graph)))
+              << std::flush;
+    REQUIRE(
+        !report["memory"].contains("missing_bytes"), Exit::memory, deck.path,
+        "the run needs " + bytes_field(report["memory"], "machine_bytes") +
+            " of memory on a machine that has " + bytes_field(report["memory"], "available_bytes") + " left",
+        "Use more nodes (the data and moments are divided among them), or a smaller network or unit_size.");
+  });
+  return Exit::done;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading a run's files; see the header.
+#include "train/status.h"
+
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <sstream>
+
+#include "checkpoint/reader.h"
+#include "report/texts.h"
+#include "storage/file.h"
+#include "storage/lock_state.h"
+#include "train/commands.h"
+#include "train/inspect.h"
+
+namespace lepton::train {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// The last whole line of each kind in metrics.jsonl.
+std::map<std::string, Json> last_metrics(const std::string& run_directory) {
+  std::map<std::string, Json> last;
+  std::istringstream lines(storage::read_file_if_exists(run_directory + "/metrics.jsonl").value_or(""));
+  for (std::string text; std::getline(lines, text);) {
+    Json line = Json::parse(text, nullptr, false);
+    if (line.is_object() && line.contains("kind") && line["kind"].is_string()) {
+      const std::string kind = line["kind"];
+      line.erase("kind");
+      last[kind] = std::move(line);
+    }
+  }
+  return last;
+}
+
+/// The last start of run.json, and how many there were.
+Json last_start(const std::string& run_directory, size_t& starts) {
+  const std::string text = storage::read_file_if_exists(run_directory + "/run.json").value_or("{}");
+  const Json record = Json::parse(text, nullptr, false);
+  if (!record.is_object() || !record.contains("starts") || !record["starts"].is_array())
+    return Json::object();
+  starts = record["starts"].size();
+  if (starts == 0 || !record["starts"].back().is_object()) return Json::object();
+  return record["starts"].back();
+}
+
+std::string state_of(bool running, const Json& start) {
+  if (running) return "running";
+  if (start.empty()) return "new";
+  if (!start.contains("exit") || !start["exit"].is_number_integer()) return "interrupted";
+  const auto exit = static_cast<Exit>(start["exit"].get<int>());
+  return exit == Exit::done ? "finished" : exit == Exit::again ? "stopped" : "failed";
+}
+
+std::string value_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+/// "loss 0.1, accuracy 0.98" of a metrics line.
+std::string numbers_text(const Json& line) {
+  std::string text;
+  for (const auto& [name, value] : line.items())
+    if (name != "step" && name != "epoch")
+      text += (text.empty() ? "" : ", ") + name + " " + value_text(value);
+  return text;
+}
+
+}  // namespace
+
+Json run_status(const std::string& run_directory) {
+  const bool run = fs::exists(run_directory + "/deck.toml") || fs::exists(run_directory + "/ledger.txt") ||
+                   fs::exists(run_directory + "/run.json");
+  REQUIRE(run, Exit::no_input, run_directory, "there is no run in this directory",
+          "A run has deck.toml, ledger.txt and run.json; its directory is the deck's run.dir.");
+  const std::optional<std::string> owner = storage::directory_lock_owner(run_directory);
+  size_t starts = 0;
+  const Json start = last_start(run_directory, starts);
+  Json status = {{"run", run_directory}, {"state", state_of(owner.has_value(), start)}};
+  if (owner) status["owner"] = *owner;
+  if (const Json ledger = inspect_ledger(run_directory); !ledger.is_null() && ledger.contains("step")) {
+    status["step"] = ledger["step"];
+    status["epoch"] = ledger["epoch"];
+    status["loss"] = ledger["loss"];
+  }
+  std::map<std::string, Json> metrics = last_metrics(run_directory);
+  if (metrics.contains("train") && metrics["train"].contains("samples_per_second"))
+    status["samples_per_second"] = metrics["train"]["samples_per_second"];
+  for (const char* kind : {"validation", "test"})
+    if (metrics.contains(kind)) status[kind] = metrics[kind];
+  const std::vector<std::string> checkpoints = checkpoint::list_checkpoints(run_directory + "/checkpoints");
+  if (!checkpoints.empty()) status["checkpoint"] = checkpoints.front();
+  status["starts"] = starts;
+  for (const char* name : {"begin", "end", "exit", "ranks", "nodes", "host"})
+    if (start.contains(name)) status[name] = start[name];
+  return status;
+}
+
+std::string status_text(const Json& status) {
+  const auto text_of = [&](const char* name) { return value_text(status[name]); };
+  std::string text = text_of("run") + ": " + text_of("state");
+  if (status.contains("owner") && !text_of("owner").empty()) text += " (" + text_of("owner") + ")";
+  text += "\n";
+  if (status.contains("step")) {
+    text += "step " + text_of("step") + ", epoch " + text_of("epoch") + ", loss " + text_of("loss");
+    if (status.contains("samples_per_second") && status["samples_per_second"].is_number())
+      text += ", " + report::count_text(status["samples_per_second"].get<double>()) + " samples/s";
+    text += "\n";
+  }
+  for (const char* kind : {"validation", "test"})
+    if (status.contains(kind))
+      text += std::string(kind) + " at step " + value_text(status[kind].value("step", Json())) + ": " +
+              numbers_text(status[kind]) + "\n";
+  if (status.contains("checkpoint")) text += "last checkpoint " + text_of("checkpoint") + "\n";
+  if (status.contains("begin")) {
+    text += "start " + text_of("starts") + " at " + text_of("begin");
+    if (status.contains("ranks")) text += " with " + text_of("ranks") + " ranks";
+    if (status.contains("end")) text += ", ended " + text_of("end") + " with exit code " + text_of("exit");
+    text += "\n";
+  }
+  return text;
+}
+
+Exit status(const Options& options) {
+  const Json status = run_status(options.target);
+  std::cout << (options.json ? status.dump(2) + "\n" : status_text(status));
+  return Exit::done;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Affinity by sched_getaffinity, the launcher's by /proc/PPID/status, quotas from control groups v2 and v1
+// with all their parents. What cannot be read does not limit. See the header.
+#include "train/threads.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "base/log.h"
+
+namespace lepton::train {
+
+namespace {
+
+std::vector<int> own_cores() {
+  std::vector<int> cores;
+  cpu_set_t set;  // 1,024 cores; larger machines need a larger set and answer EINVAL: then nothing is known
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core)
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  return cores;
+}
+
+/// "0-3,8" as numbers.
+std::vector<int> parse_list(const std::string& list) {
+  std::vector<int> cores;
+  std::istringstream parts(list);
+  for (std::string part; std::getline(parts, part, ',');) {
+    int first = 0, last = 0;
+    const int found = std::sscanf(part.c_str(), "%d-%d", &first, &last);
+    if (found < 1) continue;
+    for (int core = first; core <= (found == 2 ? last : first) && core < 65536; ++core) cores.push_back(core);
+  }
+  return cores;
+}
+
+std::vector<int> cores_of_process(const std::string& root, int process) {
+  std::ifstream status(root + "/proc/" + std::to_string(process) + "/status");
+  const std::string key = "Cpus_allowed_list:";
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(key)) return parse_list(line.substr(line.find_first_not_of(" \t", key.size())));
+  return {};
+}
+
+/// Cores' worth of time that the group at `folder` allows.
+double quota_of_group(const std::string& folder) {
+  double quota = -1, period = 0;
+  if (std::ifstream file(folder + "/cpu.max"); file >> quota >> period) {
+  } else {
+    std::ifstream(folder + "/cpu.cfs_quota_us") >> quota;
+    std::ifstream(folder + "/cpu.cfs_period_us") >> period;
+  }
+  return quota > 0 && period > 0 ? quota / period : std::numeric_limits<double>::infinity();
+}
+
+/// The least that this process' control groups and their parents allow.
+double cgroup_quota(const std::string& root) {
+  double quota = std::numeric_limits<double>::infinity();
+  std::ifstream groups(root + "/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {  // "hierarchy:controllers:path"
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const bool version2 = controllers == ",,", cpu = controllers.find(",cpu,") != std::string::npos;
+    if (!version2 && !cpu) continue;
+    std::string group = line.substr(second + 1);
+    for (;;) {
+      for (const char* mount : {"", "/cpu", "/cpu,cpuacct"})
+        quota =
+            std::min(quota, quota_of_group(root + "/sys/fs/cgroup" + mount + (group == "/" ? "" : group)));
+      if (group.empty() || group == "/") break;
+      group.resize(group.find_last_of('/'));
+    }
+  }
+  return quota;
+}
+
+/// `total` things over `count` takers, as evenly as can be: those of taker `index`.
+int part_of(int total, int count, int index) {
+  return total * (index + 1) / count - total * index / count;
+}
+
+/// The ranks of one machine, and what they may use together.
+struct Machine {
+  std::vector<size_t> ranks;
+  std::map<int, int> users;  // ranks per core
+  std::set<int> job;
+  std::set<int> nodes;
+  double quota = std::numeric_limits<double>::infinity();
+};
+
+std::map<std::string, Machine> machines_of(const std::vector<RankCores>& ranks) {
+  std::map<std::string, Machine> machines;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    Machine& machine = machines[ranks[rank].host];
+    machine.ranks.push_back(rank);
+    machine.nodes.insert(ranks[rank].node);
+    machine.quota = std::min(machine.quota, ranks[rank].quota);
+    for (const int core : ranks[rank].own) ++machine.users[core];
+    machine.job.insert(ranks[rank].job.begin(), ranks[rank].job.end());
+  }
+  return machines;
+}
+
+/// What affinity leaves to a rank: ranks with the same cores divide them evenly, others by the sharers of
+/// each core.
+int affinity_share(const std::vector<RankCores>& ranks, const Machine& machine, size_t rank) {
+  int same = 0, index = 0;
+  for (const size_t other : machine.ranks) {
+    if (ranks[other].own != ranks[rank].own) continue;
+    if (other < rank) ++index;
+    ++same;
+  }
+  double share = 0;
+  for (const int core : ranks[rank].own) share += 1.0 / machine.users.at(core);
+  return part_of(static_cast<int>(std::floor(share * same + 1e-6)), same, index);
+}
+
+int quota_share(const Machine& machine, size_t rank) {
+  if (!std::isfinite(machine.quota)) return std::numeric_limits<int>::max();
+  const auto place = std::find(machine.ranks.begin(), machine.ranks.end(), rank) - machine.ranks.begin();
+  const int whole = static_cast<int>(std::min(65536.0, std::floor(machine.quota + 1e-6)));
+  return part_of(whole, static_cast<int>(machine.ranks.size()), static_cast<int>(place));
+}
+
+/// A sentence when the ranks of a machine are bound to fewer cores than the job has there and could use.
+std::string binding_warning(const std::string& host, const Machine& machine,
+                            const std::vector<ThreadShare>& shares, int wanted) {
+  const int ranks = static_cast<int>(machine.ranks.size()), bound = static_cast<int>(machine.users.size());
+  int threads = 0;
+  for (const size_t rank : machine.ranks) threads += shares[rank].threads;
+  const auto quota = static_cast<int>(std::min(machine.quota, 65536.0));
+  const int allowed = std::min(static_cast<int>(machine.job.size()), std::max(1, quota));
+  const int useful = wanted > 0 ? std::min(allowed, wanted * ranks) : allowed;
+  if (bound == 0 || bound >= useful) return "";
+  const int each = std::max(1, useful / ranks);
+  return "the " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " on " + host + " may use " +
+         std::to_string(bound) + " of " + std::to_string(useful) + " cores for " + std::to_string(threads) +
+         (threads == 1 ? " thread" : " threads") +
+         ": start with mpirun --bind-to none, or with --map-by slot:PE=" + std::to_string(each) +
+         " --bind-to core.";
+}
+
+std::string encode(const RankCores& cores) {
+  std::ostringstream text;
+  text << cores.host << '\n' << cores.node << ' ' << (std::isfinite(cores.quota) ? cores.quota : -1.0);
+  for (const std::vector<int>* list : {&cores.own, &cores.job}) {
+    text << ' ' << list->size();
+    for (const int core : *list) text << ' ' << core;
+  }
+  return text.str();
+}
+
+RankCores decode(const std::string& encoded) {
+  RankCores cores;
+  std::istringstream text(encoded);
+  std::getline(text, cores.host);
+  text >> cores.node >> cores.quota;
+  if (cores.quota < 0) cores.quota = std::numeric_limits<double>::infinity();
+  for (std::vector<int>* list : {&cores.own, &cores.job}) {
+    size_t count = 0;
+    text >> count;
+    list->resize(count);
+    for (int& core : *list) text >> core;
+  }
+  return cores;
+}
+
+}  // namespace
+
+RankCores local_cores(const std::string& root) {
+  RankCores cores;
+  char name[256] = {};
+  cores.host = gethostname(name, sizeof name - 1) == 0 ? name : "this machine";
+  cores.own = own_cores();
+  cores.job = cores_of_process(root, getppid());
+  cores.quota = cgroup_quota(root);
+  return cores;
+}
+
+int usable_cores() {
+  const RankCores cores = local_cores();
+  const int quota = static_cast<int>(std::min(cores.quota, 65536.0));
+  return std::max(1, std::min(static_cast<int>(cores.own.size()), quota));
+}
+
+std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wanted) {
+  std::vector<ThreadShare> shares(ranks.size());
+  std::string warning;
+  for (const auto& [host, machine] : machines_of(ranks)) {
+    for (const size_t rank : machine.ranks) {
+      const int share = std::min(affinity_share(ranks, machine, rank), quota_share(machine, rank));
+      shares[rank].threads = wanted > 0 ? wanted : std::max(1, share);
+      shares[rank].nodes_on_machine = static_cast<int>(machine.nodes.size());
+    }
+    if (warning.empty()) warning = binding_warning(host, machine, shares, wanted);
+  }
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    ThreadShare& share = shares[rank];
+    share.warning = warning;
+    share.node_threads = share.job_threads = 0;
+    for (size_t other = 0; other < ranks.size(); ++other) {
+      share.job_threads += shares[other].threads;
+      if (ranks[other].node != ranks[rank].node) continue;
+      share.node_threads += shares[other].threads;
+      if (other < rank) share.node_first += shares[other].threads;
+    }
+  }
+  return shares;
+}
+
+ThreadShare threads_per_rank(const comm::World& world, int wanted) {
+  RankCores mine = local_cores();
+  mine.node = world.node();
+  std::vector<RankCores> ranks;
+  for (const std::string& encoded : world.all_gather(encode(mine))) ranks.push_back(decode(encoded));
+  return share_cores(ranks, wanted)[static_cast<size_t>(world.rank())];
+}
+
+int threads_of_rank(const comm::World& world, int wanted) {
+  const ThreadShare share = threads_per_rank(world, wanted);
+  if (world.rank() == 0 && !share.warning.empty()) log_warning(share.warning);
+  return share.threads;
+}
+
+}  // namespace lepton::train

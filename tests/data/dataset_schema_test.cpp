@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What shapes mean, with and without a key that says so; contradictions are refused.
+#include "data/dataset_schema.h"
+
+#include "storage/make_hdf5.h"
+#include "storage/scratch.h"
+
+namespace lepton::data {
+namespace {
+
+using testing::expect_error;
+
+storage::ArrayInfo array(const Shape& shape, storage::StoredType type = testing::u8) {
+  const std::string file("a.h5"), path("inputs");
+  return {file, path, shape, type, 0, false};
+}
+
+TEST(InputSchema, Automatic) {
+  const auto check = [](const Shape& stored, const Shape& shape, ImageLayout layout) {
+    EXPECT_EQ(input_schema(array(stored), ImageLayout::automatic), (InputSchema{shape, layout})) << shape_text(stored);
+  };
+  check({10}, {1}, ImageLayout::none);
+  check({10, 7}, {7}, ImageLayout::none);
+  check({10, 28, 30}, {1, 28, 30}, ImageLayout::hw);
+  check({10, 3, 32, 31}, {3, 32, 31}, ImageLayout::chw);
+  check({10, 32, 31, 3}, {3, 32, 31}, ImageLayout::hwc);
+  check({10, 32, 31, 1}, {1, 32, 31}, ImageLayout::hwc);
+  check({10, 2, 3, 4, 5}, {120}, ImageLayout::none);
+  expect_error(Exit::data, "data.layout", [] { input_schema(array({10, 16, 8, 8}), ImageLayout::automatic); });
+}
+
+TEST(InputSchema, AsTheDeckSays) {
+  EXPECT_EQ(input_schema(array({10, 16, 8, 9}), ImageLayout::chw).shape, (Shape{16, 8, 9}));
+  EXPECT_EQ(input_schema(array({10, 3, 8, 9}), ImageLayout::hwc).shape, (Shape{9, 3, 8}));
+  EXPECT_EQ(input_schema(array({10, 4, 5}), ImageLayout::none).shape, (Shape{20}));
+  for (const ImageLayout layout : {ImageLayout::hw, ImageLayout::chw, ImageLayout::hwc})
+    expect_error(Exit::data, "needs an array of rank", [&] { input_schema(array({10, 784}), layout); });
+}
+
+DataSpec wanting(TargetKind kind, bool needs_classes, int64_t classes = 0) {
+  DataSpec spec;
+  spec.target_kind = kind;
+  spec.needs_classes = needs_classes;
+  spec.classes = classes;
+  return spec;
+}
+
+TEST(TargetSchema, Automatic) {
+  const DataSpec classes = wanting(TargetKind::automatic, true), values = wanting(TargetKind::automatic, false);
+  EXPECT_EQ(target_schema(array({10}), classes), (TargetSchema{TargetKind::classes, 0}));
+  EXPECT_EQ(target_schema(array({10}, testing::f32), classes), (TargetSchema{TargetKind::classes, 0}));
+  EXPECT_EQ(target_schema(array({10, 1}), classes), (TargetSchema{TargetKind::classes, 0}));
+  EXPECT_EQ(target_schema(array({10, 5}), classes), (TargetSchema{TargetKind::one_hot, 5}));
+  EXPECT_EQ(target_schema(array({10}), values), (TargetSchema{TargetKind::values, 1}));
+  EXPECT_EQ(target_schema(array({10, 2, 3}, testing::f32), values), (TargetSchema{TargetKind::values, 6}));
+  EXPECT_EQ(target_schema(array({10}), wanting(TargetKind::automatic, true, 12)).outputs, 12);
+}
+
+TEST(TargetSchema, Contradictions) {
+  expect_error(Exit::deck, "needs class ids",
+               [] { target_schema(array({10}), wanting(TargetKind::values, true)); });
+  expect_error(Exit::data, "one number per row",
+               [] { target_schema(array({10, 3}), wanting(TargetKind::classes, false)); });
+  expect_error(Exit::data, "one-hot", [] { target_schema(array({10}), wanting(TargetKind::one_hot, true)); });
+  expect_error(Exit::data, "one-hot", [] { target_schema(array({10, 3, 4}), wanting(TargetKind::automatic, true)); });
+  expect_error(Exit::data, "data.classes = 4",
+               [] { target_schema(array({10, 3}), wanting(TargetKind::one_hot, true, 4)); });
+}
+
+}  // namespace
+}  // namespace lepton::data

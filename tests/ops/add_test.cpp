@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Add: values, fused Relu, gradients of either input alone, gradient in place.
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using namespace testing;
+
+OpSpec add(const std::string& activation = "") {
+  return {.type = "Add", .activation = activation, .samples = 2, .training = true, .inputs = {{3, 2, 5}, {3, 2, 5}}};
+}
+
+Reference reference(bool relu) {
+  return [relu](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
+    Numbers y;
+    for (size_t i = 0; i < inputs[0].size(); ++i) {
+      const double sum = inputs[0][i] + inputs[1][i];
+      y.push_back(relu && sum < 0 ? 0 : sum);
+    }
+    return y;
+  };
+}
+
+TEST(Add, Sum) { check_op(add(), reference(false)); }
+TEST(Add, FusedRelu) { check_op(add("Relu"), reference(true)); }
+
+TEST(Add, EitherInputMayNeedNoGradient) {
+  for (const bool first : {false, true}) {
+    OpSpec spec = add("Relu");
+    spec.input_needs_gradient = {first, !first};
+    check_op(spec, reference(true));
+  }
+}
+
+TEST(Add, InputGradientMayLieAtTheOutputGradient) {
+  const OpSpec spec = completed(add("Relu"));
+  const Operands operands = random_operands(spec);
+  const Results apart = run_op(spec, operands);
+  const auto op = make_op(spec);
+  ASSERT_TRUE(op->in_place());
+  Floats dy = operands.output_gradient, dx(dy.size(), NAN);
+  const std::vector<const float*> nothing(2, nullptr);
+  const std::vector<float*> gradients = {dy.data(), dx.data()};
+  op->backward({nothing, {}, apart.output.data(), dy.data(), gradients, {}, nullptr, nullptr, nullptr});
+  EXPECT_EQ(dy, apart.input_gradients[0]);
+  EXPECT_EQ(dx, apart.input_gradients[1]);
+}
+
+TEST(Add, RefusesUnequalShapes) {
+  OpSpec spec = add();
+  spec.inputs[1] = {3, 2, 4};
+  expect_refused(spec, "[3, 2, 5] and [3, 2, 4]");
+}
+
+}  // namespace
+}  // namespace lepton::ops

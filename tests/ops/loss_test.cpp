@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses against plain formulas in double, gradients against central differences, counts, confusion, NaN.
+#include "ops/loss.h"
+
+#include <cmath>
+
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using namespace testing;
+
+constexpr int64_t n = 5, outputs = 7;
+
+// Loss of scores in double, by the formulas of loss.h.
+double reference(const LossSpec& spec, const Numbers& z, const Numbers& t) {
+  double sum = 0;
+  for (int64_t s = 0; s < n; ++s) {
+    const double* row = z.data() + s * outputs;
+    const double* target = t.data() + s * outputs;
+    double total = 0, loss = 0;
+    for (int64_t i = 0; i < outputs; ++i) total += std::exp(row[i]);
+    for (int64_t i = 0; i < outputs; ++i) {
+      const double e = row[i] - target[i], size = std::abs(e);
+      const double q = (1 - spec.label_smoothing) * target[i] + spec.label_smoothing / outputs;
+      switch (spec.kind) {
+        case LossKind::softmax_cross_entropy: loss += q * (std::log(total) - row[i]) * outputs; break;
+        case LossKind::binary_cross_entropy: {
+          const double p = 1 / (1 + std::exp(-row[i]));
+          loss -= target[i] * std::log(p) + (1 - target[i]) * std::log(1 - p);
+          break;
+        }
+        case LossKind::mse: loss += e * e; break;
+        case LossKind::mae: loss += size; break;
+        case LossKind::huber:
+          loss += size < spec.huber_delta ? e * e / 2 : spec.huber_delta * (size - spec.huber_delta / 2);
+      }
+    }
+    sum += loss / outputs;
+  }
+  return sum;
+}
+
+void check(const LossSpec& spec, const Floats& values) {
+  const Floats scores = random_floats(n * outputs, 3, -3, 3);
+  Floats gradient(scores.size(), NAN);
+  LossSums sums;
+  const double loss = Loss(spec, outputs).run(scores, {{}, values}, gradient, sums);
+  Numbers z = widen(scores);
+  const Numbers t = widen(values);
+  const double want = reference(spec, z, t);
+  EXPECT_NEAR(loss, want, 1e-6 * std::abs(want));
+  EXPECT_EQ(sums.loss.value(), loss);
+  EXPECT_EQ(sums.samples, n);
+  expect_near(gradient, differences(z, [&] { return reference(spec, z, t); }), 1e-6, "gradient");
+}
+
+TEST(Loss, RegressionKinds) {
+  const Floats values = random_floats(n * outputs, 4, -3, 3);
+  check({.kind = LossKind::mse}, values);
+  check({.kind = LossKind::mae}, values);
+  check({.kind = LossKind::huber}, values);
+  check({.kind = LossKind::huber, .huber_delta = 0.3}, values);
+}
+
+TEST(Loss, ClassifyingKinds) {
+  Floats shares = random_floats(n * outputs, 5, 0, 1);
+  check({.kind = LossKind::binary_cross_entropy}, shares);
+  for (size_t s = 0; s < n; ++s) {
+    float sum = 0;
+    for (size_t i = 0; i < outputs; ++i) sum += shares[s * outputs + i];
+    for (size_t i = 0; i < outputs; ++i) shares[s * outputs + i] /= sum;
+  }
+  check({}, shares);
+  check({.label_smoothing = 0.2}, shares);
+}
+
+TEST(Loss, ClassIdsAreOneHotValues) {
+  const Floats scores = random_floats(n * outputs, 3, -3, 3);
+  const std::vector<int32_t> classes = {0, 6, 3, 2, 2};
+  Floats one_hot(n * outputs), a(one_hot.size()), b(one_hot.size());
+  for (size_t s = 0; s < n; ++s) one_hot[s * outputs + static_cast<size_t>(classes[s])] = 1;
+  for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::binary_cross_entropy}) {
+    LossSums by_class, by_value;
+    const Loss loss({.kind = kind, .label_smoothing = 0.1}, outputs);
+    EXPECT_EQ(loss.run(scores, {classes, {}}, a, by_class), loss.run(scores, {{}, one_hot}, b, by_value));
+    EXPECT_EQ(a, b);
+    EXPECT_EQ(by_class.correct, by_value.correct);
+    EXPECT_EQ(by_class.correct_top5, by_value.correct_top5);
+  }
+}
+
+TEST(Loss, CountsAndTies) {
+  const Floats scores = {1, 1, 0, 0, 0, 0, 0,   // first of equals: class 0
+                         9, 8, 7, 6, 5, 4, 3};  // class 4 is fifth, class 5 sixth
+  LossSums sums;
+  const Loss loss({}, outputs);
+  loss.run(scores, {std::vector<int32_t>{0, 4}, {}}, {}, sums);
+  EXPECT_EQ(sums.correct, 1);
+  EXPECT_EQ(sums.correct_top5, 2);
+  loss.run(scores, {std::vector<int32_t>{1, 5}, {}}, {}, sums);
+  EXPECT_EQ(sums.correct, 1);
+  EXPECT_EQ(sums.correct_top5, 3);
+  EXPECT_EQ(sums.samples, 4);
+}
+
+TEST(Loss, BinaryOfOneOutput) {
+  const Loss loss({.kind = LossKind::binary_cross_entropy}, 1);
+  LossSums sums;
+  Floats gradient(2);
+  const double got = loss.run(Floats{2, -1}, {std::vector<int32_t>{1, 1}, {}}, gradient, sums);
+  EXPECT_NEAR(got, std::log1p(std::exp(-2.0)) + std::log1p(std::exp(1.0)), 1e-7);
+  EXPECT_EQ(sums.correct, 1);
+  EXPECT_NEAR(static_cast<double>(gradient[0]), 1 / (1 + std::exp(-2.0)) - 1, 1e-7);
+  std::vector<int64_t> confusion(4);
+  loss.count_confusion(Floats{2, -1}, {std::vector<int32_t>{1, 1}, {}}, confusion);
+  EXPECT_EQ(confusion, (std::vector<int64_t>{0, 0, 1, 1}));
+}
+
+TEST(Loss, Confusion) {
+  const Loss loss({}, 3);
+  std::vector<int64_t> confusion(9);
+  loss.count_confusion(Floats{3, 1, 2, 0, 5, 1, 0, 5, 1}, {std::vector<int32_t>{0, 1, 2}, {}}, confusion);
+  EXPECT_EQ(confusion, (std::vector<int64_t>{1, 0, 0, 0, 1, 0, 0, 1, 0}));
+}
+
+TEST(Loss, RegressionSumsForMetrics) {
+  const Loss loss({.kind = LossKind::mse}, 2);
+  LossSums sums, other;
+  loss.run(Floats{1, 2}, {{}, Floats{3, 1}}, {}, sums);
+  loss.run(Floats{0, 0}, {{}, Floats{-2, 4}}, {}, other);
+  sums.merge(other);
+  EXPECT_EQ(sums.absolute_error.value(), 9);
+  EXPECT_EQ(sums.squared_error.value(), 25);
+  EXPECT_EQ(sums.target.value(), 6);
+  EXPECT_EQ(sums.target_squared.value(), 30);
+  EXPECT_EQ(sums.samples, 2);
+}
+
+TEST(Loss, LargeScoresAreFinite) {
+  LossSums sums;
+  Floats gradient(2);
+  EXPECT_EQ(Loss({}, 2).run(Floats{3e38f, 0}, {std::vector<int32_t>{0}, {}}, gradient, sums), 0.0);
+  EXPECT_EQ(gradient, (Floats{0, 0}));
+  const Loss binary({.kind = LossKind::binary_cross_entropy}, 2);
+  EXPECT_NEAR(binary.run(Floats{1000, -1000}, {{}, Floats{1, 1}}, gradient, sums), 500, 1e-9);
+}
+
+TEST(Loss, NonFiniteIsReturnedAndNotAdded) {
+  for (const float bad : {static_cast<float>(NAN), static_cast<float>(INFINITY)})
+    for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::binary_cross_entropy, LossKind::mse,
+                            LossKind::mae, LossKind::huber}) {
+      LossSums sums;
+      EXPECT_FALSE(std::isfinite(Loss({.kind = kind}, 2).run(Floats{0, bad}, {{}, Floats{1, 0}}, {}, sums)));
+      EXPECT_EQ(sums.samples, 0);
+      EXPECT_EQ(sums.loss, ExactSum());
+    }
+}
+
+TEST(Loss, Names) {
+  EXPECT_EQ(loss_names().size(), 5u);
+  EXPECT_TRUE(Loss({}, 3).classifies());
+  EXPECT_FALSE(Loss({.kind = LossKind::huber}, 3).classifies());
+}
+
+}  // namespace
+}  // namespace lepton::ops

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Softmax against double: vectors, sequences, channels of images, large scores, refusals.
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using namespace testing;
+
+OpSpec softmax(const Shape& input) {
+  return {.type = "Softmax", .samples = 3, .training = true, .inputs = {input}};
+}
+
+Reference reference(size_t width) {
+  return [width](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
+    Numbers y;
+    for (size_t row = 0; row < inputs[0].size(); row += width) {
+      double sum = 0;
+      for (size_t i = 0; i < width; ++i) sum += std::exp(inputs[0][row + i]);
+      for (size_t i = 0; i < width; ++i) y.push_back(std::exp(inputs[0][row + i]) / sum);
+    }
+    return y;
+  };
+}
+
+TEST(Softmax, LastDimensionOfMemory) {
+  check_op(softmax({10}), reference(10), 1e-6);
+  check_op(softmax({4, 19}), reference(19), 1e-6);
+  check_op(softmax({5, 2, 3}), reference(5), 1e-6);
+}
+
+TEST(Softmax, LargeScoresDoNotOverflow) {
+  const OpSpec spec = completed(softmax({3}));
+  Operands operands = random_operands(spec);
+  operands.inputs[0] = {1000, 1000, -1000, -3e38f, 0, 3e38f, 0, 0, 0};
+  EXPECT_EQ(run_op(spec, operands).output[0], 0.5f);
+  EXPECT_EQ(run_op(spec, operands).output[5], 1.0f);
+}
+
+TEST(Softmax, Axis) {
+  OpSpec spec = softmax({5, 2, 3});
+  for (const int64_t axis : {1, -3}) {
+    spec.attributes["axis"] = axis;
+    check_op(spec, reference(5), 1e-6);
+  }
+  spec.attributes["axis"] = int64_t{3};
+  expect_refused(spec, "axis 1 of [5, 2, 3], not 3");
+  spec = softmax({5});
+  spec.attributes["axis"] = int64_t{-1};
+  check_op(spec, reference(5), 1e-6);
+  spec.attributes["axis"] = int64_t{2};
+  expect_refused(spec, "not 2");
+}
+
+}  // namespace
+}  // namespace lepton::ops

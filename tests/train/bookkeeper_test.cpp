@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bookkeeper without a run: sums of evaluations to figures against formulas in double, when checkpoints are
+// due, lines of ledger and metrics, the best model. Shapes of files: tests/report.
+#include "train/bookkeeper.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/log.h"
+#include "deck_helpers.h"
+#include "ops/parameters_hash.h"
+#include "scratch.h"
+#include "storage/safetensors.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+namespace {
+
+exact::Lanes lanes_with(int64_t samples, double loss, int64_t correct, std::vector<int64_t> confusion) {
+  exact::Lanes lanes(0, 1, static_cast<int>(Exact::count),
+                     static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion.size()));
+  lanes.count(static_cast<int>(Count::samples)) = samples;
+  lanes.count(static_cast<int>(Count::correct)) = correct;
+  lanes.count(static_cast<int>(Count::correct_top5)) = correct + 1;
+  ExactSum sum;
+  sum.add(loss);
+  lanes.add_exact(static_cast<int>(Exact::loss), sum);
+  for (size_t i = 0; i < confusion.size(); ++i)
+    lanes.count(static_cast<int>(Count::fixed_counts) + static_cast<int>(i)) = confusion[i];
+  return lanes;
+}
+
+TEST(EvaluationSums, AddPartByPart) {
+  exact::Lanes a = lanes_with(10, 2.5, 7, {1, 2, 3, 4}), b = lanes_with(5, 0.25, 3, {10, 20, 30, 40});
+  EvaluationSums sums;
+  sums.add(a);
+  sums.add(b);
+  EXPECT_EQ(sums.samples, 15);
+  EXPECT_EQ(sums.correct, 10);
+  EXPECT_EQ(sums.correct_top5, 12);
+  EXPECT_EQ(sums.loss.value(), 2.75);
+  EXPECT_EQ(sums.confusion, (std::vector<int64_t>{11, 22, 33, 44}));
+}
+
+TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
+  exact::Lanes lanes = lanes_with(8, 4, 6, {});
+  EvaluationSums sums;
+  sums.add(lanes);
+  const ops::Loss loss({ops::LossKind::softmax_cross_entropy}, 10);
+  const EvaluationReport report = make_report(sums, exact::RoundKind::validation, 42, loss, 10);
+  EXPECT_EQ(report.step, 42);
+  EXPECT_EQ(report.samples, 8);
+  EXPECT_EQ(report.loss, 0.5);
+  EXPECT_EQ(report.accuracy, 0.75);
+  EXPECT_EQ(report.top5, 0.875);
+  const auto fields = report.fields();
+  ASSERT_EQ(fields.size(), 3u);
+  EXPECT_EQ(fields[1].first, "accuracy");
+  EXPECT_EQ(fields[1].second, 0.75);
+}
+
+TEST(EvaluationReport, RegressionAgainstTheFormulas) {
+  const int64_t n = 50, outputs = 3;
+  EvaluationSums sums;
+  double absolute = 0, squared = 0, total = 0;
+  std::vector<double> targets;
+  for (int64_t i = 0; i < n * outputs; ++i) {
+    const double target = std::sin(static_cast<double>(i)) * 3 + 1,
+                 error = 0.3 * std::cos(static_cast<double>(i * i));
+    sums.absolute_error.add(std::fabs(error));
+    sums.squared_error.add(error * error);
+    sums.target.add(target);
+    sums.target_squared.add(target * target);
+    absolute += std::fabs(error);
+    squared += error * error;
+    total += target;
+    targets.push_back(target);
+  }
+  sums.samples = n;
+  sums.loss.add(squared / outputs);
+  const ops::Loss loss({ops::LossKind::mse}, outputs);
+  const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, outputs);
+  const double values = n * outputs, mean = total / values;
+  double spread = 0;
+  for (const double target : targets) spread += (target - mean) * (target - mean);
+  EXPECT_FALSE(report.classifies);
+  EXPECT_NEAR(report.mae, absolute / values, 1e-12);
+  EXPECT_NEAR(report.rmse, std::sqrt(squared / values), 1e-12);
+  EXPECT_NEAR(report.r2, 1 - squared / spread, 1e-9);
+  EXPECT_NEAR(report.loss, squared / values, 1e-12);
+  EXPECT_EQ(report.fields()[3].first, "r2");
+}
+
+TEST(EvaluationReport, TargetsThatNeverVaryHaveNoR2) {
+  EvaluationSums sums;
+  sums.samples = 2;
+  sums.squared_error.add(1);
+  sums.target.add(4);
+  sums.target_squared.add(8);  // 2 and 2
+  EXPECT_EQ(make_report(sums, exact::RoundKind::test, 1, ops::Loss({ops::LossKind::mse}, 1), 1).r2, 0);
+  EXPECT_TRUE(std::isfinite(make_report({}, exact::RoundKind::test, 1, ops::Loss({}, 2), 2).loss));
+}
+
+TEST(EvaluationReport, TheMetricByItsName) {
+  EvaluationReport report;
+  report.classifies = true;
+  report.loss = 1;
+  report.accuracy = 2;
+  report.top5 = 3;
+  EXPECT_EQ(metric_value(report, "loss"), 1);
+  EXPECT_EQ(metric_value(report, "accuracy"), 2);
+  EXPECT_EQ(metric_value(report, "top5"), 3);
+  report.classifies = false;
+  report.mae = 4;
+  report.rmse = 5;
+  EXPECT_EQ(metric_value(report, "mae"), 4);
+  EXPECT_EQ(metric_value(report, "rmse"), 5);
+  for (const char* larger : {"accuracy", "top5", "r2"}) EXPECT_TRUE(larger_is_better(larger));
+  for (const char* smaller : {"loss", "mae", "rmse"}) EXPECT_FALSE(larger_is_better(smaller));
+}
+
+/// A bookkeeper over a scratch run directory; 4 steps per epoch of 100 samples, batches of 32.
+class BookkeeperTest : public testing::Test {
+ protected:
+  BookkeeperTest() { start_log(1, 1); }  // only warnings
+  ~BookkeeperTest() override { start_log(0, 1); }
+  Deck deck_with(std::vector<Override> overrides) const {
+    overrides.push_back({"run.dir", "\"" + run_.path() + "\""});
+    overrides.push_back({"run.progress_every", "\"1h\""});
+    return with(overrides);
+  }
+  static StepReport report_of(int64_t step) {
+    StepReport report;
+    report.line.step = step;
+    report.line.epoch = (step - 1) / 4 + 1;
+    report.line.samples = step % 4 == 0 ? 4 : 32;
+    report.line.weight = static_cast<double>(report.line.samples);
+    report.line.loss = 0.5;
+    report.correct = report.line.samples / 4;
+    report.classifies = true;
+    return report;
+  }
+  static Bookkeeper make(const Deck& deck) { return {deck, std::nullopt, 0, true, 4, 100, 12}; }
+  const Scratch run_;
+};
+
+TEST_F(BookkeeperTest, LedgerLinesAreChained) {
+  const Deck deck = deck_with({});
+  Bookkeeper bookkeeper = make(deck);
+  std::vector<std::string> encoded;
+  bookkeeper.note_next("note");
+  for (int64_t step = 1; step <= 3; ++step) encoded.push_back(bookkeeper.step(report_of(step)));
+  bookkeeper.close();
+  EXPECT_EQ(lines_of(run_.file("ledger.txt")), encoded);
+  EXPECT_NE(encoded[0].find("note=note"), std::string::npos);
+  EXPECT_EQ(encoded[1].find("note="), std::string::npos);  // the next line only
+  int64_t broken_at = -1;
+  EXPECT_EQ(report::read_ledger(run_.file("ledger.txt"), broken_at).size(), 3u);
+  EXPECT_EQ(broken_at, 0);
+}
+
+TEST_F(BookkeeperTest, MetricsAtTheEndOfEachEpochAndOfEachEvaluation) {
+  const Deck deck = deck_with({});
+  Bookkeeper bookkeeper = make(deck);
+  for (int64_t step = 1; step <= 8; ++step) bookkeeper.step(report_of(step));
+  EvaluationReport evaluation;
+  evaluation.kind = exact::RoundKind::validation;
+  evaluation.step = 8;
+  evaluation.classifies = true;
+  evaluation.accuracy = 0.5;
+  bookkeeper.evaluation(evaluation);
+  bookkeeper.close();
+  const std::vector<std::string> lines = lines_of(run_.file("metrics.jsonl"));
+  ASSERT_EQ(lines.size(), 3u);
+  const nlohmann::json first = nlohmann::json::parse(lines[0]), last = nlohmann::json::parse(lines[2]);
+  EXPECT_EQ(first["kind"], "train");
+  EXPECT_EQ(first["step"], 4);
+  EXPECT_EQ(first["epoch"], 1.0);
+  EXPECT_EQ(first["loss"], 0.5);
+  EXPECT_EQ(first["accuracy"], 0.25);
+  EXPECT_GT(first["samples_per_second"].get<double>(), 0);
+  EXPECT_EQ(last["kind"], "validation");
+  EXPECT_EQ(last["accuracy"], 0.5);
+}
+
+TEST_F(BookkeeperTest, CheckpointsEverySoManySteps) {
+  const Deck deck = deck_with({{"checkpoint.every", "\"3 steps\""}});
+  Bookkeeper bookkeeper = make(deck);
+  EXPECT_FALSE(bookkeeper.checkpoint_due(1));
+  EXPECT_FALSE(bookkeeper.checkpoint_due(2));
+  EXPECT_TRUE(bookkeeper.checkpoint_due(3));
+  EXPECT_TRUE(bookkeeper.checkpoint_due(4));  // until it has begun: the one before may be in flight
+  bookkeeper.checkpoint_begun();
+  EXPECT_FALSE(bookkeeper.checkpoint_due(5));
+  EXPECT_TRUE(bookkeeper.checkpoint_due(6));
+  bookkeeper.close();
+}
+
+TEST_F(BookkeeperTest, CheckpointsEverySoManyEpochsOrSeconds) {
+  const Deck epochs = deck_with({{"checkpoint.every", "\"2 epochs\""}});
+  Bookkeeper by_epoch = make(epochs);
+  EXPECT_FALSE(by_epoch.checkpoint_due(4));
+  EXPECT_TRUE(by_epoch.checkpoint_due(8));
+  by_epoch.close();
+  const Deck seconds = deck_with({{"checkpoint.every", "\"50ms\""}});
+  Bookkeeper by_time = make(seconds);
+  EXPECT_FALSE(by_time.checkpoint_due(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  EXPECT_TRUE(by_time.checkpoint_due(2));
+  by_time.checkpoint_begun();
+  EXPECT_FALSE(by_time.checkpoint_due(3));
+  by_time.close();
+}
+
+TEST_F(BookkeeperTest, TheBestModelIsWrittenWithItsLayout) {
+  ArenaLayout layout;
+  layout.add("dense_1.weight", {3, 5}, TensorRole::parameter, true);
+  layout.add("dense_1.bias", {3}, TensorRole::parameter, false);
+  layout.finish();
+  std::vector<float> arena(layout.elements(), 0);
+  for (const ArenaTensor& t : layout.tensors())
+    for (int64_t i = 0; i < t.count; ++i) arena[t.offset + i] = static_cast<float>(t.offset + i) + 0.5f;
+  const std::vector<float> at_call = arena;
+  const Deck deck = deck_with({});
+  Bookkeeper bookkeeper = make(deck);
+  EvaluationReport evaluation;
+  evaluation.step = 7;
+  evaluation.classifies = true;
+  evaluation.accuracy = 0.875;
+  bookkeeper.keep_best(layout, arena, evaluation);
+  arena.assign(arena.size(), -1);  // training goes on while it is written
+  bookkeeper.close();
+  const storage::SafetensorsFile file = storage::read_safetensors(run_.file("best.safetensors"));
+  EXPECT_EQ(file.metadata.at("step"), "7");
+  EXPECT_EQ(file.metadata.at("accuracy"), "0.875");
+  ASSERT_EQ(file.tensors.size(), 2u);
+  EXPECT_EQ(file.tensors.at("dense_1.weight").shape, (Shape{3, 5}));
+  const nlohmann::json places = nlohmann::json::parse(file.metadata.at("lepton.layout"));
+  std::vector<float> again(places["elements"].get<size_t>(), 0);
+  for (const auto& [name, tensor] : file.tensors)
+    std::copy(tensor.values.begin(), tensor.values.end(),
+              again.begin() + places["offsets"][name].get<int64_t>());
+  EXPECT_EQ(ops::parameters_hash(again), ops::parameters_hash(at_call));
+}
+
+TEST_F(BookkeeperTest, ABestModelThatCannotBeWrittenIsAWarning) {
+  ArenaLayout layout;
+  layout.add("w", {3}, TensorRole::parameter, true);
+  layout.finish();
+  const Deck deck = deck_with({});
+  Bookkeeper bookkeeper = make(deck);
+  std::filesystem::create_directories(run_.file("best.safetensors/in-the-way"));
+  std::filesystem::create_directories(run_.file("best.safetensors.tmp/in-the-way"));
+  bookkeeper.keep_best(layout, std::vector<float>(layout.elements()), {});
+  testing::internal::CaptureStderr();
+  EXPECT_NO_THROW(bookkeeper.close());
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("best.safetensors was not written"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace lepton::train

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan that `check` makes, on any number of ranks: steps, units, memory, warnings, and the errors of bad
+// data.
+#include "train/check.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "storage/file.h"
+#include "storage/hdf5.h"
+#include "train/commands.h"
+
+namespace lepton::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr storage::StoredType uint8_type{storage::StoredType::Kind::unsigned_integer, 1, false};
+
+class Check : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ =
+        testing::TempDir() + "/lepton_check_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    if (world_.rank() == 0) {
+      fs::remove_all(directory_);
+      fs::create_directories(directory_);
+      storage::Hdf5Image image;
+      const std::vector<std::byte> inputs(100 * 12), targets(100);
+      image.add("x", uint8_type, {100, 3, 4}, inputs);
+      image.add("y", uint8_type, {100}, targets);
+      storage::write_file_durably(directory_ + "/d.h5", image.bytes(), "");
+      std::ofstream(directory_ + "/deck.toml")
+          << "[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = \"y\", rows = [0, 90] }\n"
+             "test = { rows = [90, 100] }\nclasses = 10\n[model]\n"
+             "layers = [{ type = \"flatten\" }, { type = \"dense\", units = 10 }]\n"
+             "[train]\nepochs = 3\nbatch_size = 40\nunit_size = 10\n";
+    }
+    world_.barrier();
+  }
+  void TearDown() override {
+    world_.barrier();
+    if (world_.rank() == 0) fs::remove_all(directory_);
+  }
+
+  Options options(const std::vector<Override>& overrides = {}) const {
+    Options options;
+    options.target = directory_ + "/deck.toml";
+    options.overrides = overrides;
+    return options;
+  }
+
+  nlohmann::ordered_json report(const std::vector<Override>& overrides, const ThreadShare& threads, int nodes,
+                                int64_t available) const {
+    const Deck deck = load_deck(world_, options(overrides));
+    const data::Dataset dataset(world_, deck.data);
+    const model::Graph graph = graph_for(world_, deck, dataset);
+    return check_report(deck, dataset, graph, unit_sizes(deck, dataset), threads, nodes, nodes, available);
+  }
+
+  void expect_error(const std::vector<Override>& overrides, Exit code, const std::string& part) const {
+    testing::internal::CaptureStdout();
+    try {
+      check(world_, options(overrides));
+      ADD_FAILURE() << part;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), code) << error.what();
+      EXPECT_TRUE(error.agreed()) << error.what();
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+    testing::internal::GetCapturedStdout();
+  }
+
+  comm::World world_;
+  std::string directory_;
+};
+
+TEST_F(Check, PlansStepsAndUnits) {
+  const auto plan = report({}, {}, 1, int64_t{1} << 40);
+  EXPECT_EQ(plan["data"]["samples"]["train"], 90);
+  EXPECT_EQ(plan["data"]["samples"]["test"], 10);
+  EXPECT_EQ(plan["parameters"], 12 * 10 + 10);
+  EXPECT_EQ(plan["steps"]["per_epoch"], 3);
+  EXPECT_EQ(plan["steps"]["total"], 9);
+  EXPECT_EQ(plan["steps"]["last_batch"], 10);
+  EXPECT_EQ(plan["steps"]["units"], 4);
+  EXPECT_EQ(plan["shuffle"]["feasible"], true);
+  EXPECT_TRUE(plan["warnings"].empty());
+}
+
+TEST_F(Check, MemoryIsDividedAmongNodes) {
+  const auto one = report({}, {}, 1, int64_t{1} << 40), two = report({}, {}, 2, int64_t{1} << 40);
+  EXPECT_EQ(one["memory"]["data_bytes"], 100 * 13);
+  EXPECT_EQ(two["memory"]["data_bytes"], 50 * 13);
+  EXPECT_EQ(one["memory"]["staging_bytes"], 0);
+  EXPECT_GT(two["memory"]["staging_bytes"].get<int64_t>(), 0);
+  EXPECT_GT(one["memory"]["thread_bytes"].get<int64_t>(), 0);
+  EXPECT_GE(one["memory"]["state_bytes"].get<int64_t>(), 130 * 32);
+}
+
+TEST_F(Check, TooLittleMemoryIsSaidInBytesAndAWindowIsOffered) {
+  const auto full = report({}, {}, 1, int64_t{1} << 40);
+  const int64_t needs = full["memory"]["node_bytes"];
+  const auto plan = report({{"data.shuffle_block", "1"}, {"data.shuffle", "window"}}, {}, 1, needs - 100);
+  EXPECT_EQ(plan["memory"]["missing_bytes"], 100);
+  EXPECT_EQ(plan["shuffle"]["feasible"], false);
+  EXPECT_EQ(plan["shuffle"]["feasible_window"], (1300 - 100) / 2 / 13);
+}
+
+TEST_F(Check, FewUnitsForManyThreadsAreAWarning) {
+  ThreadShare threads;
+  threads.job_threads = threads.node_threads = threads.threads = 8;
+  threads.warning = "bound too narrowly.";
+  const auto plan = report({}, threads, 1, int64_t{1} << 40);
+  ASSERT_EQ(plan["warnings"].size(), 2u);
+  EXPECT_EQ(plan["warnings"][0], "bound too narrowly.");
+  EXPECT_NE(plan["warnings"][1].get<std::string>().find("4 units for 8 compute threads"), std::string::npos);
+  EXPECT_NE(plan["warnings"][1].get<std::string>().find("unit_size of 5"), std::string::npos);
+}
+
+TEST_F(Check, TheCommandPrintsOnRankZeroOnly) {
+  for (const bool json : {false, true}) {
+    Options chosen = options();
+    chosen.json = json;
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(check(world_, chosen), Exit::done);
+    const std::string text = testing::internal::GetCapturedStdout();
+    if (world_.rank() != 0) {
+      EXPECT_EQ(text, "");
+      continue;
+    }
+    if (json) {
+      EXPECT_EQ(nlohmann::json::parse(text)["steps"]["units"], 4);
+    }
+    if (!json) {
+      EXPECT_NE(text.find("3 per epoch, 9 in all; 4 units of at most 10"), std::string::npos) << text;
+    }
+  }
+}
+
+TEST_F(Check, BadDecksAndDataAreAgreedErrors) {
+  expect_error({{"train.epochs", "0"}}, Exit::deck, "train.epochs");
+  expect_error({{"data.file", directory_ + "/absent.h5"}}, Exit::no_input, "absent.h5");
+  expect_error({{"data.train.inputs", "nothing"}}, Exit::data, "nothing");
+  expect_error({{"data.file", directory_ + "/deck.toml"}}, Exit::data, "deck.toml");
+  expect_error({{"data.test.rows", "[95, 200]"}}, Exit::deck, "rows");
+  expect_error({{"model.layers", "[{ type = \"flatten\" }, { type = \"dense\", units = 3 }]"}}, Exit::deck,
+               "[3]");
+  expect_error({{"model.layers", "[{ type = \"dens\", units = 3 }]"}}, Exit::deck, "Did you mean \"dense\"?");
+}
+
+TEST_F(Check, AMissingDeckIsNoInput) {
+  Options missing = options();
+  missing.target = directory_ + "/absent.toml";
+  try {
+    check(world_, missing);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::no_input);
+  }
+}
+
+}  // namespace
+}  // namespace lepton::train

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// run.json: starts are appended and counted, ends complete the last one, changed operational keys are noted
+// in the log, and a file that is no history does not keep a run from starting.
+#include "train/run_record.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "scratch.h"
+
+namespace lepton::train {
+namespace {
+
+nlohmann::json record_of(const Scratch& run) {
+  return nlohmann::json::parse(read_text(run.file("run.json")));
+}
+
+StartRecord start_of(int ranks, int64_t step, const std::string& epochs = "5") {
+  return {ranks, 1, step, "cpu avx2", "", {{"train.epochs", epochs}, {"checkpoint.keep", "3"}}};
+}
+
+TEST(RunRecord, AFreshDirectoryHasNoStarts) {
+  const Scratch run;
+  EXPECT_EQ(count_starts(run.path()), 0);
+  EXPECT_FALSE(std::filesystem::exists(run.file("run.json")));  // counting writes nothing
+}
+
+TEST(RunRecord, StartsAndEndsInOrder) {
+  const Scratch run;
+  record_start(run.path(), start_of(2, 0));
+  EXPECT_EQ(count_starts(run.path()), 1);
+  record_end(run.path(), 40, 75);
+  record_start(run.path(), start_of(7, 40));
+  EXPECT_EQ(count_starts(run.path()), 2);
+  const nlohmann::json starts = record_of(run)["starts"];
+  EXPECT_EQ(starts[0]["ranks"], 2);
+  EXPECT_EQ(starts[0]["nodes"], 1);
+  EXPECT_EQ(starts[0]["step"], 0);
+  EXPECT_EQ(starts[0]["last_step"], 40);
+  EXPECT_EQ(starts[0]["exit"], 75);
+  EXPECT_EQ(starts[0]["arithmetic_class"], "cpu avx2");
+  EXPECT_EQ(starts[0]["operational"]["train.epochs"], "5");
+  EXPECT_EQ(starts[0]["begin"].get<std::string>().size(), std::string("2024-01-01T00:00:00Z").size());
+  EXPECT_TRUE(starts[0].contains("end"));
+  EXPECT_FALSE(starts[0]["host"].get<std::string>().empty());
+  EXPECT_EQ(starts[1]["ranks"], 7);
+  EXPECT_FALSE(starts[1].contains("exit"));  // still running, or killed
+}
+
+TEST(RunRecord, ParentageStays) {
+  const Scratch run;
+  StartRecord start = start_of(1, 0);
+  start.parent = "runs/old/checkpoints/step-00000040";
+  record_start(run.path(), start);
+  record_start(run.path(), start_of(1, 3));
+  EXPECT_EQ(record_of(run)["parent"], "runs/old/checkpoints/step-00000040");
+}
+
+TEST(RunRecord, ChangedOperationalKeysAreNoted) {
+  const Scratch run;
+  start_log(0, 1);
+  record_start(run.path(), start_of(1, 0, "5"));
+  testing::internal::CaptureStderr();
+  record_start(run.path(), start_of(1, 9, "5"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  record_start(run.path(), start_of(1, 9, "8"));
+  const std::string noted = testing::internal::GetCapturedStderr();
+  EXPECT_NE(noted.find("train.epochs changed from 5 to 8"), std::string::npos) << noted;
+  EXPECT_EQ(noted.find("checkpoint.keep"), std::string::npos) << noted;
+}
+
+TEST(RunRecord, AForeignFileIsReplacedWithAWarning) {
+  for (const char* text :
+       {"", "{ torn", "[1, 2]", "\"text\"", "{\"starts\": 7}", "{\"starts\": {\"a\": 1}}"}) {
+    const Scratch run;
+    write_text(run.file("run.json"), text);
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(count_starts(run.path()), 0) << text;
+    record_end(run.path(), 1, 0);  // no start to complete
+    record_start(run.path(), start_of(1, 0));
+    testing::internal::GetCapturedStderr();
+    EXPECT_EQ(count_starts(run.path()), 1) << text;
+  }
+}
+
+TEST(RunRecord, RecordsOfOtherShapesDoNotStopAStart) {
+  const Scratch run;
+  write_text(run.file("run.json"),
+             R"({"starts": [{"operational": ["odd"]}, {"operational": {"train.epochs": 5}}]})");
+  record_start(run.path(), start_of(1, 0));
+  EXPECT_EQ(count_starts(run.path()), 3);
+}
+
+}  // namespace
+}  // namespace lepton::train
