@@ -103,7 +103,7 @@ void CommandLine::add_train() {
                         "DECK", "the deck (TOML)");
   train->add_flag("--fresh", options.fresh, "start over; the old run is moved aside, never deleted");
   train->add_option("--max-steps", options.max_steps, "end after this step, counted from the very beginning")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{4294967295}));
   train->add_option("--from", options.from, "start a new run from another run's checkpoint");
   train->add_flag("--accept-new-arithmetic", options.accept_new_arithmetic,
                   "continue on hardware or libraries that give other bits");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conversion loops. The common case, uint8 or float32 features or grey images, is a plain loop with clones for wider
-// vectors; (x - shift) * factor is the same single operations in every clone, hence the same bits.
+// Conversion loops. The common case, uint8 or float32 features or grey images, is a plain loop with clones
+// for wider vectors; (x - shift) * factor is the same single operations in every clone, hence the same bits.
 #include "data/assembler.h"
 
 #include <algorithm>
@@ -35,9 +35,10 @@ template <class T, bool swap, bool each>
   }
 }
 
-#define LEPTON_CONVERTER(name, T, each)                                                                        \
-  LEPTON_SIMD void name(const std::byte* row, int64_t n, const float* shift, const float* factor, float* out) { \
-    convert_narrow<T, false, each>(row, n, shift, factor, out);                                                \
+#define LEPTON_CONVERTER(name, T, each)                                                           \
+  LEPTON_SIMD void name(const std::byte* row, int64_t n, const float* shift, const float* factor, \
+                        float* out) {                                                             \
+    convert_narrow<T, false, each>(row, n, shift, factor, out);                                   \
   }
 LEPTON_CONVERTER(bytes_one_group, uint8_t, false)
 LEPTON_CONVERTER(bytes_each, uint8_t, true)
@@ -46,8 +47,9 @@ LEPTON_CONVERTER(floats_each, float, true)
 #undef LEPTON_CONVERTER
 
 template <class T, bool swap>
-void convert_row(const std::byte* row, int64_t n, const std::vector<float>& shift, const std::vector<float>& factor,
-                 const double* wide_shift, const double* wide_factor, float* out) {
+void convert_row(const std::byte* row, int64_t n, const std::vector<float>& shift,
+                 const std::vector<float>& factor, const double* wide_shift, const double* wide_factor,
+                 float* out) {
   const bool each = shift.size() > 1;
   if constexpr (std::is_same_v<T, uint8_t>) {
     (each ? bytes_each : bytes_one_group)(row, n, shift.data(), factor.data(), out);
@@ -68,8 +70,8 @@ void convert_row(const std::byte* row, int64_t n, const std::vector<float>& shif
 
 /// [C, H, W] to [H, W, C], one shift and factor per channel.
 template <class T, bool swap>
-void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, const float* shift, const float* factor,
-                    const double* wide_shift, const double* wide_factor, float* out) {
+void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, const float* shift,
+                    const float* factor, const double* wide_shift, const double* wide_factor, float* out) {
   for (int64_t c = 0; c < channels; ++c) {
     const std::byte* plane = row + c * pixels * static_cast<int64_t>(sizeof(T));
     for (int64_t p = 0; p < pixels; ++p) {
@@ -82,7 +84,8 @@ void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, cons
   }
 }
 
-constexpr double spread_min = 1e-37;  // below, the factor is beyond float32: as good as a group that never varies
+constexpr double spread_min =
+    1e-37;  // below, the factor is beyond float32: as good as a group that never varies
 
 /// Shift and factor of each group, in double.
 void group_normalisation(Normalisation kind, const Statistics& statistics, std::vector<double>& shift,
@@ -139,7 +142,8 @@ void Assembler::inputs(std::span<const std::byte* const> rows, std::span<float> 
         convert_planes<T, swap>(row, channels_, pixels_, shift_.data(), factor_.data(), wide_shift_.data(),
                                 wide_factor_.data(), out);
       else
-        convert_row<T, swap>(row, input_elements_, shift_, factor_, wide_shift_.data(), wide_factor_.data(), out);
+        convert_row<T, swap>(row, input_elements_, shift_, factor_, wide_shift_.data(), wide_factor_.data(),
+                             out);
       out += input_elements_;
     }
   });
@@ -149,7 +153,8 @@ void Assembler::classes(std::span<const std::byte* const> rows, std::span<int32_
   CHECK(classes.size() == rows.size() && target_elements_ > 0, "size of a unit's classes");
   for (size_t i = 0; i < rows.size(); ++i) {
     const std::byte* target = rows[i] + input_bytes_;
-    const auto id = one_hot_ ? one_hot_class(target_type_, target, target_elements_) : class_id(target_type_, target);
+    const auto id =
+        one_hot_ ? one_hot_class(target_type_, target, target_elements_) : class_id(target_type_, target);
     CHECK(id, "a label that was not checked");
     classes[i] = *id;
   }
@@ -161,7 +166,8 @@ void Assembler::values(std::span<const std::byte* const> rows, std::span<float> 
     float* out = values.data();
     for (const std::byte* row : rows)
       for (int64_t i = 0; i < target_elements_; ++i)
-        *out++ = static_cast<float>(as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row + input_bytes_, i)));
+        *out++ = static_cast<float>(
+            as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row + input_bytes_, i)));
   });
 }
 

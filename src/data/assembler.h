@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assembler: stored rows to a unit's float32 inputs (nhwc, normalised) and targets. Conversion from any stored type and
-// byte order happens here and nowhere else. Normalisation: x' = (x - shift) * factor per group; in float32 for types
-// that float32 holds exactly (8 and 16 bit integers, float16, float32), in double and rounded once for the others;
-// a group that never varies gets factor 1. Thread-safe: all methods const, nothing is allocated.
+// Assembler: stored rows to a unit's float32 inputs (nhwc, normalised) and targets. Conversion from any
+// stored type and byte order happens here and nowhere else. Normalisation: x' = (x - shift) * factor per
+// group; in float32 for types that float32 holds exactly (8 and 16 bit integers, float16, float32), in double
+// and rounded once for the others; a group that never varies gets factor 1. Thread-safe: all methods const,
+// nothing is allocated.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ class Assembler {
   int64_t input_elements_ = 0, channels_ = 1, pixels_ = 0, target_elements_ = 0;
   size_t input_bytes_ = 0;
   bool channels_first_ = false, one_hot_ = false;
-  // One per element of a row, in stored order; of an image with channels first one per channel; one for one group.
+  // One per element of a row, in stored order; of an image with channels first one per channel; one for one
+  // group.
   std::vector<float> shift_, factor_;
   std::vector<double> wide_shift_, wide_factor_;
 };

@@ -9,7 +9,8 @@
 namespace lepton::data {
 
 void cut_units(int64_t samples, int64_t unit_size, std::vector<int64_t>& begins) {
-  CHECK(samples >= 0 && unit_size > 0, std::to_string(samples) + " samples, units of " + std::to_string(unit_size));
+  CHECK(samples >= 0 && unit_size > 0,
+        std::to_string(samples) + " samples, units of " + std::to_string(unit_size));
   begins.clear();
   const int64_t units = (samples + unit_size - 1) / unit_size;
   begins.push_back(0);
@@ -50,7 +51,8 @@ void BatchPlan::ids(int64_t step, std::vector<int64_t>& ids) const {
   CHECK(step >= 0, "step " + std::to_string(step));
   ids.resize(static_cast<size_t>(samples(step)));
   const int64_t first = first_position(step);
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = order_.sample(epoch(step), first + static_cast<int64_t>(i));
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = order_.sample(epoch(step), first + static_cast<int64_t>(i));
 }
 
 }  // namespace lepton::data

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches: which samples a step uses, and how a batch is cut into work units. Pure functions of (samples, batch size,
-// unit size, order): nothing is padded, the last batch of an epoch is short, units of a batch differ by at most one
-// sample. The sizes that will occur are known at the start, because each needs its plan. Called by train and balance.
+// Batches: which samples a step uses, and how a batch is cut into work units. Pure functions of (samples,
+// batch size, unit size, order): nothing is padded, the last batch of an epoch is short, units of a batch
+// differ by at most one sample. The sizes that will occur are known at the start, because each needs its
+// plan. Called by train and balance.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace lepton::data {
 
-/// Positions at which the units of a batch begin, and `samples` behind: ceil(samples / unit_size) units, larger first.
+/// Positions at which the units of a batch begin, and `samples` behind: ceil(samples / unit_size) units,
+/// larger first.
 std::vector<int64_t> cut_units(int64_t samples, int64_t unit_size);
 /// The same into `begins` (cleared first), which allocates nothing once it has been large enough.
 void cut_units(int64_t samples, int64_t unit_size, std::vector<int64_t>& begins);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits as sets of rows, and the map from sample ids to rows. By fraction: the good rows of the source are shuffled by
-// (seed), train takes the first part, validation the next, test the last, so they are disjoint and N is settled
-// before the permutation. Bad rows are taken out by their sorted list (binary search), never by an index array.
+// Splits as sets of rows, and the map from sample ids to rows. By fraction: the good rows of the source are
+// shuffled by (seed), train takes the first part, validation the next, test the last, so they are disjoint
+// and N is settled before the permutation. Bad rows are taken out by their sorted list (binary search), never
+// by an index array.
 #include "data/dataset.h"
 
 #include <algorithm>
@@ -39,7 +40,8 @@ std::string Source::place(int64_t row, bool in_targets) const {
   return array.file + ":" + array.path + ", row " + std::to_string(row - first_row[file]);
 }
 
-Dataset::Dataset(const comm::World& world, const DataSpec& spec) : spec_(spec), splits_(std::size(all_splits)) {
+Dataset::Dataset(const comm::World& world, const DataSpec& spec)
+    : spec_(spec), splits_(std::size(all_splits)) {
   std::string packed;
   comm::agree(world, [&] {
     if (world.rank() == 0) packed = pack_sources(find_sources(spec_));
@@ -60,7 +62,8 @@ Dataset::Dataset(const comm::World& world, const DataSpec& spec) : spec_(spec), 
 void Dataset::warn_of_overlaps() const {
   for (const SplitKind a : all_splits)
     for (const SplitKind b : all_splits) {
-      if (a >= b || !has(a) || !has(b) || split(a).source != split(b).source || split(a).by_fraction) continue;
+      if (a >= b || !has(a) || !has(b) || split(a).source != split(b).source || split(a).by_fraction)
+        continue;
       const int64_t shared = std::min(split(a).end, split(b).end) - std::max(split(a).first, split(b).first);
       if (shared > 0)
         log_warning(std::string("The splits ") + split_name(a) + " and " + split_name(b) + " share " +
@@ -137,7 +140,8 @@ void Dataset::resolve_schema() {
             "All splits hold samples of one shape and layout.");
     const bool counts = trained_on < 0 || &source == &sources_[static_cast<size_t>(trained_on)];
     if (counts)
-      description += input.path + " " + numbers_text(input.shape, input.type) + " x " + std::to_string(source.rows());
+      description +=
+          input.path + " " + numbers_text(input.shape, input.type) + " x " + std::to_string(source.rows());
     if (source.targets.empty()) continue;
     const storage::ArrayInfo& target = source.targets.front();
     const TargetSchema target_found = target_schema(target, spec_);
@@ -167,13 +171,15 @@ void Dataset::settle(std::vector<std::vector<int64_t>> bad_rows) {
     SplitInfo& split = *splits_[static_cast<size_t>(kind)];
     const int64_t good = permutations_[static_cast<size_t>(split.source)].size();
     const double size = static_cast<double>(good);
-    split.first_good = split.by_fraction ? std::llround(split.from_share * size) : good_before(split.source, split.first);
+    split.first_good =
+        split.by_fraction ? std::llround(split.from_share * size) : good_before(split.source, split.first);
     const int64_t end = split.by_fraction ? std::min<int64_t>(good, std::llround(split.to_share * size))
                                           : good_before(split.source, split.end);
     split.samples = end - split.first_good;
     const storage::ArrayInfo& array = sources_[static_cast<size_t>(split.source)].inputs.front();
     REQUIRE(split.samples > 0, Exit::data, array.file + ":" + array.path,
-            std::string("the ") + split_name(kind) + " split has no rows", "Make its fraction or rows larger.");
+            std::string("the ") + split_name(kind) + " split has no rows",
+            "Make its fraction or rows larger.");
   }
 }
 
@@ -187,7 +193,8 @@ int64_t Dataset::good_before(int source, int64_t row) const {
   return row - (std::lower_bound(bad.begin(), bad.end(), row) - bad.begin());
 }
 
-/// The index-th good row: with k bad rows before it, it is index + k, and bad[k'] - k' <= index holds for k' < k only.
+/// The index-th good row: with k bad rows before it, it is index + k, and bad[k'] - k' <= index holds for k'
+/// < k only.
 int64_t Dataset::good_row(int source, int64_t index) const {
   const auto& bad = bad_rows_[static_cast<size_t>(source)];
   int64_t low = 0, high = static_cast<int64_t>(bad.size());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dataset: what the deck's [data] table means for these files: arrays concatenated over files, splits as sets of rows,
-// input shape and target kind; everything checked. No sample data is read here. Sample id i of a split is row
-// `row_of(i)` of its source; sources are shared by splits that name the same arrays.
-// Invariant: the same on every rank, because rank 0 alone opens the files and tells the others what it found.
+// Dataset: what the deck's [data] table means for these files: arrays concatenated over files, splits as sets
+// of rows, input shape and target kind; everything checked. No sample data is read here. Sample id i of a
+// split is row `row_of(i)` of its source; sources are shared by splits that name the same arrays. Invariant:
+// the same on every rank, because rank 0 alone opens the files and tells the others what it found.
 #pragma once
 
 #include <cstdint>
@@ -34,15 +34,16 @@ struct Source {
 struct SplitInfo {
   int source = 0;       ///< index into Dataset::sources()
   int64_t samples = 0;  ///< bad rows that were skipped already taken out (after SampleStore has been filled)
-  int64_t first = 0, end = 0;            ///< rows of the source, when not by fraction
-  bool by_fraction = false;              ///< else a part of the shuffled good rows:
-  double from_share = 0, to_share = 0;   ///< from round(from_share * rows) to round(to_share * rows)
-  int64_t first_good = 0;                ///< position of sample 0 among the good rows (shuffled ones, by fraction)
+  int64_t first = 0, end = 0;           ///< rows of the source, when not by fraction
+  bool by_fraction = false;             ///< else a part of the shuffled good rows:
+  double from_share = 0, to_share = 0;  ///< from round(from_share * rows) to round(to_share * rows)
+  int64_t first_good = 0;  ///< position of sample 0 among the good rows (shuffled ones, by fraction)
 };
 
 class Dataset {
  public:
-  /// **Collective.** Opens and checks all files; the same errors on every rank. Throws Error(no_input, data, deck).
+  /// **Collective.** Opens and checks all files; the same errors on every rank. Throws Error(no_input, data,
+  /// deck).
   Dataset(const comm::World& world, const DataSpec& spec);
 
   const DataSpec& spec() const { return spec_; }
@@ -56,13 +57,15 @@ class Dataset {
 
   const Shape& input_shape() const { return input_shape_; }  ///< ONNX order: [C, H, W] or [F]
   ImageLayout layout() const { return layout_; }             ///< resolved
-  TargetKind target_kind() const { return target_kind_; }    ///< resolved: classes, one_hot (-> classes), values
-  int64_t outputs() const { return outputs_; }               ///< classes, or values per sample; 0 while unknown
+  TargetKind target_kind() const {
+    return target_kind_;
+  }                                             ///< resolved: classes, one_hot (-> classes), values
+  int64_t outputs() const { return outputs_; }  ///< classes, or values per sample; 0 while unknown
   /// Values per sample, and for normalisation: channels of an image, else features. See statistics.h.
   int64_t input_elements() const { return element_count(input_shape_); }
   int64_t groups() const { return input_shape_.front(); }
-  /// Hash of names inside files, shapes, types and (once the store is filled) of the row data; of the train split's
-  /// source where there is one, so that other splits may change.
+  /// Hash of names inside files, shapes, types and (once the store is filled) of the row data; of the train
+  /// split's source where there is one, so that other splits may change.
   uint64_t fingerprint() const { return fingerprint_; }
 
  private:
@@ -80,8 +83,8 @@ class Dataset {
   DataSpec spec_;
   std::vector<Source> sources_;
   std::vector<std::optional<SplitInfo>> splits_;
-  std::vector<std::vector<int64_t>> bad_rows_;   // per source, sorted
-  std::vector<Permutation> permutations_;        // per source, of its good rows
+  std::vector<std::vector<int64_t>> bad_rows_;  // per source, sorted
+  std::vector<Permutation> permutations_;       // per source, of its good rows
   Shape input_shape_;
   ImageLayout layout_ = ImageLayout::none;
   TargetKind target_kind_ = TargetKind::values;

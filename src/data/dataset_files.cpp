@@ -41,8 +41,8 @@ void check_alike(const ArrayInfo& first, const ArrayInfo& other) {
 }
 
 PackedArray pack_array(const ArrayInfo& array) {
-  std::vector<int64_t> numbers = {static_cast<int64_t>(array.type.kind), array.type.bytes, array.type.big_endian,
-                                  array.chunk_rows, array.filtered};
+  std::vector<int64_t> numbers = {static_cast<int64_t>(array.type.kind), array.type.bytes,
+                                  array.type.big_endian, array.chunk_rows, array.filtered};
   numbers.insert(numbers.end(), array.shape.begin(), array.shape.end());
   return {{array.file, array.path}, numbers};
 }
@@ -53,7 +53,8 @@ ArrayInfo unpack_array(const PackedArray& packed) {
   ArrayInfo array;
   array.file = names[0];
   array.path = names[1];
-  array.type = {static_cast<storage::StoredType::Kind>(numbers[0]), static_cast<int>(numbers[1]), numbers[2] != 0};
+  array.type = {static_cast<storage::StoredType::Kind>(numbers[0]), static_cast<int>(numbers[1]),
+                numbers[2] != 0};
   array.chunk_rows = numbers[3];
   array.filtered = numbers[4] != 0;
   array.shape.assign(numbers.begin() + 5, numbers.end());
@@ -62,17 +63,21 @@ ArrayInfo unpack_array(const PackedArray& packed) {
 
 }  // namespace
 
-std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const SourcePosition& position) {
-  REQUIRE(!patterns.empty(), Exit::deck, position.text(), "no data file is given", "Set data.file or data.files.");
+std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
+                                      const SourcePosition& position) {
+  REQUIRE(!patterns.empty(), Exit::deck, position.text(), "no data file is given",
+          "Set data.file or data.files.");
   std::vector<std::string> files;
   for (const std::string& pattern : patterns) {
-    const bool is_glob = pattern.find_first_of("*?[") != std::string::npos && access(pattern.c_str(), F_OK) != 0;
+    const bool is_glob =
+        pattern.find_first_of("*?[") != std::string::npos && access(pattern.c_str(), F_OK) != 0;
     if (!is_glob) {
       files.push_back(pattern);
       continue;
     }
     const std::vector<std::string> found = matches(pattern);
-    REQUIRE(!found.empty(), Exit::no_input, position.text(), "no file matches " + pattern, "Check data.files.");
+    REQUIRE(!found.empty(), Exit::no_input, position.text(), "no file matches " + pattern,
+            "Check data.files.");
     files.insert(files.end(), found.begin(), found.end());
   }
   std::set<std::string> seen;
@@ -82,7 +87,8 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns, 
   return files;
 }
 
-Source open_source(const std::vector<std::string>& files, const std::string& inputs, const std::string& targets) {
+Source open_source(const std::vector<std::string>& files, const std::string& inputs,
+                   const std::string& targets) {
   Source source;
   source.first_row.push_back(0);
   for (const std::string& file : files) {
@@ -95,8 +101,8 @@ Source open_source(const std::vector<std::string>& files, const std::string& inp
     const ArrayInfo& target = source.targets.back();
     check_alike(source.targets.front(), target);
     REQUIRE(input.shape[0] == target.shape[0], Exit::data, file,
-            "inputs and targets differ in length: " + inputs + " has " + std::to_string(input.shape[0]) + " rows, " +
-                targets + " has " + std::to_string(target.shape[0]),
+            "inputs and targets differ in length: " + inputs + " has " + std::to_string(input.shape[0]) +
+                " rows, " + targets + " has " + std::to_string(target.shape[0]),
             "Each row of the inputs needs its target.");
   }
   const std::string where = files.front() + ":" + inputs;

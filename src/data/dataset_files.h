@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the deck's file patterns and array paths to a checked Source: globs, concatenation, equal shapes, types and
-// lengths. Rank 0 alone does this; pack_sources carries the result to the others. Called by dataset.cpp.
+// From the deck's file patterns and array paths to a checked Source: globs, concatenation, equal shapes,
+// types and lengths. Rank 0 alone does this; pack_sources carries the result to the others. Called by
+// dataset.cpp.
 #pragma once
 
 #include <string>
@@ -10,12 +11,14 @@
 
 namespace lepton::data {
 
-/// Files in deck order, each glob's matches sorted bytewise. Throws Error(no_input) when a pattern matches nothing,
-/// Error(deck) when a file comes twice.
-std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const SourcePosition& position);
+/// Files in deck order, each glob's matches sorted bytewise. Throws Error(no_input) when a pattern matches
+/// nothing, Error(deck) when a file comes twice.
+std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
+                                      const SourcePosition& position);
 
 /// Opens every file. Throws Error(no_input, data).
-Source open_source(const std::vector<std::string>& files, const std::string& inputs, const std::string& targets);
+Source open_source(const std::vector<std::string>& files, const std::string& inputs,
+                   const std::string& targets);
 
 /// What the first rank found, for the others. `source_of_split`: -1 where the deck has no such split.
 struct FoundSources {

@@ -8,11 +8,16 @@ namespace {
 
 const char* layout_name(ImageLayout layout) {
   switch (layout) {
-    case ImageLayout::hwc: return "hwc";
-    case ImageLayout::chw: return "chw";
-    case ImageLayout::hw: return "hw";
-    case ImageLayout::none: return "none";
-    default: return "auto";
+    case ImageLayout::hwc:
+      return "hwc";
+    case ImageLayout::chw:
+      return "chw";
+    case ImageLayout::hw:
+      return "hw";
+    case ImageLayout::none:
+      return "none";
+    default:
+      return "auto";
   }
 }
 
@@ -37,14 +42,18 @@ InputSchema input_schema(const storage::ArrayInfo& inputs, ImageLayout wanted) {
   const ImageLayout layout = wanted == ImageLayout::automatic ? guess_layout(inputs) : wanted;
   const size_t rank = layout == ImageLayout::none ? shape.size() : layout == ImageLayout::hw ? 3 : 4;
   REQUIRE(shape.size() == rank, Exit::data, inputs.file + ":" + inputs.path,
-          "data.layout = \"" + std::string(layout_name(layout)) + "\" needs an array of rank " + std::to_string(rank) +
-              ", this one has shape " + shape_text(shape),
+          "data.layout = \"" + std::string(layout_name(layout)) + "\" needs an array of rank " +
+              std::to_string(rank) + ", this one has shape " + shape_text(shape),
           "Set data.layout to what the array holds, or remove it.");
   switch (layout) {
-    case ImageLayout::hw: return {{1, shape[1], shape[2]}, layout};
-    case ImageLayout::chw: return {{shape[1], shape[2], shape[3]}, layout};
-    case ImageLayout::hwc: return {{shape[3], shape[1], shape[2]}, layout};
-    default: return {{element_count(Shape(shape.begin() + 1, shape.end()))}, ImageLayout::none};
+    case ImageLayout::hw:
+      return {{1, shape[1], shape[2]}, layout};
+    case ImageLayout::chw:
+      return {{shape[1], shape[2], shape[3]}, layout};
+    case ImageLayout::hwc:
+      return {{shape[3], shape[1], shape[2]}, layout};
+    default:
+      return {{element_count(Shape(shape.begin() + 1, shape.end()))}, ImageLayout::none};
   }
 }
 
@@ -66,10 +75,12 @@ TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& sp
   }
   REQUIRE(row.size() == 1 && values > 1, Exit::data, where,
           "one-hot targets have shape [N, classes], this array has " + shape_text(targets.shape),
-          spec.target_kind == TargetKind::automatic ? "The loss needs class ids: one number per row, or one-hot rows."
-                                                    : "");
+          spec.target_kind == TargetKind::automatic
+              ? "The loss needs class ids: one number per row, or one-hot rows."
+              : "");
   REQUIRE(spec.classes == 0 || spec.classes == values, Exit::data, where,
-          "one-hot rows of " + std::to_string(values) + " values, but data.classes = " + std::to_string(spec.classes),
+          "one-hot rows of " + std::to_string(values) +
+              " values, but data.classes = " + std::to_string(spec.classes),
           "");
   return {kind, values};
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the shape and type of a column mean: images or features, class ids or values. Pure functions of the file's
-// description and the deck; every guess has a key that overrides it. Called by dataset.cpp.
+// What the shape and type of a column mean: images or features, class ids or values. Pure functions of the
+// file's description and the deck; every guess has a key that overrides it. Called by dataset.cpp.
 #pragma once
 
 #include "data/spec.h"
@@ -10,21 +10,22 @@
 namespace lepton::data {
 
 struct InputSchema {
-  Shape shape;          ///< [C, H, W], or [F]
-  ImageLayout layout;   ///< hwc, chw, hw, or none for features
+  Shape shape;         ///< [C, H, W], or [F]
+  ImageLayout layout;  ///< hwc, chw, hw, or none for features
   bool operator==(const InputSchema&) const = default;
 };
-/// [N] -> [1], [N, F] -> [F], [N, H, W] -> [1, H, W]; rank 4 by `wanted` or by which side looks like channels; with
-/// layout none, and automatically from rank 5 up, all trailing dimensions become features. Throws Error(data).
+/// [N] -> [1], [N, F] -> [F], [N, H, W] -> [1, H, W]; rank 4 by `wanted` or by which side looks like
+/// channels; with layout none, and automatically from rank 5 up, all trailing dimensions become features.
+/// Throws Error(data).
 InputSchema input_schema(const storage::ArrayInfo& inputs, ImageLayout wanted);
 
 struct TargetSchema {
-  TargetKind kind;   ///< classes, one_hot or values
-  int64_t outputs;   ///< classes if known (else 0), or values per sample
+  TargetKind kind;  ///< classes, one_hot or values
+  int64_t outputs;  ///< classes if known (else 0), or values per sample
   bool operator==(const TargetSchema&) const = default;
 };
-/// Automatic: where the loss needs class ids, rank 1 (and [N, 1]) are ids and [N, C] is one-hot; otherwise values.
-/// Throws Error(data), Error(deck) on contradictions.
+/// Automatic: where the loss needs class ids, rank 1 (and [N, 1]) are ids and [N, C] is one-hot; otherwise
+/// values. Throws Error(data), Error(deck) on contradictions.
 TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& spec);
 
 }  // namespace lepton::data

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exchange of rows. A round's table in node-shared memory has one entry per position of the batch: where the row lies
-// in the node's sample store, or where in the round's staging area it will be, or that it is computed elsewhere.
+// The exchange of rows. A round's table in node-shared memory has one entry per position of the batch: where
+// the row lies in the node's sample store, or where in the round's staging area it will be, or that it is
+// computed elsewhere.
 #include "data/exchange.h"
 
 #include <algorithm>
@@ -45,7 +46,8 @@ struct RowExchange::State {
     return reinterpret_cast<SlotHeader*>(tables.data())[round % slots];
   }
   int64_t* table(int64_t round) const {
-    return reinterpret_cast<int64_t*>(tables.data() + slots * sizeof(SlotHeader)) + round % slots * max_samples;
+    return reinterpret_cast<int64_t*>(tables.data() + slots * sizeof(SlotHeader)) +
+           round % slots * max_samples;
   }
   std::byte* staged(int64_t round) const {
     return staging.data() + static_cast<size_t>(round % slots * max_samples) * row_bytes_max;
@@ -106,7 +108,8 @@ void RowExchange::State::post_receives(const RoundRows& round, int source) {
     for (size_t unit = 0; unit < round.unit_node.size(); ++unit) {
       if (round.unit_node[unit] != world.node()) continue;
       for (int64_t p = round.unit_begins[unit]; p < round.unit_begins[unit + 1]; ++p)
-        if (owners[static_cast<size_t>(p)] != world.node()) visit(p, static_cast<size_t>(owners[static_cast<size_t>(p)]));
+        if (owners[static_cast<size_t>(p)] != world.node())
+          visit(p, static_cast<size_t>(owners[static_cast<size_t>(p)]));
     }
   };
   std::fill(counts.begin(), counts.end(), 0);
@@ -117,7 +120,8 @@ void RowExchange::State::post_receives(const RoundRows& round, int source) {
   for (size_t node = 0; node < counts.size(); ++node) {
     const int64_t bytes = counts[node] * row_bytes;
     if (bytes > 0)
-      flight.receives->receive(static_cast<int>(node), {staged(round.round) + offset, static_cast<size_t>(bytes)});
+      flight.receives->receive(static_cast<int>(node),
+                               {staged(round.round) + offset, static_cast<size_t>(bytes)});
     counts[node] = offset;  // from here on: where the node's next row lies
     offset += bytes;
   }
@@ -163,7 +167,8 @@ void RowExchange::State::post_sends(const RoundRows& round, int source) {
 void RowExchange::begin(const RoundRows& rows) {
   State& s = *state_;
   CHECK(s.world.leads(), "leaders move rows");
-  CHECK(static_cast<int64_t>(rows.samples.size()) <= s.max_samples, std::to_string(rows.samples.size()) + " samples");
+  CHECK(static_cast<int64_t>(rows.samples.size()) <= s.max_samples,
+        std::to_string(rows.samples.size()) + " samples");
   CHECK(rows.unit_begins.size() == rows.unit_node.size() + 1 &&
             rows.unit_begins.back() == static_cast<int64_t>(rows.samples.size()),
         "units cover the round");

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// RowExchange: rows that a node will need and does not own, pushed ahead of use by their owners' leaders (DESIGN
-// sections 4 and 5). All nodes know the plan of a round (which node computes which unit), so owners send unasked and
-// receivers know what comes. Up to `slots` rounds are in flight; staging lies in node-shared memory; with one node
-// there is nothing to stage. Leaders' main threads call begin/progress/finish; every thread may call row().
-// Invariant: between two nodes a round is one message, its rows in batch order; both sides compute its length.
+// RowExchange: rows that a node will need and does not own, pushed ahead of use by their owners' leaders
+// (DESIGN sections 4 and 5). All nodes know the plan of a round (which node computes which unit), so owners
+// send unasked and receivers know what comes. Up to `slots` rounds are in flight; staging lies in node-shared
+// memory; with one node there is nothing to stage. Leaders' main threads call begin/progress/finish; every
+// thread may call row(). Invariant: between two nodes a round is one message, its rows in batch order; both
+// sides compute its length.
 #pragma once
 
 #include <cstdint>
@@ -34,18 +35,21 @@ class RowExchange {
               const std::string& shm_directory);
   ~RowExchange();
 
-  /// **Leaders.** Posts this round's sends and receives and records, in node-shared memory, where each row will be.
-  /// The spans of `rows` need not outlive the call. Allocates nothing once buffers have been large enough.
+  /// **Leaders.** Posts this round's sends and receives and records, in node-shared memory, where each row
+  /// will be. The spans of `rows` need not outlive the call. Allocates nothing once buffers have been large
+  /// enough.
   void begin(const RoundRows& rows);
   /// **Leaders.** Moves messages; cheap when there is nothing to do.
   void progress();
-  /// **Leaders.** Waits until this round's rows are here (its sends may still be under way; the slot is released by
-  /// end()). Throws DeadlineError naming the silent nodes.
+  /// **Leaders.** Waits until this round's rows are here (its sends may still be under way; the slot is
+  /// released by end()). Throws DeadlineError naming the silent nodes.
   void finish(int64_t round, const std::function<void()>& poll);
-  /// **Leaders.** The round is over: its slot may be reused (waits for its sends). Rounds end in the order they began.
+  /// **Leaders.** The round is over: its slot may be reused (waits for its sends). Rounds end in the order
+  /// they began.
   void end(int64_t round);
-  /// **Local, any thread of the node**, after the leader's begin (and, for rows of other nodes, finish). The stored bytes
-  /// of the sample at `position` of `round`, resident or staged. CHECKs that this node was planned to compute it.
+  /// **Local, any thread of the node**, after the leader's begin (and, for rows of other nodes, finish). The
+  /// stored bytes of the sample at `position` of `round`, resident or staged. CHECKs that this node was
+  /// planned to compute it.
   const std::byte* row(int64_t round, int64_t position) const;
 
  private:

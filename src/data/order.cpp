@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keyed permutation and the three orders built from it. Called per sample of a batch (batch.cpp) and per sample
-// of a split by fraction (dataset.cpp). Nothing here is stored, so nothing here is saved.
+// The keyed permutation and the three orders built from it. Called per sample of a batch (batch.cpp) and per
+// sample of a split by fraction (dataset.cpp). Nothing here is stored, so nothing here is saved.
 #include "data/order.h"
 
 #include <algorithm>
@@ -27,8 +27,9 @@ Permutation::Permutation(uint64_t key, int64_t n) : key_(key), n_(n), half_bits_
   while ((int64_t{1} << (2 * half_bits_)) < n) ++half_bits_;
 }
 
-// Round i maps (L, R) to (R, L ^ F_i(R)), a bijection of the 4^half_bits numbers (Luby and Rackoff 1988). An image
-// beyond n is mapped again until it falls inside; the cycle through an index of [0, n) always comes back there.
+// Round i maps (L, R) to (R, L ^ F_i(R)), a bijection of the 4^half_bits numbers (Luby and Rackoff 1988). An
+// image beyond n is mapped again until it falls inside; the cycle through an index of [0, n) always comes
+// back there.
 int64_t Permutation::operator()(int64_t index) const {
   CHECK(index >= 0 && index < n_, "index " + std::to_string(index) + " of " + std::to_string(n_));
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
@@ -76,9 +77,9 @@ int64_t EpochOrder::sample(int64_t epoch, int64_t position) const {
   return Permutation(stream_key(seed_, Purpose::shuffle, static_cast<uint64_t>(epoch)), samples_)(position);
 }
 
-// The blocks of the dataset stand in permuted order; all are `block_` long but the dataset's last, which stands at place
-// `last` and shifts what follows it. start(k) is the position of the block at place k. A window is `window_blocks_`
-// places; inside it positions are permuted.
+// The blocks of the dataset stand in permuted order; all are `block_` long but the dataset's last, which
+// stands at place `last` and shifts what follows it. start(k) is the position of the block at place k. A
+// window is `window_blocks_` places; inside it positions are permuted.
 int64_t EpochOrder::window_sample(int64_t epoch, int64_t position) const {
   const uint64_t key = stream_key(seed_, Purpose::shuffle, static_cast<uint64_t>(epoch));
   const Permutation order(key, blocks_);
@@ -89,7 +90,8 @@ int64_t EpochOrder::window_sample(int64_t epoch, int64_t position) const {
   int64_t window = position / (window_blocks_ * block_);
   if (start((window + 1) * window_blocks_) <= position) ++window;
   const int64_t begin = start(window * window_blocks_), end = start((window + 1) * window_blocks_);
-  const Permutation inside(stream_key(key, Purpose::shuffle, window_salt + static_cast<uint64_t>(window)), end - begin);
+  const Permutation inside(stream_key(key, Purpose::shuffle, window_salt + static_cast<uint64_t>(window)),
+                           end - begin);
   const int64_t shuffled = begin + inside(position - begin);
   int64_t place = shuffled / block_;
   if (start(place + 1) <= shuffled) ++place;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order: the permutation of an epoch as a function of (seed, epoch, N), evaluated per index in O(1) memory: a
-// Feistel network over the next power of four with cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary finite
-// domains"). Every sample is used exactly once per epoch. `window`: blocks of consecutive samples are permuted, then
-// samples within windows of whole blocks. A mathematical key: it never depends on ranks or memory.
+// Feistel network over the next power of four with cycle walking (Black and Rogaway 2002, "Ciphers with
+// arbitrary finite domains"). Every sample is used exactly once per epoch. `window`: blocks of consecutive
+// samples are permuted, then samples within windows of whole blocks. A mathematical key: it never depends on
+// ranks or memory.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks of stored rows, by bits where that is cheaper: a float is Inf or NaN when all its exponent bits are set.
+// Checks of stored rows, by bits where that is cheaper: a float is Inf or NaN when all its exponent bits are
+// set.
 #include "data/row_check.h"
 
 #include <limits>
@@ -13,13 +14,15 @@ namespace {
 template <class Bits, bool swap>
 bool no_full_exponent(const std::byte* row, int64_t n, Bits exponent) {
   Bits found = 0;
-  for (int64_t i = 0; i < n; ++i) found |= static_cast<Bits>((load<Bits, swap>(row, i) & exponent) == exponent);
+  for (int64_t i = 0; i < n; ++i)
+    found |= static_cast<Bits>((load<Bits, swap>(row, i) & exponent) == exponent);
   return found == 0;
 }
 
 template <class Bits>
 bool no_full_exponent(const std::byte* row, int64_t n, Bits exponent, bool swap) {
-  return swap ? no_full_exponent<Bits, true>(row, n, exponent) : no_full_exponent<Bits, false>(row, n, exponent);
+  return swap ? no_full_exponent<Bits, true>(row, n, exponent)
+              : no_full_exponent<Bits, false>(row, n, exponent);
 }
 
 }  // namespace

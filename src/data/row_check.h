@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks of stored rows: finite numbers, class ids, one-hot rows. Called by store.cpp for every resident row, once, and
-// by the assembler, which reads labels that have been checked.
+// Checks of stored rows: finite numbers, class ids, one-hot rows. Called by store.cpp for every resident row,
+// once, and by the assembler, which reads labels that have been checked.
 #pragma once
 
 #include <cstddef>

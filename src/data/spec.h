@@ -17,10 +17,12 @@ enum class SplitKind : int { train = 0, validation = 1, test = 2 };
 const char* split_name(SplitKind kind);  ///< "train", "validation", "test"
 
 struct SplitSpec {
-  std::vector<std::string> files;  ///< resolved paths or globs; a glob is sorted bytewise, files are concatenated
-  std::string inputs, targets;     ///< paths inside the files; targets may be empty (predict)
+  std::vector<std::string>
+      files;  ///< resolved paths or globs; a glob is sorted bytewise, files are concatenated
+  std::string inputs, targets;  ///< paths inside the files; targets may be empty (predict)
   std::optional<std::pair<int64_t, int64_t>> rows;  ///< [from, to)
-  std::optional<double> fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
+  std::optional<double>
+      fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
   SourcePosition position;
 };
 
@@ -32,16 +34,17 @@ enum class BadRows { error, skip };
 
 struct DataSpec {
   std::optional<SplitSpec> train, validation, test;
-  ImageLayout layout = ImageLayout::automatic;      ///< automatic: [N,a,b] hw; [N,a,b,c] chw if a <= 4 else hwc if c <= 4
-  TargetKind target_kind = TargetKind::automatic;   ///< automatic: integers of rank 1 are classes, else values
-  int64_t classes = 0;                              ///< 0: largest label of the train split + 1
+  ImageLayout layout =
+      ImageLayout::automatic;  ///< automatic: [N,a,b] hw; [N,a,b,c] chw if a <= 4 else hwc if c <= 4
+  TargetKind target_kind = TargetKind::automatic;  ///< automatic: integers of rank 1 are classes, else values
+  int64_t classes = 0;                             ///< 0: largest label of the train split + 1
   Normalisation normalisation = Normalisation::none;
   Shuffle shuffle = Shuffle::global;
   int64_t shuffle_window = 65536, shuffle_block = 256;  ///< samples
-  BadRows bad_rows = BadRows::error;                ///< rows with NaN or Inf in inputs or values
+  BadRows bad_rows = BadRows::error;                    ///< rows with NaN or Inf in inputs or values
   uint64_t seed = 0;
-  bool needs_classes = false;                       ///< the loss asks for class ids (softmax_cross_entropy)
-  SourcePosition position;                          ///< of [data]
+  bool needs_classes = false;  ///< the loss asks for class ids (softmax_cross_entropy)
+  SourcePosition position;     ///< of [data]
 };
 
 }  // namespace lepton::data

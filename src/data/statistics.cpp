@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact sums of statistics.h. Each path adds integers only, so neither the order of rows nor who added them can
-// matter; a test compares every path with ExactSum bit by bit.
+// The exact sums of statistics.h. Each path adds integers only, so neither the order of rows nor who added
+// them can matter; a test compares every path with ExactSum bit by bit.
 #include "data/statistics.h"
 
 #include <algorithm>
@@ -15,9 +15,9 @@ namespace lepton::data {
 
 namespace {
 
-constexpr int64_t fold_rows = 65536;                // 255^2 * 65536 < 2^32
+constexpr int64_t fold_rows = 65536;  // 255^2 * 65536 < 2^32
 constexpr int bin_count = 16;
-constexpr int float_lowest = -149;                  // the lowest bit of float32 is 2^-149
+constexpr int float_lowest = -149;  // the lowest bit of float32 is 2^-149
 
 /// += an integer times 2^exponent, exactly, in pieces of 32 bits.
 void add_scaled(ExactSum& sum, int128 value, int exponent) {
@@ -34,7 +34,8 @@ void add_scaled(ExactSum& sum, int128 value, int exponent) {
 
 /// Adds a row of 8 or 16 bit integers to per-element sums; the body of the clones below.
 template <class T, class Sum, class Square>
-[[gnu::always_inline]] inline void add_columns(const T* row, int64_t n, Sum* sum, Square* square, T* low, T* high) {
+[[gnu::always_inline]] inline void add_columns(const T* row, int64_t n, Sum* sum, Square* square, T* low,
+                                               T* high) {
   for (int64_t i = 0; i < n; ++i) {
     const int32_t x = row[i];
     sum[i] += static_cast<Sum>(x);
@@ -45,17 +46,20 @@ template <class T, class Sum, class Square>
   }
 }
 
-LEPTON_SIMD void add_u8(const uint8_t* row, int64_t n, int32_t* sum, uint32_t* square, uint8_t* low, uint8_t* high) {
+LEPTON_SIMD void add_u8(const uint8_t* row, int64_t n, int32_t* sum, uint32_t* square, uint8_t* low,
+                        uint8_t* high) {
   add_columns(row, n, sum, square, low, high);
 }
-LEPTON_SIMD void add_i8(const int8_t* row, int64_t n, int32_t* sum, uint32_t* square, int8_t* low, int8_t* high) {
+LEPTON_SIMD void add_i8(const int8_t* row, int64_t n, int32_t* sum, uint32_t* square, int8_t* low,
+                        int8_t* high) {
   add_columns(row, n, sum, square, low, high);
 }
 LEPTON_SIMD void add_u16(const uint16_t* row, int64_t n, int64_t* sum, uint64_t* square, uint16_t* low,
                          uint16_t* high) {
   add_columns(row, n, sum, square, low, high);
 }
-LEPTON_SIMD void add_i16(const int16_t* row, int64_t n, int64_t* sum, uint64_t* square, int16_t* low, int16_t* high) {
+LEPTON_SIMD void add_i16(const int16_t* row, int64_t n, int64_t* sum, uint64_t* square, int16_t* low,
+                         int16_t* high) {
   add_columns(row, n, sum, square, low, high);
 }
 
@@ -76,7 +80,8 @@ struct ColumnSums {
   /// Swapped or unaligned numbers go through an aligned copy of the row.
   const T* aligned(const std::byte* bytes, bool swap) {
     for (size_t i = 0; i < row.size(); ++i)
-      row[i] = swap ? load<T, true>(bytes, static_cast<int64_t>(i)) : load<T, false>(bytes, static_cast<int64_t>(i));
+      row[i] = swap ? load<T, true>(bytes, static_cast<int64_t>(i))
+                    : load<T, false>(bytes, static_cast<int64_t>(i));
     return row.data();
   }
 };
@@ -149,7 +154,8 @@ void StatisticsSums::add_integer(size_t group, int64_t value) {
 void StatisticsSums::add_float(size_t group, float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), field = bits >> 23 & 0xFF;
   const int64_t mantissa = static_cast<int64_t>((bits & 0x7FFFFF) | (field != 0 ? 0x800000u : 0u));
-  const uint32_t exponent = field != 0 ? field - 1 : 0, bin = exponent / bin_count, shift = exponent % bin_count;
+  const uint32_t exponent = field != 0 ? field - 1 : 0, bin = exponent / bin_count,
+                 shift = exponent % bin_count;
   Bins& bins = bins_[group];
   const int64_t scaled = mantissa << shift;
   bins.sum[bin] += (bits >> 31) != 0 ? -scaled : scaled;
@@ -205,9 +211,11 @@ void StatisticsSums::add_row(const std::byte* row) {
       add_u8(reinterpret_cast<const uint8_t*>(row), n, c.u8.sum.data(), c.u8.square.data(), c.u8.low.data(),
              c.u8.high.data());
     else if (is_signed)
-      add_i16(c.i16.aligned(row, swap), n, c.i16.sum.data(), c.i16.square.data(), c.i16.low.data(), c.i16.high.data());
+      add_i16(c.i16.aligned(row, swap), n, c.i16.sum.data(), c.i16.square.data(), c.i16.low.data(),
+              c.i16.high.data());
     else
-      add_u16(c.u16.aligned(row, swap), n, c.u16.sum.data(), c.u16.square.data(), c.u16.low.data(), c.u16.high.data());
+      add_u16(c.u16.aligned(row, swap), n, c.u16.sum.data(), c.u16.square.data(), c.u16.low.data(),
+              c.u16.high.data());
     if (++c.rows == fold_rows) fold();
     return;
   }
@@ -266,8 +274,8 @@ std::array<double, 2> two_doubles(const ExactSum& sum) {
   return {high, rest.value()};
 }
 
-// variance = (n sum(x^2) - sum(x)^2) / n^2, whose difference cancels when the mean is far from 0: it is taken exactly
-// of sums good to 106 bits.
+// variance = (n sum(x^2) - sum(x)^2) / n^2, whose difference cancels when the mean is far from 0: it is taken
+// exactly of sums good to 106 bits.
 double deviation_of(const ExactSum& sum, const ExactSum& square, int64_t count) {
   const double n = static_cast<double>(count);
   const auto [s, s_low] = two_doubles(sum);
@@ -297,7 +305,8 @@ Statistics settle_statistics(const comm::World& world, StatisticsSums& sums) {
     const int64_t end = std::min(groups, first + groups_per_message);
     std::vector<int64_t> lanes, peaks;
     for (int64_t group = first; group < end; ++group) {
-      for (const ExactSum& sum : sums.sums(group)) lanes.insert(lanes.end(), sum.limbs().begin(), sum.limbs().end());
+      for (const ExactSum& sum : sums.sums(group))
+        lanes.insert(lanes.end(), sum.limbs().begin(), sum.limbs().end());
       const auto [low, high] = sums.extremes(group);
       peaks.push_back(ordered(-low));
       peaks.push_back(ordered(high));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Statistics of the train split's inputs: count, mean, standard deviation, minimum, maximum, per group: per channel for
-// images, per feature otherwise. Sums are exact, hence the same bits on any number of ranks. Kept in the checkpoint,
-// so that evaluation and prediction normalise as training did.
+// Statistics of the train split's inputs: count, mean, standard deviation, minimum, maximum, per group: per
+// channel for images, per feature otherwise. Sums are exact, hence the same bits on any number of ranks. Kept
+// in the checkpoint, so that evaluation and prediction normalise as training did.
 #pragma once
 
 #include <array>
@@ -19,7 +19,7 @@
 namespace lepton::data {
 
 struct Statistics {
-  int64_t count = 0;  ///< values per group
+  int64_t count = 0;                                      ///< values per group
   std::vector<double> mean, deviation, minimum, maximum;  ///< one per group; population standard deviation
   bool empty() const { return mean.empty(); }
   bool operator==(const Statistics&) const = default;
@@ -33,10 +33,13 @@ struct GroupMap {
 };
 
 /// Exact sums of values and squares, kept in the cheapest form that is exact for the stored type:
-/// - 8 and 16 bit integers: integer sums per element of the row (a loop that vectorises), folded every 2^16 rows;
+/// - 8 and 16 bit integers: integer sums per element of the row (a loop that vectorises), folded every 2^16
+/// rows;
 /// - 32 bit integers: 128-bit integers per group;
-/// - float16 and float32, and float64 values that are float32 numbers: 16 bins per group by exponent. A value is
-///   m * 2^(16 b + r - 149) with a 24-bit m and r < 16: bin b takes the integer m << r, and m^2 << 2 r for the square;
+/// - float16 and float32, and float64 values that are float32 numbers: 16 bins per group by exponent. A value
+/// is
+///   m * 2^(16 b + r - 149) with a 24-bit m and r < 16: bin b takes the integer m << r, and m^2 << 2 r for
+///   the square;
 /// - all other values: ExactSum.
 class StatisticsSums {
  public:
@@ -74,7 +77,8 @@ class StatisticsSums {
   std::unique_ptr<Columns> columns_;
 };
 
-/// **Collective.** Merges all ranks' sums and settles them. Throws Error(data) when squares leave the range of double.
+/// **Collective.** Merges all ranks' sums and settles them. Throws Error(data) when squares leave the range
+/// of double.
 Statistics settle_statistics(const comm::World& world, StatisticsSums& sums);
 
 }  // namespace lepton::data

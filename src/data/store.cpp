@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Filling the store. Every check that one rank's rows can fail is agreed by all ranks, and the reported row is the
-// lowest one in the dataset, not the first that some rank came to.
+// Filling the store. Every check that one rank's rows can fail is agreed by all ranks, and the reported row
+// is the lowest one in the dataset, not the first that some rank came to.
 #include "data/store.h"
 
 #include <algorithm>
@@ -28,8 +28,9 @@ SampleStore::SampleStore(const comm::World& world, Dataset& dataset, const std::
                          const Statistics* known)
     : world_(world) {
   comm::agree(world_, [&] {
-    REQUIRE(dataset.spec().normalisation == Normalisation::none || known || dataset.has(SplitKind::train), Exit::deck,
-            dataset.spec().position.text(), "data.normalize needs the statistics of a train split", "Set data.train.");
+    REQUIRE(dataset.spec().normalisation == Normalisation::none || known || dataset.has(SplitKind::train),
+            Exit::deck, dataset.spec().position.text(),
+            "data.normalize needs the statistics of a train split", "Set data.train.");
   });
   reserve(dataset, shm_directory);
   {
@@ -58,9 +59,11 @@ void SampleStore::reserve(const Dataset& dataset, const std::string& shm_directo
   });
   comm::agree(world_, [&] {
     for (size_t i = 0; i < parts_.size(); ++i) {
-      const int64_t rows = parts_[i].begins[static_cast<size_t>(world_.node()) + 1] - first_row(static_cast<int>(i));
-      parts_[i].memory = comm::SharedMemory(world_, shm_directory, "samples-" + std::to_string(i),
-                                            std::max<size_t>(64, static_cast<size_t>(rows) * parts_[i].row_bytes));
+      const int64_t rows =
+          parts_[i].begins[static_cast<size_t>(world_.node()) + 1] - first_row(static_cast<int>(i));
+      parts_[i].memory =
+          comm::SharedMemory(world_, shm_directory, "samples-" + std::to_string(i),
+                             std::max<size_t>(64, static_cast<size_t>(rows) * parts_[i].row_bytes));
     }
   });
 }
@@ -70,10 +73,11 @@ void SampleStore::read(Dataset& dataset) {
   comm::agree(world_, [&] {
     for (size_t i = 0; i < parts_.size(); ++i) {
       const Part& part = parts_[i];
-      const size_t begin = static_cast<size_t>(part.own_begin - first_row(static_cast<int>(i))) * part.row_bytes;
+      const size_t begin =
+          static_cast<size_t>(part.own_begin - first_row(static_cast<int>(i))) * part.row_bytes;
       const size_t bytes = static_cast<size_t>(part.own_end - part.own_begin) * part.row_bytes;
-      read_source_rows(dataset.sources()[i], part.own_begin, part.own_end, {part.memory.data() + begin, bytes},
-                       findings[i], dataset);
+      read_source_rows(dataset.sources()[i], part.own_begin, part.own_end,
+                       {part.memory.data() + begin, bytes}, findings[i], dataset);
     }
   });
   std::vector<std::vector<int64_t>> bad_rows(parts_.size());
@@ -88,7 +92,8 @@ void SampleStore::read(Dataset& dataset) {
   }
   comm::agree(world_, [&] {
     // The rank that has read the lowest bad row of all knows which column it is in, and speaks for all.
-    const auto source = std::find_if(bad_rows.begin(), bad_rows.end(), [](const auto& rows) { return !rows.empty(); });
+    const auto source =
+        std::find_if(bad_rows.begin(), bad_rows.end(), [](const auto& rows) { return !rows.empty(); });
     if (dataset.spec().bad_rows == BadRows::skip || source == bad_rows.end()) return;
     const size_t i = static_cast<size_t>(source - bad_rows.begin());
     const bool mine = !findings[i].bad_rows.empty() && findings[i].bad_rows.front() == source->front();
@@ -129,7 +134,8 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
     settle_classes(dataset, over_all[0]);
 }
 
-/// The number of classes is the largest label of the train split + 1; labels of other splits must be below it.
+/// The number of classes is the largest label of the train split + 1; labels of other splits must be below
+/// it.
 void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
   int64_t trained[1] = {dataset.has(SplitKind::train) ? -1 : largest_label};
   if (dataset.has(SplitKind::train)) {
@@ -138,9 +144,10 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
     const Part& part = parts_[static_cast<size_t>(source)];
     for (int64_t row = part.own_begin; row < part.own_end; ++row)
       if (!columns.targets.empty() && dataset.contains(SplitKind::train, row))
-        trained[0] = std::max<int64_t>(trained[0], class_id(columns.targets.front().type,
-                                                            this->row(source, row) + columns.input_row_bytes())
-                                                       .value_or(-1));
+        trained[0] = std::max<int64_t>(
+            trained[0],
+            class_id(columns.targets.front().type, this->row(source, row) + columns.input_row_bytes())
+                .value_or(-1));
     world_.all_max(trained);
   }
   dataset.outputs_ = trained[0] + 1;
@@ -149,8 +156,8 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Part& part = parts_[i];
     if (part.own_begin < part.own_end)
-      check_rows(dataset.sources()[i], part.own_begin, part.own_end, row(static_cast<int>(i), part.own_begin), dataset,
-                 findings[i]);
+      check_rows(dataset.sources()[i], part.own_begin, part.own_end, row(static_cast<int>(i), part.own_begin),
+                 dataset, findings[i]);
   }
   settle_labels(dataset, findings);
 }
@@ -180,7 +187,8 @@ int64_t SampleStore::first_row(int source) const {
 const std::byte* SampleStore::row(int source, int64_t row) const {
   const Part& part = parts_[static_cast<size_t>(source)];
   const size_t node = static_cast<size_t>(world_.node());
-  CHECK(row >= part.begins[node] && row < part.begins[node + 1], "row " + std::to_string(row) + " is not resident");
+  CHECK(row >= part.begins[node] && row < part.begins[node + 1],
+        "row " + std::to_string(row) + " is not resident");
   return part.memory.data() + static_cast<size_t>(row - part.begins[node]) * part.row_bytes;
 }
 

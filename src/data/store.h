@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// SampleStore: each row of each source resident on exactly one node, once, in node-shared memory, in its stored type.
-// Rows are cut over nodes at chunk boundaries of the largest column; the ranks of a node read their parts in large
-// blocks, independently. One pass over the resident rows settles bad rows, labels, classes and the fingerprint, a second
-// one the statistics (exact sums) of the train split; all are the same on any number of ranks.
+// SampleStore: each row of each source resident on exactly one node, once, in node-shared memory, in its
+// stored type. Rows are cut over nodes at chunk boundaries of the largest column; the ranks of a node read
+// their parts in large blocks, independently. One pass over the resident rows settles bad rows, labels,
+// classes and the fingerprint, a second one the statistics (exact sums) of the train split; all are the same
+// on any number of ranks.
 #pragma once
 
 #include <cstdint>
@@ -20,11 +21,12 @@ struct Findings;
 
 class SampleStore {
  public:
-  /// **Collective.** Reads everything and settles `dataset`. Statistics come from the train split (if the spec
-  /// normalises) unless `known` (from a checkpoint) is given. Throws, the same on all ranks, Error(data): truncated or
-  /// unreadable data, bad labels, NaN/Inf under the policy (file, path, row); Error(memory) with needed and available
-  /// bytes before anything is read.
-  SampleStore(const comm::World& world, Dataset& dataset, const std::string& shm_directory, const Statistics* known);
+  /// **Collective.** Reads everything and settles `dataset`. Statistics come from the train split (if the
+  /// spec normalises) unless `known` (from a checkpoint) is given. Throws, the same on all ranks,
+  /// Error(data): truncated or unreadable data, bad labels, NaN/Inf under the policy (file, path, row);
+  /// Error(memory) with needed and available bytes before anything is read.
+  SampleStore(const comm::World& world, Dataset& dataset, const std::string& shm_directory,
+              const Statistics* known);
 
   /// The node on which a row of a source lives.
   int owner(int source, int64_t row) const;
@@ -40,7 +42,7 @@ class SampleStore {
 
  private:
   struct Part {
-    std::vector<int64_t> begins;  // first row of each node, and the end
+    std::vector<int64_t> begins;         // first row of each node, and the end
     int64_t own_begin = 0, own_end = 0;  // rows that this rank reads and checks
     size_t row_bytes = 0;
     comm::SharedMemory memory;

@@ -13,7 +13,8 @@ namespace lepton::data {
 
 namespace {
 
-constexpr int64_t block_bytes = 4 << 20;  // fast on parallel file systems, and still in cache when it is checked
+constexpr int64_t block_bytes =
+    4 << 20;  // fast on parallel file systems, and still in cache when it is checked
 
 size_t file_of(const Source& source, int64_t row) {
   const auto behind = std::upper_bound(source.first_row.begin(), source.first_row.end(), row);
@@ -34,8 +35,10 @@ int64_t nearest_boundary(const Source& source, int64_t row, int64_t part_rows) {
   return std::min(first + (row - first + chunk / 2) / chunk * chunk, source.first_row[file + 1]);
 }
 
-void interleave(const std::byte* column, size_t column_bytes, int64_t rows, std::byte* out, size_t row_bytes) {
-  for (int64_t i = 0; i < rows; ++i, out += row_bytes, column += column_bytes) std::memcpy(out, column, column_bytes);
+void interleave(const std::byte* column, size_t column_bytes, int64_t rows, std::byte* out,
+                size_t row_bytes) {
+  for (int64_t i = 0; i < rows; ++i, out += row_bytes, column += column_bytes)
+    std::memcpy(out, column, column_bytes);
 }
 
 std::string number_text(double value) {
@@ -51,8 +54,8 @@ void note_bad_label(Findings& findings, int64_t row, const std::string& what) {
   findings.bad_label = what;
 }
 
-void check_label(const storage::ArrayInfo& array, const std::byte* target, int64_t row, const Dataset& dataset,
-                 Findings& findings) {
+void check_label(const storage::ArrayInfo& array, const std::byte* target, int64_t row,
+                 const Dataset& dataset, Findings& findings) {
   const int64_t classes = dataset.outputs();
   if (dataset.target_kind() == TargetKind::one_hot) {
     if (!one_hot_class(array.type, target, classes))
@@ -63,8 +66,8 @@ void check_label(const storage::ArrayInfo& array, const std::byte* target, int64
   if (!id || (classes > 0 && *id >= classes)) {
     const std::string range = classes > 0 ? "in [0, " + std::to_string(classes) + ")" : "from 0 up";
     note_bad_label(findings, row,
-                   "the label " + number_text(stored_number(array.type, target, 0)) + " is not a class id: a whole number " +
-                       range);
+                   "the label " + number_text(stored_number(array.type, target, 0)) +
+                       " is not a class id: a whole number " + range);
     return;
   }
   findings.largest_label = std::max<int64_t>(findings.largest_label, *id);
@@ -85,8 +88,8 @@ std::vector<int64_t> cut_rows(const Source& source, int64_t begin, int64_t end, 
   return begins;
 }
 
-void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out, Findings& findings,
-                      const Dataset& dataset) {
+void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out,
+                      Findings& findings, const Dataset& dataset) {
   const size_t input_bytes = source.input_row_bytes(), target_bytes = source.target_row_bytes();
   const size_t row_bytes = input_bytes + target_bytes;
   CHECK(out.size() == static_cast<size_t>(end - begin) * row_bytes, "room for the rows");
@@ -125,8 +128,8 @@ void read_source_rows(const Source& source, int64_t begin, int64_t end, std::spa
   }
 }
 
-void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows, const Dataset& dataset,
-                Findings& findings) {
+void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
+                const Dataset& dataset, Findings& findings) {
   const storage::ArrayInfo& input = source.inputs.front();
   const int64_t input_count = static_cast<int64_t>(source.input_row_bytes()) / input.type.bytes;
   const bool values = dataset.target_kind() == TargetKind::values;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank's share of filling the sample store: cutting rows at chunk boundaries, reading a range of rows in large
-// blocks, and checking and hashing them while they are hot in cache. No communication. Called by store.cpp.
+// One rank's share of filling the sample store: cutting rows at chunk boundaries, reading a range of rows in
+// large blocks, and checking and hashing them while they are hot in cache. No communication. Called by
+// store.cpp.
 #pragma once
 
 #include <cstdint>
@@ -12,26 +13,26 @@
 
 namespace lepton::data {
 
-/// First row of each of `parts` parts of [begin, end), and the end: equal parts, moved to chunk boundaries of the
-/// largest column where a part holds at least one chunk.
+/// First row of each of `parts` parts of [begin, end), and the end: equal parts, moved to chunk boundaries of
+/// the largest column where a part holds at least one chunk.
 std::vector<int64_t> cut_rows(const Source& source, int64_t begin, int64_t end, int parts);
 
 /// What a pass over some rows of one source found.
 struct Findings {
-  std::vector<int64_t> bad_rows;   ///< with NaN or Inf, ascending
+  std::vector<int64_t> bad_rows;  ///< with NaN or Inf, ascending
   bool first_bad_in_targets = false;
-  int64_t bad_label_row = -1;      ///< the first row whose label is none, and why
+  int64_t bad_label_row = -1;  ///< the first row whose label is none, and why
   std::string bad_label;
   int64_t largest_label = -1;
-  uint64_t hash = 0;               ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
+  uint64_t hash = 0;  ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
 };
 
 /// Reads rows [begin, end) into `out` (inputs, then targets of each row). Throws Error(no_input, data).
-void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out, Findings& findings,
-                      const Dataset& dataset);
+void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out,
+                      Findings& findings, const Dataset& dataset);
 
 /// Checks rows [begin, end), which lie at `rows`. `outputs`: classes, 0 while unknown.
-void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows, const Dataset& dataset,
-                Findings& findings);
+void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
+                const Dataset& dataset, Findings& findings);
 
 }  // namespace lepton::data

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored numbers as C++ values: loads of any stored type and byte order from unaligned rows, and the one switch over
-// stored types. The only templates over types in Lepton; the loops that use them stand in assembler.cpp,
-// statistics.cpp and row_check.cpp.
+// Stored numbers as C++ values: loads of any stored type and byte order from unaligned rows, and the one
+// switch over stored types. The only templates over types in Lepton; the loops that use them stand in
+// assembler.cpp, statistics.cpp and row_check.cpp.
 #pragma once
 
 #include <bit>
@@ -20,8 +20,8 @@ struct Half {
   uint16_t bits;
 };
 
-/// Exactly. The bits are moved to float32's places, which is off by 2^112 in the exponent; a multiplication mends that
-/// for normal and subnormal numbers alike (F. Giesen, "Half to float done quic", 2010).
+/// Exactly. The bits are moved to float32's places, which is off by 2^112 in the exponent; a multiplication
+/// mends that for normal and subnormal numbers alike (F. Giesen, "Half to float done quic", 2010).
 inline float half_to_float(Half half) {
   const uint32_t magnitude = static_cast<uint32_t>(half.bits & 0x7FFF) << 13;
   const uint32_t sign = static_cast<uint32_t>(half.bits & 0x8000) << 16;
@@ -77,18 +77,31 @@ decltype(auto) with_type(const storage::StoredType& type, Function&& function) {
   using Kind = storage::StoredType::Kind;
   const bool swap = type.big_endian;
   switch (static_cast<int>(type.kind) * 16 + type.bytes) {
-    case static_cast<int>(Kind::signed_integer) * 16 + 1: return detail::with_order<int8_t>(swap, function);
-    case static_cast<int>(Kind::signed_integer) * 16 + 2: return detail::with_order<int16_t>(swap, function);
-    case static_cast<int>(Kind::signed_integer) * 16 + 4: return detail::with_order<int32_t>(swap, function);
-    case static_cast<int>(Kind::signed_integer) * 16 + 8: return detail::with_order<int64_t>(swap, function);
-    case static_cast<int>(Kind::unsigned_integer) * 16 + 1: return detail::with_order<uint8_t>(swap, function);
-    case static_cast<int>(Kind::unsigned_integer) * 16 + 2: return detail::with_order<uint16_t>(swap, function);
-    case static_cast<int>(Kind::unsigned_integer) * 16 + 4: return detail::with_order<uint32_t>(swap, function);
-    case static_cast<int>(Kind::unsigned_integer) * 16 + 8: return detail::with_order<uint64_t>(swap, function);
-    case static_cast<int>(Kind::floating) * 16 + 2: return detail::with_order<Half>(swap, function);
-    case static_cast<int>(Kind::floating) * 16 + 4: return detail::with_order<float>(swap, function);
-    case static_cast<int>(Kind::floating) * 16 + 8: return detail::with_order<double>(swap, function);
-    default: CHECK(false, "no stored type of " + std::to_string(type.bytes) + " bytes"); __builtin_unreachable();
+    case static_cast<int>(Kind::signed_integer) * 16 + 1:
+      return detail::with_order<int8_t>(swap, function);
+    case static_cast<int>(Kind::signed_integer) * 16 + 2:
+      return detail::with_order<int16_t>(swap, function);
+    case static_cast<int>(Kind::signed_integer) * 16 + 4:
+      return detail::with_order<int32_t>(swap, function);
+    case static_cast<int>(Kind::signed_integer) * 16 + 8:
+      return detail::with_order<int64_t>(swap, function);
+    case static_cast<int>(Kind::unsigned_integer) * 16 + 1:
+      return detail::with_order<uint8_t>(swap, function);
+    case static_cast<int>(Kind::unsigned_integer) * 16 + 2:
+      return detail::with_order<uint16_t>(swap, function);
+    case static_cast<int>(Kind::unsigned_integer) * 16 + 4:
+      return detail::with_order<uint32_t>(swap, function);
+    case static_cast<int>(Kind::unsigned_integer) * 16 + 8:
+      return detail::with_order<uint64_t>(swap, function);
+    case static_cast<int>(Kind::floating) * 16 + 2:
+      return detail::with_order<Half>(swap, function);
+    case static_cast<int>(Kind::floating) * 16 + 4:
+      return detail::with_order<float>(swap, function);
+    case static_cast<int>(Kind::floating) * 16 + 8:
+      return detail::with_order<double>(swap, function);
+    default:
+      CHECK(false, "no stored type of " + std::to_string(type.bytes) + " bytes");
+      __builtin_unreachable();
   }
 }
 

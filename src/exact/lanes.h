@@ -32,7 +32,6 @@ uint64_t unit_hash(const RoundId& round, int64_t unit);
 /// The sum that units 0 .. count-1 must give.
 uint64_t expected_unit_hash(const RoundId& round, int64_t count);
 
-
 /// to = merged with from: the first `sum_count` words added modulo 2^64, the others the maximum.
 void merge_words(std::span<int64_t> to, std::span<const int64_t> from, size_t sum_count);
 
@@ -50,18 +49,16 @@ class Lanes {
   }
   int64_t& checksum_failures() { return values_[2]; }  ///< blocks whose checksum disagrees
   int64_t& stop_votes() { return values_[3]; }
-  int64_t& checkpoint_reports() {
-    return values_[4];
-  }  ///< nodes whose part of the checkpoint in flight is durable
+  /// Nodes whose part of the checkpoint in flight is durable.
+  int64_t& checkpoint_reports() { return values_[4]; }
   int64_t& checkpoint_failures() { return values_[5]; }
   int64_t& checkpoint_votes() { return values_[6]; }  ///< rank 0 asks for a checkpoint after this step
   int64_t& count(int i) { return values_[count_begin_ + i]; }
   std::span<int64_t> counts() { return {values_.data() + count_begin_, values_.data() + sum_begin_}; }
   void add_exact(int i, const ExactSum& sum);
   ExactSum exact(int i) const;
-  int64_t& node_busy_ns(int node) {
-    return values_[busy_begin_ + node];
-  }  ///< compute time of the node's threads
+  /// Compute time of the node's threads.
+  int64_t& node_busy_ns(int node) { return values_[busy_begin_ + node]; }
   int64_t& node_units(int node) { return values_[node_units_begin_ + node]; }
   // Maxima.
   void raise_magnitude(int tensor, int64_t magnitude_bits);  ///< float32 bits of the largest |gradient|

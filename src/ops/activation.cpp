@@ -16,7 +16,8 @@ Activation parse_activation(const std::string& type, const Attributes& attribute
   if (type == "Relu") return {ActivationKind::relu, 0};
   if (type == "LeakyRelu")
     return {ActivationKind::leaky_relu, static_cast<float>(float_attribute(attributes, "alpha", 0.01))};
-  if (type == "Elu") return {ActivationKind::elu, static_cast<float>(float_attribute(attributes, "alpha", 1.0))};
+  if (type == "Elu")
+    return {ActivationKind::elu, static_cast<float>(float_attribute(attributes, "alpha", 1.0))};
   if (type == "Sigmoid") return {ActivationKind::sigmoid, 0};
   if (type == "Tanh") return {ActivationKind::tanh, 0};
   CHECK(type == "Gelu", "activation " + type);
@@ -82,13 +83,20 @@ void activate(const Activation& activation, int64_t count, const float* x, float
     case ActivationKind::none:
       if (x != y) std::copy(x, x + count, y);
       return;
-    case ActivationKind::relu: return relu(count, x, y);
-    case ActivationKind::leaky_relu: return leaky_relu(count, activation.alpha, x, y);
-    case ActivationKind::elu: return elu(count, activation.alpha, x, y);
-    case ActivationKind::sigmoid: return sigmoid(count, x, y);
-    case ActivationKind::tanh: return hyperbolic_tangent(count, x, y);
-    case ActivationKind::gelu: return gelu(count, x, y);
-    case ActivationKind::gelu_tanh: return gelu_tanh(count, x, y);
+    case ActivationKind::relu:
+      return relu(count, x, y);
+    case ActivationKind::leaky_relu:
+      return leaky_relu(count, activation.alpha, x, y);
+    case ActivationKind::elu:
+      return elu(count, activation.alpha, x, y);
+    case ActivationKind::sigmoid:
+      return sigmoid(count, x, y);
+    case ActivationKind::tanh:
+      return hyperbolic_tangent(count, x, y);
+    case ActivationKind::gelu:
+      return gelu(count, x, y);
+    case ActivationKind::gelu_tanh:
+      return gelu_tanh(count, x, y);
   }
 }
 
@@ -131,13 +139,20 @@ void activation_gradient(const Activation& activation, int64_t count, const floa
     case ActivationKind::none:
       if (dy != dx) std::copy(dy, dy + count, dx);
       return;
-    case ActivationKind::relu: return relu_gradient(count, y, dy, dx);
-    case ActivationKind::leaky_relu: return leaky_relu_gradient(count, activation.alpha, y, dy, dx);
-    case ActivationKind::elu: return elu_gradient(count, activation.alpha, y, dy, dx);
-    case ActivationKind::sigmoid: return sigmoid_gradient(count, y, dy, dx);
-    case ActivationKind::tanh: return tanh_gradient(count, y, dy, dx);
-    case ActivationKind::gelu: return gelu_gradient(count, x, dy, dx);
-    case ActivationKind::gelu_tanh: return gelu_tanh_gradient(count, x, dy, dx);
+    case ActivationKind::relu:
+      return relu_gradient(count, y, dy, dx);
+    case ActivationKind::leaky_relu:
+      return leaky_relu_gradient(count, activation.alpha, y, dy, dx);
+    case ActivationKind::elu:
+      return elu_gradient(count, activation.alpha, y, dy, dx);
+    case ActivationKind::sigmoid:
+      return sigmoid_gradient(count, y, dy, dx);
+    case ActivationKind::tanh:
+      return tanh_gradient(count, y, dy, dx);
+    case ActivationKind::gelu:
+      return gelu_gradient(count, x, dy, dx);
+    case ActivationKind::gelu_tanh:
+      return gelu_tanh_gradient(count, x, dy, dx);
   }
 }
 
@@ -168,7 +183,9 @@ class ActivationOp : public Op {
 
 }  // namespace
 
-Shape infer_same(const OpSpec& spec) { return spec.inputs[0]; }
+Shape infer_same(const OpSpec& spec) {
+  return spec.inputs[0];
+}
 
 Shape infer_activation(const OpSpec& spec) {
   const Activation activation = parse_activation(spec.type, spec.attributes);
@@ -176,6 +193,8 @@ Shape infer_activation(const OpSpec& spec) {
   return spec.inputs[0];
 }
 
-std::unique_ptr<Op> make_activation(const OpSpec& spec) { return std::make_unique<ActivationOp>(spec); }
+std::unique_ptr<Op> make_activation(const OpSpec& spec) {
+  return std::make_unique<ActivationOp>(spec);
+}
 
 }  // namespace lepton::ops

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise activations: one enumeration for the operators of that name and for epilogues fused behind Gemm,
-// Conv, BatchNormalization and Add. Derivatives come from the output wherever that determines them, so that a
-// fused activation needs no memory of its input; only Gelu needs the input.
-// Invariants: + - * / only (ops/math.h), hence the same bits on every machine; NaN passes through.
+// Elementwise activations: one enumeration for the operators of that name and for epilogues fused behind
+// Gemm, Conv, BatchNormalization and Add. Derivatives come from the output wherever that determines them, so
+// that a fused activation needs no memory of its input; only Gelu needs the input. Invariants: + - * / only
+// (ops/math.h), hence the same bits on every machine; NaN passes through.
 #pragma once
 
 #include <cstdint>

@@ -19,6 +19,15 @@ LEPTON_SIMD void add_relu(int64_t count, const float* a, const float* b, float* 
   }
 }
 
+// Both gradients at once; dx0 may be dy.
+LEPTON_SIMD void add_relu_gradient(int64_t count, const float* y, const float* dy, float* dx0, float* dx1) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float dz = y[i] > 0.0f ? dy[i] : 0.0f;
+    dx0[i] = dz;
+    dx1[i] = dz;
+  }
+}
+
 class AddOp : public Op {
  public:
   explicit AddOp(const OpSpec& spec)
@@ -31,6 +40,9 @@ class AddOp : public Op {
   }
 
   void backward(const OpBackward& run) override {
+    if (activation_.kind == ActivationKind::relu && run.input_gradients[0] && run.input_gradients[1])
+      return add_relu_gradient(count_, run.output, run.output_gradient, run.input_gradients[0],
+                               run.input_gradients[1]);
     // Input gradient 0 may be the output gradient itself, so it is written last.
     for (const size_t input : {size_t{1}, size_t{0}})
       if (float* dx = run.input_gradients[input])
@@ -50,11 +62,14 @@ class AddOp : public Op {
 }  // namespace
 
 Shape infer_add(const OpSpec& spec) {
-  require_shape(spec.inputs[0] == spec.inputs[1],
-                "Add needs two equal shapes, not " + shape_text(spec.inputs[0]) + " and " + shape_text(spec.inputs[1]));
+  require_shape(
+      spec.inputs[0] == spec.inputs[1],
+      "Add needs two equal shapes, not " + shape_text(spec.inputs[0]) + " and " + shape_text(spec.inputs[1]));
   return spec.inputs[0];
 }
 
-std::unique_ptr<Op> make_add(const OpSpec& spec) { return std::make_unique<AddOp>(spec); }
+std::unique_ptr<Op> make_add(const OpSpec& spec) {
+  return std::make_unique<AddOp>(spec);
+}
 
 }  // namespace lepton::ops

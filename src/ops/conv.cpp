@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conv: two-dimensional convolution, grouped and dilated, by oneDNN. Activations are nhwc throughout; weights
 // are OIHW in the arena and packed into the order oneDNN prefers in scratch, once per unit and direction.
-// Backward, with dz = dy f'(y): dx by backward data, dW and db by backward weights. Where plain nhwc is slow for
-// dW (few input channels, see MEASURED.md), source and dz are reordered too: see open_layouts.
-// Made by the table, run by model/executor.
+// Backward, with dz = dy f'(y): dx by backward data, dW and db by backward weights. Blocked activations would
+// make dW faster by itself (one input channel: 280 against 805 us; three: 449 against 536), but reordering dz
+// costs what that gains (541 and 292 us), so nhwc it is for every shape. Made by the table, run by
+// model/executor.
 #include "ops/onednn.h"
 #include "ops/operators.h"
 
@@ -14,7 +15,7 @@ namespace {
 using onednn::Desc;
 using onednn::Tag;
 
-/// One oneDNN primitive whose operands may need another layout than ours, with the reorders around it.
+/// Weights, or their gradient, in the layout that a primitive chose, and the reorder from or to the arena's.
 struct Packed {
   Desc layout;
   onednn::Reorder reorder;
@@ -47,11 +48,13 @@ class ConvOp : public Op {
     const Shape &x = spec.inputs[0], &w = spec.parameters[0], &y = spec.output;
     const int64_t group = int_attribute(spec.attributes, "group", 1);
     const Window window = parse_window(spec, {w[2], w[3]});
-    source_dims_ = {spec.samples, x[0], x[1], x[2]};
-    output_dims_ = {spec.samples, y[0], y[1], y[2]};
-    weights_dims_ = group == 1 ? onednn::Dims{w[0], w[1], w[2], w[3]}
-                               : onednn::Dims{group, w[0] / group, w[1], w[2], w[3]};
-    plain_weights_ = onednn::desc(weights_dims_, group == 1 ? Tag::oihw : Tag::goihw);
+    outputs_ = spec.samples * element_count(y);
+    const auto weights_dims = group == 1 ? onednn::Dims{w[0], w[1], w[2], w[3]}
+                                         : onednn::Dims{group, w[0] / group, w[1], w[2], w[3]};
+    plain_weights_ = onednn::desc(weights_dims, group == 1 ? Tag::oihw : Tag::goihw);
+    convolution_.source = onednn::desc({spec.samples, x[0], x[1], x[2]}, Tag::nhwc);
+    convolution_.destination = onednn::desc({spec.samples, y[0], y[1], y[2]}, Tag::nhwc);
+    convolution_.weights = onednn::desc(weights_dims, Tag::any);
     convolution_.bias = bias_ ? onednn::desc({w[0]}, Tag::a) : Desc();
     convolution_.strides = {window.stride[0], window.stride[1]};
     convolution_.dilations = {window.dilation[0] - 1, window.dilation[1] - 1};  // oneDNN counts the gaps
@@ -59,7 +62,8 @@ class ConvOp : public Op {
     convolution_.pads_end = {window.pad_end[0], window.pad_end[1]};
     // The primitive wants pads that match exactly; rows that no window reaches are pads it must not have.
     for (int axis = 0; axis < 2; ++axis) {
-      const int64_t reach = (y[axis + 1] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1;
+      const int64_t reach =
+          (y[axis + 1] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1;
       convolution_.pads_end[axis] = reach - window.pad_begin[axis] - x[axis + 1];
     }
     plan_forward(spec.training);
@@ -79,8 +83,7 @@ class ConvOp : public Op {
     const float* dz = run.output_gradient;
     if (activation_.kind != ActivationKind::none) {
       float* own = floats_at(run.scratch, dz_offset_);
-      activation_gradient(activation_, output_dims_[0] * output_dims_[1] * output_dims_[2] * output_dims_[3],
-                          nullptr, run.output, dz, own);
+      activation_gradient(activation_, outputs_, nullptr, run.output, dz, own);
       dz = own;
     }
     std::byte* pad = run.scratch;
@@ -88,13 +91,11 @@ class ConvOp : public Op {
       const void* weights = data_weights_.pack(run.parameters[0], run.scratch, pad);
       data_.primitive.run({run.input_gradients[0], weights, dz, pad});
     }
-    const void* source = weights_source_.pack(run.inputs[0], run.scratch, pad);
-    const void* destination = weights_destination_.pack(dz, run.scratch, pad);
     void* gradient = gradient_.target(run.parameter_gradients[0], run.scratch);
     if (bias_)
-      weights_.primitive.run({source, gradient, destination, pad, run.parameter_gradients[1]});
+      weights_.primitive.run({run.inputs[0], gradient, dz, pad, run.parameter_gradients[1]});
     else
-      weights_.primitive.run({source, gradient, destination, pad});
+      weights_.primitive.run({run.inputs[0], gradient, dz, pad});
     gradient_.unpack(run.parameter_gradients[0], run.scratch, pad);
   }
 
@@ -103,17 +104,9 @@ class ConvOp : public Op {
   }
 
  private:
-  onednn::Convolution with_layouts(Tag source, Tag destination) const {
-    onednn::Convolution c = convolution_;
-    c.source = onednn::desc(source_dims_, source);
-    c.weights = onednn::desc(weights_dims_, Tag::any);
-    c.destination = onednn::desc(output_dims_, destination);
-    return c;
-  }
-
   // Scratch of each direction begins with one scratchpad that serves its primitives in turn.
   void plan_forward(bool training) {
-    onednn::Convolution c = with_layouts(Tag::nhwc, Tag::nhwc);
+    onednn::Convolution c = convolution_;
     c.activation = activation_;
     forward_ = onednn::convolution_forward(c, training);
     forward_weights_.plan(plain_weights_, forward_.weights, true);
@@ -125,38 +118,28 @@ class ConvOp : public Op {
 
   void plan_backward(bool input_gradient) {
     if (input_gradient) {
-      data_ = onednn::convolution_backward_data(with_layouts(Tag::nhwc, Tag::nhwc));
+      data_ = onednn::convolution_backward_data(convolution_);
       data_weights_.plan(plain_weights_, data_.weights, true);
     }
-    const bool open = open_layouts();
-    const onednn::Convolution c = with_layouts(open ? Tag::any : Tag::nhwc, open ? Tag::any : Tag::nhwc);
-    weights_ = onednn::convolution_backward_weights(c);
-    weights_source_.plan(onednn::desc(source_dims_, Tag::nhwc), weights_.source, true);
-    weights_destination_.plan(onednn::desc(output_dims_, Tag::nhwc), weights_.destination, true);
+    weights_ = onednn::convolution_backward_weights(convolution_);
     gradient_.plan(plain_weights_, weights_.weights, false);
 
     MemoryPlan memory;
     size_t pad = std::max(data_.scratchpad_bytes, weights_.scratchpad_bytes);
-    for (Packed* packed : {&data_weights_, &weights_source_, &weights_destination_, &gradient_})
-      pad = std::max(pad, packed->reorder.scratchpad_bytes);
+    for (Packed* packed : {&data_weights_, &gradient_}) pad = std::max(pad, packed->reorder.scratchpad_bytes);
     memory.add(pad);
-    if (activation_.kind != ActivationKind::none) dz_offset_ = memory.add(onednn::bytes(plain_output()));
-    for (Packed* packed : {&data_weights_, &weights_source_, &weights_destination_, &gradient_})
-      packed->place(memory);
+    if (activation_.kind != ActivationKind::none) dz_offset_ = memory.add_floats(outputs_);
+    for (Packed* packed : {&data_weights_, &gradient_}) packed->place(memory);
     scratch_bytes_ = std::max(scratch_bytes_, memory.bytes());
   }
 
-  /// Backward weights in plain nhwc runs at 13-23 % of peak with few input channels, and at 56-70 % otherwise.
-  bool open_layouts() const { return source_dims_[1] < 16; }
-  Desc plain_output() const { return onednn::desc(output_dims_, Tag::nhwc); }
-
   Activation activation_;
   bool bias_;
-  onednn::Dims source_dims_, output_dims_, weights_dims_;
+  int64_t outputs_ = 0;
   Desc plain_weights_;
   onednn::Convolution convolution_;
   onednn::Planned forward_, data_, weights_;
-  Packed forward_weights_, data_weights_, weights_source_, weights_destination_, gradient_;
+  Packed forward_weights_, data_weights_, gradient_;
   size_t dz_offset_ = 0;
 };
 
@@ -181,6 +164,8 @@ Shape infer_conv(const OpSpec& spec) {
   return {w[0], size[0], size[1]};
 }
 
-std::unique_ptr<Op> make_conv(const OpSpec& spec) { return std::make_unique<ConvOp>(spec); }
+std::unique_ptr<Op> make_conv(const OpSpec& spec) {
+  return std::make_unique<ConvOp>(spec);
+}
 
 }  // namespace lepton::ops

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dropout (Srivastava et al. 2014): in training each element is kept with probability 1 - ratio and scaled by
-// 1 / (1 - ratio); at inference the identity. Element e of a sample, e counted in memory order (channels last),
-// is kept if the top 24 bits of word e % 4 of Philox(key, {e / 4, sample id low, high, step}) are at least
-// ratio * 2^24: the mask depends on (key, sample id, step) and not on the place in the unit.
-// Made by the table, run by model/executor.
+// 1 / (1 - ratio); at inference the identity. Element e of a sample, e counted in memory order (channels
+// last), is kept if the top 24 bits of word e % 4 of Philox(key, {e / 4, sample id low, high, step}) are at
+// least ratio * 2^24: the mask depends on (key, sample id, step) and not on the place in the unit. Made by
+// the table, run by model/executor.
 #include <algorithm>
 #include <cmath>
 
@@ -32,7 +32,10 @@ LEPTON_SIMD void apply_mask(int64_t count, const uint8_t* mask, float scale, con
 class DropoutOp : public Op {
  public:
   explicit DropoutOp(const OpSpec& spec)
-      : key_(spec.random_key), n_(spec.samples), count_(element_count(spec.output)), groups_((count_ + 3) / 4) {
+      : key_(spec.random_key),
+        n_(spec.samples),
+        count_(element_count(spec.output)),
+        groups_((count_ + 3) / 4) {
     const double ratio = float_attribute(spec.attributes, "ratio", 0.5);
     active_ = spec.training && ratio > 0;
     threshold_ = static_cast<uint32_t>(std::lrint(ratio * 0x1p24));
@@ -64,8 +67,8 @@ class DropoutOp : public Op {
       return;
     }
     for (int64_t s = 0; s < n_; ++s)
-      apply_mask(count_, reinterpret_cast<const uint8_t*>(run.saved) + 4 * groups_ * s, scale_, dy + s * count_,
-                 dx + s * count_);
+      apply_mask(count_, reinterpret_cast<const uint8_t*>(run.saved) + 4 * groups_ * s, scale_,
+                 dy + s * count_, dx + s * count_);
   }
 
   BackwardNeeds backward_needs() const override { return {}; }
@@ -87,6 +90,8 @@ Shape infer_dropout(const OpSpec& spec) {
   return spec.inputs[0];
 }
 
-std::unique_ptr<Op> make_dropout(const OpSpec& spec) { return std::make_unique<DropoutOp>(spec); }
+std::unique_ptr<Op> make_dropout(const OpSpec& spec) {
+  return std::make_unique<DropoutOp>(spec);
+}
 
 }  // namespace lepton::ops

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LayerNormalization (Ba, Kiros and Hinton 2016): each row of memory to mean 0 and variance 1, then scale and B.
-// A row is the dimensions from `axis` on; an image [C, H, W] is normalised whole (axis = 1), and since its
+// LayerNormalization (Ba, Kiros and Hinton 2016): each row of memory to mean 0 and variance 1, then scale and
+// B. A row is the dimensions from `axis` on; an image [C, H, W] is normalised whole (axis = 1), and since its
 // parameters are stored in ONNX order and its memory is channels-last, they are permuted in scratch.
 // Sums run in 16 lanes by index, folded pairwise: bits do not depend on the machine.
 // Made by the table, run by model/executor.
@@ -37,17 +37,18 @@ struct RowStatistics {
   float mean, inverse;  ///< inverse = 1 / sqrt(variance + epsilon)
 };
 
-LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, float epsilon, const float* x, const float* scale,
-                                const float* shift, float* y, RowStatistics* statistics) {
+LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, float epsilon, const float* x,
+                                const float* scale, const float* shift, float* y, RowStatistics* statistics) {
   const float share = 1.0f / static_cast<float>(width);
   for (int64_t r = 0; r < rows; ++r) {
     const float* in = x + r * width;
     float* out = y + r * width;
-    const float mean =
-        lane_sum(width, [=](int64_t i) __attribute__((always_inline)) { return in[i]; }) * share;
-    const float variance = lane_sum(width, [=](int64_t i) __attribute__((always_inline)) {
-                             return (in[i] - mean) * (in[i] - mean);
-                           }) *
+    const float mean = lane_sum(
+                           width, [=](int64_t i) __attribute__((always_inline)) { return in[i]; }) *
+                       share;
+    const float variance = lane_sum(
+                               width, [=
+    ](int64_t i) __attribute__((always_inline)) { return (in[i] - mean) * (in[i] - mean); }) *
                            share;
     const float inverse = 1.0f / std::sqrt(variance + epsilon);
     for (int64_t i = 0; i < width; ++i) out[i] = (in[i] - mean) * inverse * scale[i] + shift[i];
@@ -57,8 +58,9 @@ LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, float epsilon, cons
 
 // With xhat = (x - mean) inverse and h = dy scale:
 //   dx = inverse (h - mean(h) - xhat mean(h xhat)),  dscale += dy xhat,  dB += dy.
-LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, const float* x, const float* dy, const float* scale,
-                               const RowStatistics* statistics, float* dx, float* dscale, float* dshift) {
+LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, const float* x, const float* dy,
+                               const float* scale, const RowStatistics* statistics, float* dx, float* dscale,
+                               float* dshift) {
   const float share = 1.0f / static_cast<float>(width);
   for (int64_t r = 0; r < rows; ++r) {
     const float *in = x + r * width, *g = dy + r * width;
@@ -68,11 +70,12 @@ LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, const float* x, cons
       dshift[i] += g[i];
     }
     if (!dx) continue;
-    const float h =
-        lane_sum(width, [=](int64_t i) __attribute__((always_inline)) { return g[i] * scale[i]; }) * share;
-    const float hx = lane_sum(width, [=](int64_t i) __attribute__((always_inline)) {
-                       return g[i] * scale[i] * ((in[i] - mean) * inverse);
-                     }) *
+    const float h = lane_sum(
+                        width, [=](int64_t i) __attribute__((always_inline)) { return g[i] * scale[i]; }) *
+                    share;
+    const float hx = lane_sum(
+                         width, [=
+    ](int64_t i) __attribute__((always_inline)) { return g[i] * scale[i] * ((in[i] - mean) * inverse); }) *
                      share;
     float* out = dx + r * width;
     for (int64_t i = 0; i < width; ++i)
@@ -147,15 +150,19 @@ Shape infer_layer_norm(const OpSpec& spec) {
   const int64_t first = axis < 0 ? axis + rank : axis - 1;  // ONNX counts the batch dimension
   require_shape(first >= 0 && first < rank, "LayerNormalization has no axis " + std::to_string(axis) +
                                                 " in its input " + shape_text(input));
-  require_shape(rank != 3 || first == 0, "LayerNormalization of an image " + shape_text(input) + " needs axis = 1");
+  require_shape(rank != 3 || first == 0,
+                "LayerNormalization of an image " + shape_text(input) + " needs axis = 1");
   const Shape row(input.begin() + first, input.end());
-  require_shape(spec.parameters.size() == 1 || spec.parameters.size() == 2, "LayerNormalization needs scale and B");
+  require_shape(spec.parameters.size() == 1 || spec.parameters.size() == 2,
+                "LayerNormalization needs scale and B");
   for (const Shape& parameter : spec.parameters)
     require_shape(parameter == row, "LayerNormalization parameter " + shape_text(parameter) +
                                         " does not fit the normalised dimensions " + shape_text(row));
   return input;
 }
 
-std::unique_ptr<Op> make_layer_norm(const OpSpec& spec) { return std::make_unique<LayerNormOp>(spec); }
+std::unique_ptr<Op> make_layer_norm(const OpSpec& spec) {
+  return std::make_unique<LayerNormOp>(spec);
+}
 
 }  // namespace lepton::ops

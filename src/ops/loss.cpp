@@ -69,7 +69,8 @@ double target_share(const Sample& s, int64_t i) {
   return s.target_class >= 0 ? static_cast<double>(i == s.target_class) : static_cast<double>(s.values[i]);
 }
 
-// With q = (1 - smoothing) t + smoothing / K:  loss = sum_k q_k (log sum_j e^z_j - z_k),  gradient = p sum(q) - q.
+// With q = (1 - smoothing) t + smoothing / K:  loss = sum_k q_k (log sum_j e^z_j - z_k),  gradient = p sum(q)
+// - q.
 void softmax_cross_entropy(const LossSpec& spec, int64_t outputs, const Sample& s, UnitSums& sums) {
   const int64_t predicted = largest_index(s.scores, outputs);
   const float shift = s.scores[predicted];
@@ -102,7 +103,8 @@ void binary_cross_entropy(int64_t outputs, const Sample& s, UnitSums& sums) {
   bool correct = true;
   for (int64_t i = 0; i < outputs; ++i) {
     const float z = s.scores[i];
-    const double t = outputs == 1 && s.target_class >= 0 ? static_cast<double>(s.target_class) : target_share(s, i);
+    const double t =
+        outputs == 1 && s.target_class >= 0 ? static_cast<double>(s.target_class) : target_share(s, i);
     const double wide = static_cast<double>(z);
     const double tail = math::log_double(1.0 + static_cast<double>(math::exp(-math::magnitude(z))));
     loss += z != z ? wide : (z > 0 ? wide : 0.0) - wide * t + tail;
@@ -153,8 +155,9 @@ double Loss::run(std::span<const float> scores, const Targets& targets, std::spa
   const int64_t n = static_cast<int64_t>(scores.size()) / outputs_;
   const bool ids = !targets.classes.empty();
   CHECK(static_cast<int64_t>(scores.size()) == n * outputs_, "scores are n x outputs");
-  CHECK(static_cast<int64_t>(ids ? targets.classes.size() : targets.values.size()) == (ids ? n : n * outputs_),
-        "targets for every sample");
+  CHECK(
+      static_cast<int64_t>(ids ? targets.classes.size() : targets.values.size()) == (ids ? n : n * outputs_),
+      "targets for every sample");
   CHECK(classifies() || !ids, "a regression has values as targets");
   CHECK(gradient.empty() || gradient.size() == scores.size(), "a gradient like the scores");
   UnitSums unit;

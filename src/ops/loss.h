@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses: the sum over a unit's samples (never the mean: the one division is in the update), its gradient with
-// respect to the scores, and the counts that metrics need. Sums inside a unit are taken in double in fixed
-// order; across units they are exact (base/exact_sum). Called by train for each unit.
+// Losses: the sum over a unit's samples (never the mean: the one division is in the update), its gradient
+// with respect to the scores, and the counts that metrics need. Sums inside a unit are taken in double in
+// fixed order; across units they are exact (base/exact_sum). Called by train for each unit.
 #pragma once
 
 #include <array>
@@ -23,7 +23,8 @@ struct LossSpec {
   double huber_delta = 1;
 };
 
-/// What one unit's scores are compared with. Class ids: `classes`, one per sample; else `values`, n x outputs.
+/// What one unit's scores are compared with. Class ids: `classes`, one per sample; else `values`, n x
+/// outputs.
 struct Targets {
   std::span<const int32_t> classes;
   std::span<const float> values;
@@ -32,9 +33,9 @@ struct Targets {
 /// Sums over samples; all exact, so that merging is order-free. Regression fields are filled by mse, mae,
 /// huber; counts by the classifying losses.
 struct LossSums {
-  ExactSum loss;            ///< sum over samples of the per-sample loss (mean over outputs for element losses)
-  int64_t samples = 0;      ///< every sample has weight 1 today; the lane that divides is this one
-  int64_t correct = 0;      ///< argmax right (binary: every output on the right side of 0)
+  ExactSum loss;        ///< sum over samples of the per-sample loss (mean over outputs for element losses)
+  int64_t samples = 0;  ///< every sample has weight 1 today; the lane that divides is this one
+  int64_t correct = 0;  ///< argmax right (binary: every output on the right side of 0)
   int64_t correct_top5 = 0;
   ExactSum absolute_error, squared_error;  ///< over all outputs
   ExactSum target, target_squared;         ///< for R^2
@@ -46,9 +47,11 @@ class Loss {
   Loss(LossSpec spec, int64_t outputs);
   /// scores: n x outputs (logits). `gradient` (n x outputs, =) may be empty: then only sums are made.
   /// Adds the unit to `sums`. Returns the unit's loss sum (Inf or NaN are returned, and then not added).
-  double run(std::span<const float> scores, const Targets& targets, std::span<float> gradient, LossSums& sums) const;
+  double run(std::span<const float> scores, const Targets& targets, std::span<float> gradient,
+             LossSums& sums) const;
   /// confusion[target * outputs + predicted] += 1; classifying losses with class targets only.
-  void count_confusion(std::span<const float> scores, const Targets& targets, std::span<int64_t> confusion) const;
+  void count_confusion(std::span<const float> scores, const Targets& targets,
+                       std::span<int64_t> confusion) const;
   const LossSpec& spec() const { return spec_; }
   bool classifies() const;
 

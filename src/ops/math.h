@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementary functions in float32 from + - * / and integer operations only: with contraction off they give the
-// same bits on every machine and in CUDA, and loops over them vectorise (both sides of a choice are computed,
-// then one is taken). Errors are at most 2-3 units in the last place (tests/ops/math_test); NaN passes through.
-// Methods: argument reduction after Cody and Waite 1980; coefficients from Cephes (Moshier 1992), from fdlibm
-// (Sun 1993, log_double) and minimax fits. Callers: every loop of ops that would need <cmath>.
+// Elementary functions in float32 from + - * / and integer operations only: with contraction off they give
+// the same bits on every machine and in CUDA, and loops over them vectorise (both sides of a choice are
+// computed, then one is taken). Errors are at most 2-3 units in the last place (tests/ops/math_test); NaN
+// passes through. Methods: argument reduction after Cody and Waite 1980; coefficients from Cephes (Moshier
+// 1992), from fdlibm (Sun 1993, log_double) and minimax fits. Callers: every loop of ops that would need
+// <cmath>.
 #pragma once
 
 #include <bit>
@@ -14,15 +15,23 @@
 
 namespace lepton::ops::math {
 
-LEPTON_HD inline uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
-LEPTON_HD inline float from_bits(uint32_t x) { return std::bit_cast<float>(x); }
-LEPTON_HD inline float magnitude(float x) { return from_bits(bits(x) & 0x7fffffffu); }
+LEPTON_HD inline uint32_t bits(float x) {
+  return std::bit_cast<uint32_t>(x);
+}
+LEPTON_HD inline float from_bits(uint32_t x) {
+  return std::bit_cast<float>(x);
+}
+LEPTON_HD inline float magnitude(float x) {
+  return from_bits(bits(x) & 0x7fffffffu);
+}
 LEPTON_HD inline float with_sign_of(float size, float sign) {
   return from_bits((bits(size) & 0x7fffffffu) | (bits(sign) & 0x80000000u));
 }
 
 /// 2^n for n in [-126, 127].
-LEPTON_HD inline float power_of_two(int32_t n) { return from_bits(static_cast<uint32_t>(n + 127) << 23); }
+LEPTON_HD inline float power_of_two(int32_t n) {
+  return from_bits(static_cast<uint32_t>(n + 127) << 23);
+}
 
 /// e^x; 0 below -104, Inf above 88.72; subnormal results are right.
 LEPTON_HD inline float exp(float x) {
@@ -144,11 +153,14 @@ LEPTON_HD inline double log_double(double x) {
   const int64_t k = static_cast<int64_t>(offset) >> 52;
   const double f = std::bit_cast<double>((offset & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
   const double s = f / (2.0 + f), z = s * s, w = z * z;
-  const double even = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
-  const double odd = z * (6.666666666666735130e-01 +
-                          w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
+  const double even =
+      w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
+  const double odd =
+      z * (6.666666666666735130e-01 +
+           w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
   const double half = 0.5 * f * f, e = static_cast<double>(k);
-  return e * 6.93147180369123816490e-01 - ((half - (s * (half + even + odd) + e * 1.90821492927058770002e-10)) - f);
+  return e * 6.93147180369123816490e-01 -
+         ((half - (s * (half + even + odd) + e * 1.90821492927058770002e-10)) - f);
 }
 
 }  // namespace lepton::ops::math

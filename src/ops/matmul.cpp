@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gemm: y[n, out] = f(x[n, in] W[out, in]^T + b), the dense layer (ONNX Gemm with transB = 1, alpha = beta = 1),
-// by oneDNN's matmul with bias and activation fused. Backward, with dz = dy f'(y):
+// Gemm: y[n, out] = f(x[n, in] W[out, in]^T + b), the dense layer (ONNX Gemm with transB = 1, alpha = beta =
+// 1), by oneDNN's matmul with bias and activation fused. Backward, with dz = dy f'(y):
 //   dx = dz W,   dW = dz^T x,   db = sum over samples of dz.
 // The bias gradient is our own loop in sample order. Made by the table, run by model/executor.
 #include "base/simd.h"
@@ -67,7 +67,8 @@ class GemmOp : public Op {
   void plan_backward(bool input_gradient) {
     const auto x = onednn::desc({n_, in_}, Tag::ab), y = onednn::desc({n_, out_}, Tag::ab);
     if (input_gradient) data_ = onednn::matmul(y, onednn::desc({out_, in_}, Tag::ab), {}, x, {});
-    weights_ = onednn::matmul(onednn::strided({out_, n_}, {1, out_}), x, {}, onednn::desc({out_, in_}, Tag::ab), {});
+    weights_ =
+        onednn::matmul(onednn::strided({out_, n_}, {1, out_}), x, {}, onednn::desc({out_, in_}, Tag::ab), {});
     MemoryPlan backward;
     if (activation_.kind != ActivationKind::none) dz_offset_ = backward.add_floats(n_ * out_);
     backward_scratchpad_ = backward.add(std::max(data_.scratchpad_bytes, weights_.scratchpad_bytes));
@@ -85,20 +86,25 @@ class GemmOp : public Op {
 
 Shape infer_matmul(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  require_shape(input.size() == 1, "Gemm needs a vector per sample, not " + shape_text(input) + " (flatten it)");
+  require_shape(input.size() == 1,
+                "Gemm needs a vector per sample, not " + shape_text(input) + " (flatten it)");
   require_shape(!spec.parameters.empty() && spec.parameters[0].size() == 2, "Gemm needs weights [out, in]");
   const Shape& weights = spec.parameters[0];
   require_shape(weights[1] == input[0],
                 "Gemm weights " + shape_text(weights) + " do not fit the input " + shape_text(input));
   require_shape(spec.parameters.size() == 1 || spec.parameters[1] == Shape{weights[0]},
                 "Gemm bias does not fit the weights " + shape_text(weights));
-  require_shape(int_attribute(spec.attributes, "transA", 0) == 0 && int_attribute(spec.attributes, "transB", 1) == 1,
-                "Gemm is computed with transA = 0 and transB = 1 only");
-  require_shape(float_attribute(spec.attributes, "alpha", 1) == 1 && float_attribute(spec.attributes, "beta", 1) == 1,
-                "Gemm is computed with alpha = beta = 1 only");
+  require_shape(
+      int_attribute(spec.attributes, "transA", 0) == 0 && int_attribute(spec.attributes, "transB", 1) == 1,
+      "Gemm is computed with transA = 0 and transB = 1 only");
+  require_shape(
+      float_attribute(spec.attributes, "alpha", 1) == 1 && float_attribute(spec.attributes, "beta", 1) == 1,
+      "Gemm is computed with alpha = beta = 1 only");
   return {weights[0]};
 }
 
-std::unique_ptr<Op> make_matmul(const OpSpec& spec) { return std::make_unique<GemmOp>(spec); }
+std::unique_ptr<Op> make_matmul(const OpSpec& spec) {
+  return std::make_unique<GemmOp>(spec);
+}
 
 }  // namespace lepton::ops

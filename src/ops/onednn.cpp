@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The boundary to oneDNN (see onednn.h), and the thread, instruction set and version functions of table.h that
-// only this library can answer. All differences between oneDNN 2.x and 3.x end in this file.
+// The boundary to oneDNN (see onednn.h), and the thread, instruction set and version functions of table.h
+// that only this library can answer. All differences between oneDNN 2.x and 3.x end in this file.
 #include "ops/onednn.h"
 
 #include <omp.h>
@@ -27,11 +27,15 @@ static dnnl::stream& thread_stream() {
   return stream;
 }
 
-Desc desc(const Dims& dims, Tag tag) { return Desc(dims, dnnl::memory::data_type::f32, tag); }
+Desc desc(const Dims& dims, Tag tag) {
+  return Desc(dims, dnnl::memory::data_type::f32, tag);
+}
 Desc strided(const Dims& dims, const Dims& strides) {
   return Desc(dims, dnnl::memory::data_type::f32, strides);
 }
-size_t bytes(const Desc& desc) { return desc.get_size(); }
+size_t bytes(const Desc& desc) {
+  return desc.get_size();
+}
 
 struct Primitive::Impl {
   dnnl::primitive primitive;
@@ -74,13 +78,20 @@ void Primitive::run(std::initializer_list<const void*> pointers) {
 static dnnl::algorithm eltwise_algorithm(ActivationKind kind) {
   switch (kind) {
     case ActivationKind::relu:
-    case ActivationKind::leaky_relu: return dnnl::algorithm::eltwise_relu;
-    case ActivationKind::elu: return dnnl::algorithm::eltwise_elu;
-    case ActivationKind::sigmoid: return dnnl::algorithm::eltwise_logistic;
-    case ActivationKind::tanh: return dnnl::algorithm::eltwise_tanh;
-    case ActivationKind::gelu: return dnnl::algorithm::eltwise_gelu_erf;
-    case ActivationKind::gelu_tanh: return dnnl::algorithm::eltwise_gelu_tanh;
-    case ActivationKind::none: break;
+    case ActivationKind::leaky_relu:
+      return dnnl::algorithm::eltwise_relu;
+    case ActivationKind::elu:
+      return dnnl::algorithm::eltwise_elu;
+    case ActivationKind::sigmoid:
+      return dnnl::algorithm::eltwise_logistic;
+    case ActivationKind::tanh:
+      return dnnl::algorithm::eltwise_tanh;
+    case ActivationKind::gelu:
+      return dnnl::algorithm::eltwise_gelu_erf;
+    case ActivationKind::gelu_tanh:
+      return dnnl::algorithm::eltwise_gelu_tanh;
+    case ActivationKind::none:
+      break;
   }
   CHECK(false, "no epilogue");
 }
@@ -101,7 +112,9 @@ static dnnl::primitive_attr attributes(const Activation& activation) {
 }
 
 // A Desc that was never set has no size: the "no bias" of the public structures.
-static bool present(const Desc& layout) { return layout.get_size() != 0; }
+static bool present(const Desc& layout) {
+  return layout.get_size() != 0;
+}
 
 Planned matmul(const Desc& source, const Desc& weights, const Desc& bias, const Desc& destination,
                const Activation& activation) {
@@ -181,9 +194,9 @@ Planned convolution_backward_weights(const Convolution& c) {
   const auto direct = dnnl::algorithm::convolution_direct;
   const dnnl::primitive_attr attr = attributes({});
 #if DNNL_VERSION_MAJOR >= 3
-  const dnnl::convolution_backward_weights::primitive_desc pd(
-      cpu_engine(), direct, c.source, c.weights, c.bias, c.destination, c.strides, c.dilations, c.pads_begin,
-      c.pads_end, hint(c), attr);
+  const dnnl::convolution_backward_weights::primitive_desc pd(cpu_engine(), direct, c.source, c.weights,
+                                                              c.bias, c.destination, c.strides, c.dilations,
+                                                              c.pads_begin, c.pads_end, hint(c), attr);
 #else
   const dnnl::convolution_backward_weights::desc operation(direct, c.source, c.weights, c.bias, c.destination,
                                                            c.strides, c.dilations, c.pads_begin, c.pads_end);
@@ -210,7 +223,9 @@ Reorder reorder(const Desc& from, const Desc& to) {
 
 namespace lepton::ops {
 
-void prepare_compute_thread() { omp_set_num_threads(1); }
+void prepare_compute_thread() {
+  omp_set_num_threads(1);
+}
 
 // Kinds of oneDNN that differ in int8 and bf16 only count as one: in float32 they run the same code, and the
 // cap makes sure of it, so that "avx512" names one arithmetic.

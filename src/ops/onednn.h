@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The boundary to oneDNN: the only file that knows whether it speaks to 2.x or 3.x. One CPU engine, one stream
-// per thread, scratchpads owned by the caller. A Primitive binds its memory descriptors once; a run only sets
-// pointers that changed, so that nothing of ours is allocated in it.
-// Invariants: every primitive is made and run with one OpenMP thread (prepare_compute_thread).
-// Called by matmul, conv and table.
+// The boundary to oneDNN: the only file that knows whether it speaks to 2.x or 3.x. One CPU engine, one
+// stream per thread, scratchpads owned by the caller. A Primitive binds its memory descriptors once; a run
+// only sets pointers that changed, so that nothing of ours is allocated in it. Invariants: every primitive is
+// made and run with one OpenMP thread (prepare_compute_thread). Called by matmul, conv and table.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes of operators, read with their ONNX defaults. A value of the wrong type is the input's fault (a deck
-// or an ONNX file), never ours; the caller that knows the layer adds its name. Called by every op.
+// Attributes of operators, read with their ONNX defaults. A value of the wrong type is the input's fault (a
+// deck or an ONNX file), never ours; the caller that knows the layer adds its name. Called by every op.
 #include "ops/op.h"
 
 #include "base/error.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Op: one node of the graph, planned once for one number of samples and one thread, run many times. Activations
-// lie sample by sample in nhwc (channels last); shapes here are in ONNX order without the batch dimension
+// Op: one node of the graph, planned once for one number of samples and one thread, run many times.
+// Activations lie sample by sample in nhwc (channels last); shapes here are in ONNX order without the batch
+// dimension
 // ([C, H, W]), and the op knows that its memory is channels-last. Parameters keep their ONNX layout (Conv
 // weights OIHW, Gemm weights [out, in]: transB = 1) in the arena; an op that computes in another layout packs
 // them in its scratch for each unit.
@@ -31,17 +32,17 @@ std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
 
 /// What an op is planned for.
 struct OpSpec {
-  std::string type = {};            ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
-  Attributes attributes = {};       ///< ONNX names and meaning
-  std::string activation = {};      ///< fused behind the op: "" or "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"
+  std::string type = {};        ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
+  Attributes attributes = {};   ///< ONNX names and meaning
+  std::string activation = {};  ///< fused behind the op: "" or "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"
   Attributes activation_attributes = {};
-  int64_t samples = 0;              ///< n of the unit
-  bool training = false;            ///< false: no backward will be called; batch norm uses running statistics
-  std::vector<Shape> inputs = {};   ///< activations, without batch
+  int64_t samples = 0;             ///< n of the unit
+  bool training = false;           ///< false: no backward will be called; batch norm uses running statistics
+  std::vector<Shape> inputs = {};  ///< activations, without batch
   std::vector<Shape> parameters = {};  ///< as in the arena
   Shape output = {};
   std::vector<bool> input_needs_gradient = {};  ///< per activation input: false for the network's own input
-  uint64_t random_key = 0;          ///< stream_key(seed, dropout, layer), for ops that draw numbers
+  uint64_t random_key = 0;  ///< stream_key(seed, dropout, layer), for ops that draw numbers
 };
 
 /// One unit as random ops see it.
@@ -55,19 +56,21 @@ struct OpForward {
   std::span<const float* const> inputs;
   std::span<const float* const> parameters;  ///< running statistics included, in table order
   float* output = nullptr;
-  std::span<float* const> statistics;        ///< training batch norm: n * batch mean, n * batch variance; else empty
-  std::byte* saved = nullptr;                ///< kept until backward
+  std::span<float* const>
+      statistics;              ///< training batch norm: n * batch mean, n * batch variance; else empty
+  std::byte* saved = nullptr;  ///< kept until backward
   std::byte* scratch = nullptr;
   const UnitContext* unit = nullptr;
 };
 
 struct OpBackward {
-  std::span<const float* const> inputs;      ///< null where backward_needs() does not ask for inputs
+  std::span<const float* const> inputs;  ///< null where backward_needs() does not ask for inputs
   std::span<const float* const> parameters;
-  const float* output = nullptr;             ///< null unless asked for
+  const float* output = nullptr;  ///< null unless asked for
   const float* output_gradient = nullptr;
-  std::span<float* const> input_gradients;   ///< null where not needed
-  std::span<float* const> parameter_gradients;  ///< sums over the unit's samples, ONNX layout; null for statistics
+  std::span<float* const> input_gradients;  ///< null where not needed
+  std::span<float* const>
+      parameter_gradients;  ///< sums over the unit's samples, ONNX layout; null for statistics
   std::byte* saved = nullptr;
   std::byte* scratch = nullptr;
   const UnitContext* unit = nullptr;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of single operators give to the table (table.cpp): shape rules and makers, one pair per
-// operator, and what they share. Shape rules throw Error(deck) with an empty `where`; makers may rely on them.
-// Layouts: shapes of three dimensions [C, H, W] lie channels-last (H, W, C) in memory, all others as written.
+// operator, and what they share. Shape rules throw Error(deck) with an empty `where`; makers may rely on
+// them. Layouts: shapes of three dimensions [C, H, W] lie channels-last (H, W, C) in memory, all others as
+// written.
 #pragma once
 
 #include <array>
@@ -60,13 +61,17 @@ class MemoryPlan {
   size_t bytes_ = 0;
 };
 
-inline float* floats_at(std::byte* base, size_t offset) { return reinterpret_cast<float*>(base + offset); }
+inline float* floats_at(std::byte* base, size_t offset) {
+  return reinterpret_cast<float*>(base + offset);
+}
 
-/// A window that slides over an image: kernel, strides, pads and dilations from ONNX attributes, per axis (H, W).
+/// A window that slides over an image: kernel, strides, pads and dilations from ONNX attributes, per axis (H,
+/// W).
 struct Window {
   int64_t kernel[2], stride[2], dilation[2], pad_begin[2], pad_end[2];
 };
-/// `kernel` is used where the attributes have no kernel_shape (empty: then it must be there). Throws Error(deck).
+/// `kernel` is used where the attributes have no kernel_shape (empty: then it must be there). Throws
+/// Error(deck).
 Window parse_window(const OpSpec& spec, const std::vector<int64_t>& kernel);
 /// Output height and width; `ceil_mode` counts a last, partly outside window. Throws Error(deck).
 std::array<int64_t, 2> window_output(const OpSpec& spec, const Window& window, bool ceil_mode);

@@ -15,11 +15,14 @@ uint64_t parameters_block_hash(std::span<const float> arena, int64_t block) {
   return hash64_of<float>(arena.subspan(begin, end - begin));
 }
 
-uint64_t combine_block_hashes(std::span<const uint64_t> hashes) { return hash64_of<uint64_t>(hashes); }
+uint64_t combine_block_hashes(std::span<const uint64_t> hashes) {
+  return hash64_of<uint64_t>(hashes);
+}
 
 uint64_t parameters_hash(std::span<const float> arena) {
   std::vector<uint64_t> hashes((arena.size() + block_elements - 1) / block_elements);
-  for (size_t b = 0; b < hashes.size(); ++b) hashes[b] = parameters_block_hash(arena, static_cast<int64_t>(b));
+  for (size_t b = 0; b < hashes.size(); ++b)
+    hashes[b] = parameters_block_hash(arena, static_cast<int64_t>(b));
   return combine_block_hashes(hashes);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hash of all parameter bytes, the yardstick of the promise: XXH3 of every block of `block_elements` arena floats, then XXH3 of
-// the array of block hashes, so that slices of any cut can be hashed where they are updated. Running statistics and padding (zeros)
-// are part of the arena and of the hash.
+// The hash of all parameter bytes, the yardstick of the promise: XXH3 of every block of `block_elements`
+// arena floats, then XXH3 of the array of block hashes, so that slices of any cut can be hashed where they
+// are updated. Running statistics and padding (zeros) are part of the arena and of the hash.
 #pragma once
 
 #include <cstdint>

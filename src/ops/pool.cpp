@@ -1,136 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// MaxPool, AveragePool and GlobalAveragePool in nhwc, our own loops, vector over channels; the order of sums is
-// fixed (window row by row; pixels in order), so bits do not depend on the machine. MaxPool takes the first of
-// equal maxima and lets NaN win; it keeps one byte per output, the place in the window, for backward.
-// Made by the table, run by model/executor.
+// AveragePool and GlobalAveragePool in nhwc, and the shape rules of all pools. Our own loops, vector over
+// channels; the order of sums is fixed (window row by row; pixels in order), so bits do not depend on the
+// machine. Made by the table, run by model/executor.
 #include <algorithm>
-#include <cstring>
 
 #include "base/simd.h"
-#include "ops/operators.h"
+#include "ops/pool.h"
 
 namespace lepton::ops {
 
 namespace {
 
-/// One pooled image plane set: geometry of all samples, and which input rows and columns a window touches.
-struct PoolGeometry {
-  int64_t n, channels, height, width, out_height, out_width;
-  Window window;
-
-  explicit PoolGeometry(const OpSpec& spec)
-      : n(spec.samples),
-        channels(spec.inputs[0][0]),
-        height(spec.inputs[0][1]),
-        width(spec.inputs[0][2]),
-        out_height(spec.output[1]),
-        out_width(spec.output[2]),
-        window(parse_window(spec, {})) {}
-  int64_t inputs() const { return n * height * width * channels; }
-  int64_t outputs() const { return n * out_height * out_width * channels; }
-};
-
-/// Calls visit(output pixel, input pixel or -1 outside, place in window, first place inside) for all windows.
-template <class Visit>
-[[gnu::always_inline]] inline void for_windows(const PoolGeometry& g, const Visit& visit) {
-  const Window& w = g.window;
-  for (int64_t s = 0; s < g.n; ++s)
-    for (int64_t oy = 0; oy < g.out_height; ++oy)
-      for (int64_t ox = 0; ox < g.out_width; ++ox) {
-        const int64_t output = (s * g.out_height + oy) * g.out_width + ox;
-        bool first = true;
-        for (int64_t ky = 0; ky < w.kernel[0]; ++ky) {
-          const int64_t y = oy * w.stride[0] - w.pad_begin[0] + ky * w.dilation[0];
-          if (y < 0 || y >= g.height) continue;
-          for (int64_t kx = 0; kx < w.kernel[1]; ++kx) {
-            const int64_t x = ox * w.stride[1] - w.pad_begin[1] + kx * w.dilation[1];
-            if (x < 0 || x >= g.width) continue;
-            visit(output, (s * g.height + y) * g.width + x, ky * w.kernel[1] + kx, first);
-            first = false;
-          }
-        }
-      }
-}
-
-LEPTON_SIMD void max_pool(const PoolGeometry& g, const float* input, float* output) {
-  const int64_t channels = g.channels;
-  for_windows(g, [=](int64_t to, int64_t from, int64_t, bool first) __attribute__((always_inline)) {
-    const float* x = input + from * channels;
-    float* y = output + to * channels;
-    if (first)
-      for (int64_t c = 0; c < channels; ++c) y[c] = x[c];
-    else
-      for (int64_t c = 0; c < channels; ++c) y[c] = (x[c] > y[c]) | (x[c] != x[c]) ? x[c] : y[c];
-  });
-}
-
-LEPTON_SIMD void max_pool_places(const PoolGeometry& g, const float* input, float* output, uint8_t* places) {
-  const int64_t channels = g.channels;
-  for_windows(g, [=](int64_t to, int64_t from, int64_t place, bool first) __attribute__((always_inline)) {
-    const float* x = input + from * channels;
-    float* y = output + to * channels;
-    uint8_t* p = places + to * channels;
-    const uint8_t here = static_cast<uint8_t>(place);
-    if (first) {
-      for (int64_t c = 0; c < channels; ++c) y[c] = x[c];
-      std::memset(p, here, static_cast<size_t>(channels));
-      return;
-    }
-    for (int64_t c = 0; c < channels; ++c) {
-      const bool takes = (x[c] > y[c]) | (x[c] != x[c]);
-      y[c] = takes ? x[c] : y[c];
-      p[c] = takes ? here : p[c];
-    }
-  });
-}
-
-LEPTON_SIMD void max_pool_backward(const PoolGeometry& g, const uint8_t* places, const float* dy, float* dx) {
-  const int64_t channels = g.channels;
-  for_windows(g, [=](int64_t from, int64_t to, int64_t place, bool) __attribute__((always_inline)) {
-    const uint8_t* p = places + from * channels;
-    const float* y = dy + from * channels;
-    float* x = dx + to * channels;
-    const uint8_t here = static_cast<uint8_t>(place);
-    for (int64_t c = 0; c < channels; ++c) x[c] += p[c] == here ? y[c] : 0.0f;
-  });
-}
-
-class MaxPoolOp : public Op {
- public:
-  explicit MaxPoolOp(const OpSpec& spec) : geometry_(spec), training_(spec.training) {
-    if (training_) {
-      MemoryPlan saved;
-      saved.add(static_cast<size_t>(geometry_.outputs()));
-      saved_bytes_ = saved.bytes();
-    }
-  }
-  void forward(const OpForward& run) override {
-    if (training_)
-      max_pool_places(geometry_, run.inputs[0], run.output, reinterpret_cast<uint8_t*>(run.saved));
-    else
-      max_pool(geometry_, run.inputs[0], run.output);
-  }
-  void backward(const OpBackward& run) override {
-    if (!run.input_gradients[0]) return;
-    std::fill_n(run.input_gradients[0], geometry_.inputs(), 0.0f);
-    max_pool_backward(geometry_, reinterpret_cast<const uint8_t*>(run.saved), run.output_gradient,
-                      run.input_gradients[0]);
-  }
-  BackwardNeeds backward_needs() const override { return {}; }
-
- private:
-  PoolGeometry geometry_;
-  bool training_;
-};
-
-LEPTON_SIMD void average_pool(const PoolGeometry& g, const float* factors, const float* input, float* output) {
+LEPTON_SIMD void average_pool(const PoolGeometry& g, const float* factors, const float* input,
+                              float* output) {
   const int64_t channels = g.channels, plane = g.out_height * g.out_width;
   std::fill_n(output, g.outputs(), 0.0f);
-  for_windows(g, [=](int64_t to, int64_t from, int64_t, bool) __attribute__((always_inline)) {
-    const float* x = input + from * channels;
-    float* y = output + to * channels;
-    for (int64_t c = 0; c < channels; ++c) y[c] += x[c];
-  });
+  for_windows(
+      g, [=](int64_t to, int64_t from, int64_t, bool) __attribute__((always_inline)) {
+        const float* x = input + from * channels;
+        float* y = output + to * channels;
+        for (int64_t c = 0; c < channels; ++c) y[c] += x[c];
+      });
   for (int64_t pixel = 0; pixel < g.n * plane; ++pixel) {
     const float factor = factors[pixel % plane];
     float* y = output + pixel * channels;
@@ -138,15 +28,17 @@ LEPTON_SIMD void average_pool(const PoolGeometry& g, const float* factors, const
   }
 }
 
-LEPTON_SIMD void average_pool_backward(const PoolGeometry& g, const float* factors, const float* dy, float* dx) {
+LEPTON_SIMD void average_pool_backward(const PoolGeometry& g, const float* factors, const float* dy,
+                                       float* dx) {
   const int64_t channels = g.channels, plane = g.out_height * g.out_width;
   std::fill_n(dx, g.inputs(), 0.0f);
-  for_windows(g, [=](int64_t from, int64_t to, int64_t, bool) __attribute__((always_inline)) {
-    const float factor = factors[from % plane];
-    const float* y = dy + from * channels;
-    float* x = dx + to * channels;
-    for (int64_t c = 0; c < channels; ++c) x[c] += y[c] * factor;
-  });
+  for_windows(
+      g, [=](int64_t from, int64_t to, int64_t, bool) __attribute__((always_inline)) {
+        const float factor = factors[from % plane];
+        const float* y = dy + from * channels;
+        float* x = dx + to * channels;
+        for (int64_t c = 0; c < channels; ++c) x[c] += y[c] * factor;
+      });
 }
 
 class AveragePoolOp : public Op {
@@ -156,7 +48,8 @@ class AveragePoolOp : public Op {
     const Window& w = geometry_.window;
     for (int64_t oy = 0; oy < geometry_.out_height; ++oy)
       for (int64_t ox = 0; ox < geometry_.out_width; ++ox) {
-        const int64_t count = touched(w, 0, oy, geometry_.height, include) * touched(w, 1, ox, geometry_.width, include);
+        const int64_t count =
+            touched(w, 0, oy, geometry_.height, include) * touched(w, 1, ox, geometry_.width, include);
         factors_.push_back(1.0f / static_cast<float>(std::max<int64_t>(count, 1)));
       }
   }
@@ -197,7 +90,8 @@ LEPTON_SIMD void global_pool(int64_t n, int64_t pixels, int64_t channels, const 
   }
 }
 
-LEPTON_SIMD void global_pool_backward(int64_t n, int64_t pixels, int64_t channels, const float* dy, float* dx) {
+LEPTON_SIMD void global_pool_backward(int64_t n, int64_t pixels, int64_t channels, const float* dy,
+                                      float* dx) {
   const float factor = 1.0f / static_cast<float>(pixels);
   for (int64_t s = 0; s < n; ++s)
     for (int64_t p = 0; p < pixels; ++p)
@@ -226,11 +120,13 @@ class GlobalPoolOp : public Op {
 
 Shape infer_pool(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  require_shape(input.size() == 3, spec.type + " needs an image [channels, height, width], not " + shape_text(input));
+  require_shape(input.size() == 3,
+                spec.type + " needs an image [channels, height, width], not " + shape_text(input));
   const Window window = parse_window(spec, {});
   require_shape(window.kernel[0] * window.kernel[1] <= 255, spec.type + " windows hold at most 255 elements");
   for (int axis = 0; axis < 2; ++axis)
-    require_shape(std::max(window.pad_begin[axis], window.pad_end[axis]) <= (window.kernel[axis] - 1) * window.dilation[axis],
+    require_shape(std::max(window.pad_begin[axis], window.pad_end[axis]) <=
+                      (window.kernel[axis] - 1) * window.dilation[axis],
                   spec.type + " pads must be smaller than the window, or some windows would be empty");
   const auto size = window_output(spec, window, int_attribute(spec.attributes, "ceil_mode", 0) != 0);
   return {input[0], size[0], size[1]};
@@ -238,12 +134,16 @@ Shape infer_pool(const OpSpec& spec) {
 
 Shape infer_global_pool(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  require_shape(input.size() == 3, spec.type + " needs an image [channels, height, width], not " + shape_text(input));
+  require_shape(input.size() == 3,
+                spec.type + " needs an image [channels, height, width], not " + shape_text(input));
   return {input[0], 1, 1};
 }
 
-std::unique_ptr<Op> make_max_pool(const OpSpec& spec) { return std::make_unique<MaxPoolOp>(spec); }
-std::unique_ptr<Op> make_average_pool(const OpSpec& spec) { return std::make_unique<AveragePoolOp>(spec); }
-std::unique_ptr<Op> make_global_pool(const OpSpec& spec) { return std::make_unique<GlobalPoolOp>(spec); }
+std::unique_ptr<Op> make_average_pool(const OpSpec& spec) {
+  return std::make_unique<AveragePoolOp>(spec);
+}
+std::unique_ptr<Op> make_global_pool(const OpSpec& spec) {
+  return std::make_unique<GlobalPoolOp>(spec);
+}
 
 }  // namespace lepton::ops

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Float gradients to 64-bit fixed point and back (see quantise.h). Rounding uses a constant instead of an
-// instruction: for |x| < 2^51 the double x + 1.5 * 2^52 has a unit in the last place of 1, so the addition itself
-// rounds x to the nearest integer, ties to even, and leaves it in the low bits. Every vector width gives the same
-// bits, and the loops are limited by memory. Called by exact/accumulator; the hottest loop but for the products.
+// instruction: for |x| < 2^51 the double x + 1.5 * 2^52 has a unit in the last place of 1, so the addition
+// itself rounds x to the nearest integer, ties to even, and leaves it in the low bits. Every vector width
+// gives the same bits, and the loops are limited by memory. Called by exact/accumulator; the hottest loop but
+// for the products.
 #include "ops/quantise.h"
 
 #include <algorithm>
@@ -23,7 +24,8 @@ static double power_of_two(int n) {
 
 LEPTON_SIMD static uint32_t max_bits(const float* __restrict g, int64_t count) {
   uint32_t largest = 0;
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::bit_cast<uint32_t>(g[i]) & 0x7fffffffu);
+  for (int64_t i = 0; i < count; ++i)
+    largest = std::max(largest, std::bit_cast<uint32_t>(g[i]) & 0x7fffffffu);
   return largest;
 }
 
@@ -79,8 +81,10 @@ LEPTON_SIMD static double square_loop(const float* g, int64_t count) {
   double sum[lanes] = {};
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes)
-    for (int64_t k = 0; k < lanes; ++k) sum[k] += static_cast<double>(g[i + k]) * static_cast<double>(g[i + k]);
-  for (int64_t k = 0; i + k < count; ++k) sum[k] += static_cast<double>(g[i + k]) * static_cast<double>(g[i + k]);
+    for (int64_t k = 0; k < lanes; ++k)
+      sum[k] += static_cast<double>(g[i + k]) * static_cast<double>(g[i + k]);
+  for (int64_t k = 0; i + k < count; ++k)
+    sum[k] += static_cast<double>(g[i + k]) * static_cast<double>(g[i + k]);
   for (int64_t half = lanes / 2; half > 0; half /= 2)
     for (int64_t k = 0; k < half; ++k) sum[k] += sum[k + half];
   return sum[0];

@@ -15,9 +15,9 @@ uint32_t max_magnitude_bits(std::span<const float> g);
 /// The float32 bits of 2^exponent, for comparison with max_magnitude_bits (clamped to finite, normal range).
 uint32_t power_of_two_bits(int exponent);
 
-/// sum[i] += q_i; returns the sum of the q_i modulo 2^64: a linear checksum, so that checksums of blocks add up
-/// like the blocks do and any single flipped bit shows (+-2^k is never 0 modulo 2^64).
-/// Requires |g[i] * 2^scale| < 2^51 (the caller has tested the span's maximum).
+/// sum[i] += q_i; returns the sum of the q_i modulo 2^64: a linear checksum, so that checksums of blocks add
+/// up like the blocks do and any single flipped bit shows (+-2^k is never 0 modulo 2^64). Requires |g[i] *
+/// 2^scale| < 2^51 (the caller has tested the span's maximum).
 uint64_t quantise_add(std::span<const float> g, int scale, std::span<int64_t> sum);
 
 /// Sum of all elements modulo 2^64.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flatten, Reshape and Identity: the same numbers under another shape. ONNX orders an image as C, H, W; our memory
-// is H, W, C; so an image that becomes something else is permuted through the ONNX order. Attribute `shape` of
-// Reshape leaves out the batch dimension; one -1 is computed, 0 copies the input's dimension.
-// Made by the table, run by model/executor.
+// Flatten, Reshape and Identity: the same numbers under another shape. ONNX orders an image as C, H, W; our
+// memory is H, W, C; so an image that becomes something else is permuted through the ONNX order. Attribute
+// `shape` of Reshape leaves out the batch dimension; one -1 is computed, 0 copies the input's dimension. Made
+// by the table, run by model/executor.
 #include <algorithm>
 
 #include "base/simd.h"
@@ -49,8 +49,7 @@ class ReshapeOp : public Op {
 
   void forward(const OpForward& run) override { permute(from_, to_, run.inputs[0], run.output, run.scratch); }
   void backward(const OpBackward& run) override {
-    if (run.input_gradients[0])
-      permute(to_, from_, run.output_gradient, run.input_gradients[0], run.scratch);
+    if (run.input_gradients[0]) permute(to_, from_, run.output_gradient, run.input_gradients[0], run.scratch);
   }
   BackwardNeeds backward_needs() const override { return {}; }
   bool in_place() const override { return same_; }
@@ -85,7 +84,8 @@ class ReshapeOp : public Op {
 }  // namespace
 
 Shape infer_flatten(const OpSpec& spec) {
-  require_shape(int_attribute(spec.attributes, "axis", 1) == 1, "Flatten keeps the batch dimension only (axis = 1)");
+  require_shape(int_attribute(spec.attributes, "axis", 1) == 1,
+                "Flatten keeps the batch dimension only (axis = 1)");
   return {element_count(spec.inputs[0])};
 }
 
@@ -111,6 +111,8 @@ Shape infer_reshape(const OpSpec& spec) {
   return shape;
 }
 
-std::unique_ptr<Op> make_reshape(const OpSpec& spec) { return std::make_unique<ReshapeOp>(spec); }
+std::unique_ptr<Op> make_reshape(const OpSpec& spec) {
+  return std::make_unique<ReshapeOp>(spec);
+}
 
 }  // namespace lepton::ops

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax over the last dimension of memory: features of a vector, channels of an image. y = e^(x - max) / sum,
-// dx = y (dy - sum(dy y)). Sums in double in index order. Made by the table, run by model/executor.
+// Softmax over the last dimension of memory: features of a vector, channels of an image. y = e^(x - max) /
+// sum, dx = y (dy - sum(dy y)). Sums in double in index order. Made by the table, run by model/executor.
 #include "base/simd.h"
 #include "ops/math.h"
 #include "ops/operators.h"
@@ -62,11 +62,13 @@ Shape infer_softmax(const OpSpec& spec) {
   const int64_t along = rank == 3 ? 1 : rank;  // ONNX counts the batch dimension
   const int64_t axis = int_attribute(spec.attributes, "axis", along);
   require_shape(axis == along || axis == along - rank - 1,
-                "Softmax is computed over axis " + std::to_string(along) + " of " + shape_text(input) + ", not " +
-                    std::to_string(axis));
+                "Softmax is computed over axis " + std::to_string(along) + " of " + shape_text(input) +
+                    ", not " + std::to_string(axis));
   return input;
 }
 
-std::unique_ptr<Op> make_softmax(const OpSpec& spec) { return std::make_unique<SoftmaxOp>(spec); }
+std::unique_ptr<Op> make_softmax(const OpSpec& spec) {
+  return std::make_unique<SoftmaxOp>(spec);
+}
 
 }  // namespace lepton::ops

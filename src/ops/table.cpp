@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of operators: one row each (see table.h). Rows are in the order in which the reference lists them.
-// Called by model/graph (shapes) and model/executor (ops).
+// The table of operators: one row each (see table.h). Rows are in the order in which the reference lists
+// them. Called by model/graph (shapes) and model/executor (ops).
 #include "ops/table.h"
 
 #include "ops/activation.h"
@@ -8,26 +8,33 @@
 
 namespace lepton::ops {
 
-static bool fuses_none(const std::string& activation) { return activation.empty(); }
-static bool fuses_relu(const std::string& activation) { return activation.empty() || activation == "Relu"; }
+static bool fuses_none(const std::string& activation) {
+  return activation.empty();
+}
+static bool fuses_relu(const std::string& activation) {
+  return activation.empty() || activation == "Relu";
+}
 
 static const OperatorRow rows[] = {
     {"Gemm", 1, 0, "Dense layer: x W^T + b, weights [out, in].", infer_matmul, make_matmul, is_epilogue},
     {"Conv", 1, 0, "Two-dimensional convolution, strided, padded, dilated, grouped.", infer_conv, make_conv,
      is_epilogue},
-    {"MaxPool", 1, 0, "Largest value in a sliding window.", infer_pool, make_max_pool, fuses_none},
+    {"MaxPool", 1, 0, "Largest value in a sliding window.", infer_pool, make_max_pool, fuses_relu},
     {"AveragePool", 1, 0, "Mean of a sliding window, with or without its padding.", infer_pool,
      make_average_pool, fuses_none},
     {"GlobalAveragePool", 1, 0, "Mean of each channel over the image.", infer_global_pool, make_global_pool,
      fuses_none},
-    {"BatchNormalization", 1, 2, "Normalises channels by the unit's statistics, at inference by running ones.",
-     infer_batch_norm, make_batch_norm, fuses_relu},
+    {"BatchNormalization", 1, 2,
+     "Normalises channels by the unit's statistics, at inference by running ones.", infer_batch_norm,
+     make_batch_norm, fuses_relu},
     {"LayerNormalization", 1, 0, "Normalises each sample over the dimensions from axis on.", infer_layer_norm,
      make_layer_norm, fuses_none},
     {"Dropout", 1, 0, "Zeroes elements at random in training and scales the others.", infer_dropout,
      make_dropout, fuses_none},
-    {"Flatten", 1, 0, "One vector per sample, in ONNX order (C, H, W).", infer_flatten, make_reshape, fuses_none},
-    {"Reshape", 1, 0, "Another shape for the same numbers in ONNX order.", infer_reshape, make_reshape, fuses_none},
+    {"Flatten", 1, 0, "One vector per sample, in ONNX order (C, H, W).", infer_flatten, make_reshape,
+     fuses_none},
+    {"Reshape", 1, 0, "Another shape for the same numbers in ONNX order.", infer_reshape, make_reshape,
+     fuses_none},
     {"Relu", 1, 0, "max(x, 0).", infer_activation, make_activation, fuses_none},
     {"LeakyRelu", 1, 0, "x, or alpha x below 0.", infer_activation, make_activation, fuses_none},
     {"Elu", 1, 0, "x, or alpha (e^x - 1) below 0.", infer_activation, make_activation, fuses_none},
@@ -35,7 +42,8 @@ static const OperatorRow rows[] = {
      make_activation, fuses_none},
     {"Sigmoid", 1, 0, "1 / (1 + e^-x).", infer_activation, make_activation, fuses_none},
     {"Tanh", 1, 0, "Hyperbolic tangent.", infer_activation, make_activation, fuses_none},
-    {"Softmax", 1, 0, "Shares that sum to 1, over features or channels.", infer_softmax, make_softmax, fuses_none},
+    {"Softmax", 1, 0, "Shares that sum to 1, over features or channels.", infer_softmax, make_softmax,
+     fuses_none},
     {"Add", 2, 0, "Sum of two activations.", infer_add, make_add, fuses_relu},
     {"Identity", 1, 0, "The input.", infer_same, make_reshape, fuses_none},
 };
@@ -56,10 +64,12 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
   const OperatorRow* row = find_operator(spec.type);
   CHECK(row, "no operator " + spec.type);
   CHECK(spec.samples >= 1, spec.type + " for no samples");
-  CHECK(static_cast<int>(spec.inputs.size()) == row->inputs && spec.input_needs_gradient.size() == spec.inputs.size(),
+  CHECK(static_cast<int>(spec.inputs.size()) == row->inputs &&
+            spec.input_needs_gradient.size() == spec.inputs.size(),
         spec.type + " takes " + std::to_string(row->inputs) + " inputs");
   const Shape inferred = row->infer(spec);
-  CHECK(spec.output == inferred, spec.type + " gives " + shape_text(inferred) + ", not " + shape_text(spec.output));
+  CHECK(spec.output == inferred,
+        spec.type + " gives " + shape_text(inferred) + ", not " + shape_text(spec.output));
   CHECK(row->fuses(spec.activation), spec.type + " cannot fuse " + spec.activation);
   return row->make(spec);
 }

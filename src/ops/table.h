@@ -12,12 +12,13 @@
 namespace lepton::ops {
 
 struct OperatorRow {
-  const char* type;              ///< ONNX name
-  int inputs;                    ///< activation inputs
-  int statistics;                ///< how many of its last parameters are running statistics (BatchNormalization: 2)
-  const char* summary;           ///< one sentence for the reference
-  /// Output shape from attributes, input shapes and parameter shapes; throws Error(deck) with an empty `where`
-  /// and a text that holds both shapes when they do not fit (the caller adds the layer's name and position).
+  const char* type;     ///< ONNX name
+  int inputs;           ///< activation inputs
+  int statistics;       ///< how many of its last parameters are running statistics (BatchNormalization: 2)
+  const char* summary;  ///< one sentence for the reference
+  /// Output shape from attributes, input shapes and parameter shapes; throws Error(deck) with an empty
+  /// `where` and a text that holds both shapes when they do not fit (the caller adds the layer's name and
+  /// position).
   Shape (*infer)(const OpSpec&);
   std::unique_ptr<Op> (*make)(const OpSpec&);
   bool (*fuses)(const std::string& activation);  ///< can it take this activation as its epilogue?

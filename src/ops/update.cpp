@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Update rules (see update.h): one loop each, + - * / sqrt only, in the order written, compiled for each vector
-// width with the same bits. Called by optim for slices of the arena.
+// Update rules (see update.h): one loop each, + - * / sqrt only, in the order written, compiled for each
+// vector width with the same bits. Called by optim for slices of the arena.
 #include "ops/update.h"
 
 #include <cmath>
@@ -39,13 +39,15 @@ LEPTON_SIMD static void sgd_plain_loop(SgdStep k, const float* __restrict g, con
   for (int64_t i = 0; i < count; ++i) w_new[i] = w[i] - k.learning_rate * (g[i] + k.decay * w[i]);
 }
 
-void sgd_plain(const SgdStep& step, std::span<const float> g, std::span<const float> w, std::span<float> w_new) {
+void sgd_plain(const SgdStep& step, std::span<const float> g, std::span<const float> w,
+               std::span<float> w_new) {
   sgd_plain_loop(step, g.data(), w.data(), w_new.data(), length(g, {w.size(), w_new.size()}));
 }
 
 LEPTON_SIMD static void adam_loop(AdamStep k, const float* __restrict g, const float* __restrict w,
-                                  const float* __restrict m, const float* __restrict v, float* __restrict w_new,
-                                  float* __restrict m_new, float* __restrict v_new, int64_t count) {
+                                  const float* __restrict m, const float* __restrict v,
+                                  float* __restrict w_new, float* __restrict m_new, float* __restrict v_new,
+                                  int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const float gradient = g[i] + k.decay * w[i];
     const float first = k.beta1 * m[i] + k.one_minus_beta1 * gradient;
@@ -59,8 +61,7 @@ LEPTON_SIMD static void adam_loop(AdamStep k, const float* __restrict g, const f
 
 void adam(const AdamStep& step, std::span<const float> g, std::span<const float> w, std::span<const float> m,
           std::span<const float> v, std::span<float> w_new, std::span<float> m_new, std::span<float> v_new) {
-  const int64_t count =
-      length(g, {w.size(), m.size(), v.size(), w_new.size(), m_new.size(), v_new.size()});
+  const int64_t count = length(g, {w.size(), m.size(), v.size(), w_new.size(), m_new.size(), v_new.size()});
   adam_loop(step, g.data(), w.data(), m.data(), v.data(), w_new.data(), m_new.data(), v_new.data(), count);
 }
 

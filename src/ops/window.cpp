@@ -39,7 +39,8 @@ std::array<int64_t, 2> window_output(const OpSpec& spec, const Window& window, b
     const int64_t room = size + window.pad_begin[axis] + window.pad_end[axis] - reach;
     require_shape(room >= 0, spec.type + " of " + std::to_string(window.kernel[0]) + " x " +
                                  std::to_string(window.kernel[1]) + " (" + std::to_string(reach) +
-                                 " with dilation) is larger than its input " + shape_text(input) + " with pads");
+                                 " with dilation) is larger than its input " + shape_text(input) +
+                                 " with pads");
     output[axis] = (ceil_mode ? room + stride - 1 : room) / stride + 1;
     // A window that would begin behind the input and its leading pad does not count (ONNX, as PyTorch).
     if (ceil_mode && (output[axis] - 1) * stride >= size + window.pad_begin[axis]) --output[axis];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that survive, over POSIX calls: every write is complete, every error carries path and errno's text, a full disk
-// is named as such with what was needed and what is free. Locks are OFD locks (Linux): they belong to the open file,
-// not to the process, and vanish with their holder however it dies.
+// Files that survive, over POSIX calls: every write is complete, every error carries path and errno's text, a
+// full disk is named as such with what was needed and what is free. Locks are OFD locks (Linux): they belong
+// to the open file, not to the process, and vanish with their holder however it dies.
 #include "storage/file.h"
 
 #include <fcntl.h>
@@ -28,7 +28,8 @@ namespace fs = std::filesystem;
 [[noreturn]] void fail_io(const std::string& path, const char* action, int error, int64_t needed_bytes = 0) {
   std::string what = std::string(action) + " failed: " + std::strerror(error), hint;
   if (error == ENOSPC || error == EDQUOT) {
-    what = std::string(action) + " failed: the disk is full or the quota is used up (" + std::strerror(error) + ")";
+    what = std::string(action) + " failed: the disk is full or the quota is used up (" +
+           std::strerror(error) + ")";
     const fs::path parent = fs::path(path).parent_path();
     struct statvfs space {};
     if (needed_bytes > 0 && statvfs(parent.empty() ? "." : parent.c_str(), &space) == 0)
@@ -42,7 +43,8 @@ namespace fs = std::filesystem;
 /// An open descriptor; close() reports errors, the destructor does not.
 class File {
  public:
-  File(const std::string& path, int flags) : path_(path), descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
+  File(const std::string& path, int flags)
+      : path_(path), descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
   ~File() {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
@@ -92,9 +94,9 @@ void write_pieces(const std::string& path, Pieces pieces, std::string_view failp
     fail_io(path, "reserving space", errno, total);
   const std::string prefix(failpoint_prefix);
   for (const auto& piece : pieces) {
-    // `flip` damages what is written, after the writer has hashed it: it needs the caller's bytes as they are.
-    if (!prefix.empty())
-      failpoint(prefix + ".write", {const_cast<std::byte*>(piece.data()), piece.size()});
+    // `flip` damages what is written, after the writer has hashed it: it needs the caller's bytes as they
+    // are.
+    if (!prefix.empty()) failpoint(prefix + ".write", {const_cast<std::byte*>(piece.data()), piece.size()});
     write_fully(file.get(), piece, path);
   }
   if (!prefix.empty()) failpoint(prefix + ".sync");
@@ -114,7 +116,8 @@ void replace_by_pieces(const std::string& path, Pieces pieces, std::string_view 
 std::optional<std::string> read_file_if_exists(const std::string& path) {
   File file(path, O_RDONLY);
   if (file.get() < 0 && errno == ENOENT) return std::nullopt;
-  REQUIRE(file.get() >= 0, Exit::no_input, path, std::string("the file cannot be read: ") + std::strerror(errno), "");
+  REQUIRE(file.get() >= 0, Exit::no_input, path,
+          std::string("the file cannot be read: ") + std::strerror(errno), "");
   struct stat status {};
   if (fstat(file.get(), &status) != 0) fail_io(path, "reading", errno);
   REQUIRE(!S_ISDIR(status.st_mode), Exit::no_input, path, "this is a directory", "");
@@ -201,8 +204,9 @@ int64_t free_bytes(const std::string& path) {
 
 LineFile::LineFile(const std::string& path)
     : descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)), path_(path) {
-  REQUIRE(descriptor_ >= 0, Exit::run_directory, path, std::string("the file cannot be written: ") +
-          std::strerror(errno), "Choose a run.dir that you may write to.");
+  REQUIRE(descriptor_ >= 0, Exit::run_directory, path,
+          std::string("the file cannot be written: ") + std::strerror(errno),
+          "Choose a run.dir that you may write to.");
 }
 
 LineFile::~LineFile() {

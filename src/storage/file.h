@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that survive: complete writes (short writes, EINTR), fsync of files and directories, rename as commit, and
-// the lock of a run directory (an OFD lock plus an owner record). Errors are Error(io) with path and errno's text;
-// ENOSPC and EDQUOT say so. Called by checkpoint, report, train.
+// Files that survive: complete writes (short writes, EINTR), fsync of files and directories, rename as
+// commit, and the lock of a run directory (an OFD lock plus an owner record). Errors are Error(io) with path
+// and errno's text; ENOSPC and EDQUOT say so. Called by checkpoint, report, train.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,11 @@ namespace lepton::storage {
 /// Whole file, verified size. Throws Error(no_input) if missing.
 std::string read_file(const std::string& path);
 std::optional<std::string> read_file_if_exists(const std::string& path);
-/// Creates or replaces `path` with these bytes and fsyncs the file (not its directory). `failpoint_prefix` names the
-/// failpoints passed: "<prefix>.write", "<prefix>.sync". Preallocates, so that a full disk shows before the data is written.
-void write_file_durably(const std::string& path, std::span<const std::byte> bytes, std::string_view failpoint_prefix);
+/// Creates or replaces `path` with these bytes and fsyncs the file (not its directory). `failpoint_prefix`
+/// names the failpoints passed: "<prefix>.write", "<prefix>.sync". Preallocates, so that a full disk shows
+/// before the data is written.
+void write_file_durably(const std::string& path, std::span<const std::byte> bytes,
+                        std::string_view failpoint_prefix);
 void sync_directory(const std::string& path);
 /// path.tmp -> fsync -> rename -> fsync of the directory: readers see the old or the new content, whole.
 /// With `failpoint_prefix` the failpoints of write_file_durably are passed.
@@ -28,18 +30,19 @@ void replace_file(const std::string& path, std::span<const std::span<const std::
 void rename_durably(const std::string& from, const std::string& to);  ///< never onto an existing path
 void make_directories(const std::string& path);                       ///< Error(run_directory) if impossible
 void remove_tree(const std::string& path);
-std::vector<std::string> list_directory(const std::string& path);     ///< names, sorted bytewise; empty if missing
+std::vector<std::string> list_directory(
+    const std::string& path);  ///< names, sorted bytewise; empty if missing
 int64_t free_bytes(const std::string& path);
 
-/// A file that only grows by whole lines: ledger.txt, metrics.jsonl. Lines reach the file at once (write), the disk
-/// at sync().
+/// A file that only grows by whole lines: ledger.txt, metrics.jsonl. Lines reach the file at once (write),
+/// the disk at sync().
 class LineFile {
  public:
   explicit LineFile(const std::string& path);  ///< opens for append, creates; Error(run_directory)
   ~LineFile();
   LineFile(LineFile&&) noexcept;
   LineFile& operator=(LineFile&&) noexcept;
-  void append(std::string_view line);          ///< without the newline
+  void append(std::string_view line);  ///< without the newline
   void sync();
 
  private:
@@ -47,7 +50,8 @@ class LineFile {
   std::string path_;
 };
 
-/// Held while a job owns a run directory. Throws Error(run_directory) naming the owner (host, pid, job, since).
+/// Held while a job owns a run directory. Throws Error(run_directory) naming the owner (host, pid, job,
+/// since).
 class DirectoryLock {
  public:
   DirectoryLock(const std::string& directory, const std::string& owner);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// HDF5, and the only folder that calls it. RAII handles, the process-wide lock (HDF5 is not thread-safe; the lock
-// covers metadata, never slow disk I/O), clear errors in place of HDF5's stacks. Contiguous data is read by
-// H5Dget_offset + pread, chunked data by whole chunks. No external links, virtual datasets or foreign filters are
-// followed. HDF5_USE_FILE_LOCKING=FALSE is set before the library starts (many parallel file systems need it).
-// Declared sizes are checked against the file's size before anything is allocated.
+// HDF5, and the only folder that calls it. RAII handles, the process-wide lock (HDF5 is not thread-safe; the
+// lock covers metadata, never slow disk I/O), clear errors in place of HDF5's stacks. Contiguous data is read
+// by H5Dget_offset + pread, chunked data by whole chunks. No external links, virtual datasets or foreign
+// filters are followed. HDF5_USE_FILE_LOCKING=FALSE is set before the library starts (many parallel file
+// systems need it). Declared sizes are checked against the file's size before anything is allocated.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +20,17 @@ namespace lepton::storage {
 /// A stored number type: what a sample store keeps and an assembler converts from.
 struct StoredType {
   enum class Kind { signed_integer, unsigned_integer, floating } kind = Kind::floating;
-  int bytes = 4;              ///< 1, 2, 4, 8
+  int bytes = 4;  ///< 1, 2, 4, 8
   bool big_endian = false;
   bool operator==(const StoredType&) const = default;
-  std::string text() const;   ///< "uint8", "float32 big-endian"
+  std::string text() const;  ///< "uint8", "float32 big-endian"
 };
 
 struct ArrayInfo {
-  std::string file, path;     ///< path inside the file
-  Shape shape;                ///< [N, ...]
+  std::string file, path;  ///< path inside the file
+  Shape shape;             ///< [N, ...]
   StoredType type;
-  int64_t chunk_rows = 0;     ///< 0: contiguous
+  int64_t chunk_rows = 0;  ///< 0: contiguous
   bool filtered = false;
   size_t row_bytes() const;
 };
@@ -38,14 +38,14 @@ struct ArrayInfo {
 /// An open array of one file. Thread-compatible: one object per thread, or the caller's lock.
 class Hdf5Array {
  public:
-  /// Throws Error(no_input) for a missing or unreadable file, Error(data) for one that is not HDF5, truncated, or
-  /// lacks `path` (names the nearest path), or has an unsupported type, layout or filter.
+  /// Throws Error(no_input) for a missing or unreadable file, Error(data) for one that is not HDF5,
+  /// truncated, or lacks `path` (names the nearest path), or has an unsupported type, layout or filter.
   Hdf5Array(const std::string& file, const std::string& path);
   ~Hdf5Array();
   Hdf5Array(Hdf5Array&&) noexcept;
   const ArrayInfo& info() const;
-  /// Rows [begin, end) into `out` (row_bytes each, stored type and byte order). Blocks of at least 1 MiB are read
-  /// at the speed of pread when the array is contiguous or unfiltered.
+  /// Rows [begin, end) into `out` (row_bytes each, stored type and byte order). Blocks of at least 1 MiB are
+  /// read at the speed of pread when the array is contiguous or unfiltered.
   void read_rows(int64_t begin, int64_t end, std::span<std::byte> out) const;
 
  private:
@@ -61,7 +61,8 @@ class Hdf5Image {
  public:
   Hdf5Image();
   ~Hdf5Image();
-  void add(const std::string& path, const StoredType& type, const Shape& shape, std::span<const std::byte> bytes);
+  void add(const std::string& path, const StoredType& type, const Shape& shape,
+           std::span<const std::byte> bytes);
   void attribute(const std::string& name, const std::string& value);
   void attribute(const std::string& name, int64_t value);
   std::vector<std::byte> bytes() const;
@@ -71,7 +72,8 @@ class Hdf5Image {
   std::unique_ptr<State> state_;
 };
 
-/// Opens arrays in a verified image in memory (checkpoint shards: bytes are verified before HDF5 parses them).
+/// Opens arrays in a verified image in memory (checkpoint shards: bytes are verified before HDF5 parses
+/// them).
 class Hdf5ImageReader {
  public:
   explicit Hdf5ImageReader(std::span<const std::byte> image, const std::string& name);
@@ -86,8 +88,8 @@ class Hdf5ImageReader {
   std::unique_ptr<State> state_;
 };
 
-/// Creates `file` with empty contiguous arrays allocated early; returns the byte offset of each, so that ranks write
-/// their rows by pwrite (predict). Throws Error(io).
+/// Creates `file` with empty contiguous arrays allocated early; returns the byte offset of each, so that
+/// ranks write their rows by pwrite (predict). Throws Error(io).
 struct NewArray {
   std::string path;
   StoredType type;

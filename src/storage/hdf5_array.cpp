@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hdf5Array: rows of an open array. Contiguous arrays are read by pread at H5Dget_offset, without HDF5 and its lock.
-// Chunked ones that are not compressed also, where their chunks hold whole rows and are few enough that the table of
-// their offsets is cheap to make (HDF5 1.10 walks the index for each); all others by H5Dread of the hyperslab, under
-// the lock: HDF5 is not thread-safe, and decompression belongs to it. Called by data/store, train/predict.
+// Hdf5Array: rows of an open array. Contiguous arrays are read by pread at H5Dget_offset, without HDF5 and
+// its lock. Chunked ones that are not compressed also, where their chunks hold whole rows and are few enough
+// that the table of their offsets is cheap to make (HDF5 1.10 walks the index for each); many small chunks
+// one by one by H5Dread_chunk. All others are read by H5Dread of the hyperslab. The latter two hold the lock:
+// HDF5 is not thread-safe, and lookup and decompression belong to it. Called by data/store, train/predict.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@ namespace lepton::storage {
 
 namespace {
 
-constexpr int64_t table_chunks_max = 2048;  // the table costs (chunks / 2) index steps of ~20 ns each, per chunk
+constexpr int64_t table_chunks_max = 512;  // the table costs chunks^2 / 2 index steps of some 50 ns
 
 /// A file descriptor that closes itself.
 struct Descriptor {
@@ -38,13 +39,16 @@ struct Hdf5Array::State {
   ArrayLayout layout;
   Descriptor descriptor;
   Handle file, dataset, type;
-  std::vector<int64_t> chunk_offsets;  // by chunk; empty: read through HDF5
+  bool whole_row_chunks = false;       // unfiltered chunks that hold whole rows
+  std::vector<int64_t> chunk_offsets;  // by chunk, once rows are read; empty: read through HDF5
   std::string where;
 
-  void make_chunk_table(int64_t file_bytes);
+  bool chunks_hold_whole_rows() const;
+  void make_chunk_table();
   void pread_fully(int64_t offset, std::span<std::byte> out) const;
   void read_contiguous(int64_t begin, std::span<std::byte> out) const;
   void read_chunks(int64_t begin, int64_t end, std::span<std::byte> out) const;
+  void read_chunks_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const;
   void read_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const;
 };
 
@@ -66,7 +70,7 @@ Hdf5Array::Hdf5Array(const std::string& file, const std::string& path) : state_(
   s.dataset = open_array(s.file.get(), file, path);
   s.layout = describe(s.dataset.get(), file, path, status.st_size);
   s.type = hdf5_type(s.layout.info.type);
-  if (s.layout.chunked && !s.layout.info.filtered) s.make_chunk_table(status.st_size);
+  s.whole_row_chunks = s.layout.chunked && !s.layout.info.filtered && s.chunks_hold_whole_rows();
 }
 
 Hdf5Array::~Hdf5Array() = default;
@@ -76,32 +80,37 @@ const ArrayInfo& Hdf5Array::info() const {
   return state_->layout.info;
 }
 
-void Hdf5Array::State::make_chunk_table(int64_t file_bytes) {
+bool Hdf5Array::State::chunks_hold_whole_rows() const {
+  const Shape& shape = layout.info.shape;
+  std::vector<hsize_t> chunk(shape.size());
+  const Handle properties = hdf5_handle(H5Dget_create_plist(dataset.get()), H5Pclose, Exit::data, where,
+                                        "reading the storage layout");
+  H5Pget_chunk(properties.get(), static_cast<int>(chunk.size()), chunk.data());
+  for (size_t i = 1; i < shape.size(); ++i)
+    if (static_cast<int64_t>(chunk[i]) != shape[i]) return false;
+  return element_count(shape) > 0;
+}
+
+/// Leaves the table empty where HDF5 must be asked chunk by chunk.
+void Hdf5Array::State::make_chunk_table() {
   const ArrayInfo& info = layout.info;
-  const int64_t rows = info.shape[0];
-  if (info.chunk_rows == 0 || rows == 0) return;
-  const int64_t chunks = (rows + info.chunk_rows - 1) / info.chunk_rows;
-  const size_t chunk_bytes = static_cast<size_t>(info.chunk_rows) * info.row_bytes();
-  hsize_t written = 0;
-  const Handle space = hdf5_handle(H5Dget_space(dataset.get()), H5Sclose, Exit::data, where, "reading the shape");
-  H5Dget_num_chunks(dataset.get(), space.get(), &written);
-  if (chunks > table_chunks_max || static_cast<int64_t>(written) != chunks) return;  // chunks split the rows
+  const int64_t chunks = (info.shape[0] + info.chunk_rows - 1) / info.chunk_rows;
+  if (chunks > table_chunks_max) return;
+  const Hdf5Lock lock;
+  const Handle space =
+      hdf5_handle(H5Dget_space(dataset.get()), H5Sclose, Exit::data, where, "reading the shape");
   std::vector<int64_t> offsets(static_cast<size_t>(chunks), -1);
   std::vector<hsize_t> corner(info.shape.size());
   for (int64_t i = 0; i < chunks; ++i) {
     unsigned mask = 0;
     haddr_t address = HADDR_UNDEF;
     hsize_t bytes = 0;
-    if (H5Dget_chunk_info(dataset.get(), space.get(), static_cast<hsize_t>(i), corner.data(), &mask, &address,
-                          &bytes) < 0 ||
-        address == HADDR_UNDEF || bytes != chunk_bytes)
-      return;
-    const int64_t offset = static_cast<int64_t>(address);
-    REQUIRE(offset <= file_bytes && static_cast<int64_t>(bytes) <= file_bytes - offset, Exit::data, where,
-            "the file is truncated: a chunk needs the file's bytes up to " +
-                std::to_string(offset + static_cast<int64_t>(bytes)) + ", there are " + std::to_string(file_bytes),
-            "Copy or make the file again.");
-    offsets[static_cast<size_t>(static_cast<int64_t>(corner[0]) / info.chunk_rows)] = offset;
+    const herr_t status = H5Dget_chunk_info(dataset.get(), space.get(), static_cast<hsize_t>(i),
+                                            corner.data(), &mask, &address, &bytes);
+    hdf5_status(status, Exit::data, where, "finding the chunks");
+    const int64_t chunk = static_cast<int64_t>(corner[0]) / info.chunk_rows;
+    if (address == HADDR_UNDEF || chunk >= chunks) return;
+    offsets[static_cast<size_t>(chunk)] = static_cast<int64_t>(address);
   }
   if (std::find(offsets.begin(), offsets.end(), -1) == offsets.end()) chunk_offsets = std::move(offsets);
 }
@@ -139,35 +148,60 @@ void Hdf5Array::State::read_chunks(int64_t begin, int64_t end, std::span<std::by
   }
 }
 
+void Hdf5Array::State::read_chunks_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const {
+  const size_t row_bytes = layout.info.row_bytes();
+  const int64_t chunk_rows = layout.info.chunk_rows;
+  const Hdf5Lock lock;
+  std::vector<hsize_t> corner(layout.info.shape.size(), 0);
+  while (begin < end) {
+    const int64_t rows = std::min(end - begin, chunk_rows - begin % chunk_rows);
+    const std::span<std::byte> part = out.first(static_cast<size_t>(rows) * row_bytes);
+    if (rows == chunk_rows) {
+      uint32_t mask = 0;
+      corner[0] = static_cast<hsize_t>(begin);
+      const herr_t status = H5Dread_chunk(dataset.get(), H5P_DEFAULT, corner.data(), &mask, part.data());
+      REQUIRE(status >= 0, Exit::data, where,
+              "the chunk at row " + std::to_string(begin) + " cannot be read; " + hdf5_message(),
+              "The file is damaged or truncated: copy or make it again.");
+    } else {
+      read_by_hdf5(begin, begin + rows, part);
+    }
+    out = out.subspan(part.size());
+    begin += rows;
+  }
+}
+
 void Hdf5Array::State::read_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const {
   const Hdf5Lock lock;
-  std::vector<hsize_t> start(layout.info.shape.size(), 0), count(layout.info.shape.begin(), layout.info.shape.end());
+  std::vector<hsize_t> start(layout.info.shape.size(), 0),
+      count(layout.info.shape.begin(), layout.info.shape.end());
   start[0] = static_cast<hsize_t>(begin);
   count[0] = static_cast<hsize_t>(end - begin);
   const int rank = static_cast<int>(count.size());
   const Handle from = hdf5_handle(H5Dget_space(dataset.get()), H5Sclose, Exit::data, where, "selecting rows");
-  const Handle to =
-      hdf5_handle(H5Screate_simple(rank, count.data(), nullptr), H5Sclose, Exit::software, where, "selecting rows");
+  const Handle to = hdf5_handle(H5Screate_simple(rank, count.data(), nullptr), H5Sclose, Exit::software,
+                                where, "selecting rows");
   hdf5_status(H5Sselect_hyperslab(from.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
               Exit::software, where, "selecting rows");
   // The memory type equals the file's, so that HDF5 converts nothing: stored bytes come out as they are.
   const herr_t status = H5Dread(dataset.get(), type.get(), to.get(), from.get(), H5P_DEFAULT, out.data());
-  REQUIRE(status >= 0, Exit::data, where,
-          "rows " + std::to_string(begin) + " to " + std::to_string(end) + " cannot be read; " + hdf5_message(),
-          "The file is damaged or truncated: copy or make it again.");
+  REQUIRE(
+      status >= 0, Exit::data, where,
+      "rows " + std::to_string(begin) + " to " + std::to_string(end) + " cannot be read; " + hdf5_message(),
+      "The file is damaged or truncated: copy or make it again.");
 }
 
 void Hdf5Array::read_rows(int64_t begin, int64_t end, std::span<std::byte> out) const {
   const ArrayInfo& array = info();
   CHECK(0 <= begin && begin <= end && end <= array.shape[0], "rows outside " + state_->where);
-  CHECK(out.size() == static_cast<size_t>(end - begin) * array.row_bytes(), "wrong size for " + state_->where);
+  CHECK(out.size() == static_cast<size_t>(end - begin) * array.row_bytes(),
+        "wrong size for " + state_->where);
   if (out.empty()) return;
-  if (state_->layout.offset)
-    state_->read_contiguous(begin, out);
-  else if (!state_->chunk_offsets.empty())
-    state_->read_chunks(begin, end, out);
-  else
-    state_->read_by_hdf5(begin, end, out);
+  if (state_->layout.offset) return state_->read_contiguous(begin, out);
+  if (!state_->whole_row_chunks) return state_->read_by_hdf5(begin, end, out);
+  if (state_->chunk_offsets.empty()) state_->make_chunk_table();
+  if (state_->chunk_offsets.empty()) return state_->read_chunks_by_hdf5(begin, end, out);
+  state_->read_chunks(begin, end, out);
 }
 
 std::vector<ArrayInfo> list_arrays(const std::string& file) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening and checking. Refused by name: virtual datasets, data in external files, external links, foreign filters,
-// arrays that were declared but never written, and declared sizes that the file cannot hold. Called by
-// hdf5_array.cpp and hdf5_image.cpp, under Hdf5Lock.
+// Opening and checking. Refused by name: virtual datasets, data in external files, external links, foreign
+// filters, arrays that were declared but never written, and declared sizes that the file cannot hold. Called
+// by hdf5_array.cpp and hdf5_image.cpp, under Hdf5Lock.
 #include "storage/hdf5_file.h"
 
 #include <fcntl.h>
@@ -32,10 +32,10 @@ herr_t collect_dataset(hid_t, const char* name, const H5O_info_t* info, void* pa
 std::string open_problem(const std::string& message) {
   unsigned long long there = 0, base = 0, expected = 0;
   const char* at = std::strstr(message.c_str(), "eof = ");
-  if (at != nullptr && std::sscanf(at, "eof = %llu, sblock->base_addr = %llu, stored_eof = %llu", &there, &base,
-                                   &expected) == 3)
-    return "the file is truncated: " + std::to_string(expected) + " bytes expected, " + std::to_string(there) +
-           " there";
+  if (at != nullptr && std::sscanf(at, "eof = %llu, sblock->base_addr = %llu, stored_eof = %llu", &there,
+                                   &base, &expected) == 3)
+    return "the file is truncated: " + std::to_string(expected) + " bytes expected, " +
+           std::to_string(there) + " there";
   return "the file is damaged; " + message;
 }
 
@@ -45,12 +45,12 @@ void check_filters(hid_t properties, const std::string& where) {
     char name[64] = "";
     unsigned flags = 0, config = 0;
     size_t values = 0;
-    const H5Z_filter_t filter =
-        H5Pget_filter2(properties, static_cast<unsigned>(i), &flags, &values, nullptr, sizeof name, name, &config);
+    const H5Z_filter_t filter = H5Pget_filter2(properties, static_cast<unsigned>(i), &flags, &values, nullptr,
+                                               sizeof name, name, &config);
     const bool own = filter > 0 && filter <= H5Z_FILTER_SCALEOFFSET;  // those that HDF5 itself brings
     REQUIRE(own && H5Zfilter_avail(filter) > 0, Exit::data, where,
-            "the array needs filter " + std::to_string(filter) + (name[0] ? " (" + std::string(name) + ")" : "") +
-                ", which this HDF5 library does not have",
+            "the array needs filter " + std::to_string(filter) +
+                (name[0] ? " (" + std::string(name) + ")" : "") + ", which this HDF5 library does not have",
             "Rewrite it without that filter: h5repack -f GZIP=4 OLD.h5 NEW.h5");
   }
 }
@@ -64,8 +64,8 @@ std::optional<int64_t> checked_bytes(const Shape& shape, int64_t element_bytes) 
 }
 
 std::string truncated(int64_t expected, int64_t there) {
-  return "the file is truncated: the array needs the file's bytes up to " + std::to_string(expected) + ", there are " +
-         std::to_string(there);
+  return "the file is truncated: the array needs the file's bytes up to " + std::to_string(expected) +
+         ", there are " + std::to_string(there);
 }
 
 void check_contiguous(ArrayLayout& layout, hid_t dataset, const std::string& where, int64_t bytes,
@@ -79,7 +79,8 @@ void check_contiguous(ArrayLayout& layout, hid_t dataset, const std::string& whe
   layout.offset = begin;
 }
 
-void check_chunks(ArrayLayout& layout, hid_t dataset, hid_t properties, const std::string& where, int64_t file_bytes) {
+void check_chunks(ArrayLayout& layout, hid_t dataset, hid_t properties, const std::string& where,
+                  int64_t file_bytes) {
   const Shape& shape = layout.info.shape;
   std::vector<hsize_t> chunk(shape.size());
   H5Pget_chunk(properties, static_cast<int>(chunk.size()), chunk.data());
@@ -95,11 +96,12 @@ void check_chunks(ArrayLayout& layout, hid_t dataset, hid_t properties, const st
   const Handle space = hdf5_handle(H5Dget_space(dataset), H5Sclose, Exit::data, where, "reading the shape");
   hdf5_status(H5Dget_num_chunks(dataset, space.get(), &written), Exit::data, where, "counting chunks");
   REQUIRE(static_cast<int64_t>(written) == expected, Exit::data, where,
-          "only " + std::to_string(written) + " of " + std::to_string(expected) + " chunks of the declared shape " +
-              shape_text(shape) + " were ever written",
+          "only " + std::to_string(written) + " of " + std::to_string(expected) +
+              " chunks of the declared shape " + shape_text(shape) + " were ever written",
           "Write the missing rows, or make the array as short as its data.");
   const int64_t stored = static_cast<int64_t>(H5Dget_storage_size(dataset));
-  REQUIRE(stored <= file_bytes, Exit::data, where, truncated(stored, file_bytes), "Copy or make the file again.");
+  REQUIRE(stored <= file_bytes, Exit::data, where, truncated(stored, file_bytes),
+          "Copy or make the file again.");
 }
 
 Shape shape_of(hid_t dataset, const std::string& where) {
@@ -129,7 +131,8 @@ Handle open_file(const std::string& file, const std::string& wanted_path) {
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
   const int problem = descriptor < 0 || fstat(descriptor, &status) != 0 ? errno : 0;
   if (descriptor >= 0) close(descriptor);
-  REQUIRE(problem == 0, Exit::no_input, where, std::string("the file cannot be read: ") + std::strerror(problem),
+  REQUIRE(problem == 0, Exit::no_input, where,
+          std::string("the file cannot be read: ") + std::strerror(problem),
           "Check data.file and its permissions.");
   REQUIRE(S_ISREG(status.st_mode), Exit::no_input, where, "this is not a file", "Check data.file.");
   REQUIRE(status.st_size > 0, Exit::data, where, "the file is empty", "Copy or make it again.");
@@ -170,7 +173,8 @@ ArrayLayout describe(hid_t dataset, const std::string& file, const std::string& 
   layout.info.type = stored_type(type.get(), where);
   layout.info.shape = shape_of(dataset, where);
   const auto bytes = checked_bytes(layout.info.shape, layout.info.type.bytes);
-  REQUIRE(bytes, Exit::data, where, "the declared shape " + shape_text(layout.info.shape) + " is impossible", "");
+  REQUIRE(bytes, Exit::data, where, "the declared shape " + shape_text(layout.info.shape) + " is impossible",
+          "");
 
   const Handle properties =
       hdf5_handle(H5Dget_create_plist(dataset), H5Pclose, Exit::data, where, "reading the storage layout");
@@ -180,7 +184,8 @@ ArrayLayout describe(hid_t dataset, const std::string& file, const std::string& 
   check_filters(properties.get(), where);
   const H5D_layout_t kind = H5Pget_layout(properties.get());
   REQUIRE(kind == H5D_CONTIGUOUS || kind == H5D_CHUNKED || kind == H5D_COMPACT, Exit::data, where,
-          kind == H5D_VIRTUAL ? "this is a virtual dataset, which is not followed" : "the storage layout is unknown",
+          kind == H5D_VIRTUAL ? "this is a virtual dataset, which is not followed"
+                              : "the storage layout is unknown",
           "List its files in data.files, or copy it into a plain array.");
   layout.chunked = kind == H5D_CHUNKED;
   if (*bytes == 0) return layout;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening files and arrays with clear errors, and understanding how an array is stored. Shared by the readers of files
-// and of images in memory. Every size that a file declares is checked against the file's real size here, before
-// anybody allocates. External links are never followed. Callers hold Hdf5Lock.
+// Opening files and arrays with clear errors, and understanding how an array is stored. Shared by the readers
+// of files and of images in memory. Every size that a file declares is checked against the file's real size
+// here, before anybody allocates. External links are never followed. Callers hold Hdf5Lock.
 #pragma once
 
 #include <optional>
@@ -22,7 +22,8 @@ struct ArrayLayout {
 std::string place(const std::string& file, const std::string& path);
 size_t info_bytes(const ArrayInfo& info);
 
-/// Opens for reading. Throws Error(no_input): missing or unreadable; Error(data): not HDF5, truncated, damaged.
+/// Opens for reading. Throws Error(no_input): missing or unreadable; Error(data): not HDF5, truncated,
+/// damaged.
 Handle open_file(const std::string& file, const std::string& wanted_path);
 /// Throws Error(data) naming the nearest path when there is no such array.
 Handle open_array(hid_t file_id, const std::string& file, const std::string& path);

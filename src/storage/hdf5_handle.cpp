@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lock, the handles and the messages of hdf5_handle.h. A thread-safe build of HDF5 keeps an error stack, and the
-// switch that stops its printing, per thread; so the switch is set whenever the lock is taken, which costs nanoseconds.
+// The lock, the handles and the messages of hdf5_handle.h. A thread-safe build of HDF5 keeps an error stack,
+// and the switch that stops its printing, per thread; so the switch is set whenever the lock is taken, which
+// costs nanoseconds.
 #include "storage/hdf5_handle.h"
 
 #include <cstdlib>
@@ -16,7 +17,8 @@ std::recursive_mutex& hdf5_mutex() {
 
 /// Runs once, before the library's own start, which reads the environment.
 bool prepare_library() {
-  setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);  // many parallel file systems cannot lock; the user's value stands
+  setenv("HDF5_USE_FILE_LOCKING", "FALSE",
+         0);  // many parallel file systems cannot lock; the user's value stands
   H5open();
   H5PLset_loading_state(0);  // a data file must not choose code that we run
   return true;

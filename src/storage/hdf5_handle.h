@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all of storage's HDF5 code shares: the process-wide lock, RAII handles, and HDF5's innermost message for our
-// errors. HDF5 is not thread-safe; every call is made while a Hdf5Lock is held. Its own printing of error stacks is
-// off, plugins are not loaded, file locking is off unless the user has set it. Included by storage/hdf5_*.cpp only.
+// What all of storage's HDF5 code shares: the process-wide lock, RAII handles, and HDF5's innermost message
+// for our errors. HDF5 is not thread-safe; every call is made while a Hdf5Lock is held. Its own printing of
+// error stacks is off, plugins are not loaded, file locking is off unless the user has set it. Included by
+// storage/hdf5_*.cpp only.
 #pragma once
 
 #define H5_USE_110_API  // one interface from HDF5 1.10 to 1.14
@@ -15,7 +16,8 @@
 
 namespace lepton::storage {
 
-/// Held during every HDF5 call; the first one prepares the library. Recursive, so that handles may close inside.
+/// Held during every HDF5 call; the first one prepares the library. Recursive, so that handles may close
+/// inside.
 class Hdf5Lock {
  public:
   Hdf5Lock();

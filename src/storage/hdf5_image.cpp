@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that Lepton makes: images in memory (checkpoint shards) and empty contiguous arrays on disk (predict). HDF5 only
-// lays out the file (early allocation, nothing written, no times, no fill values); the bytes of the arrays are put at
-// H5Dget_offset by us, so an image is held once and not also in HDF5's buffers. An image is read in place too: HDF5
-// gets the caller's memory through its file-image callbacks instead of two copies.
+// Files that Lepton makes: images in memory (checkpoint shards) and empty contiguous arrays on disk
+// (predict). HDF5 only lays out the file (early allocation, nothing written, no times, no fill values); the
+// bytes of the arrays are put at H5Dget_offset by us, so an image is held once and not also in HDF5's
+// buffers. An image is read in place too: HDF5 gets the caller's memory through its file-image callbacks
+// instead of two copies.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -28,17 +29,18 @@ struct Attribute {
 int64_t create_array(hid_t file, const NewArray& array, const std::string& where) {
   const Handle type = hdf5_type(array.type);
   const std::vector<hsize_t> sides(array.shape.begin(), array.shape.end());
-  const Handle space = hdf5_handle(H5Screate_simple(static_cast<int>(sides.size()), sides.data(), nullptr), H5Sclose,
-                                   Exit::software, where, "making a shape");
+  const Handle space = hdf5_handle(H5Screate_simple(static_cast<int>(sides.size()), sides.data(), nullptr),
+                                   H5Sclose, Exit::software, where, "making a shape");
   const Handle links = hdf5_handle(H5Pcreate(H5P_LINK_CREATE), H5Pclose, Exit::software, where, "H5Pcreate");
-  const Handle properties = hdf5_handle(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, Exit::software, where, "H5Pcreate");
+  const Handle properties =
+      hdf5_handle(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, Exit::software, where, "H5Pcreate");
   H5Pset_create_intermediate_group(links.get(), 1);
   H5Pset_obj_track_times(properties.get(), false);
   H5Pset_layout(properties.get(), H5D_CONTIGUOUS);
   H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(properties.get(), H5D_FILL_TIME_NEVER);
-  const Handle dataset = hdf5_handle(H5Dcreate2(file, array.path.c_str(), type.get(), space.get(), links.get(),
-                                                properties.get(), H5P_DEFAULT),
+  const Handle dataset = hdf5_handle(H5Dcreate2(file, array.path.c_str(), type.get(), space.get(),
+                                                links.get(), properties.get(), H5P_DEFAULT),
                                      H5Dclose, Exit::io, where, "creating the array");
   const haddr_t offset = H5Dget_offset(dataset.get());
   CHECK(offset != HADDR_UNDEF || element_count(array.shape) == 0, where + " was not allocated");
@@ -46,36 +48,40 @@ int64_t create_array(hid_t file, const NewArray& array, const std::string& where
 }
 
 void create_attribute(hid_t file, const Attribute& attribute) {
-  const Handle space = hdf5_handle(H5Screate(H5S_SCALAR), H5Sclose, Exit::software, attribute.name, "H5Screate");
+  const Handle space =
+      hdf5_handle(H5Screate(H5S_SCALAR), H5Sclose, Exit::software, attribute.name, "H5Screate");
   Handle type = hdf5_handle(H5Tcopy(attribute.is_text ? H5T_C_S1 : H5T_STD_I64LE), H5Tclose, Exit::software,
                             attribute.name, "H5Tcopy");
   if (attribute.is_text) {
     H5Tset_size(type.get(), attribute.text.size() + 1);
     H5Tset_cset(type.get(), H5T_CSET_UTF8);
   }
-  const Handle id = hdf5_handle(H5Acreate2(file, attribute.name.c_str(), type.get(), space.get(), H5P_DEFAULT,
-                                           H5P_DEFAULT),
-                                H5Aclose, Exit::io, attribute.name, "creating the attribute");
-  const void* value = attribute.is_text ? static_cast<const void*>(attribute.text.c_str()) : &attribute.number;
+  const Handle id =
+      hdf5_handle(H5Acreate2(file, attribute.name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT),
+                  H5Aclose, Exit::io, attribute.name, "creating the attribute");
+  const void* value =
+      attribute.is_text ? static_cast<const void*>(attribute.text.c_str()) : &attribute.number;
   hdf5_status(H5Awrite(id.get(), type.get(), value), Exit::io, attribute.name, "writing the attribute");
 }
 
 /// Lays out `file` and closes it; returns the arrays' offsets.
 std::vector<int64_t> create_layout(const std::string& file, const std::string& name,
-                                   const std::vector<NewArray>& arrays, const std::vector<Attribute>& attributes) {
+                                   const std::vector<NewArray>& arrays,
+                                   const std::vector<Attribute>& attributes) {
   const Hdf5Lock lock;
-  Handle id = hdf5_handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, Exit::io, name,
-                          "creating the file");
+  Handle id = hdf5_handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose,
+                          Exit::io, name, "creating the file");
   std::vector<int64_t> offsets;
-  for (const NewArray& array : arrays) offsets.push_back(create_array(id.get(), array, place(name, array.path)));
+  for (const NewArray& array : arrays)
+    offsets.push_back(create_array(id.get(), array, place(name, array.path)));
   for (const Attribute& attribute : attributes) create_attribute(id.get(), attribute);
   hdf5_status(H5Fflush(id.get(), H5F_SCOPE_GLOBAL), Exit::io, name, "flushing");
   id.reset();
   return offsets;
 }
 
-/// A small sparse file for the layout of an image: what is allocated for arrays and never written takes no room. In
-/// memory where there is /dev/shm. (HDF5 refuses a memfd, whose path cannot be resolved.)
+/// A small sparse file for the layout of an image: what is allocated for arrays and never written takes no
+/// room. In memory where there is /dev/shm. (HDF5 refuses a memfd, whose path cannot be resolved.)
 class LayoutFile {
  public:
   LayoutFile() {
@@ -83,7 +89,8 @@ class LayoutFile {
       path_ = directory + "/lepton-layout-XXXXXX";
       if ((descriptor_ = mkostemp(path_.data(), O_CLOEXEC)) >= 0) return;
     }
-    fail(Exit::io, "checkpoint image", std::string("no temporary file can be made: ") + std::strerror(errno), "");
+    fail(Exit::io, "checkpoint image", std::string("no temporary file can be made: ") + std::strerror(errno),
+         "");
   }
   ~LayoutFile() {
     unlink(path_.c_str());
@@ -159,8 +166,8 @@ std::vector<int64_t> create_contiguous(const std::string& file, const std::vecto
 
 namespace {
 
-// File-image callbacks that lend HDF5 the caller's memory: `malloc` hands it out, copies onto itself and frees do
-// nothing. Read-only use: HDF5 never resizes it.
+// File-image callbacks that lend HDF5 the caller's memory: `malloc` hands it out, copies onto itself and
+// frees do nothing. Read-only use: HDF5 never resizes it.
 struct LentImage {
   void* bytes;
 };
@@ -201,10 +208,11 @@ Hdf5ImageReader::Hdf5ImageReader(std::span<const std::byte> image, const std::st
   const Hdf5Lock lock;
   s.access = hdf5_handle(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, Exit::software, name, "H5Pcreate");
   hdf5_status(H5Pset_fapl_core(s.access.get(), 1 << 16, false), Exit::software, name, "choosing memory");
-  H5FD_file_image_callbacks_t calls = {lend,         copy_onto_itself, refuse_resize, keep,
+  H5FD_file_image_callbacks_t calls = {lend,       copy_onto_itself, refuse_resize, keep,
                                        same_image, keep_image,       &s.lent};
   hdf5_status(H5Pset_file_image_callbacks(s.access.get(), &calls), Exit::software, name, "lending the image");
-  hdf5_status(H5Pset_file_image(s.access.get(), s.lent.bytes, image.size()), Exit::data, name, "lending the image");
+  hdf5_status(H5Pset_file_image(s.access.get(), s.lent.bytes, image.size()), Exit::data, name,
+              "lending the image");
   s.file = hdf5_handle(H5Fopen(name.c_str(), H5F_ACC_RDONLY, s.access.get()), H5Fclose, Exit::data, name,
                        "opening the image");
 }
@@ -223,8 +231,8 @@ void Hdf5ImageReader::read(const std::string& path, std::span<std::byte> out) co
       describe(dataset.get(), state_->name, path, static_cast<int64_t>(state_->image.size()));
   const std::string where = place(state_->name, path);
   REQUIRE(info_bytes(layout.info) == out.size(), Exit::data, where,
-          "the array has " + std::to_string(info_bytes(layout.info)) + " bytes, " + std::to_string(out.size()) +
-              " were expected",
+          "the array has " + std::to_string(info_bytes(layout.info)) + " bytes, " +
+              std::to_string(out.size()) + " were expected",
           "");
   if (out.empty()) return;
   REQUIRE(layout.offset, Exit::data, where, "the array is not contiguous", "");
@@ -234,8 +242,8 @@ void Hdf5ImageReader::read(const std::string& path, std::span<std::byte> out) co
 namespace {
 
 Handle open_attribute(hid_t file, const std::string& where) {
-  return hdf5_handle(H5Aopen(file, where.substr(where.rfind('@') + 1).c_str(), H5P_DEFAULT), H5Aclose, Exit::data,
-                     where, "opening the attribute");
+  return hdf5_handle(H5Aopen(file, where.substr(where.rfind('@') + 1).c_str(), H5P_DEFAULT), H5Aclose,
+                     Exit::data, where, "opening the attribute");
 }
 
 }  // namespace
@@ -260,8 +268,8 @@ int64_t Hdf5ImageReader::int_attribute(const std::string& name) const {
   const Handle id = open_attribute(state_->file.get(), where);
   const Handle space = hdf5_handle(H5Aget_space(id.get()), H5Sclose, Exit::data, where, "reading the shape");
   const Handle type = hdf5_handle(H5Aget_type(id.get()), H5Tclose, Exit::data, where, "reading the type");
-  REQUIRE(H5Sget_simple_extent_npoints(space.get()) == 1 && H5Tget_class(type.get()) == H5T_INTEGER, Exit::data, where,
-          "the attribute is not one whole number", "");
+  REQUIRE(H5Sget_simple_extent_npoints(space.get()) == 1 && H5Tget_class(type.get()) == H5T_INTEGER,
+          Exit::data, where, "the attribute is not one whole number", "");
   int64_t value = 0;
   hdf5_status(H5Aread(id.get(), H5T_NATIVE_INT64, &value), Exit::data, where, "reading the attribute");
   return value;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Number types: recognised by class, size, precision, byte order and (floats) bit fields, never by comparison with
-// predefined types, because files written elsewhere use types of their own that mean the same.
+// Number types: recognised by class, size, precision, byte order and (floats) bit fields, never by comparison
+// with predefined types, because files written elsewhere use types of their own that mean the same.
 #include "storage/hdf5_type.h"
 
 namespace lepton::storage {
@@ -28,15 +28,24 @@ FloatFields fields_of(hid_t type) {
 
 const char* class_name(H5T_class_t type_class) {
   switch (type_class) {
-    case H5T_STRING: return "strings";
-    case H5T_BITFIELD: return "bit fields";
-    case H5T_OPAQUE: return "opaque bytes";
-    case H5T_COMPOUND: return "compound records";
-    case H5T_REFERENCE: return "references";
-    case H5T_ENUM: return "an enumeration (h5py stores booleans so; store them as uint8)";
-    case H5T_VLEN: return "rows of varying length";
-    case H5T_ARRAY: return "an array type";
-    default: return "an unknown type";
+    case H5T_STRING:
+      return "strings";
+    case H5T_BITFIELD:
+      return "bit fields";
+    case H5T_OPAQUE:
+      return "opaque bytes";
+    case H5T_COMPOUND:
+      return "compound records";
+    case H5T_REFERENCE:
+      return "references";
+    case H5T_ENUM:
+      return "an enumeration (h5py stores booleans so; store them as uint8)";
+    case H5T_VLEN:
+      return "rows of varying length";
+    case H5T_ARRAY:
+      return "an array type";
+    default:
+      return "an unknown type";
   }
 }
 
@@ -66,12 +75,13 @@ StoredType stored_type(hid_t type, const std::string& where) {
     const bool known = result.bytes == 1 || result.bytes == 2 || result.bytes == 4 || result.bytes == 8;
     if (!plain || !known) refuse(where, "integers of an unusual width in " + size);
     result.kind = H5Tget_sign(type) == H5T_SGN_NONE ? StoredType::Kind::unsigned_integer
-                                                     : StoredType::Kind::signed_integer;
+                                                    : StoredType::Kind::signed_integer;
     return result;
   }
   const FloatFields fields = fields_of(type);
   if (fields == bfloat16_fields) refuse(where, "bfloat16 numbers");
-  const bool known = (result.bytes == 2 && fields == half_fields) || (result.bytes == 4 && fields == single_fields) ||
+  const bool known = (result.bytes == 2 && fields == half_fields) ||
+                     (result.bytes == 4 && fields == single_fields) ||
                      (result.bytes == 8 && fields == double_fields);
   if (!plain || !known) refuse(where, "floats of an unusual format in " + size);
   result.kind = StoredType::Kind::floating;
@@ -92,7 +102,8 @@ Handle hdf5_type(const StoredType& type) {
   }
   Handle copy = hdf5_handle(base, H5Tclose, Exit::software, where, "H5Tcopy");
   if (type.kind == StoredType::Kind::floating && type.bytes == 2) {
-    const FloatFields f = half_fields;  // fields first: they must lie inside the smaller size before it is set
+    const FloatFields f =
+        half_fields;  // fields first: they must lie inside the smaller size before it is set
     H5Tset_fields(copy.get(), f.sign, f.exponent, f.exponent_size, f.mantissa, f.mantissa_size);
     H5Tset_size(copy.get(), 2);
     hdf5_status(H5Tset_ebias(copy.get(), f.bias), Exit::software, where, "making float16");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading and writing of the safetensors format. The reader trusts nothing: lengths are checked against the file before
-// anything is allocated, and every byte behind the header must belong to exactly one tensor.
+// Reading and writing of the safetensors format. The reader trusts nothing: lengths are checked against the
+// file before anything is allocated, and every byte behind the header must belong to exactly one tensor.
 #include "storage/safetensors.h"
 
 #include <algorithm>
@@ -30,12 +30,13 @@ struct Range {
 
 /// One header entry, checked against its own shape.
 Range read_entry(const std::string& path, const std::string& name, const Json& entry, Shape& shape) {
-  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets"))
+  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
+      !entry.contains("data_offsets"))
     refuse(path, "tensor \"" + name + "\" lacks dtype, shape or data_offsets");
   if (entry["dtype"] != "F32") refuse(path, "tensor \"" + name + "\" has dtype " + entry["dtype"].dump());
   const Json& offsets = entry["data_offsets"];
-  if (!entry["shape"].is_array() || !offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
-      !offsets[1].is_number_unsigned())
+  if (!entry["shape"].is_array() || !offsets.is_array() || offsets.size() != 2 ||
+      !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
     refuse(path, "tensor \"" + name + "\" has no valid shape or data_offsets");
   uint64_t bytes = sizeof(float);
   for (const Json& side : entry["shape"]) {
@@ -51,8 +52,9 @@ Range read_entry(const std::string& path, const std::string& name, const Json& e
 
 /// No gaps, no overlaps, nothing left over.
 void check_cover(const std::string& path, std::vector<Range> ranges, uint64_t data_bytes) {
-  std::sort(ranges.begin(), ranges.end(),
-            [](const Range& a, const Range& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
   uint64_t at = 0;
   for (const Range& range : ranges) {
     if (range.begin != at) refuse(path, "tensor \"" + range.name + "\" leaves a gap or overlaps another");
@@ -92,8 +94,9 @@ SafetensorsFile read_safetensors(const std::string& path) {
   std::memcpy(&length, content.data(), sizeof length);
   if (length > content.size() - sizeof length) refuse(path, "the header is longer than the file");
   const std::string_view data = std::string_view(content).substr(sizeof length + length);
-  const Json header = Json::parse(content.begin() + sizeof length,
-                                  content.begin() + static_cast<std::ptrdiff_t>(sizeof length + length), nullptr, false);
+  const Json header =
+      Json::parse(content.begin() + sizeof length,
+                  content.begin() + static_cast<std::ptrdiff_t>(sizeof length + length), nullptr, false);
   if (!header.is_object()) refuse(path, "the header is not a JSON object");
 
   SafetensorsFile file;

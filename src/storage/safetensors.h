@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors format (huggingface/safetensors, README "Format"): 8 bytes little-endian header length, a JSON header
-// {name: {dtype, shape, data_offsets}}, then the bytes; header padded with spaces to a multiple of 8. float32 only.
+// The safetensors format (huggingface/safetensors, README "Format"): 8 bytes little-endian header length, a
+// JSON header {name: {dtype, shape, data_offsets}}, then the bytes; header padded with spaces to a multiple
+// of 8. float32 only.
 #pragma once
 
 #include <map>
@@ -30,7 +31,8 @@ struct SafetensorsFile {
   std::map<std::string, Entry> tensors;
   std::map<std::string, std::string> metadata;
 };
-/// Throws Error(data) on anything that the format forbids: bad length, overlapping or missing ranges, other dtypes.
+/// Throws Error(data) on anything that the format forbids: bad length, overlapping or missing ranges, other
+/// dtypes.
 SafetensorsFile read_safetensors(const std::string& path);
 
 }  // namespace lepton::storage

@@ -86,10 +86,10 @@ struct Override {
 /// valid name for everything else. `text` is the file's content (setup.h reads it).
 Deck parse_deck(const std::string& path, const std::string& text, const std::vector<Override>& overrides);
 
-/// Settles schedule.steps where a cosine or polynomial schedule leaves it open (0): what the run recorded at its first
-/// start, else (recorded_steps 0) epochs x steps_per_epoch. Writes it to the specification, to `mathematical` and to
-/// `resolved`. Called by train once the dataset is known, before keys are compared. Throws Error(deck) where the
-/// warm-up takes all of it.
+/// Settles schedule.steps where a cosine or polynomial schedule leaves it open (0): what the run recorded at
+/// its first start, else (recorded_steps 0) epochs x steps_per_epoch. Writes it to the specification, to
+/// `mathematical` and to `resolved`. Called by train once the dataset is known, before keys are compared.
+/// Throws Error(deck) where the warm-up takes all of it.
 void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch, int64_t recorded_steps = 0);
 
 /// The reference of all keys, grouped by table, made from the table of keys.

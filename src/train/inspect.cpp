@@ -224,8 +224,8 @@ std::string model_text(const Json& report) {
   std::string text = field("values", std::to_string(report["values"].get<int64_t>()));
   for (const Json& tensor : report["tensors"])
     text += "  " + tensor["name"].get<std::string>() + "  " + shape_text(tensor["shape"].get<Shape>()) + "\n";
-  for (const auto& [name, value] : report.value("metadata", Json::object()).items())
-    text += field(name, value);
+  const Json metadata = report.value("metadata", Json::object());  // items() does not keep a temporary alive
+  for (const auto& [name, value] : metadata.items()) text += field(name, value);
   return text;
 }
 

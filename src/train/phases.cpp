@@ -26,7 +26,8 @@ void for_drawn_blocks(std::atomic<int64_t>& counter, int64_t first, int64_t last
   }
 }
 
-int64_t blocks_up_to(int64_t element) { return (element + block_elements - 1) / block_elements; }
+/// The block that begins at a cut of the arena; an empty slice at its end begins behind the last block.
+int64_t blocks_up_to(int64_t cut) { return (cut + block_elements - 1) / block_elements; }
 
 /// Rounded gradient of one segment, from the sums.
 std::span<float> rounded(NodeState& node, const Segment& segment, BlockScratch& scratch) {
@@ -74,7 +75,7 @@ void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, Block
     gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) + mix64(mix64(static_cast<uint64_t>(b)) ^ checksum));
     if (norms) norm.add(block_norm(node, layout, b, scratch));
   };
-  for_drawn_blocks(node.control().verify_next, node.slice_begin() / block_elements, blocks_up_to(node.slice_end()), verify);
+  for_drawn_blocks(node.control().verify_next, blocks_up_to(node.slice_begin()), blocks_up_to(node.slice_end()), verify);
   if (norms) lanes.add_exact(static_cast<int>(Exact::norm), norm);
 }
 
@@ -95,7 +96,7 @@ void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Opti
 void copy_state(NodeState& node, int moments, checkpoint::Writer& writer) {
   const int slot = node.control().header.slot;
   const int64_t begin = node.slice_begin(), end = node.slice_end();
-  for_drawn_blocks(node.control().copy_next, begin / block_elements, blocks_up_to(end), [&](int64_t b) {
+  for_drawn_blocks(node.control().copy_next, blocks_up_to(begin), blocks_up_to(end), [&](int64_t b) {
     const int64_t first = b * block_elements - begin;
     const int64_t count = std::min(block_elements, end - begin - first);
     const auto copy = [&](std::span<const float> from, std::span<float> to) {

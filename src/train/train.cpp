@@ -113,14 +113,6 @@ RunState begin_state(Job& job, const Options& options, const std::optional<Saved
   return state;
 }
 
-/// schedule.steps = 0 means "as long as the first start was to train", and stays so for ever.
-void resolve_schedule(Deck& deck, const std::optional<SavedState>& saved, int64_t training_samples) {
-  optim::ScheduleSpec& schedule = deck.optimizer.schedule;
-  if (schedule.steps > 0) return;
-  const int64_t steps_per_epoch = (training_samples + deck.train.batch_size - 1) / deck.train.batch_size;
-  schedule.steps = saved ? saved->state.schedule_steps : deck.train.epochs * steps_per_epoch;
-}
-
 void summarise(Job& job, const Trainer& trainer) {
   const report::RankTimes mine = trainer.times();
   const std::string bytes(reinterpret_cast<const char*>(&mine), sizeof mine);
@@ -155,16 +147,15 @@ Exit train(const comm::World& world, const Options& options) {
   });
   const RunDirectory directory(world, deck, options);
   arm_faults(world, directory.starts());
-  if (world.rank() == 0) {
-    attach_log_file(deck.run.directory + "/log.txt");
-    storage::replace_file(deck.run.directory + "/deck.toml", deck.resolved);
-  }
+  comm::agree(world, [&] {
+    if (world.rank() == 0) attach_log_file(deck.run.directory + "/log.txt");
+  });
   const std::optional<SavedState> saved = find_saved(world, deck.run.directory);
   std::optional<SavedState> parent;
   if (!saved && !options.from.empty()) parent.emplace(open_saved(world, options.from));
 
   Job job(world, deck, saved ? &saved->state.statistics : nullptr, true, false);
-  resolve_schedule(deck, saved, job.dataset.split(data::SplitKind::train).samples);
+  comm::agree(world, [&] { resolve_schedule_steps(deck, job.steps_per_epoch(), saved ? saved->state.schedule_steps : 0); });
   job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
   const checkpoint::Identity identity{job.arithmetic, deck.mathematical, hex64(job.dataset.fingerprint())};
   bool new_class = false;
@@ -179,6 +170,7 @@ Exit train(const comm::World& world, const Options& options) {
   std::optional<Bookkeeper> bookkeeper;
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
+    storage::replace_file(deck.run.directory + "/deck.toml", deck.resolved);
     std::optional<report::LedgerLine> last;
     if (!state.last_ledger_line.empty()) last = report::LedgerLine::decode(state.last_ledger_line);
     bookkeeper.emplace(deck, last, state.step, !new_class, job.steps_per_epoch(),

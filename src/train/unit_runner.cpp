@@ -116,7 +116,6 @@ void UnitRunner::diagnose(const RoundHeader& header, int64_t n) {
 
 void UnitRunner::gradient(int tensor, std::span<const float> values) {
   const ScopedTimer timer(accumulate_s_);
-  failpoint("accumulate");
   const int place = static_cast<int>(resources_.graph.nodes.size()) + tensor;
   resources_.node.accumulator().add(tensor, values, resources_.node.scales()[tensor],
                                     resources_.node.overflow_bits()[tensor], thread_, unit_, place, lanes_);

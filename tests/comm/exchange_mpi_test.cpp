@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The deadline of the pairwise exchange: it names the rank that does not come, and counts from the last
-// progress. That it moves the right bytes is tested through its user, reduction_mpi_test.cpp.
+// The deadline of the pairwise exchange: it names the rank that does not come.
+// That it moves the right bytes is tested through its user, reduction_mpi_test.cpp.
 #include "comm/exchange.h"
 
 #include <gtest/gtest.h>
-
-#include <chrono>
-#include <thread>
 
 namespace lepton::comm {
 namespace {
@@ -30,20 +27,6 @@ TEST(Exchange, ADeadlineNamesTheMissingRank) {
     }
   }
   patient.barrier();
-}
-
-TEST(Exchange, ASlowPartnerIsNoDeadline) {
-  const World world(0.5, 1);
-  std::vector<int64_t> words(static_cast<size_t>(world.size()), world.rank());
-  Exchange exchange(world.handles().leaders, 512);
-  const Exchange::RangeOf theirs = [](int node) {
-    return Exchange::Range{static_cast<size_t>(node) * 8, static_cast<size_t>(node + 1) * 8};
-  };
-  const Exchange::RangeOf mine = [&](int) { return theirs(world.node()); };
-  for (int late = 0; late < world.size(); ++late) {  // longer than the deadline in all, never at once
-    if (world.rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    exchange.run(reinterpret_cast<std::byte*>(words.data()), theirs, mine, true, "sum", {});
-  }
 }
 
 }  // namespace

@@ -109,7 +109,7 @@ TEST(NodeBarrier, WhatTheSerialSectionThrowsFailsTheOthers) {
 TEST(NodeBarrier, ADeadlineSaysHowManyCame) {
   const World world(60, 1000);
   const SharedMemory memory(world, "/dev/shm", "deadline", sizeof(NodeBarrierState));
-  NodeBarrier barrier(*reinterpret_cast<NodeBarrierState*>(memory.data()), world.size() + 1, 0.2);
+  NodeBarrier barrier(*reinterpret_cast<NodeBarrierState*>(memory.data()), world.size() + 1, 1.0);
   world.barrier();
   int deadlines = 0;
   try {

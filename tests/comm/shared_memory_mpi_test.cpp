@@ -4,6 +4,7 @@
 #include "comm/shared_memory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -38,9 +39,11 @@ TEST(SharedMemory, WorksWithoutAFileSystem) {
 
 TEST(SharedMemory, LeavesNoNames) {
   const World world;
-  const SharedMemory memory(world, "/dev/shm", "names", 4096);
+  const std::string purpose = std::string("names-").append(std::to_string(getppid()));  // of this mpirun
+  const SharedMemory memory(world, "/dev/shm", purpose, 4096);
+  world.barrier();  // the leader removes the name when all have attached, which it is the last to know
   for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
-    EXPECT_EQ(entry.path().string().find("-names"), std::string::npos) << entry.path();
+    EXPECT_EQ(entry.path().string().find(purpose), std::string::npos) << entry.path();
 }
 
 TEST(SharedMemory, TooMuchIsAnErrorWithBothNumbersOnAllRanks) {

@@ -38,7 +38,8 @@ TEST(UnitSizes, AreThoseThatOccur) {
           const auto begins = cut_units(plan.samples(step), unit);
           for (size_t i = 1; i < begins.size(); ++i) expected.insert(begins[i] - begins[i - 1]);
         }
-        ASSERT_EQ(unit_sizes_occurring(n, batch, unit), std::vector<int64_t>(expected.begin(), expected.end()));
+        ASSERT_EQ(unit_sizes_occurring(n, batch, unit),
+                  std::vector<int64_t>(expected.begin(), expected.end()));
       }
 }
 

@@ -20,14 +20,21 @@ TEST(ExpandFiles, GlobsAreSortedBytewiseListsKeepTheirOrder) {
   const Scratch scratch;
   for (const char* name : {"part-10.h5", "part-9.h5", "part-B.h5", "part-a.h5", "z.h5", "odd[1].h5"})
     std::ofstream(scratch / name).close();
-  const SourcePosition position{"deck.toml", 3, 1, };
+  const SourcePosition position{
+      "deck.toml",
+      3,
+      1,
+  };
   EXPECT_EQ(expand_files({scratch / "z.h5", scratch / "part-*.h5"}, position),
             (std::vector<std::string>{scratch / "z.h5", scratch / "part-10.h5", scratch / "part-9.h5",
                                       scratch / "part-B.h5", scratch / "part-a.h5"}));
   EXPECT_EQ(expand_files({scratch / "odd[1].h5"}, position).size(), 1u) << "a file of that very name";
   EXPECT_EQ(expand_files({scratch / "missing.h5"}, position).size(), 1u) << "opening it will say so";
-  expect_error(Exit::no_input, "deck.toml:3:1: no file matches", [&] { expand_files({scratch / "none-*.h5"}, position); });
-  expect_error(Exit::deck, "named twice", [&] { expand_files({scratch / "z.h5", scratch / "*.h5"}, position); });
+  expect_error(Exit::no_input, "deck.toml:3:1: no file matches",
+               [&] { expand_files({scratch / "none-*.h5"}, position); });
+  expect_error(Exit::deck, "named twice", [&] {
+    expand_files({scratch / "z.h5", scratch / "*.h5"}, position);
+  });
   expect_error(Exit::deck, "no data file", [&] { expand_files({}, position); });
 }
 

@@ -16,7 +16,8 @@ using namespace lepton::testing;
 std::vector<int64_t> rows_of(const Dataset& dataset, SplitKind kind) {
   std::vector<int64_t> rows;
   for (int64_t i = 0; i < dataset.split(kind).samples; ++i) rows.push_back(dataset.row_of(kind, i));
-  for (int64_t row = 0; row < dataset.sources()[static_cast<size_t>(dataset.split(kind).source)].rows(); ++row)
+  for (int64_t row = 0; row < dataset.sources()[static_cast<size_t>(dataset.split(kind).source)].rows();
+       ++row)
     EXPECT_EQ(dataset.contains(kind, row), std::find(rows.begin(), rows.end(), row) != rows.end()) << row;
   return rows;
 }
@@ -67,7 +68,8 @@ TEST(Dataset, FractionsAreDisjointAndBySeed) {
 TEST(Dataset, FingerprintFollowsTheTrainSplitsArrays) {
   const comm::World world;
   const SharedScratch scratch(world);
-  const std::string a = scratch.make("a.h5", {{"x", f32, {60, 4}, ramp(240)}, {"z", f32, {60, 4}, ramp(240)}});
+  const std::string a =
+      scratch.make("a.h5", {{"x", f32, {60, 4}, ramp(240)}, {"z", f32, {60, 4}, ramp(240)}});
   DataSpec spec = spec_of(split_of({a}, "x"));
   const uint64_t alone = Dataset(world, spec).fingerprint();
   spec.test = split_of({a}, "z");
@@ -100,7 +102,8 @@ TEST_F(BadDatasets, Files) {
   world.barrier();
   spec.train->files = {scratch / "text.h5"};
   expect_refused(Exit::data, "not an HDF5 file");
-  const std::string cut = scratch.make("cut.h5", {{"x", f32, {1000, 4}, ramp(4000)}, {"y", u8, {1000}, ramp(1000, 0, 0)}});
+  const std::string cut =
+      scratch.make("cut.h5", {{"x", f32, {1000, 4}, ramp(4000)}, {"y", u8, {1000}, ramp(1000, 0, 0)}});
   if (world.rank() == 0) std::filesystem::resize_file(cut, std::filesystem::file_size(cut) / 2);
   world.barrier();
   spec.train->files = {cut};

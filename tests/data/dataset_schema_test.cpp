@@ -17,7 +17,8 @@ storage::ArrayInfo array(const Shape& shape, storage::StoredType type = testing:
 
 TEST(InputSchema, Automatic) {
   const auto check = [](const Shape& stored, const Shape& shape, ImageLayout layout) {
-    EXPECT_EQ(input_schema(array(stored), ImageLayout::automatic), (InputSchema{shape, layout})) << shape_text(stored);
+    EXPECT_EQ(input_schema(array(stored), ImageLayout::automatic), (InputSchema{shape, layout}))
+        << shape_text(stored);
   };
   check({10}, {1}, ImageLayout::none);
   check({10, 7}, {7}, ImageLayout::none);
@@ -26,7 +27,9 @@ TEST(InputSchema, Automatic) {
   check({10, 32, 31, 3}, {3, 32, 31}, ImageLayout::hwc);
   check({10, 32, 31, 1}, {1, 32, 31}, ImageLayout::hwc);
   check({10, 2, 3, 4, 5}, {120}, ImageLayout::none);
-  expect_error(Exit::data, "data.layout", [] { input_schema(array({10, 16, 8, 8}), ImageLayout::automatic); });
+  expect_error(Exit::data, "data.layout", [] {
+    input_schema(array({10, 16, 8, 8}), ImageLayout::automatic);
+  });
 }
 
 TEST(InputSchema, AsTheDeckSays) {
@@ -46,7 +49,8 @@ DataSpec wanting(TargetKind kind, bool needs_classes, int64_t classes = 0) {
 }
 
 TEST(TargetSchema, Automatic) {
-  const DataSpec classes = wanting(TargetKind::automatic, true), values = wanting(TargetKind::automatic, false);
+  const DataSpec classes = wanting(TargetKind::automatic, true),
+                 values = wanting(TargetKind::automatic, false);
   EXPECT_EQ(target_schema(array({10}), classes), (TargetSchema{TargetKind::classes, 0}));
   EXPECT_EQ(target_schema(array({10}, testing::f32), classes), (TargetSchema{TargetKind::classes, 0}));
   EXPECT_EQ(target_schema(array({10, 1}), classes), (TargetSchema{TargetKind::classes, 0}));
@@ -59,12 +63,16 @@ TEST(TargetSchema, Automatic) {
 TEST(TargetSchema, Contradictions) {
   expect_error(Exit::deck, "needs class ids",
                [] { target_schema(array({10}), wanting(TargetKind::values, true)); });
-  expect_error(Exit::data, "one number per row",
-               [] { target_schema(array({10, 3}), wanting(TargetKind::classes, false)); });
+  expect_error(Exit::data, "one number per row", [] {
+    target_schema(array({10, 3}), wanting(TargetKind::classes, false));
+  });
   expect_error(Exit::data, "one-hot", [] { target_schema(array({10}), wanting(TargetKind::one_hot, true)); });
-  expect_error(Exit::data, "one-hot", [] { target_schema(array({10, 3, 4}), wanting(TargetKind::automatic, true)); });
-  expect_error(Exit::data, "data.classes = 4",
-               [] { target_schema(array({10, 3}), wanting(TargetKind::one_hot, true, 4)); });
+  expect_error(Exit::data, "one-hot", [] {
+    target_schema(array({10, 3, 4}), wanting(TargetKind::automatic, true));
+  });
+  expect_error(Exit::data, "data.classes = 4", [] {
+    target_schema(array({10, 3}), wanting(TargetKind::one_hot, true, 4));
+  });
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For MPI tests of data: a scratch directory that all ranks see, files made by rank 0, and errors that must be the
-// same on every rank.
+// For MPI tests of data: a scratch directory that all ranks see, files made by rank 0, and errors that must
+// be the same on every rank.
 #pragma once
 
 #include <functional>

@@ -88,7 +88,8 @@ TEST(EpochOrder, EveryEpochUsesEverySampleOnce) {
 
 TEST(EpochOrder, SeedAndEpochMatter) {
   for (const Shuffle shuffle : {Shuffle::global, Shuffle::window}) {
-    const EpochOrder a(shuffle, 1, 1000, 100, 10), again(shuffle, 1, 1000, 100, 10), b(shuffle, 2, 1000, 100, 10);
+    const EpochOrder a(shuffle, 1, 1000, 100, 10), again(shuffle, 1, 1000, 100, 10),
+        b(shuffle, 2, 1000, 100, 10);
     EXPECT_EQ(epoch_of(a, 5), epoch_of(again, 5));
     EXPECT_NE(epoch_of(a, 0), epoch_of(a, 1));
     EXPECT_NE(epoch_of(a, 0), epoch_of(b, 0));
@@ -100,29 +101,32 @@ TEST(EpochOrder, SeedAndEpochMatter) {
 TEST(EpochOrder, PinnedForEver) {
   // The order is a mathematical key: a change here changes every result.
   const EpochOrder order(Shuffle::global, 7, 60000, 0, 0);
-  const std::vector<int64_t> first = {order.sample(0, 0), order.sample(0, 1), order.sample(0, 2), order.sample(1, 0)};
-  EXPECT_EQ(first, (std::vector<int64_t>{0, 0, 0, 0}));
+  const std::vector<int64_t> first = {order.sample(0, 0), order.sample(0, 1), order.sample(0, 2),
+                                      order.sample(1, 0)};
+  EXPECT_EQ(first, (std::vector<int64_t>{36365, 5321, 20633, 46155}));
 }
 
-TEST(EpochOrder, WindowHoldsFewBlocksAndShufflesInside) {
-  const int64_t n = 1003, block = 10, window = 100;  // the last block has 3 samples
-  const EpochOrder order(Shuffle::window, 9, n, window, block);
-  const auto ids = epoch_of(order, 0);
-  std::set<int64_t> all_blocks;
-  int64_t windows_out_of_order = 0;
-  for (int64_t begin = 0; begin + window <= n; begin += window) {
-    std::set<int64_t> blocks;
-    for (int64_t i = begin; i < begin + window; ++i) blocks.insert(ids[static_cast<size_t>(i)] / block);
-    EXPECT_LE(blocks.size(), 12u) << "a window's worth of positions touches its own blocks and at most one more window's";
-    all_blocks.insert(blocks.begin(), blocks.end());
-    int64_t inside_block = 0;
-    for (int64_t i = begin + 1; i < begin + window; ++i)
-      inside_block += ids[static_cast<size_t>(i)] / block == ids[static_cast<size_t>(i) - 1] / block;
-    windows_out_of_order += inside_block < window / 3;
+TEST(EpochOrder, WindowHoldsItsOwnBlocksAndShufflesInside) {
+  for (const int64_t n : {1000, 1003}) {  // with 1,003 a short block shifts the windows behind it
+    const int64_t block = 10, window = 100;
+    const EpochOrder order(Shuffle::window, 9, n, window, block);
+    const auto ids = epoch_of(order, 0);
+    std::set<int64_t> all_blocks;
+    for (int64_t begin = 0; begin + window <= n; begin += window) {
+      std::set<int64_t> blocks;
+      int64_t neighbours = 0;
+      for (int64_t i = begin; i < begin + window; ++i) {
+        blocks.insert(ids[static_cast<size_t>(i)] / block);
+        neighbours +=
+            i > begin && ids[static_cast<size_t>(i)] / block == ids[static_cast<size_t>(i) - 1] / block;
+      }
+      EXPECT_LE(blocks.size(), n == 1000 ? 10u : 20u);
+      EXPECT_LT(neighbours, window / 3) << "samples of different blocks are mixed";
+      all_blocks.insert(blocks.begin(), blocks.end());
+    }
+    EXPECT_GE(all_blocks.size(), 100u);
+    EXPECT_NE(ids[0] / block, 0) << "blocks are permuted (for this seed)";
   }
-  EXPECT_EQ(windows_out_of_order, 10) << "samples of different blocks are mixed within each window";
-  EXPECT_GE(all_blocks.size(), 100u);
-  EXPECT_NE(ids[0] / block, 0) << "blocks are permuted (for this seed)";
 }
 
 }  // namespace

@@ -44,14 +44,16 @@ TEST(AllFinite, FindsInfAndNanAnywhere) {
     std::vector<double> values(37, 3);
     EXPECT_TRUE(all_finite(type, stored_bytes(type, values).data(), 37));
     if (type.kind != storage::StoredType::Kind::floating) continue;
-    for (const double bad : {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
-                             std::numeric_limits<double>::quiet_NaN()})
+    for (const double bad :
+         {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+          std::numeric_limits<double>::quiet_NaN()})
       for (const size_t at : {0, 17, 36}) {
         std::vector<double> broken = values;
         broken[at] = bad;
         EXPECT_FALSE(all_finite(type, stored_bytes(type, broken).data(), 37)) << type.text() << " " << bad;
       }
-    EXPECT_TRUE(all_finite(type, stored_bytes(type, {-65504, 65504, 1e-7}).data(), 3)) << "large is not infinite";
+    EXPECT_TRUE(all_finite(type, stored_bytes(type, {-65504, 65504, 1e-7}).data(), 3))
+        << "large is not infinite";
   }
 }
 

@@ -9,8 +9,8 @@
 #include <random>
 
 #include "base/clock.h"
-#include "stored_rows.h"
 #include "data/row_check.h"
+#include "stored_rows.h"
 
 namespace lepton::data {
 namespace {
@@ -28,7 +28,8 @@ std::vector<double> values_of(const storage::StoredType& type, size_t n, std::mt
     if (type.kind == Kind::unsigned_integer) {
       value = static_cast<double>((bits >> (64 - width)) >> (random() % static_cast<uint64_t>(width)));
     } else if (type.kind == Kind::signed_integer) {
-      value = static_cast<double>((static_cast<int64_t>(bits) >> (64 - width)) >> (random() % static_cast<uint64_t>(width)));
+      value = static_cast<double>((static_cast<int64_t>(bits) >> (64 - width)) >>
+                                  (random() % static_cast<uint64_t>(width)));
     } else {
       const int range = type.bytes == 2 ? 13 : type.bytes == 4 ? 126 : 300;
       const int exponent = static_cast<int>(random() % static_cast<uint64_t>(2 * range)) - range;
@@ -57,7 +58,8 @@ TEST(StatisticsSums, EqualExactSumForEveryTypeAndMap) {
       for (size_t row = 0; row < rows; ++row) {
         const std::byte* at = bytes.data() + row * row_bytes;
         for (size_t i = 0; i < n; ++i) {
-          const double value = stored_number(type, at, static_cast<int64_t>(i));  // as it was rounded when stored
+          const double value =
+              stored_number(type, at, static_cast<int64_t>(i));  // as it was rounded when stored
           Reference& group = reference[static_cast<size_t>(map.group(static_cast<int64_t>(i)))];
           group.sum.add(value);
           group.square.add_product(value, value);
@@ -96,12 +98,14 @@ TEST(StatisticsSums, ManyRowsOfLargestValues) {
 }
 
 TEST(StatisticsSums, GroupsOfLayouts) {
-  const GroupMap features = GroupMap::of({7}, ImageLayout::none), grey = GroupMap::of({1, 4, 5}, ImageLayout::hw);
+  const GroupMap features = GroupMap::of({7}, ImageLayout::none),
+                 grey = GroupMap::of({1, 4, 5}, ImageLayout::hw);
   EXPECT_EQ(features.groups, 7);
   EXPECT_EQ(features.group(6), 6);
   EXPECT_EQ(grey.groups, 1);
   EXPECT_EQ(grey.group(19), 0);
-  const GroupMap planes = GroupMap::of({3, 4, 5}, ImageLayout::chw), pixels = GroupMap::of({3, 4, 5}, ImageLayout::hwc);
+  const GroupMap planes = GroupMap::of({3, 4, 5}, ImageLayout::chw),
+                 pixels = GroupMap::of({3, 4, 5}, ImageLayout::hwc);
   EXPECT_EQ(planes.group(20), 1);
   EXPECT_EQ(planes.group(59), 2);
   EXPECT_EQ(pixels.group(20), 2);
@@ -125,12 +129,14 @@ double milliseconds_per_run(const storage::StoredType& type, const GroupMap& map
 }
 
 TEST(StatisticsSums, Speed) {
-  // 60,000 x 784 bytes take some 30 ms on one core; the bound leaves room for a loaded machine and sanitizers.
+  // 60,000 x 784 bytes take some 30 ms on one core; the bound leaves room for a loaded machine and
+  // sanitizers.
   const double grey = milliseconds_per_run(testing::u8, {784, 1, 784}, 60000);
   const double features = milliseconds_per_run(testing::u8, {784, 784, 1}, 60000);
   const double floats = milliseconds_per_run(testing::f32, {784, 784, 1}, 6000);
-  std::printf("uint8 60000 x 784: one group %.0f ms, by feature %.0f ms; float32 6000 x 784 by feature %.0f ms\n", grey,
-              features, floats);
+  std::printf(
+      "uint8 60000 x 784: one group %.0f ms, by feature %.0f ms; float32 6000 x 784 by feature %.0f ms\n",
+      grey, features, floats);
   EXPECT_LT(grey, 3000);
 }
 

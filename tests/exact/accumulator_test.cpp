@@ -22,12 +22,9 @@ constexpr int tries = 100'000;
 
 /// What the reduction between nodes does: sums and checksums are added, lanes merged.
 void reduce(Node& to, Node& from) {
-  for (size_t i = 0; i < to.accumulator.elements().size(); ++i)
-    to.accumulator.elements()[i] += from.accumulator.elements()[i];
-  for (size_t b = 0; b < to.accumulator.checksums().size(); ++b)
-    to.accumulator.checksums()[b] =
-        static_cast<int64_t>(static_cast<uint64_t>(to.accumulator.checksums()[b]) +
-                             static_cast<uint64_t>(from.accumulator.checksums()[b]));
+  const std::span<int64_t> sums = to.accumulator.elements(), checksums = to.accumulator.checksums();
+  merge_words(sums, from.accumulator.elements(), sums.size());
+  merge_words(checksums, from.accumulator.checksums(), checksums.size());
   to.lanes.merge(from.lanes);
 }
 

@@ -12,7 +12,8 @@ namespace {
 using namespace testing;
 
 OpSpec elementwise(const std::string& type, Attributes attributes = {}) {
-  return {.type = type, .attributes = std::move(attributes), .samples = 3, .training = true, .inputs = {{37}}};
+  return {
+      .type = type, .attributes = std::move(attributes), .samples = 3, .training = true, .inputs = {{37}}};
 }
 
 Reference map(double (*function)(double)) {
@@ -64,8 +65,9 @@ TEST(Activation, EluIsAccurateNearZero) {
 
 TEST(Activation, KeepsNaN) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const auto kind : {ActivationKind::relu, ActivationKind::leaky_relu, ActivationKind::elu, ActivationKind::gelu,
-                          ActivationKind::gelu_tanh, ActivationKind::sigmoid, ActivationKind::tanh}) {
+  for (const auto kind :
+       {ActivationKind::relu, ActivationKind::leaky_relu, ActivationKind::elu, ActivationKind::gelu,
+        ActivationKind::gelu_tanh, ActivationKind::sigmoid, ActivationKind::tanh}) {
     Floats y(20);
     activate({kind, 1}, 20, Floats(20, nan).data(), y.data());
     for (const float value : y) EXPECT_TRUE(std::isnan(value));

@@ -8,7 +8,11 @@ namespace {
 using namespace testing;
 
 OpSpec add(const std::string& activation = "") {
-  return {.type = "Add", .activation = activation, .samples = 2, .training = true, .inputs = {{3, 2, 5}, {3, 2, 5}}};
+  return {.type = "Add",
+          .activation = activation,
+          .samples = 2,
+          .training = true,
+          .inputs = {{3, 2, 5}, {3, 2, 5}}};
 }
 
 Reference reference(bool relu) {
@@ -22,8 +26,12 @@ Reference reference(bool relu) {
   };
 }
 
-TEST(Add, Sum) { check_op(add(), reference(false)); }
-TEST(Add, FusedRelu) { check_op(add("Relu"), reference(true)); }
+TEST(Add, Sum) {
+  check_op(add(), reference(false));
+}
+TEST(Add, FusedRelu) {
+  check_op(add("Relu"), reference(true));
+}
 
 TEST(Add, EitherInputMayNeedNoGradient) {
   for (const bool first : {false, true}) {

@@ -10,7 +10,10 @@ using namespace testing;
 
 OpSpec batch_norm(int64_t n, const Shape& input, bool training = true) {
   const Shape channels{input[0]};
-  return {.type = "BatchNormalization", .samples = n, .training = training, .inputs = {input},
+  return {.type = "BatchNormalization",
+          .samples = n,
+          .training = training,
+          .inputs = {input},
           .parameters = {channels, channels, channels, channels}};
 }
 

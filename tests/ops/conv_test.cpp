@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conv against plain loops in double: strides, pads on each side, dilations, groups, depthwise, no bias, fused
-// activations, layouts that need packing, refusals.
+// Conv against plain loops in double: strides, pads on each side, dilations, groups, depthwise, no bias,
+// fused activations, layouts that need packing, refusals.
 #include "ops/harness.h"
 
 namespace lepton::ops {
@@ -45,8 +45,9 @@ Numbers reference(const Case& c, const Shape& out, const Numbers& x, const Numbe
               if (iy < 0 || ix < 0 || iy >= c.height || ix >= c.width) continue;
               for (int64_t i = 0; i < in_group; ++i) {
                 const int64_t channel = f / out_group * in_group + i;
-                sum += x[static_cast<size_t>(((s * c.height + iy) * c.width + ix) * c.channels + channel)] *
-                       w[static_cast<size_t>(((f * in_group + i) * c.kernel_height + ky) * c.kernel_width + kx)];
+                sum +=
+                    x[static_cast<size_t>(((s * c.height + iy) * c.width + ix) * c.channels + channel)] *
+                    w[static_cast<size_t>(((f * in_group + i) * c.kernel_height + ky) * c.kernel_width + kx)];
               }
             }
           y.push_back(sum);
@@ -58,12 +59,15 @@ void check(const Case& c, const std::string& activation = "", double (*function)
   OpSpec spec = convolution(c);
   spec.activation = activation;
   const Shape out = completed(spec).output;
-  check_op(spec, [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
-    Numbers y = reference(c, out, inputs[0], parameters[0], c.bias ? &parameters[1] : nullptr);
-    if (function)
-      for (double& value : y) value = function(value);
-    return y;
-  }, 1e-5);
+  check_op(
+      spec,
+      [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
+        Numbers y = reference(c, out, inputs[0], parameters[0], c.bias ? &parameters[1] : nullptr);
+        if (function)
+          for (double& value : y) value = function(value);
+        return y;
+      },
+      1e-5);
 }
 
 TEST(Conv, OddShapes) {
@@ -74,15 +78,40 @@ TEST(Conv, OddShapes) {
   check({1, 20, 4, 4, 9, 3, 3, {1, 1}, {1, 1, 1, 1}});
 }
 
-TEST(Conv, Strides) { check({2, 3, 7, 8, 4, 3, 2, {2, 3}}); }
-TEST(Conv, PadsOfEachSide) { check({1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}}); }
-TEST(Conv, Dilations) { check({1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}}); }
-TEST(Conv, StridesPadsAndDilations) { check({1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}}); }
-TEST(Conv, Groups) { check({2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2}); }
-TEST(Conv, GroupsOfWholeVectors) { check({1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2}); }
-TEST(Conv, Depthwise) { check({2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16}); }
-TEST(Conv, DepthwiseOddChannels) { check({1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5}); }
-TEST(Conv, WithoutBias) { check({.n = 2, .channels = 3, .height = 5, .width = 5, .filters = 4, .kernel_height = 3, .kernel_width = 3, .bias = false}); }
+TEST(Conv, Strides) {
+  check({2, 3, 7, 8, 4, 3, 2, {2, 3}});
+}
+TEST(Conv, PadsOfEachSide) {
+  check({1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}});
+}
+TEST(Conv, Dilations) {
+  check({1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}});
+}
+TEST(Conv, StridesPadsAndDilations) {
+  check({1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}});
+}
+TEST(Conv, Groups) {
+  check({2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2});
+}
+TEST(Conv, GroupsOfWholeVectors) {
+  check({1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2});
+}
+TEST(Conv, Depthwise) {
+  check({2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16});
+}
+TEST(Conv, DepthwiseOddChannels) {
+  check({1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5});
+}
+TEST(Conv, WithoutBias) {
+  check({.n = 2,
+         .channels = 3,
+         .height = 5,
+         .width = 5,
+         .filters = 4,
+         .kernel_height = 3,
+         .kernel_width = 3,
+         .bias = false});
+}
 
 TEST(Conv, FusedActivations) {
   const Case c{2, 3, 6, 6, 8, 3, 3, {1, 1}, {1, 1, 1, 1}};
@@ -96,9 +125,12 @@ TEST(Conv, NoInputGradientAtTheNetworksInput) {
   OpSpec spec = convolution(c);
   spec.input_needs_gradient = {false};
   const Shape out = completed(spec).output;
-  check_op(spec, [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
-    return reference(c, out, inputs[0], parameters[0], &parameters[1]);
-  }, 1e-5);
+  check_op(
+      spec,
+      [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
+        return reference(c, out, inputs[0], parameters[0], &parameters[1]);
+      },
+      1e-5);
 }
 
 TEST(Conv, BitsOfASampleDoNotDependOnTheUnit) {
@@ -112,7 +144,8 @@ TEST(Conv, BitsOfASampleDoNotDependOnTheUnit) {
   few.output_gradient.resize(operands.output_gradient.size() / 8 * 3);
   const Results got = run_op(completed(convolution(c)), few);
   EXPECT_TRUE(std::equal(got.output.begin(), got.output.end(), want.output.begin()));
-  EXPECT_TRUE(std::equal(got.input_gradients[0].begin(), got.input_gradients[0].end(), want.input_gradients[0].begin()));
+  EXPECT_TRUE(std::equal(got.input_gradients[0].begin(), got.input_gradients[0].end(),
+                         want.input_gradients[0].begin()));
 }
 
 TEST(Conv, RefusesWhatDoesNotFit) {

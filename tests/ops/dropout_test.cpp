@@ -9,8 +9,12 @@ namespace {
 using namespace testing;
 
 OpSpec dropout(int64_t n, const Shape& input, double ratio, uint64_t key = 99) {
-  return completed({.type = "Dropout", .attributes = {{"ratio", ratio}}, .samples = n, .training = true,
-                    .inputs = {input}, .random_key = key});
+  return completed({.type = "Dropout",
+                    .attributes = {{"ratio", ratio}},
+                    .samples = n,
+                    .training = true,
+                    .inputs = {input},
+                    .random_key = key});
 }
 
 TEST(Dropout, MaskIsPhiloxByTheDocumentedCounter) {
@@ -22,7 +26,8 @@ TEST(Dropout, MaskIsPhiloxByTheDocumentedCounter) {
   for (size_t s = 0; s < 3; ++s)
     for (uint32_t e = 0; e < 105; ++e) {
       const uint64_t id = static_cast<uint64_t>(operands.sample_ids[s]);
-      const uint32_t word = philox4x32(99, {e / 4, static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32), 3})[e % 4];
+      const uint32_t word =
+          philox4x32(99, {e / 4, static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32), 3})[e % 4];
       const float want = uniform01(word) >= 0.3f ? static_cast<float>(1 / 0.7) : 0.0f;
       ASSERT_EQ(results.output[s * 105 + e], want) << s << " " << e;
       ASSERT_EQ(results.input_gradients[0][s * 105 + e], want * operands.output_gradient[s * 105 + e]);

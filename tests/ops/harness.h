@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs one operator as the executor would and compares it with a plain reference in double: forward values,
-// and gradients against central differences of the reference. All memory is poisoned with NaN before every run
-// and guarded behind its end, and what an op did not ask for is null, so that the contracts of op.h are tested
-// with every case: `=` semantics, scratch without memory, backward_needs. Used by all tests of operators.
+// and gradients against central differences of the reference. All memory is poisoned with NaN before every
+// run and guarded behind its end, and what an op did not ask for is null, so that the contracts of op.h are
+// tested with every case: `=` semantics, scratch without memory, backward_needs. Used by all tests of
+// operators.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,7 +22,8 @@ namespace lepton::ops::testing {
 using Numbers = std::vector<double>;
 using Floats = std::vector<float>;
 /// The whole unit's output (memory order) from its inputs (memory order) and parameters (ONNX order).
-using Reference = std::function<Numbers(const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters)>;
+using Reference =
+    std::function<Numbers(const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters)>;
 
 inline Floats random_floats(int64_t count, uint32_t seed, float low = -1, float high = 1) {
   std::mt19937 engine(seed);
@@ -37,7 +39,9 @@ inline void prepare_thread() {
   prepare_compute_thread();
 }
 
-inline Numbers widen(const Floats& values) { return Numbers(values.begin(), values.end()); }
+inline Numbers widen(const Floats& values) {
+  return Numbers(values.begin(), values.end());
+}
 
 /// Memory of a given size, aligned, poisoned, with a guard that check() inspects.
 class Poisoned {
@@ -124,7 +128,8 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
   const std::vector<const float*> nothing(spec.inputs.size(), nullptr);
   for (size_t i = 0; i < spec.inputs.size(); ++i)
     input_memory.emplace_back(static_cast<size_t>(spec.samples * element_count(spec.inputs[i])) * 4);
-  for (size_t i = 0; i < own; ++i) parameter_memory.emplace_back(static_cast<size_t>(element_count(spec.parameters[i])) * 4);
+  for (size_t i = 0; i < own; ++i)
+    parameter_memory.emplace_back(static_cast<size_t>(element_count(spec.parameters[i])) * 4);
   for (size_t i = 0; i < spec.inputs.size(); ++i)
     input_pointers.push_back(spec.input_needs_gradient[i] ? input_memory[i].floats() : nullptr);
   for (Poisoned& memory : parameter_memory) parameter_pointers.push_back(memory.floats());
@@ -141,8 +146,8 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
   }
   for (size_t i = 0; i < own; ++i) {
     EXPECT_TRUE(parameter_memory[i].guard_intact());
-    results.parameter_gradients.emplace_back(parameter_memory[i].floats(),
-                                             parameter_memory[i].floats() + element_count(spec.parameters[i]));
+    results.parameter_gradients.emplace_back(
+        parameter_memory[i].floats(), parameter_memory[i].floats() + element_count(spec.parameters[i]));
   }
   return results;
 }
@@ -177,7 +182,8 @@ inline Numbers differences(Numbers& values, const std::function<double()>& objec
   return derivative;
 }
 
-/// Forward against the reference; in training all gradients against its differences; repeated runs to the bit.
+/// Forward against the reference; in training all gradients against its differences; repeated runs to the
+/// bit.
 inline void check_op(const OpSpec& open, const Reference& reference, double tolerance = 2e-6,
                      const Operands* given = nullptr) {
   const OpSpec spec = completed(open);
@@ -195,12 +201,14 @@ inline void check_op(const OpSpec& open, const Reference& reference, double tole
   const auto objective = [&] {
     const Numbers output = reference(inputs, parameters);
     double sum = 0;
-    for (size_t i = 0; i < output.size(); ++i) sum += output[i] * static_cast<double>(operands.output_gradient[i]);
+    for (size_t i = 0; i < output.size(); ++i)
+      sum += output[i] * static_cast<double>(operands.output_gradient[i]);
     return sum;
   };
   for (size_t i = 0; i < inputs.size(); ++i)
     if (spec.input_needs_gradient[i]) {
-      expect_near(results.input_gradients[i], differences(inputs[i], objective), 10 * tolerance, "input gradient");
+      expect_near(results.input_gradients[i], differences(inputs[i], objective), 10 * tolerance,
+                  "input gradient");
       EXPECT_EQ(results.input_gradients[i], again.input_gradients[i]);
     }
   for (size_t i = 0; i < results.parameter_gradients.size(); ++i) {

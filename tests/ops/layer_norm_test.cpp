@@ -8,8 +8,12 @@ namespace {
 using namespace testing;
 
 OpSpec layer_norm(int64_t n, const Shape& input, const Shape& row, int64_t axis, bool shift = true) {
-  OpSpec spec{.type = "LayerNormalization", .attributes = {{"axis", axis}}, .samples = n, .training = true,
-              .inputs = {input}, .parameters = {row}};
+  OpSpec spec{.type = "LayerNormalization",
+              .attributes = {{"axis", axis}},
+              .samples = n,
+              .training = true,
+              .inputs = {input},
+              .parameters = {row}};
   if (shift) spec.parameters.push_back(row);
   return spec;
 }
@@ -31,7 +35,9 @@ Reference reference(size_t width, double epsilon, const std::function<size_t(siz
   };
 }
 
-size_t same(size_t i) { return i; }
+size_t same(size_t i) {
+  return i;
+}
 
 TEST(LayerNorm, Vectors) {
   for (const int64_t width : {3, 16, 37}) {
@@ -48,7 +54,8 @@ TEST(LayerNorm, AxisOfSequences) {
 
 TEST(LayerNorm, ImagesHaveParametersInOnnxOrder) {
   // Memory: pixel p of 6, channel c of 5; parameters: channel by channel.
-  check_op(layer_norm(2, {5, 2, 3}, {5, 2, 3}, 1), reference(30, 1e-5, [](size_t i) { return i % 5 * 6 + i / 5; }), 4e-6);
+  check_op(layer_norm(2, {5, 2, 3}, {5, 2, 3}, 1),
+           reference(30, 1e-5, [](size_t i) { return i % 5 * 6 + i / 5; }), 4e-6);
 }
 
 TEST(LayerNorm, Epsilon) {

@@ -25,14 +25,20 @@ double reference(const LossSpec& spec, const Numbers& z, const Numbers& t) {
       const double e = row[i] - target[i], size = std::abs(e);
       const double q = (1 - spec.label_smoothing) * target[i] + spec.label_smoothing / outputs;
       switch (spec.kind) {
-        case LossKind::softmax_cross_entropy: loss += q * (std::log(total) - row[i]) * outputs; break;
+        case LossKind::softmax_cross_entropy:
+          loss += q * (std::log(total) - row[i]) * outputs;
+          break;
         case LossKind::binary_cross_entropy: {
           const double p = 1 / (1 + std::exp(-row[i]));
           loss -= target[i] * std::log(p) + (1 - target[i]) * std::log(1 - p);
           break;
         }
-        case LossKind::mse: loss += e * e; break;
-        case LossKind::mae: loss += size; break;
+        case LossKind::mse:
+          loss += e * e;
+          break;
+        case LossKind::mae:
+          loss += size;
+          break;
         case LossKind::huber:
           loss += size < spec.huber_delta ? e * e / 2 : spec.huber_delta * (size - spec.huber_delta / 2);
       }

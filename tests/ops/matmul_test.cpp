@@ -9,9 +9,14 @@ using namespace testing;
 
 OpSpec dense(int64_t n, int64_t in, int64_t out, bool bias, const std::string& activation = "",
              Attributes activation_attributes = {}) {
-  OpSpec spec{.type = "Gemm", .attributes = {{"transB", int64_t{1}}}, .activation = activation,
-              .activation_attributes = std::move(activation_attributes), .samples = n, .training = true,
-              .inputs = {{in}}, .parameters = {{out, in}}};
+  OpSpec spec{.type = "Gemm",
+              .attributes = {{"transB", int64_t{1}}},
+              .activation = activation,
+              .activation_attributes = std::move(activation_attributes),
+              .samples = n,
+              .training = true,
+              .inputs = {{in}},
+              .parameters = {{out, in}}};
   if (bias) spec.parameters.push_back({out});
   return spec;
 }
@@ -38,7 +43,8 @@ TEST(Gemm, OddShapes) {
 TEST(Gemm, FusedActivations) {
   check_op(dense(4, 9, 21, true, "Relu"), reference(4, 9, 21, [](double x) { return x > 0 ? x : 0; }));
   check_op(dense(4, 9, 21, true, "Tanh"), reference(4, 9, 21, [](double x) { return std::tanh(x); }), 1e-5);
-  check_op(dense(4, 9, 21, true, "Sigmoid"), reference(4, 9, 21, [](double x) { return 1 / (1 + std::exp(-x)); }), 1e-5);
+  check_op(dense(4, 9, 21, true, "Sigmoid"),
+           reference(4, 9, 21, [](double x) { return 1 / (1 + std::exp(-x)); }), 1e-5);
   check_op(dense(4, 9, 21, true, "Elu", {{"alpha", 0.6}}),
            reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.6 * std::expm1(x); }), 1e-5);
   check_op(dense(4, 9, 21, false, "LeakyRelu", {{"alpha", 0.2}}),

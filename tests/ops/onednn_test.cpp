@@ -20,7 +20,9 @@ TEST(OneDnn, InstructionSet) {
   }
 }
 
-TEST(OneDnn, Version) { EXPECT_EQ(math_library_version().rfind("oneDNN ", 0), 0u); }
+TEST(OneDnn, Version) {
+  EXPECT_EQ(math_library_version().rfind("oneDNN ", 0), 0u);
+}
 
 TEST(OneDnn, EqualLayoutsNeedNoReorder) {
   const auto plain = onednn::desc({4, 6}, onednn::Tag::ab);
@@ -29,7 +31,8 @@ TEST(OneDnn, EqualLayoutsNeedNoReorder) {
 
 TEST(OneDnn, ReorderTransposes) {
   prepare_thread();
-  auto reorder = onednn::reorder(onednn::desc({2, 3}, onednn::Tag::ab), onednn::desc({2, 3}, onednn::Tag::ba));
+  auto reorder =
+      onednn::reorder(onednn::desc({2, 3}, onednn::Tag::ab), onednn::desc({2, 3}, onednn::Tag::ba));
   ASSERT_TRUE(reorder.primitive);
   const Floats from = {1, 2, 3, 4, 5, 6};
   Floats to(6);

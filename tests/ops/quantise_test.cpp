@@ -41,7 +41,8 @@ void expect_exact(const std::vector<float>& g, int scale) {
   for (size_t i = 0; i < g.size(); ++i) {
     const uint64_t q = static_cast<uint64_t>(exact(g[i], scale));
     want_check += q;
-    ASSERT_EQ(static_cast<uint64_t>(sum[i]), static_cast<uint64_t>(before[i]) + q) << g[i] << " scale " << scale;
+    ASSERT_EQ(static_cast<uint64_t>(sum[i]), static_cast<uint64_t>(before[i]) + q)
+        << g[i] << " scale " << scale;
   }
   EXPECT_EQ(check, want_check);
 }
@@ -81,7 +82,8 @@ TEST(Quantise, EveryLengthAndOffset) {
   for (float& value : g) value = normal(engine);
   for (size_t offset = 0; offset < 17; ++offset)
     for (size_t length = 0; length + offset <= 70; ++length)
-      expect_exact({g.begin() + static_cast<long>(offset), g.begin() + static_cast<long>(offset + length)}, 40);
+      expect_exact({g.begin() + static_cast<long>(offset), g.begin() + static_cast<long>(offset + length)},
+                   40);
 }
 
 TEST(Quantise, MaximumIsByMagnitude) {
@@ -129,7 +131,8 @@ TEST(Quantise, DequantiseRoundsOnce) {
   for (const int scale : {-30, 0, 40, 100, 190}) {
     dequantise(sum, scale, g);
     for (size_t i = 0; i < sum.size(); ++i)
-      ASSERT_EQ(g[i], static_cast<float>(std::ldexp(static_cast<long double>(static_cast<float>(sum[i])), -scale)));
+      ASSERT_EQ(g[i],
+                static_cast<float>(std::ldexp(static_cast<long double>(static_cast<float>(sum[i])), -scale)));
   }
   dequantise(sum, 0, g);
   EXPECT_LT(g[0], g[1]);

@@ -47,7 +47,9 @@ TEST(Random, Moments) {
   for (const float value : values) ASSERT_TRUE(value >= -2 && value < 2);
 }
 
-TEST(Random, EmptyIsAllowed) { fill_normal({}, 1, 0, 1); }
+TEST(Random, EmptyIsAllowed) {
+  fill_normal({}, 1, 0, 1);
+}
 
 }  // namespace
 }  // namespace lepton::ops

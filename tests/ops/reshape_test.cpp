@@ -30,7 +30,9 @@ void check(OpSpec spec, const Shape& want) {
   });
 }
 
-OpSpec flatten(const Shape& input) { return {.type = "Flatten", .inputs = {input}}; }
+OpSpec flatten(const Shape& input) {
+  return {.type = "Flatten", .inputs = {input}};
+}
 OpSpec reshape(const Shape& input, const Shape& shape) {
   return {.type = "Reshape", .attributes = {{"shape", shape}}, .inputs = {input}};
 }
@@ -54,7 +56,9 @@ TEST(Reshape, ThroughOnnxOrder) {
   check(reshape({20, 1, 1}, {20}), {20});
 }
 
-TEST(Identity, IsTheInput) { check({.type = "Identity", .inputs = {{3, 4, 5}}}, {3, 4, 5}); }
+TEST(Identity, IsTheInput) {
+  check({.type = "Identity", .inputs = {{3, 4, 5}}}, {3, 4, 5});
+}
 
 TEST(Reshape, InPlaceWhereMemoryStays) {
   const auto in_place = [](OpSpec spec) {

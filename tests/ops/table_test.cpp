@@ -31,7 +31,8 @@ TEST(Table, WhatFusesWhat) {
   EXPECT_TRUE(find_operator("BatchNormalization")->fuses("Relu"));
   EXPECT_TRUE(find_operator("Add")->fuses("Relu"));
   EXPECT_FALSE(find_operator("Add")->fuses("Tanh"));
-  EXPECT_FALSE(find_operator("MaxPool")->fuses("Relu"));
+  EXPECT_TRUE(find_operator("MaxPool")->fuses("Relu"));
+  EXPECT_FALSE(find_operator("AveragePool")->fuses("Relu"));
 }
 
 Exit code_of(const OpSpec& spec) {

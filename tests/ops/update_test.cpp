@@ -20,8 +20,13 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 struct Slice {
   Floats g, w, m, v, w_new, m_new, v_new;
   explicit Slice(int64_t count)
-      : g(random_floats(count, 1)), w(random_floats(count, 2)), m(random_floats(count, 3)),
-        v(random_floats(count, 4, 0, 1)), w_new(g.size(), NAN), m_new(g.size(), NAN), v_new(g.size(), NAN) {}
+      : g(random_floats(count, 1)),
+        w(random_floats(count, 2)),
+        m(random_floats(count, 3)),
+        v(random_floats(count, 4, 0, 1)),
+        w_new(g.size(), NAN),
+        m_new(g.size(), NAN),
+        v_new(g.size(), NAN) {}
 };
 
 TEST(Update, SgdBothForms) {
@@ -51,7 +56,11 @@ TEST(Update, AdamAgainstTheFormula) {
   for (const bool decoupled : {false, true}) {
     Slice s(50);
     const double decay = 0.1;
-    const AdamStep step{0.9f, 0.1f, 0.999f, 0.001f, static_cast<float>(epsilon),
+    const AdamStep step{0.9f,
+                        0.1f,
+                        0.999f,
+                        0.001f,
+                        static_cast<float>(epsilon),
                         static_cast<float>(rate / (1 - std::pow(beta1, t))),
                         static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t))),
                         decoupled ? 0.0f : static_cast<float>(decay),
@@ -62,10 +71,12 @@ TEST(Update, AdamAgainstTheFormula) {
       const double g = static_cast<double>(s.g[i]) + (decoupled ? 0 : decay * w);
       const double m = beta1 * static_cast<double>(s.m[i]) + (1 - beta1) * g;
       const double v = beta2 * static_cast<double>(s.v[i]) + (1 - beta2) * g * g;
-      const double correct = m / (1 - std::pow(beta1, t)) / (std::sqrt(v / (1 - std::pow(beta2, t))) + epsilon);
+      const double correct =
+          m / (1 - std::pow(beta1, t)) / (std::sqrt(v / (1 - std::pow(beta2, t))) + epsilon);
       EXPECT_NEAR(static_cast<double>(s.m_new[i]), m, 2e-7);
       EXPECT_NEAR(static_cast<double>(s.v_new[i]), v, 2e-7);
-      EXPECT_NEAR(static_cast<double>(s.w_new[i]), w * (decoupled ? 1 - rate * decay : 1) - rate * correct, 4e-7);
+      EXPECT_NEAR(static_cast<double>(s.w_new[i]), w * (decoupled ? 1 - rate * decay : 1) - rate * correct,
+                  4e-7);
     }
   }
 }
@@ -77,8 +88,8 @@ TEST(Update, SlicesGiveTheBitsOfTheWhole) {
   for (size_t begin = 0; begin < 97;) {
     const size_t n = std::min<size_t>(97 - begin, 1 + begin % 13);
     const auto part = [&](Floats& values) { return std::span<float>(values).subspan(begin, n); };
-    adam(step, part(parts.g), part(parts.w), part(parts.m), part(parts.v), part(parts.w_new), part(parts.m_new),
-         part(parts.v_new));
+    adam(step, part(parts.g), part(parts.w), part(parts.m), part(parts.v), part(parts.w_new),
+         part(parts.m_new), part(parts.v_new));
     begin += n;
   }
   EXPECT_EQ(whole.w_new, parts.w_new);

@@ -19,9 +19,8 @@ TEST(Window, Defaults) {
 }
 
 TEST(Window, PadsAreBeginningsThenEnds) {
-  const OpSpec spec{.type = "Conv",
-                    .attributes = {{"pads", std::vector<int64_t>{1, 2, 3, 4}}},
-                    .inputs = {{3, 9, 8}}};
+  const OpSpec spec{
+      .type = "Conv", .attributes = {{"pads", std::vector<int64_t>{1, 2, 3, 4}}}, .inputs = {{3, 9, 8}}};
   const Window window = parse_window(spec, {5, 5});
   EXPECT_EQ(window.pad_begin[0], 1);
   EXPECT_EQ(window.pad_begin[1], 2);
@@ -31,18 +30,19 @@ TEST(Window, PadsAreBeginningsThenEnds) {
 }
 
 TEST(Window, CeilModeCountsThePartialWindow) {
-  const OpSpec spec{.type = "MaxPool",
-                    .attributes = {{"strides", std::vector<int64_t>{2, 3}}},
-                    .inputs = {{3, 8, 8}}};
+  const OpSpec spec{
+      .type = "MaxPool", .attributes = {{"strides", std::vector<int64_t>{2, 3}}}, .inputs = {{3, 8, 8}}};
   const Window window = parse_window(spec, {3, 3});
   EXPECT_EQ(window_output(spec, window, false), (std::array<int64_t, 2>{3, 2}));
   EXPECT_EQ(window_output(spec, window, true), (std::array<int64_t, 2>{4, 3}));
 }
 
 TEST(Window, AutoPadMustBeResolved) {
-  const OpSpec same{.type = "Conv", .attributes = {{"auto_pad", std::string("SAME_LOWER")}}, .inputs = {{3, 8, 8}}};
+  const OpSpec same{
+      .type = "Conv", .attributes = {{"auto_pad", std::string("SAME_LOWER")}}, .inputs = {{3, 8, 8}}};
   EXPECT_THROW(parse_window(same, {3, 3}), Error);
-  const OpSpec valid{.type = "Conv", .attributes = {{"auto_pad", std::string("VALID")}}, .inputs = {{3, 8, 8}}};
+  const OpSpec valid{
+      .type = "Conv", .attributes = {{"auto_pad", std::string("VALID")}}, .inputs = {{3, 8, 8}}};
   EXPECT_NO_THROW(parse_window(valid, {3, 3}));
 }
 

@@ -46,7 +46,8 @@ TEST(File, WriteFailuresNameThePath) {
   expect_error(Exit::io, path, [&] { write_file_durably(path, bytes_of("x"), "checkpoint"); });
   expect_error(Exit::io, "No such file", [&] { sync_directory(scratch / "missing"); });
   if (access("/dev/full", W_OK) == 0)
-    expect_error(Exit::io, "disk is full", [&] { write_file_durably("/dev/full", bytes_of("x"), "checkpoint"); });
+    expect_error(Exit::io, "disk is full",
+                 [&] { write_file_durably("/dev/full", bytes_of("x"), "checkpoint"); });
 }
 
 TEST(File, FileSizeLimitIsAnIoError) {

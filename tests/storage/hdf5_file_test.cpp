@@ -50,7 +50,8 @@ TEST_F(Hdf5File, TruncatedNamesBothSizes) {
   make_hdf5(file, {{"train/x", f32, {1000, 10}, ramp(10000)}});
   const auto whole = std::filesystem::file_size(file);
   std::filesystem::resize_file(file, whole - 100);
-  expect_refused(Exit::data, "train/x", std::to_string(whole) + " bytes expected, " + std::to_string(whole - 100));
+  expect_refused(Exit::data, "train/x",
+                 std::to_string(whole) + " bytes expected, " + std::to_string(whole - 100));
   expect_refused(Exit::data, "train/x", file + ":/train/x");
   std::filesystem::resize_file(file, whole / 2);
   expect_refused(Exit::data, "train/x", "truncated");
@@ -121,12 +122,15 @@ TEST_F(Hdf5File, NoOtherFilesAreFollowed) {
     ASSERT_GE(H5Lcreate_soft("/link", id.get(), "soft", H5P_DEFAULT, H5P_DEFAULT), 0);
     const hsize_t n = 4;
     const Handle space(H5Screate_simple(1, &n, nullptr), H5Sclose);
-    const Handle outside(H5Pcreate(H5P_DATASET_CREATE), H5Pclose), virtually(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    const Handle outside(H5Pcreate(H5P_DATASET_CREATE), H5Pclose),
+        virtually(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_external(outside.get(), other.c_str(), 0, 4);
-    Handle(H5Dcreate2(id.get(), "outside", H5T_NATIVE_UCHAR, space.get(), H5P_DEFAULT, outside.get(), H5P_DEFAULT),
+    Handle(H5Dcreate2(id.get(), "outside", H5T_NATIVE_UCHAR, space.get(), H5P_DEFAULT, outside.get(),
+                      H5P_DEFAULT),
            H5Dclose);
     H5Pset_virtual(virtually.get(), space.get(), other.c_str(), "/x", space.get());
-    Handle(H5Dcreate2(id.get(), "virtual", H5T_NATIVE_UCHAR, space.get(), H5P_DEFAULT, virtually.get(), H5P_DEFAULT),
+    Handle(H5Dcreate2(id.get(), "virtual", H5T_NATIVE_UCHAR, space.get(), H5P_DEFAULT, virtually.get(),
+                      H5P_DEFAULT),
            H5Dclose);
   }
   expect_refused(Exit::data, "link", "no such array that can be opened");
@@ -142,7 +146,8 @@ size_t copy_filter(unsigned, size_t, const unsigned*, size_t bytes, size_t*, voi
 TEST_F(Hdf5File, ForeignFilterIsNamed) {
   {
     const Hdf5Lock lock;
-    const H5Z_class2_t filter = {H5Z_CLASS_T_VERS, 32000, 1, 1, "lz-something", nullptr, nullptr, copy_filter};
+    const H5Z_class2_t filter = {H5Z_CLASS_T_VERS, 32000,   1,       1,
+                                 "lz-something",   nullptr, nullptr, copy_filter};
     ASSERT_GE(H5Zregister(&filter), 0);
     const Handle id(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
     const hsize_t n = 4;
@@ -150,8 +155,9 @@ TEST_F(Hdf5File, ForeignFilterIsNamed) {
     const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_chunk(layout.get(), 1, &n);
     H5Pset_filter(layout.get(), 32000, H5Z_FLAG_MANDATORY, 0, nullptr);
-    const Handle set(H5Dcreate2(id.get(), "x", H5T_NATIVE_UCHAR, space.get(), H5P_DEFAULT, layout.get(), H5P_DEFAULT),
-                     H5Dclose);
+    const Handle set(
+        H5Dcreate2(id.get(), "x", H5T_NATIVE_UCHAR, space.get(), H5P_DEFAULT, layout.get(), H5P_DEFAULT),
+        H5Dclose);
     const unsigned char values[4] = {1, 2, 3, 4};
     ASSERT_GE(H5Dwrite(set.get(), H5T_NATIVE_UCHAR, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), 0);
   }

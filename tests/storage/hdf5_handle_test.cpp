@@ -29,11 +29,11 @@ TEST(Hdf5Handle, FailedCallsGiveTheInnermostMessage) {
   const Hdf5Lock lock;
   ::testing::internal::CaptureStderr();
   testing::expect_error(Exit::io, "HDF5 says: unable to open file", [] {
-    hdf5_handle(H5Fopen("/nowhere/at/all.h5", H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, Exit::io, "here", "opening");
+    hdf5_handle(H5Fopen("/nowhere/at/all.h5", H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, Exit::io, "here",
+                "opening");
   });
-  testing::expect_error(Exit::data, "here: asking failed", [] {
-    hdf5_status(H5Sclose(-1), Exit::data, "here", "asking");
-  });
+  testing::expect_error(Exit::data, "here: asking failed",
+                        [] { hdf5_status(H5Sclose(-1), Exit::data, "here", "asking"); });
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   EXPECT_EQ(hdf5_message(), "no message from HDF5") << "the stack is cleared";
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images: byte-identical for identical content at any time, readable in place and by plain HDF5, damage is an error.
+// Images: byte-identical for identical content at any time, readable in place and by plain HDF5, damage is an
+// error.
 #include <fcntl.h>
 #include <unistd.h>
 

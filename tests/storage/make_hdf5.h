@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HDF5 files as scientists write them, for tests: any number type and byte order, contiguous, compact, chunked,
-// filtered. Values are given as doubles and converted by HDF5 itself, not by the code under test.
+// HDF5 files as scientists write them, for tests: any number type and byte order, contiguous, compact,
+// chunked, filtered. Values are given as doubles and converted by HDF5 itself, not by the code under test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -49,8 +49,8 @@ inline std::vector<hsize_t> sides(const Shape& shape) {
 
 inline void add_array(hid_t file, const TestArray& array) {
   const storage::Handle type = storage::hdf5_type(array.type);
-  const storage::Handle space(H5Screate_simple(static_cast<int>(array.shape.size()), sides(array.shape).data(), nullptr),
-                              H5Sclose);
+  const storage::Handle space(
+      H5Screate_simple(static_cast<int>(array.shape.size()), sides(array.shape).data(), nullptr), H5Sclose);
   const storage::Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   const storage::Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   H5Pset_create_intermediate_group(links.get(), 1);
@@ -60,9 +60,9 @@ inline void add_array(hid_t file, const TestArray& array) {
   if (array.shuffle) H5Pset_shuffle(layout.get());
   if (array.deflate >= 0) H5Pset_deflate(layout.get(), static_cast<unsigned>(array.deflate));
   if (array.fletcher32) H5Pset_fletcher32(layout.get());
-  const storage::Handle set(H5Dcreate2(file, array.path.c_str(), type.get(), space.get(), links.get(), layout.get(),
-                                       H5P_DEFAULT),
-                            H5Dclose);
+  const storage::Handle set(
+      H5Dcreate2(file, array.path.c_str(), type.get(), space.get(), links.get(), layout.get(), H5P_DEFAULT),
+      H5Dclose);
   ASSERT_GE(set.get(), 0) << array.path;
   if (!array.values.empty()) {
     ASSERT_EQ(static_cast<int64_t>(array.values.size()), element_count(array.shape)) << array.path;
@@ -80,7 +80,8 @@ inline void make_hdf5(const std::string& file, const std::vector<TestArray>& arr
 /// n values: first, first + step, ... (modulo `modulus` where it is not 0)
 inline std::vector<double> ramp(int64_t n, double first = 0, double step = 1, int64_t modulus = 0) {
   std::vector<double> values;
-  for (int64_t i = 0; i < n; ++i) values.push_back(first + step * static_cast<double>(modulus ? i % modulus : i));
+  for (int64_t i = 0; i < n; ++i)
+    values.push_back(first + step * static_cast<double>(modulus ? i % modulus : i));
   return values;
 }
 

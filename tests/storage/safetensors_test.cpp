@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is written is what the published format says: read back by a reader in Python that is not ours (the safetensors
-// package where it is installed, else one written from the format's description); every violation is refused.
+// What is written is what the published format says: read back by a reader in Python that is not ours (the
+// safetensors package where it is installed, else one written from the format's description); every violation
+// is refused.
 #include "storage/safetensors.h"
 
 #include <cstdlib>
@@ -71,8 +72,10 @@ TEST(Safetensors, RefusesWhatTheFormatForbids) {
   refused("impossible shape");
   write_raw(path, R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16);
   refused("gap or overlaps");
-  write_raw(path, R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
-            12);
+  write_raw(
+      path,
+      R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+      12);
   refused("gap or overlaps");
   write_raw(path, R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4);
   refused("8 bytes of data expected, 4 there");
@@ -115,7 +118,9 @@ TEST(Safetensors, ReadByAnotherReader) {
   for (const std::string python : {"/usr/bin/python3", "python3"}) {
     if (std::system((python + " -c pass > /dev/null 2>&1").c_str()) != 0) continue;
     found = true;
-    EXPECT_EQ(std::system((python + " " + (scratch / "reader.py") + " " + (scratch / "model.safetensors")).c_str()), 0);
+    EXPECT_EQ(
+        std::system((python + " " + (scratch / "reader.py") + " " + (scratch / "model.safetensors")).c_str()),
+        0);
   }
   if (!found) GTEST_SKIP() << "no Python here";
 }

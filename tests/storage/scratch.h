@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A directory of a test's own, removed at its end, and an assertion on Errors. Used by the tests of storage and of
-// what stands above it.
+// A directory of a test's own, removed at its end, and an assertion on Errors. Used by the tests of storage
+// and of what stands above it.
 #pragma once
 
 #include <gtest/gtest.h>

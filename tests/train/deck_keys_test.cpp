@@ -57,20 +57,17 @@ struct Example {
   std::vector<Override> beside = {};
 };
 
-const std::map<std::string, Example>& examples() {
-  static const std::vector<Override> test = {{"data.test", "{ inputs = \"t\", targets = \"u\" }"}};
-  static const std::vector<Override> part = {{"data.test", "{ rows = [0, 5] }"},
-                                             {"data.train.rows", "[5, 9]"}};
-  static const std::vector<Override> valid = {{"data.validation", "{ inputs = \"v\", targets = \"w\" }"}};
-  static const std::vector<Override> part_v = {{"data.validation", "{ rows = [0, 5] }"},
-                                               {"data.train.rows", "[5, 9]"}};
-  static const std::map<std::string, Example> table = {
-      {"run.dir", {"there"}},
-      {"run.seed", {"5"}},
-      {"run.isa", {"avx2"}},
-      {"run.shm_dir", {"/tmp"}},
-      {"run.deadline", {"5s"}},
-      {"run.progress_every", {"1min"}},
+using Examples = std::map<std::string, Example>;
+
+const Override some_validation = {"data.validation", "{ inputs = \"v\", targets = \"w\" }"};
+
+Examples data_examples() {
+  const std::vector<Override> test = {{"data.test", "{ inputs = \"t\", targets = \"u\" }"}};
+  const std::vector<Override> part = {{"data.test", "{ rows = [0, 5] }"}, {"data.train.rows", "[5, 9]"}};
+  const std::vector<Override> valid = {{"data.validation", "{ inputs = \"v\", targets = \"w\" }"}};
+  const std::vector<Override> part_v = {{"data.validation", "{ rows = [0, 5] }"},
+                                        {"data.train.rows", "[5, 9]"}};
+  return {
       {"data.file", {"e.h5"}},
       {"data.files", {"[\"e.h5\", \"f.h5\"]"}},
       {"data.layout", {"hwc"}},
@@ -99,6 +96,18 @@ const std::map<std::string, Example>& examples() {
       {"data.test.files", {"[\"g.h5\"]", test}},
       {"data.test.rows", {"[0, 4]", part}},
       {"data.test.fraction", {"0.5", {{"data.train.fraction", "0.5"}}}},
+  };
+}
+
+Examples other_examples() {
+  const std::vector<Override> valid = {some_validation};
+  return {
+      {"run.dir", {"there"}},
+      {"run.seed", {"5"}},
+      {"run.isa", {"avx2"}},
+      {"run.shm_dir", {"/tmp"}},
+      {"run.deadline", {"5s"}},
+      {"run.progress_every", {"1min"}},
       {"model.loss", {"mae"}},
       {"model.label_smoothing", {"0.1"}},
       {"model.huber_delta", {"2", {{"model.loss", "huber"}}}},
@@ -135,6 +144,14 @@ const std::map<std::string, Example>& examples() {
       {"checkpoint.every", {"2 epochs"}},
       {"checkpoint.keep", {"7"}},
   };
+}
+
+const Examples& examples() {
+  static const Examples table = [] {
+    Examples all = data_examples();
+    all.merge(other_examples());
+    return all;
+  }();
   return table;
 }
 

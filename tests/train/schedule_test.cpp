@@ -43,8 +43,8 @@ Schedule with_validation() {
 }
 
 TEST(Schedule, OnlyStepsWithoutAnySplit) {
-  EXPECT_EQ(course({.last_step = 4}), "1 2 3 4");
-  EXPECT_EQ(course({.last_step = 4, .evaluate_every = 2}), "1 2 3 4");
+  EXPECT_EQ(course({.last_step = 4, .monitor = {}}), "1 2 3 4");
+  EXPECT_EQ(course({.last_step = 4, .evaluate_every = 2, .monitor = {}}), "1 2 3 4");
 }
 
 TEST(Schedule, ValidationDuringAndTestAtTheEnd) {
@@ -78,7 +78,7 @@ TEST(Schedule, RegularEvaluationsAreThoseOfTheInterval) {
   EXPECT_FALSE(schedule.regular_evaluation(5));  // where --max-steps ends a run must not steer early stopping
   EXPECT_TRUE(schedule.evaluation_due(5));
   EXPECT_FALSE(schedule.evaluation_due(3));
-  EXPECT_FALSE((Schedule{.last_step = 3, .evaluate_every = 1}.evaluation_due(3)));
+  EXPECT_FALSE((Schedule{.last_step = 3, .evaluate_every = 1, .monitor = {}}.evaluation_due(3)));
 }
 
 TEST(Schedule, LastPartsOfBothSplits) {

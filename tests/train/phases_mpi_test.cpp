@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// The block loops of a step's end against plain loops over the whole arena: any number of threads gives the
+// bits of one, a flipped bit is counted, and nothing outside the slice is touched.
+#include "train/phases.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "base/exact_sum.h"
+#include "exact/slices.h"
+#include "ops/parameters_hash.h"
+#include "ops/quantise.h"
+#include "scratch.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+namespace {
+
+constexpr int scale = 30;
+
+float value(int stream, int64_t i) {
+  return static_cast<float>(std::sin(static_cast<double>(i) * 0.7 + stream));
+}
+
+/// A node's state after all units have been added: known sums, parameters and moments in slot 0. Leaders fill
+/// it.
+class Phases : public testing::Test {
+ protected:
+  Phases() : world_(60, 1), slices_(), optimizer_(spec(), 0.9) {
+    layout_.add("a", {70, 70}, TensorRole::parameter, true, 0.01);
+    layout_.add("b", {33}, TensorRole::parameter, false);
+    layout_.add("c", {9000}, TensorRole::parameter, true);
+    layout_.add("mean", {100}, TensorRole::statistic, false);
+    layout_.finish();
+    slices_ = exact::cut_arena(layout_, world_.nodes());
+    node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8, .moments = 2}, lanes(),
+                  slices_.elements, "/dev/shm");
+    fill();
+  }
+  static optim::OptimizerSpec spec() {
+    optim::OptimizerSpec spec;
+    spec.clip_norm = 0.5;
+    spec.weight_decay = 0.1;
+    return spec;
+  }
+  exact::Lanes lanes() const {
+    return {static_cast<int>(layout_.tensors().size()), world_.nodes(), static_cast<int>(Exact::count),
+            static_cast<int>(Count::fixed_counts)};
+  }
+  void fill() {
+    std::fill(node_->scales().begin(), node_->scales().end(), scale);
+    exact::Lanes mine = lanes();
+    for (int t = 0; t < static_cast<int>(layout_.tensors().size()); ++t) {
+      const ArenaTensor& tensor = layout_.tensors()[t];
+      std::vector<float> gradient(tensor.count);
+      for (int64_t i = 0; i < tensor.count; ++i) {
+        gradient[i] = value(1, tensor.offset + i);
+        node_->parameters(0)[tensor.offset + i] = value(2, tensor.offset + i);
+      }
+      node_->accumulator().add(t, gradient, scale, 0x7f800000, 0, 0, 0, mine);
+    }
+    for (int m = 0; m < 2; ++m)
+      for (size_t i = 0; i < node_->moment(0, m).size(); ++i)
+        node_->moment(0, m)[i] = std::fabs(value(3 + m, node_->slice_begin() + static_cast<int64_t>(i)));
+    node_->control().outcome = Outcome::accept;
+    node_->control().update = optimizer_.plan(3, 24, 7);
+  }
+  /// Runs `phase(thread)` on so many threads at once.
+  template <class Phase>
+  void on_threads(int threads, Phase&& phase) {
+    std::vector<std::thread> team;
+    for (int t = 0; t < threads; ++t) team.emplace_back(phase, t);
+    for (std::thread& thread : team) thread.join();
+  }
+  exact::Lanes verified(int threads, bool norms = true) {
+    node_->control().verify_next = 0;
+    std::vector<exact::Lanes> each(threads, lanes());
+    on_threads(threads, [&](int t) {
+      const auto scratch = std::make_unique<BlockScratch>();
+      verify_blocks(*node_, layout_, norms, *scratch, each[t]);
+    });
+    exact::Lanes sum = lanes();
+    for (const exact::Lanes& one : each) sum.merge(one);
+    return sum;
+  }
+  void update(int threads) {
+    node_->control().update_next = 0;
+    on_threads(threads, [&](int) {
+      const auto scratch = std::make_unique<BlockScratch>();
+      update_blocks(*node_, layout_, optimizer_, *scratch);
+    });
+  }
+  bool in_slice(int64_t i) const { return i >= node_->slice_begin() && i < node_->slice_end(); }
+
+  const comm::World world_;
+  ArenaLayout layout_;
+  exact::Slices slices_;
+  const optim::Optimizer optimizer_;
+  std::optional<NodeState> node_;
+};
+
+TEST_F(Phases, IntactSumsGiveNoFailureAndTheNormOfTheSlice) {
+  ExactSum expected;
+  for (const Segment& s : layout_.segments()) {
+    if (layout_.tensors()[s.tensor].role != TensorRole::parameter) continue;
+    for (int64_t i = s.begin; i < s.end; ++i) {
+      const double g = value(1, i);
+      if (in_slice(i)) expected.add(g * g);
+    }
+  }
+  exact::Lanes one = verified(1), many = verified(5), without = verified(1, false);
+  EXPECT_EQ(one.checksum_failures(), 0);
+  EXPECT_NEAR(one.exact(static_cast<int>(Exact::norm)).value(), expected.value(), 1e-4);
+  EXPECT_EQ(one.exact(static_cast<int>(Exact::norm)).value(),
+            many.exact(static_cast<int>(Exact::norm)).value());
+  EXPECT_EQ(one.count(static_cast<int>(Count::gradient_checksum)),
+            many.count(static_cast<int>(Count::gradient_checksum)));
+  EXPECT_NE(one.count(static_cast<int>(Count::gradient_checksum)), 0);
+  EXPECT_EQ(without.exact(static_cast<int>(Exact::norm)).value(), 0);
+}
+
+TEST_F(Phases, AnyFlippedBitOfTheSliceIsCounted) {
+  for (int64_t i = node_->slice_begin(); i < node_->slice_end(); i += 331)
+    for (const int bit : {0, 1, 31, 62, 63}) {
+      int64_t& element = node_->accumulator().elements()[i];
+      element ^= int64_t{1} << bit;
+      ASSERT_EQ(verified(1).checksum_failures(), 1) << "element " << i << ", bit " << bit;
+      element ^= int64_t{1} << bit;
+    }
+  EXPECT_EQ(verified(2).checksum_failures(), 0);
+}
+
+TEST_F(Phases, UpdatesTheSliceAsTheOptimizerDoesAndClearsTheSums) {
+  const std::vector<float> before(node_->parameters(0).begin(), node_->parameters(0).end());
+  std::vector<float> expected(layout_.elements(), 0);
+  for (const Segment& s : layout_.segments()) {  // tensor by tensor in blocks, by hand
+    const size_t n = s.end - s.begin;
+    std::vector<float> gradient(n), m(n), v(n);
+    ops::dequantise(node_->accumulator().elements().subspan(s.begin, n), scale, gradient);
+    if (!in_slice(s.begin)) continue;
+    const auto at = static_cast<size_t>(s.begin - node_->slice_begin());
+    optim::SegmentState state{gradient,
+                              node_->parameters(0).subspan(s.begin, n),
+                              std::span<float>(expected).subspan(s.begin, n),
+                              {node_->moment(0, 0).subspan(at, n), node_->moment(0, 1).subspan(at, n)},
+                              {m, v}};
+    optimizer_.update(node_->control().update, layout_.tensors()[s.tensor], state);
+  }
+  update(4);
+  for (int64_t i = 0; i < layout_.elements(); ++i) {
+    ASSERT_EQ(node_->parameters(1)[i], expected[i]) << i;  // outside the slice untouched: zero
+    ASSERT_EQ(node_->parameters(0)[i], before[i]) << i;
+    ASSERT_EQ(node_->accumulator().elements()[i], 0);
+  }
+  for (int64_t b = 0; b < layout_.blocks(); ++b) {
+    EXPECT_EQ(node_->accumulator().checksums()[b], 0);
+    const bool mine = in_slice(b * block_elements);
+    EXPECT_EQ(node_->block_hashes(1)[b], mine ? ops::parameters_block_hash(node_->parameters(1), b) : 0);
+  }
+}
+
+TEST_F(Phases, AnAttemptThatIsNotAcceptedOnlyClears) {
+  for (const Outcome outcome : {Outcome::redo, Outcome::repair, Outcome::skip, Outcome::non_finite}) {
+    fill();
+    node_->control().outcome = outcome;
+    update(2);
+    for (int64_t i = 0; i < layout_.elements(); ++i) {
+      ASSERT_EQ(node_->parameters(1)[i], 0);
+      ASSERT_EQ(node_->accumulator().elements()[i], 0);
+    }
+  }
+}
+
+TEST_F(Phases, TheSlotThatIsReadIsTheHeaders) {
+  std::copy(node_->parameters(0).begin(), node_->parameters(0).end(), node_->parameters(1).begin());
+  update(1);
+  const std::vector<float> first(node_->parameters(1).begin(), node_->parameters(1).end());
+  fill();
+  node_->control().header.slot = 1;
+  update(1);
+  // Slot 0 is written now, from slot 1: a step further on.
+  int changed = 0;
+  for (int64_t i = node_->slice_begin(); i < node_->slice_end(); ++i)
+    changed += node_->parameters(0)[i] != value(2, i) && node_->parameters(0)[i] != first[i];
+  EXPECT_GT(changed, (node_->slice_end() - node_->slice_begin()) / 2);
+  for (int64_t i = node_->slice_begin(); i < node_->slice_end(); ++i)
+    ASSERT_EQ(node_->parameters(1)[i], first[i]);
+}
+
+TEST_F(Phases, CopiesTheSliceOfAllArraysForACheckpoint) {
+  std::string path = testing::TempDir() + "lepton-phases-" + std::to_string(getpid());
+  world_.broadcast(path);
+  std::optional<Scratch> scratch;
+  if (world_.rank() == 0) scratch.emplace(path);
+  world_.barrier();
+  checkpoint::WriterSpec writer_spec{path, 3, "/dev/shm", {}, slices_.elements};
+  writer_spec.layout.elements = layout_.elements();
+  writer_spec.layout.arrays = {"parameters", "adam.m", "adam.v"};
+  checkpoint::Writer writer(world_, writer_spec, [] {});
+  node_->control().copy_next = 0;
+  on_threads(3, [&](int) { copy_state(*node_, 2, writer); });
+  const auto slice = static_cast<size_t>(node_->slice_end() - node_->slice_begin());
+  ASSERT_EQ(writer.copy_of(0).size(), slice);
+  EXPECT_EQ(std::memcmp(writer.copy_of(0).data(), &node_->parameters(0)[node_->slice_begin()], slice * 4), 0);
+  for (int m = 0; m < 2; ++m)
+    EXPECT_EQ(std::memcmp(writer.copy_of(1 + m).data(), node_->moment(0, m).data(), slice * 4), 0);
+  world_.barrier();
+}
+
+TEST_F(Phases, HashesOfAllBlocksCombineToTheParametersHash) {
+  std::vector<uint64_t> hashes(layout_.blocks());
+  hash_blocks(node_->parameters(0), hashes);
+  EXPECT_EQ(ops::combine_block_hashes(hashes), ops::parameters_hash(node_->parameters(0)));
+}
+
+}  // namespace
+}  // namespace lepton::train

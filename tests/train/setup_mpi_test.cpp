@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// From deck to graph, unit sizes and arithmetic class: the same on all ranks, and errors agreed on by all.
+#include "train/setup.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "data/batch.h"
+#include "data/store.h"
+#include "ops/table.h"
+#include "small_runs.h"
+
+namespace lepton::train {
+namespace {
+
+/// Runs `work`, which must throw with this code on every rank; returns the message.
+template <class Work>
+std::string error_of(Exit code, Work&& work) {
+  try {
+    work();
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_TRUE(error.agreed());
+    return error.what();
+  }
+  return "";
+}
+
+TEST(LoadDeck, IsTheSameOnAllRanksWithOverrides) {
+  const SmallRuns runs;
+  Options options = runs.options("dense.toml", "run", {{"train.batch_size", "99"}});
+  options.max_steps = 5;
+  const Deck deck = load_deck(runs.world(), options);
+  EXPECT_EQ(deck.train.batch_size, 99);
+  EXPECT_EQ(deck.train.max_steps, 5);
+  EXPECT_EQ(deck.run.directory, runs.file("run"));
+  EXPECT_EQ(deck.run.seed, 3u);
+}
+
+TEST(LoadDeck, ErrorsAreAgreed) {
+  const SmallRuns runs;
+  error_of(Exit::no_input, [&] { load_deck(runs.world(), runs.options("nowhere.toml", "run")); });
+  const std::string message = error_of(Exit::deck, [&] {
+    load_deck(runs.world(), runs.options("dense.toml", "run", {{"train.epochs", "0"}}));
+  });
+  EXPECT_NE(message.find("train.epochs"), std::string::npos) << message;
+}
+
+/// A dataset whose classes are known.
+struct Loaded {
+  Loaded(const SmallRuns& runs, const std::string& deck_name, std::vector<Override> overrides = {})
+      : deck(load_deck(runs.world(), runs.options(deck_name, "run", std::move(overrides)))),
+        dataset(runs.world(), deck.data),
+        store(runs.world(), dataset, "/dev/shm", nullptr) {}
+  const Deck deck;
+  data::Dataset dataset;
+  data::SampleStore store;
+};
+
+TEST(GraphFor, TakesInputShapeAndOutputsFromTheData) {
+  const SmallRuns runs;
+  const Loaded conv(runs, "conv.toml");
+  const model::Graph graph = graph_for(runs.world(), conv.deck, conv.dataset);
+  EXPECT_EQ(graph.input_shape(), (Shape{1, 6, 6}));
+  EXPECT_EQ(graph.outputs(), 4);
+  const Loaded regression(runs, "regression.toml");
+  EXPECT_EQ(graph_for(runs.world(), regression.deck, regression.dataset).outputs(), 1);
+}
+
+TEST(GraphFor, ALastLayerOfTheWrongWidthIsADeckErrorNamingIt) {
+  const SmallRuns runs;
+  const Loaded five(runs, "dense.toml",
+                    {{"model.layers", "[{ type = \"flatten\" }, { type = \"dense\", units = 5 }]"}});
+  const std::string message = error_of(Exit::deck, [&] { graph_for(runs.world(), five.deck, five.dataset); });
+  EXPECT_NE(message.find("dense_1"), std::string::npos) << message;
+  EXPECT_NE(message.find("5"), std::string::npos) << message;
+  EXPECT_NE(message.find("4"), std::string::npos) << message;
+}
+
+TEST(UnitSizes, AreAllThatTrainingAndEvaluationWillAsk) {
+  const SmallRuns runs;
+  for (const char* unit : {"1", "5", "12", "34"}) {
+    const Loaded loaded(runs, "dense.toml", {{"train.unit_size", unit}});
+    const UnitSizes sizes = unit_sizes(loaded.deck, loaded.dataset);
+    const int64_t unit_size = loaded.deck.train.unit_size;
+    const auto expect_known = [&](const std::vector<int64_t>& known, int64_t batch) {
+      const std::vector<int64_t> begins = data::cut_units(batch, unit_size);
+      for (size_t u = 0; u + 1 < begins.size(); ++u)
+        EXPECT_EQ(std::count(known.begin(), known.end(), begins[u + 1] - begins[u]), 1)
+            << unit << " of " << batch;
+    };
+    expect_known(sizes.training, 34);
+    expect_known(sizes.training, 14);  // the short last batch
+    for (const int64_t rows : {train_rows, test_rows})
+      for (int64_t begin = 0; begin < rows; begin += sizes.evaluation_round)
+        expect_known(sizes.inference, std::min(sizes.evaluation_round, rows - begin));
+    EXPECT_GE(sizes.max_samples, std::max<int64_t>(34, std::min(sizes.evaluation_round, train_rows)));
+    EXPECT_GE(sizes.max_units * unit_size, sizes.max_samples);
+  }
+}
+
+TEST(UnitSizes, ABatchLargerThanTheSplitIsTheSplit) {
+  const SmallRuns runs;
+  const Loaded loaded(runs, "dense.toml", {{"train.batch_size", "1000"}, {"train.unit_size", "100"}});
+  const UnitSizes sizes = unit_sizes(loaded.deck, loaded.dataset);
+  EXPECT_EQ(sizes.training, (std::vector<int64_t>{75}));  // 150 samples in two units
+}
+
+TEST(ArithmeticClass, IsOneForAllRanksAndStable) {
+  const SmallRuns runs;
+  const std::string isa = ops::cap_instruction_set("auto");
+  ops::prepare_compute_thread();
+  std::set<std::string> classes;
+  for (const int ranks_per_node : {1000, 1}) {
+    const comm::World world(60, ranks_per_node);
+    const Loaded loaded(runs, "conv.toml");
+    const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
+    const comm::SharedMemory memory(world, "/dev/shm", "test", graph.layout.elements() * sizeof(float));
+    classes.insert(arithmetic_class(world, loaded.deck, graph, isa, memory.as<float>()));
+    world.barrier();
+  }
+  ASSERT_EQ(classes.size(), 1u);
+  EXPECT_TRUE(classes.begin()->starts_with("cpu " + isa + " oneDNN")) << *classes.begin();
+}
+
+TEST(ArithmeticClass, RanksThatDifferAreRefusedByAll) {
+  const SmallRuns runs;
+  if (runs.world().size() == 1) GTEST_SKIP() << "needs two ranks";
+  ops::prepare_compute_thread();
+  const comm::World world(60, 1);
+  const Loaded loaded(runs, "dense.toml");
+  const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
+  std::vector<float> scratch(graph.layout.elements(), 0);
+  const std::string isa = world.rank() + 1 == world.size() ? "avx1024" : "avx512";
+  const std::string message =
+      error_of(Exit::deck, [&] { arithmetic_class(world, loaded.deck, graph, isa, scratch); });
+  EXPECT_NE(message.find("rank " + std::to_string(world.size() - 1)), std::string::npos) << message;
+  EXPECT_NE(message.find("avx1024"), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace lepton::train

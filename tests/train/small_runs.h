@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// For MPI tests of train: a scratch directory that all ranks see, with a small data set (four classes by the
+// brighter quadrant of 6 x 6 images, and a regression) and decks of a dense and a convolutional network;
+// whole trainings in this process on worlds cut into nodes as the test likes.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/philox.h"
+#include "base/stop.h"
+#include "comm/world.h"
+#include "scratch.h"
+#include "storage/hdf5.h"
+#include "train/commands.h"
+
+namespace lepton::train {
+
+inline const char* const dense_layers =
+    "[{ type = \"flatten\" }, { type = \"dense\", units = 16, activation = \"relu\" }, "
+    "{ type = \"dense\", units = 4 }]";
+inline const char* const conv_layers =
+    "[{ type = \"conv2d\", filters = 8, kernel = 3, padding = \"same\", bias = false }, { type = "
+    "\"batch_norm\" }, "
+    "{ type = \"relu\" }, { type = \"max_pool2d\", size = 2 }, { type = \"flatten\" }, "
+    "{ type = \"dropout\", rate = 0.25 }, { type = \"dense\", units = 4 }]";
+
+constexpr int64_t train_rows = 150, validation_rows = 40, test_rows = 50;
+
+class SmallRuns {
+ public:
+  /// **Collective.** Like the destructor.
+  SmallRuns() : world_(60, 1000) {
+    start_log(1, 1);  // warnings only
+    clear_stop();
+    std::string path = testing::TempDir() + "lepton-small-runs-" + std::to_string(getpid());
+    world_.broadcast(path);
+    path_ = path;
+    if (world_.rank() == 0) {
+      scratch_ = std::make_unique<Scratch>(path);
+      write_data();
+      write_deck("dense.toml", dense_layers, "type = \"adam\"\nlearning_rate = 0.01\n");
+      write_deck("conv.toml", conv_layers,
+                 "type = \"sgd\"\nlearning_rate = 0.1\nmomentum = 0.9\nweight_decay = 1e-4\n");
+      write_regression_deck();
+    }
+    world_.barrier();
+  }
+  ~SmallRuns() { world_.barrier(); }
+
+  const comm::World& world() const { return world_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  /// What `train` is called with: dense.toml, conv.toml or regression.toml, into run directory `run`.
+  Options options(const std::string& deck, const std::string& run,
+                  std::vector<Override> overrides = {}) const {
+    Options options;
+    options.target = file(deck);
+    options.overrides = {{"run.dir", "\"" + file(run) + "\""}};
+    options.overrides.insert(options.overrides.end(), overrides.begin(), overrides.end());
+    return options;
+  }
+  /// **Collective.** Trains on nodes of so many ranks. Errors pass through; all ranks wait for each other
+  /// after it.
+  Exit train(const Options& options, int ranks_per_node = 1000) const {
+    const comm::World world(60, ranks_per_node);
+    const Exit exit = lepton::train::train(world, options);
+    world.barrier();
+    return exit;
+  }
+  /// **Collective.** The code with which it ends, thrown or returned, after the check that all ranks end with
+  /// the same one.
+  int code_of(const Options& options, std::string* message = nullptr, int ranks_per_node = 1000) const {
+    int code = 0;
+    try {
+      code = static_cast<int>(train(options, ranks_per_node));
+    } catch (const Error& error) {
+      code = static_cast<int>(error.code());
+      if (message) *message = error.what();
+    }
+    std::vector<int64_t> codes{code, -code};
+    world_.all_max(codes);
+    EXPECT_EQ(codes[0], code);
+    EXPECT_EQ(-codes[1], code);
+    return code;
+  }
+  std::string ledger(const std::string& run) const { return read_text(file(run) + "/ledger.txt"); }
+  /// Lines of metrics.jsonl of this kind.
+  std::vector<std::string> metrics(const std::string& run, const std::string& kind) const {
+    std::vector<std::string> found;
+    for (const std::string& line : lines_of(file(run) + "/metrics.jsonl"))
+      if (line.find("\"kind\":\"" + kind + "\"") != std::string::npos) found.push_back(line);
+    return found;
+  }
+
+ private:
+  struct Images {
+    std::vector<uint8_t> pixels, labels;
+  };
+  static Images make_images(int64_t rows, uint64_t seed) {
+    Images images{std::vector<uint8_t>(rows * 36), std::vector<uint8_t>(rows)};
+    auto& [pixels, labels] = images;
+    for (int64_t r = 0; r < rows; ++r) {
+      const uint64_t random = mix64(seed * 1000 + r);
+      labels[r] = random % 4;
+      for (int64_t p = 0; p < 36; ++p) {
+        const bool bright = (p / 6 >= 3) == (labels[r] / 2 == 1) && (p % 6 >= 3) == (labels[r] % 2 == 1);
+        pixels[r * 36 + p] = static_cast<uint8_t>(mix64(random + p) % 160 + (bright ? 60 : 0));
+      }
+    }
+    return images;
+  }
+  static void add_images(storage::Hdf5Image& image, const std::string& split, const Images& images) {
+    constexpr storage::StoredType bytes{storage::StoredType::Kind::unsigned_integer, 1, false};
+    const auto rows = static_cast<int64_t>(images.labels.size());
+    image.add(split + "/images", bytes, {rows, 6, 6}, std::as_bytes(std::span(images.pixels)));
+    image.add(split + "/labels", bytes, {rows}, std::as_bytes(std::span(images.labels)));
+  }
+  void write_data() const {
+    storage::Hdf5Image image;
+    const Images train = make_images(train_rows, 1), validation = make_images(validation_rows, 2);
+    const Images test = make_images(test_rows, 3);  // the image refers to them until its bytes are made
+    add_images(image, "train", train);
+    add_images(image, "validation", validation);
+    add_images(image, "test", test);
+    std::vector<float> x(train_rows * 5), y(train_rows);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = uniform01(static_cast<uint32_t>(mix64(i))) * 2 - 1;
+    for (int64_t r = 0; r < train_rows; ++r)
+      y[r] = x[r * 5] * 2 - x[r * 5 + 1] + 0.5f * std::fabs(x[r * 5 + 2]);
+    constexpr storage::StoredType floats{storage::StoredType::Kind::floating, 4, false};
+    image.add("regression/x", floats, {train_rows, 5}, std::as_bytes(std::span(x)));
+    image.add("regression/y", floats, {train_rows}, std::as_bytes(std::span(y)));
+    const std::vector<std::byte> bytes = image.bytes();
+    std::ofstream(file("data.h5"), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  }
+  /// 5 steps per epoch, the last one short; 3 units of at most 16 per full batch.
+  void write_deck(const std::string& name, const std::string& layers, const std::string& optimizer) const {
+    write_text(file(name),
+               "[run]\nseed = 3\nprogress_every = \"1h\"\n"
+               "[data]\nfile = \"data.h5\"\nnormalize = \"standardize\"\n"
+               "train = { inputs = \"train/images\", targets = \"train/labels\" }\n"
+               "test = { inputs = \"test/images\", targets = \"test/labels\" }\n"
+               "[model]\nlayers = " +
+                   layers + "\n[optimizer]\n" + optimizer +
+                   "[train]\nepochs = 3\nbatch_size = 34\nunit_size = 12\nthreads = 1\n"
+                   "[checkpoint]\nevery = \"4 steps\"\n");
+  }
+  void write_regression_deck() const {
+    write_text(file("regression.toml"),
+               "[run]\nseed = 3\nprogress_every = \"1h\"\n"
+               "[data]\nfile = \"data.h5\"\ntarget_kind = \"values\"\n"
+               "train = { inputs = \"regression/x\", targets = \"regression/y\", fraction = 0.7 }\n"
+               "validation = { fraction = 0.1 }\ntest = { fraction = 0.2 }\n"
+               "[model]\nloss = \"mse\"\nlayers = [{ type = \"dense\", units = 16, activation = \"tanh\" }, "
+               "{ type = \"dense\", units = 1 }]\n"
+               "[optimizer]\ntype = \"adamw\"\nlearning_rate = 0.02\nclip_norm = 0.5\n"
+               "[train]\nepochs = 10\nbatch_size = 32\nunit_size = 8\nthreads = 1\n");
+  }
+
+  const comm::World world_;
+  std::string path_;
+  std::unique_ptr<Scratch> scratch_;
+};
+
+}  // namespace lepton::train
