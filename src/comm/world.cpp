@@ -42,8 +42,10 @@ World::World(double deadline_s, int ranks_per_node)
   size_ = all.size;
   std::string asked = std::to_string(ranks_per_node > 0 ? ranks_per_node : ranks_per_node_asked());
   all.broadcast(asked);
-  REQUIRE(std::stoi(asked) >= 0, Exit::usage, "LEPTON_RANKS_PER_NODE", "not a positive number",
-          "Unset it, or set the number of ranks that shall form a node.");
+  if (std::stoi(asked) < 0)
+    throw Error(Exit::usage, "LEPTON_RANKS_PER_NODE", "not a positive number",
+                "Unset it, or set the number of ranks that shall form a node.")
+        .as_agreed();
 
   MPI_Comm node = split_into_nodes(all.comm, rank_, std::stoi(asked));
   handles_->node.open(node, deadline_s);

@@ -13,6 +13,12 @@ namespace lepton::data {
 
 namespace {
 
+/// Rows of a shuffled batch lie anywhere in memory: the next ones are asked for while this one is converted.
+constexpr size_t rows_ahead = 2, prefetch_bytes_max = 4096;
+void prefetch(const std::byte* row, size_t bytes) {
+  for (size_t at = 0; at < std::min(bytes, prefetch_bytes_max); at += 64) __builtin_prefetch(row + at);
+}
+
 /// Types whose every value float32 holds exactly.
 template <class T>
 constexpr bool narrow = sizeof(T) <= 2 || std::is_same_v<T, float>;
@@ -137,7 +143,9 @@ void Assembler::inputs(std::span<const std::byte* const> rows, std::span<float> 
     using T = typename decltype(tag)::Type;
     constexpr bool swap = decltype(tag)::swap;
     float* out = inputs.data();
-    for (const std::byte* row : rows) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const std::byte* row = rows[i];
+      if (i + rows_ahead < rows.size()) prefetch(rows[i + rows_ahead], input_bytes_);
       if (channels_first_)
         convert_planes<T, swap>(row, channels_, pixels_, shift_.data(), factor_.data(), wide_shift_.data(),
                                 wide_factor_.data(), out);

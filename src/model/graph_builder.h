@@ -38,6 +38,7 @@ class GraphBuilder {
                std::vector<int> inputs, std::vector<int> parameters, const SourcePosition& position);
 
   Graph finish();
+  int64_t elements() const { return graph_.layout.elements(); }  ///< of parameters so far
 
  private:
   struct Statistic {

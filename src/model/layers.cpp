@@ -205,10 +205,20 @@ int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vecto
   return value;
 }
 
+/// Before anything is made whose size grows with the network: the layout's own index would not fit either.
+static void check_memory(const GraphBuilder& builder, const ModelSpec& spec) {
+  const int64_t needed = builder.elements() * static_cast<int64_t>(sizeof(float));
+  REQUIRE(needed <= spec.memory_bytes_max, Exit::memory, spec.position.text(),
+          "the parameters alone need " + std::to_string(needed >> 30) + " GiB, available are " +
+              std::to_string(spec.memory_bytes_max >> 30) + " GiB",
+          "Is one of the layers larger than it was meant to be?");
+}
+
 Graph build_graph(const ModelSpec& spec) {
   check_ends(spec);
   GraphBuilder builder(spec.input);
   build_layers(builder, spec, spec.layers, "", 0, "");
+  check_memory(builder, spec);
   Graph graph = builder.finish();
   check_outputs(graph, spec);
   return graph;

@@ -11,33 +11,33 @@ namespace lepton::ops {
 
 namespace {
 
+[[gnu::always_inline]] inline void add(int64_t channels, float factor, const float* __restrict x,
+                                       float* __restrict y) {
+  for (int64_t c = 0; c < channels; ++c) y[c] += x[c] * factor;
+}
+
+/// factors: 1 / elements that count, per output pixel of a sample.
 LEPTON_SIMD void average_pool(const PoolGeometry& g, const float* factors, const float* input,
                               float* output) {
-  const int64_t channels = g.channels, plane = g.out_height * g.out_width;
-  std::fill_n(output, g.outputs(), 0.0f);
-  for_windows(
-      g, [=](int64_t to, int64_t from, int64_t, bool) __attribute__((always_inline)) {
-        const float* x = input + from * channels;
-        float* y = output + to * channels;
-        for (int64_t c = 0; c < channels; ++c) y[c] += x[c];
+  const int64_t channels = g.channels, plane = g.out_height * g.out_width * channels;
+  for_outputs(
+      g, [&](int64_t to, const Inside& inside) __attribute__((always_inline)) {
+        float* y = output + to;
+        std::fill_n(y, channels, 0.0f);
+        for (int64_t k = 0; k < inside.count; ++k) add(channels, 1.0f, input + inside.offset[k], y);
+        const float factor = factors[to % plane / channels];
+        for (int64_t c = 0; c < channels; ++c) y[c] *= factor;
       });
-  for (int64_t pixel = 0; pixel < g.n * plane; ++pixel) {
-    const float factor = factors[pixel % plane];
-    float* y = output + pixel * channels;
-    for (int64_t c = 0; c < channels; ++c) y[c] *= factor;
-  }
 }
 
 LEPTON_SIMD void average_pool_backward(const PoolGeometry& g, const float* factors, const float* dy,
                                        float* dx) {
-  const int64_t channels = g.channels, plane = g.out_height * g.out_width;
+  const int64_t channels = g.channels, plane = g.out_height * g.out_width * channels;
   std::fill_n(dx, g.inputs(), 0.0f);
-  for_windows(
-      g, [=](int64_t from, int64_t to, int64_t, bool) __attribute__((always_inline)) {
-        const float factor = factors[from % plane];
-        const float* y = dy + from * channels;
-        float* x = dx + to * channels;
-        for (int64_t c = 0; c < channels; ++c) x[c] += y[c] * factor;
+  for_outputs(
+      g, [&](int64_t from, const Inside& inside) __attribute__((always_inline)) {
+        const float factor = factors[from % plane / channels];
+        for (int64_t k = 0; k < inside.count; ++k) add(channels, factor, dy + from, dx + inside.offset[k]);
       });
 }
 
@@ -123,7 +123,8 @@ Shape infer_pool(const OpSpec& spec) {
   require_shape(input.size() == 3,
                 spec.type + " needs an image [channels, height, width], not " + shape_text(input));
   const Window window = parse_window(spec, {});
-  require_shape(window.kernel[0] * window.kernel[1] <= 255, spec.type + " windows hold at most 255 elements");
+  require_shape(window.kernel[0] * window.kernel[1] <= window_places_max,
+                spec.type + " windows hold at most 255 elements");
   for (int axis = 0; axis < 2; ++axis)
     require_shape(std::max(window.pad_begin[axis], window.pad_end[axis]) <=
                       (window.kernel[axis] - 1) * window.dilation[axis],

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/workers.h"
+#include "data/row_check.h"
 #include "model/executor.h"
 #include "ops/table.h"
 #include "storage/file.h"
@@ -68,10 +69,11 @@ struct Output {
 class Predictor {
  public:
   Predictor(const model::Graph& graph, const data::Dataset& dataset, const data::Assembler& assembler, const float* parameters,
-            const std::vector<int64_t>& sizes, const Output& output)
+            const std::vector<int64_t>& sizes, const Output& output, data::BadRows bad_rows)
       : assembler_(assembler),
         parameters_(parameters),
         output_(output),
+        bad_rows_(bad_rows),
         executor_(graph, 0, {}, sizes),
         array_(dataset.sources()[0].inputs[0].file, dataset.sources()[0].inputs[0].path),
         row_bytes_(array_.info().row_bytes()) {}
@@ -86,6 +88,7 @@ class Predictor {
       pointers_.push_back(bytes_.data() + i * row_bytes_);
       ids_.push_back(begin + i);
     }
+    check_rows(begin);
     assembler_.inputs(pointers_, executor_.input(n, false));
     const std::span<const float> scores = executor_.forward(n, false, parameters_, ids_, 0);
     output_.write(scores.data(), scores.size_bytes(), output_.scores_offset + begin * output_.outputs * 4);
@@ -93,15 +96,27 @@ class Predictor {
     classes_.clear();
     for (int64_t i = 0; i < n; ++i) {
       const auto row = scores.subspan(i * output_.outputs, output_.outputs);
-      classes_.push_back(static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin()));
+      const bool known = std::none_of(row.begin(), row.end(), [](float score) { return std::isnan(score); });
+      classes_.push_back(known ? static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin()) : -1);
     }
     output_.write(classes_.data(), classes_.size() * 4, output_.classes_offset + begin * 4);
   }
 
  private:
+  /// A row with Inf or NaN is an error, or gets what the network makes of it (NaN scores, class -1): rows are never left out.
+  void check_rows(int64_t begin) const {
+    if (bad_rows_ == data::BadRows::skip) return;
+    const storage::ArrayInfo& info = array_.info();
+    for (size_t i = 0; i < pointers_.size(); ++i)
+      REQUIRE(data::all_finite(info.type, pointers_[i], static_cast<int64_t>(row_bytes_) / info.type.bytes), Exit::data,
+              info.file + ":" + info.path, fmt::format("row {} holds Inf or NaN", begin + static_cast<int64_t>(i)),
+              "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
+  }
+
   const data::Assembler& assembler_;
   const float* parameters_;
   const Output& output_;
+  data::BadRows bad_rows_;
   model::Executor executor_;
   storage::Hdf5Array array_;
   size_t row_bytes_;
@@ -151,8 +166,11 @@ Exit predict(const comm::World& world, const Options& options) {
   const model::Graph graph = graph_for(world, deck, dataset);
   std::vector<float> parameters(graph.layout.elements());
   comm::agree(world, [&] {
-    REQUIRE(saved.reader.manifest().layout.elements == graph.layout.elements(), Exit::deck, "[model]",
-            "the network is not the one of " + saved.path, "Use the deck that the checkpoint was trained with.");
+    const int64_t elements = graph.layout.elements(), of_saved = saved.reader.manifest().layout.elements;
+    REQUIRE(elements == of_saved, Exit::deck, options.inputs,
+            fmt::format("on rows of shape {} this network has {} elements, the one in {} has {}", shape_text(dataset.input_shape()),
+                        elements, saved.path, of_saved),
+            "Give rows of the shape, and the deck, that the checkpoint was trained with.");
     saved.reader.read("parameters", 0, graph.layout.elements(), parameters);
   });
   const data::Assembler assembler(dataset, 0, saved.state.statistics);
@@ -168,7 +186,7 @@ Exit predict(const comm::World& world, const Options& options) {
     ThreadTeam team(threads);
     team.run([&](int) {
       ops::prepare_compute_thread();
-      Predictor predictor(graph, dataset, assembler, parameters.data(), sizes, output);
+      Predictor predictor(graph, dataset, assembler, parameters.data(), sizes, output, deck.data.bad_rows);
       for (int64_t b; (b = next.fetch_add(world.size())) < blocks;) predictor.rows(b * unit, std::min(rows, (b + 1) * unit));
     });
     REQUIRE(fsync(output.descriptor) == 0 && close(output.descriptor) == 0, Exit::io, output.path, "cannot finish the output",

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
+#include "comm/shared_memory.h"
 #include "data/batch.h"
 #include "model/executor.h"
 #include "model/initialise.h"
@@ -36,6 +37,7 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
     model::ModelSpec spec = deck.model;
     spec.input = dataset.input_shape();
     spec.outputs = dataset.outputs();
+    spec.memory_bytes_max = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
     graph = model::build_graph(spec);
   });
   return graph;

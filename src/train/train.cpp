@@ -150,6 +150,8 @@ Exit train(const comm::World& world, const Options& options) {
   comm::agree(world, [&] {
     if (world.rank() == 0) attach_log_file(deck.run.directory + "/log.txt");
   });
+  if (world.rank() == 0)
+    for (const std::string& warning : deck.warnings) log_warning(warning);
   const std::optional<SavedState> saved = find_saved(world, deck.run.directory);
   std::optional<SavedState> parent;
   if (!saved && !options.from.empty()) parent.emplace(open_saved(world, options.from));

@@ -119,12 +119,10 @@ void Trainer::snapshot(int thread) {
 void Trainer::meet(int thread, UnitRunner* runner, void (Conductor::*serial)()) {
   double ignored_s = 0;
   const ScopedTimer timer(runner ? runner->times().wait_s : ignored_s);
-  if (thread != 0)
-    barrier_.wait();
-  else if (conductor_)
+  if (thread == 0 && conductor_)
     barrier_.wait_serial(poll_, [this, serial] { ((*conductor_).*serial)(); });
   else
-    barrier_.wait(poll_);
+    barrier_.wait();  // main threads that do not lead have no messages to move
 }
 
 void Trainer::throw_failure() const {

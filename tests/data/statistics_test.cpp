@@ -3,12 +3,11 @@
 #include "data/statistics.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <random>
 
-#include "base/clock.h"
 #include "data/row_check.h"
 #include "stored_rows.h"
 
@@ -113,6 +112,13 @@ TEST(StatisticsSums, GroupsOfLayouts) {
   EXPECT_EQ(pixels.group(57), 0);
 }
 
+/// CPU time of this thread: other processes on the machine do not count.
+double cpu_s() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
 double milliseconds_per_run(const storage::StoredType& type, const GroupMap& map, int rows) {
   const size_t n = static_cast<size_t>(map.elements);
   std::mt19937_64 random(2);
@@ -121,11 +127,11 @@ double milliseconds_per_run(const storage::StoredType& type, const GroupMap& map
   const auto row = stored_bytes(type, values);
   std::vector<std::byte> all;
   for (int i = 0; i < rows; ++i) all.insert(all.end(), row.begin(), row.end());
-  const double begin = now_s();
+  const double begin = cpu_s();
   StatisticsSums sums(map, type);
   for (int i = 0; i < rows; ++i) sums.add_row(all.data() + static_cast<size_t>(i) * row.size());
   EXPECT_GT(sums.sums(0)[0].value(), 0);
-  return (now_s() - begin) * 1e3;
+  return (cpu_s() - begin) * 1e3;
 }
 
 TEST(StatisticsSums, Speed) {
@@ -137,7 +143,10 @@ TEST(StatisticsSums, Speed) {
   std::printf(
       "uint8 60000 x 784: one group %.0f ms, by feature %.0f ms; float32 6000 x 784 by feature %.0f ms\n",
       grey, features, floats);
-  EXPECT_LT(grey, 3000);
+#ifndef __SANITIZE_ADDRESS__
+  EXPECT_LT(grey, 300);
+  EXPECT_LT(features, 300);
+#endif
 }
 
 }  // namespace

@@ -211,10 +211,10 @@ def checkpoints(directory):
 
 
 def contents(directory):
-    """{relative path: bytes} of all files below a directory."""
+    """{relative path: bytes} of all files below a directory that no refused start may change: not the log and the lock."""
     found = {}
     for folder, _, names in os.walk(directory):
-        for name in names:
+        for name in set(names) - {"log.txt", ".lock"}:
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
                 found[os.path.relpath(path, directory)] = file.read()

@@ -119,7 +119,8 @@ TEST_F(Phases, IntactSumsGiveNoFailureAndTheNormOfTheSlice) {
             many.exact(static_cast<int>(Exact::norm)).value());
   EXPECT_EQ(one.count(static_cast<int>(Count::gradient_checksum)),
             many.count(static_cast<int>(Count::gradient_checksum)));
-  EXPECT_NE(one.count(static_cast<int>(Count::gradient_checksum)), 0);
+  const bool empty = node_->slice_begin() == node_->slice_end();  // of more nodes than blocks
+  EXPECT_EQ(one.count(static_cast<int>(Count::gradient_checksum)) == 0, empty);
   EXPECT_EQ(without.exact(static_cast<int>(Exact::norm)).value(), 0);
 }
 

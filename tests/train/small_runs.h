@@ -16,6 +16,7 @@
 #include "base/philox.h"
 #include "base/stop.h"
 #include "comm/world.h"
+#include "ops/table.h"
 #include "scratch.h"
 #include "storage/hdf5.h"
 #include "train/commands.h"
@@ -32,6 +33,12 @@ inline const char* const conv_layers =
     "{ type = \"dropout\", rate = 0.25 }, { type = \"dense\", units = 4 }]";
 
 constexpr int64_t train_rows = 150, validation_rows = 40, test_rows = 50;
+
+/// Caps the instruction set before any test of this program plans an op, as the commands do.
+class CapFirst : public testing::Environment {
+  void SetUp() override { ops::cap_instruction_set("auto"); }
+};
+inline testing::Environment* const cap_first = testing::AddGlobalTestEnvironment(new CapFirst);
 
 class SmallRuns {
  public:

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "checkpoint/reader.h"
 #include "small_runs.h"
@@ -68,18 +69,17 @@ TEST(Train, ADamagedNewestCheckpointIsSkippedForTheOneBefore) {
 
 TEST(Train, CheckpointsOfAllCutsAreTheSameBytes) {
   const SmallRuns runs;
-  std::string first;
+  std::map<std::string, std::string> first;
   for (const int ranks_per_node : {1000, 1, 2}) {
     const std::string run = "cut" + std::to_string(ranks_per_node);
     runs.train(runs.options("conv.toml", run), ranks_per_node);
     if (runs.world().rank() != 0) continue;
-    std::string bytes;
-    for (const std::string& path : checkpoint::list_checkpoints(runs.file(run) + "/checkpoints"))
-      for (const char* name : {"/manifest.json", "/state.bin", "/shard-00000.h5"})
-        bytes += read_text(path + name);
-    EXPECT_GT(bytes.size(), 1000u);
-    if (first.empty()) first = bytes;
-    EXPECT_TRUE(bytes == first) << ranks_per_node << " ranks per node";
+    for (const char* name : {"manifest.json", "state.bin", "shard-00000.h5"}) {
+      const std::string bytes = read_text(runs.file(run) + "/checkpoints/step-00000015/" + name);
+      EXPECT_GT(bytes.size(), 100u);
+      if (ranks_per_node == 1000) first[name] = bytes;
+      EXPECT_TRUE(bytes == first[name]) << name << " with " << ranks_per_node << " ranks per node";
+    }
   }
 }
 

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said about a model, against numpy: evaluate's figures from predict's scores, predict's scores from the tensors in
+model.safetensors. Also inspect's hash, status, check, divergence, early stopping and the best model; alike on any ranks."""
+import json
+import os
+import re
+import shutil
+import struct
+
+import h5py
+import numpy
+from sklearn.datasets import load_diabetes
+
+from common import (DENSE, SMALL, TRAIN, checkpoints, in_parallel, ledger, make_deck, make_digits, metrics, run, same_run,
+                    train)
+
+VALIDATED = """
+[data]
+file = "digits.h5"
+train = { inputs = "train/images", targets = "train/labels", fraction = 0.8 }
+validation = { fraction = 0.15 }
+test  = { inputs = "test/images",  targets = "test/labels" }
+normalize = "standardize"
+"""
+
+
+def read_safetensors(path):
+    """By the published format: length of the header, JSON header, bytes of the tensors."""
+    with open(path, "rb") as file:
+        data = file.read()
+    (length,) = struct.unpack("<Q", data[:8])
+    header, body = json.loads(data[8:8 + length]), data[8 + length:]
+    metadata = header.pop("__metadata__", {})
+    tensors = {}
+    for name, entry in header.items():
+        assert entry["dtype"] == "F32", entry
+        begin, end = entry["data_offsets"]
+        tensors[name] = numpy.frombuffer(body[begin:end], dtype="<f4").reshape(entry["shape"]).astype("f8")
+    assert all(isinstance(value, str) for value in metadata.values())
+    return tensors, metadata
+
+
+def layer(tensors, name, x):
+    weight = tensors[f"{name}.weight"]
+    return x @ (weight.T if weight.shape[1] == x.shape[1] else weight) + tensors[f"{name}.bias"]
+
+
+def read(path, name):
+    with h5py.File(path) as file:
+        return file[name][:]
+
+
+def close(a, b, what, tolerance=1e-5):
+    assert numpy.allclose(a, b, rtol=tolerance, atol=tolerance), f"{what}: {a} against {b}"
+
+
+def evaluate(deck, directory, ranks=None, split="test", **sets):
+    result = run("evaluate", deck, "--json", "--split", split, ranks=ranks, sets={"run.dir": directory, **sets})
+    return json.loads(result.out)
+
+
+def predict(directory, inputs, output, deck="deck.toml", ranks=None, per_node=None, **sets):
+    run("predict", deck, "--inputs", inputs, "--output", output, ranks=ranks, per_node=per_node,
+        sets={"run.dir": directory, **sets})
+    return output
+
+
+def model_in_numpy(scores):
+    """The network from its tensors alone."""
+    tensors, metadata = read_safetensors("run/model.safetensors")
+    assert metadata["step"] == "18", metadata
+    images = read("digits.h5", "train/images")[:601].astype("f8")
+    x = ((read("digits.h5", "test/images") - images.mean()) / images.std()).reshape(-1, 64)
+    x = numpy.maximum(layer(tensors, "dense_1", x), 0)
+    x = numpy.maximum(layer(tensors, "dense_2", x), 0)
+    close(layer(tensors, "dense_3", x), scores, "scores", 2e-4)
+
+
+def classification(hashed):
+    labels = read("digits.h5", "test/labels").astype(int)
+    predict("run", "digits.h5:test/images", "one.h5")
+    scores, classes = read("one.h5", "scores"), read("one.h5", "classes")
+    assert scores.dtype == "float32" and scores.shape == (359, 10) and (classes == scores.argmax(1)).all()
+    model_in_numpy(scores)
+    report = evaluate("deck.toml", "run")
+    assert report == evaluate("deck.toml", "run", ranks=3), "evaluate depends on the ranks"
+    assert report["samples"] == 359 and report["accuracy"] == (classes == labels).mean(), report
+    top5 = [(row > row[label]).sum() < 5 for row, label in zip(scores, labels)]
+    assert report["top5"] == numpy.mean(top5), (report["top5"], numpy.mean(top5))
+    wide = scores.astype("f8")
+    losses = numpy.log(numpy.exp(wide).sum(1)) - wide[numpy.arange(359), labels]
+    close(report["loss"], losses.mean(), "loss")
+    close(report["loss"], metrics("run", "test")[-1]["loss"], "the loss of training's own evaluation", 1e-12)
+    confusion = numpy.zeros((10, 10), dtype=int)
+    numpy.add.at(confusion, (labels, classes), 1)
+    assert report["confusion"] == confusion.tolist(), "confusion[label][prediction]"
+    for c, row in enumerate(report["classes"]):
+        hit, said, there = confusion[c, c], confusion[:, c].sum(), confusion[c].sum()
+        assert row["support"] == there
+        precision, recall = hit / said if said else 0, hit / there
+        close([row["precision"], row["recall"]], [precision, recall], f"class {c}", 1e-12)
+        close(row["f1"], 2 * precision * recall / (precision + recall) if hit else 0, f"f1 of {c}", 1e-12)
+    people = run("evaluate", "deck.toml", sets={"run.dir": "run"}).out
+    assert "accuracy" in people and "precision" in people and "359" in people, people
+    for place in (checkpoints("run")[18], "run", "run/model.safetensors"):
+        again = json.loads(run("evaluate", "deck.toml", "--json", "--checkpoint", place, ranks=2).out)
+        assert again["accuracy"] == report["accuracy"] and again["loss"] == report["loss"], again
+    early = json.loads(run("evaluate", "deck.toml", "--json", "--checkpoint", checkpoints("run")[3]).out)
+    assert early["step"] == 3 and early["loss"] > report["loss"], early
+    for place in ("run", checkpoints("run")[18], "run/model.safetensors"):
+        assert run("inspect", place).hash() == hashed, f"inspect {place}"
+        told = json.loads(run("inspect", place, "--json").out)
+        assert told["parameters_hash"] == hashed and told["intact"], told
+
+
+def prediction():
+    """Row i to row i, the same bytes from any ranks, threads, chunks and compression."""
+    with open("one.h5", "rb") as file:
+        one = file.read()
+    for i, (ranks, per_node, threads) in enumerate([(3, None, 1), (None, None, 2), (4, 2, 2)]):
+        predict("run", "digits.h5:test/images", f"other-{i}.h5", ranks=ranks, per_node=per_node, **{"train.threads": threads})
+        with open(f"other-{i}.h5", "rb") as file:
+            assert file.read() == one, f"predict on {ranks} ranks writes other bytes"
+    images = read("digits.h5", "test/images")
+    order = numpy.random.default_rng(5).permutation(len(images))
+    with h5py.File("new.h5", "w") as file:
+        file.create_dataset("chunked", data=images.astype(">i8"), chunks=(7, 8, 8), compression="gzip")
+        file["deep/permuted"] = images[order].astype("f8")
+        file["few"] = images[:3]
+        wrong = images.astype("f4")
+        wrong[100, 3, 3] = numpy.nan
+        file["nan"] = wrong
+    scores = read("one.h5", "scores")
+    assert (read(predict("run", "new.h5:chunked", "chunked.h5", ranks=2), "scores") == scores).all(), "chunked"
+    close(read(predict("run", "new.h5:deep/permuted", "permuted.h5", ranks=2), "scores"), scores[order], "order", 1e-4)
+    close(read(predict("run", "new.h5:few", "few.h5", ranks=4), "scores"), scores[:3], "few rows", 1e-4)
+    result = run("predict", "deck.toml", "--inputs", "new.h5:nan", "--output", "nan.h5", ranks=2, code=65)
+    assert len(result.errors()) == 1 and "row 100" in result.errors()[0] and not os.path.exists("nan.h5"), result.told("nan")
+    predict("run", "new.h5:nan", "nan.h5", **{"data.bad_rows": "skip"})  # no row is left out: row i is row i
+    bad, classes = numpy.isnan(read("nan.h5", "scores")).any(1), read("nan.h5", "classes")
+    assert bad.nonzero()[0].tolist() == [100] and classes[100] == -1 and len(bad) == 359, "the bad row"
+
+
+def regression():
+    data = load_diabetes()
+    with h5py.File("diabetes.h5", "w") as file:
+        file["x"], file["y"] = data.data.astype("f4"), (data.target / 100).astype("f8")
+    make_deck("regression.toml", """
+[model]
+loss = "mse"
+layers = [{ type = "dense", units = 16, activation = "tanh" }, { type = "dense", units = 1 }]
+[optimizer]
+learning_rate = 0.02
+""", '\n[data]\nfile = "diabetes.h5"\nnormalize = "standardize"\ntrain = { inputs = "x", targets = "y", rows = [0, 300] }\n'
+              'test = { rows = [300, 442] }\n', TRAIN)
+    train("regression", deck="regression.toml", ranks=2)
+    scores = read(predict("regression", "diabetes.h5:x", "regression.h5", deck="regression.toml", ranks=2), "scores")
+    assert scores.shape == (442, 1)
+    with h5py.File("regression.h5") as file:
+        assert "classes" not in file
+    y, p = data.target[300:] / 100, scores[300:, 0].astype("f8")
+    report = evaluate("regression.toml", "regression", ranks=3)
+    assert report == evaluate("regression.toml", "regression"), "evaluate depends on the ranks"
+    close(report["mae"], abs(p - y).mean(), "mae")
+    close(report["rmse"], numpy.sqrt(((p - y) ** 2).mean()), "rmse")
+    close(report["r2"], 1 - ((p - y) ** 2).sum() / ((y - y.mean()) ** 2).sum(), "r2")
+    close(report["loss"], ((p - y) ** 2).mean(), "loss")
+    assert report["r2"] > 0.2 and report["samples"] == 142, report
+
+
+def divergence():
+    """Named by step, unit and layer, the same on any ranks; the last good checkpoint stays."""
+    sets = {"optimizer.learning_rate": 1e20, "optimizer.clip_norm": 0, "checkpoint.every": '"1 steps"'}
+    messages = set()
+    for ranks, per_node in ((None, None), (3, None), (3, 1)):
+        directory = f"diverged-{ranks}-{per_node}"
+        result = train(directory, ranks=ranks, per_node=per_node, sets=sets, code=76)
+        assert len(result.errors()) == 1, result.told("one message")
+        messages.add(result.errors()[0])
+    assert len(messages) == 1, messages
+    assert re.search(r"step \d+, unit \d+.*\n?.*dense_\d", messages.pop()), messages
+    skip = {**sets, "train.on_non_finite": "skip"}
+    hashes = {train(f"skipped-{ranks}", ranks=ranks, sets=skip).hash() for ranks in (None, 3)}
+    same_run("skipped-3", "skipped-None")
+    assert len(hashes) == 1 and any("skip" in line for line in ledger("skipped-3")) and len(ledger("skipped-3")) == 18
+
+
+def best_and_early():
+    """The best model is that of the best validation; early stopping counts evaluations without improvement."""
+    make_deck("validated.toml", SMALL, VALIDATED, more='[evaluation]\nevery = "2 steps"\n')
+    sets = {"evaluation.patience": 2, "optimizer.learning_rate": 1e-20}
+    for ranks in (None, 3):
+        train(f"early-{ranks}", deck="validated.toml", ranks=ranks, sets=sets)
+        assert len(ledger(f"early-{ranks}")) == 6, ledger(f"early-{ranks}")  # the first is best, then two in vain
+        assert len(metrics(f"early-{ranks}", "validation")) == 3 and len(metrics(f"early-{ranks}", "test")) == 1
+    again = train("early-3", deck="validated.toml", sets=sets)  # nothing more to do, and no error
+    assert len(ledger("early-3")) == 6, again.told("went on after an early stop")
+    train("early-3", "--max-steps", 9, deck="validated.toml", sets={"optimizer.learning_rate": 1e-20})
+    assert len(ledger("early-3")) == 9, "without patience the run goes on"
+
+    for ranks in (None, 2):
+        train(f"best-{ranks}", deck="validated.toml", ranks=ranks, sets={"optimizer.learning_rate": 3})
+    with open("best-None/best.safetensors", "rb") as a, open("best-2/best.safetensors", "rb") as b:
+        assert a.read() == b.read(), "another best model"
+    rows = metrics("best-2", "validation")
+    best = max(rows, key=lambda row: (row["accuracy"], -row["step"]))
+    _, metadata = read_safetensors("best-2/best.safetensors")
+    assert best["step"] != rows[-1]["step"] and metadata["step"] == str(best["step"]), (best, metadata)
+    report = evaluate("validated.toml", "best-2/best.safetensors", split="validation", **{"run.dir": "best-2"}) if False else \
+        json.loads(run("evaluate", "validated.toml", "--json", "--split", "validation", "--checkpoint",
+                       "best-2/best.safetensors", sets={"run.dir": "best-2"}).out)
+    assert report["accuracy"] == best["accuracy"], (report, best)
+
+
+def check_and_status():
+    told = json.loads(run("check", "validated.toml", "--json", ranks=2).out)
+    samples = told["samples"] if "samples" in told else told["data"]["samples"]
+    assert samples["train"] + samples["validation"] <= 1438 and samples["test"] == 359, samples
+    assert samples["train"] == round(1438 * 0.8) or abs(samples["train"] - 1438 * 0.8) < 1, samples
+    assert told["parameters"] == 650 and told["steps"]["last_batch"] > 0 and told["memory"]["node_bytes"] > 0, told
+    text = run("check", "deck.toml").out
+    assert "19420" in text and "units" in text and not os.path.exists("checked"), text
+    for name, samples in (("train", 601), ("test", 359)):
+        assert re.search(rf"{name} {samples}\b", text), text
+    told = json.loads(run("status", "run", "--json").out)
+    assert told["state"] == "finished" and told["step"] == 18 and told["exit"] == 0, told
+    assert re.search(r"run: finished\n.*step 18", run("status", "run").out)
+    told = json.loads(run("inspect", "digits.h5", "--json").out)
+    assert told["intact"] and {a["path"].strip("/") for a in told["arrays"]} >= {"train/images", "test/labels"}, told
+    assert not os.path.exists("run/checkpoints/.tmp")
+    shutil.copytree("run", "harmed")
+    with open(f"{checkpoints('harmed')[18]}/shard-00000.h5", "r+b") as file:
+        file.truncate(1000)
+    damaged = run("inspect", checkpoints("harmed")[18], "--json", code=65)
+    assert json.loads(damaged.out)["intact"] is False, damaged.out
+    assert json.loads(run("inspect", "harmed", "--json").out)["newest_valid"] == checkpoints("harmed")[15]
+
+
+def main():
+    make_digits()
+    make_deck()
+    hashed = train("run", ranks=2, fault="point=unit,action=delay:5ms").hash()
+    classification(hashed)
+    in_parallel(lambda test: test(), [(prediction,), (regression,), (divergence,), (best_and_early,)])
+    check_and_status()
+
+
+main()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults that the run notices by itself: a flipped bit in the sums of a node or between nodes is caught and the attempt
+redone, with the same bits in the end; bits that keep flipping end the run; a rank that dies, fails or hangs takes
+the others with it in bounded time; a damaged file is noticed later."""
+import json
+import re
+import time
+
+from common import checkpoints, in_parallel, ledger, make_deck, make_digits, run, same_run, train
+
+hashes = {}
+
+
+def flipped(name, fault, ranks, per_node):
+    result = train(name, ranks=ranks, per_node=per_node, fault=fault)
+    assert re.search(r"step 5: a checksum.*redone", result.err), result.told(f"{name}: not noticed")
+    same_run(name, "reference", name)
+    assert result.hash() == hashes["reference"], result.told(name)
+
+
+def flipping(name, fault, ranks, per_node):
+    """As many flips as repairs are allowed, and one more."""
+    result = train(name, ranks=ranks, per_node=per_node, fault=";".join([fault] * 3), code=74)
+    assert len(result.errors()) == 1 and "step 5" in result.errors()[0], result.told(name)
+    assert len(ledger(name)) == 4 and max(checkpoints(name)) == 3, result.told(name)
+    assert train(name).hash() == hashes["reference"], "the run does not go on after it"
+    same_run(name, "reference", name)
+
+
+def ends(name, action, ranks, per_node, code, pattern):
+    begin = time.monotonic()
+    result = train(name, ranks=ranks, per_node=per_node, code=None, sets={"run.deadline": '"3s"'},
+                   fault=f"point=unit,rank=1,count=9,action={action}")
+    assert result.code in code, result.told(f"{name}: exit code {result.code}")
+    assert re.search(pattern, result.err), result.told(f"{name}: /{pattern}/ is not said")
+    assert time.monotonic() - begin < 60, f"{name} took {time.monotonic() - begin} s"
+    assert train(name, ranks=2).hash() == hashes["reference"], "the run does not go on after it"
+    same_run(name, "reference", name)
+
+
+def damaged_ledger():
+    train("ledger", fault="point=ledger,step=5,action=flip")
+    told = json.loads(run("inspect", "ledger", "--json", code=65).out)
+    assert told["ledger"]["broken_at"] == 5 and not told["ledger"]["chain_holds"], told
+
+
+def damaged_checkpoint():
+    """The bytes differ on their way to the disk: the manifest knows better, and the restart goes one further back."""
+    train("shard", "--max-steps", 9, fault="point=unit,action=delay:5ms;point=checkpoint.write,count=7,action=flip")
+    harmed = [step for step, path in checkpoints("shard").items() if run("inspect", path, code=None).code == 65]
+    assert harmed and len(checkpoints("shard")) == 3, f"{harmed} of {checkpoints('shard')}"
+    assert train("shard").hash() == hashes["reference"]
+    same_run("shard", "reference", "after a damaged checkpoint")
+
+
+def main():
+    make_digits()
+    make_deck()
+    hashes["reference"] = train("reference").hash()
+    in_parallel(flipped, [("sums-alone", "point=accumulate,step=5,action=flip", None, None),
+                          ("sums", "point=accumulate,step=5,rank=2,action=flip", 3, None),
+                          ("sums-nodes", "point=accumulate,step=5,rank=1,action=flip,count=3", 3, 1),
+                          ("message", "point=reduce,step=5,rank=0,action=flip", 2, 1),
+                          ("message-2", "point=reduce,step=5,rank=2,action=flip,count=2", 4, 2)])
+    in_parallel(flipping, [("ever", "point=reduce,step=5,rank=1,action=flip", 2, 1),
+                           ("ever-alone", "point=accumulate,step=5,action=flip", None, None)])
+    in_parallel(ends, [("error", "error", 3, None, {74}, "failpoint unit"),
+                       ("segv", "segv", 2, None, {139}, "signal 11|Segmentation"),
+                       ("kill", "kill", 3, 1, {137}, "signal 9|Killed"),
+                       ("hang", "hang", 2, None, {74, 75}, "waited|deadline"),
+                       ("hang-nodes", "hang", 3, 1, {74, 75}, "waited|deadline")])
+    damaged_ledger()
+    damaged_checkpoint()
+
+
+main()
