@@ -155,9 +155,16 @@ std::string hint_for(const CLI::App& app, const std::string& word) {
   return "See lepton --help, or lepton COMMAND --help.";
 }
 
+/// Only rank 0 talks about the command line. The others give it time to: mpirun ends all when one ends with
+/// an error.
+int leave_to_rank_0() {
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  return code_of(Exit::usage);
+}
+
 int report_usage(const CLI::App& app, const CLI::ParseError& error) {
   const bool help = error.get_exit_code() == 0;
-  if (launcher_rank() != 0) return help ? 0 : code_of(Exit::usage);
+  if (launcher_rank() != 0) return help ? 0 : leave_to_rank_0();
   if (help) return app.exit(error);
   std::string hint = "See lepton --help, or lepton COMMAND --help.";
   if (const std::vector<std::string> rest = app.remaining(true); !rest.empty()) {
@@ -239,11 +246,14 @@ int run_collective(const lepton::comm::World& first, const Command& command, con
 int run(const Command& command, const Options& options, int& argc, char**& argv) {
   if (command.local) return guarded(0, 1, [&] { return command.local(options); });
   const int launched_as = launcher_rank();
-  // Whatever MPI's beginning throws may be this rank's alone: then it ends the job.
+  // Whatever MPI's beginning throws may be this rank's alone: then it ends the job. The inner guard speaks
+  // before the session ends, behind which another rank's exit code ends this one.
   return guarded(launched_as, 2, [&] {
     lepton::comm::Session session(argc, argv);
-    const lepton::comm::World first;
-    return static_cast<Exit>(run_collective(first, command, options));
+    return static_cast<Exit>(guarded(launched_as, 2, [&] {
+      const lepton::comm::World first;
+      return static_cast<Exit>(run_collective(first, command, options));
+    }));
   });
 }
 
@@ -257,7 +267,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return report_usage(line.app, error);
   }
-  if (!split_sets(line.sets, line.options)) return code_of(Exit::usage);
+  if (!split_sets(line.sets, line.options))
+    return launcher_rank() == 0 ? code_of(Exit::usage) : leave_to_rank_0();
   const std::vector<Command> commands = {{"train", lepton::train::train, {}},
                                          {"evaluate", lepton::train::evaluate, {}},
                                          {"predict", lepton::train::predict, {}},

@@ -25,7 +25,8 @@ void plan_units(int64_t units, std::span<const double> speeds, std::vector<int64
     size_t best = 0;
     double best_lack = -1;
     for (size_t n = 0; n < nodes; ++n) {
-      const double lack = static_cast<double>(units) * (speeds[n] / total) - static_cast<double>(begins[n + 1]);
+      const double lack =
+          static_cast<double>(units) * (speeds[n] / total) - static_cast<double>(begins[n + 1]);
       if (lack > best_lack) {
         best_lack = lack;
         best = n;
@@ -37,7 +38,9 @@ void plan_units(int64_t units, std::span<const double> speeds, std::vector<int64
 }
 
 Speeds::Speeds(std::vector<int> threads_per_node)
-    : threads_(std::move(threads_per_node)), recent_(threads_.size() * 3, 0.0), observed_(threads_.size(), 0) {
+    : threads_(std::move(threads_per_node)),
+      recent_(threads_.size() * 3, 0.0),
+      observed_(threads_.size(), 0) {
   for (int threads : threads_) speeds_.push_back(threads);
 }
 

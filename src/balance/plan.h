@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan of a round: which node starts with which units. A pure function of the number of units and of the nodes' speeds, so
-// that all nodes compute the same plan; results never depend on it. `static` plans by the number of compute threads,
-// `proportional` by the speeds learned from the last steps. (Stealing will move unstarted units later.)
+// The plan of a round: which node starts with which units. A pure function of the number of units and of the
+// nodes' speeds, so that all nodes compute the same plan; results never depend on it. `static` plans by the
+// number of compute threads, `proportional` by the speeds learned from the last steps. (Stealing will move
+// unstarted units later.)
 #pragma once
 
 #include <cstdint>
@@ -10,13 +11,13 @@
 
 namespace lepton::balance {
 
-/// Contiguous shares of `units` proportional to `speeds` (> 0), rounded by largest remainder, ties to the lower node:
-/// begins, nodes + 1 entries. Written into `begins` (no allocation once it has its size).
+/// Contiguous shares of `units` proportional to `speeds` (> 0), rounded by largest remainder, ties to the
+/// lower node: begins, nodes + 1 entries. Written into `begins` (no allocation once it has its size).
 void plan_units(int64_t units, std::span<const double> speeds, std::vector<int64_t>& begins);
 
-/// Speeds of the nodes in units per second, learned from what each did: the median of the last three measurements, so that one
-/// outlier changes nothing and a real change counts after two steps. Until a node was measured its thread count stands in,
-/// in units of the measured nodes' mean speed per thread.
+/// Speeds of the nodes in units per second, learned from what each did: the median of the last three
+/// measurements, so that one outlier changes nothing and a real change counts after two steps. Until a node
+/// was measured its thread count stands in, in units of the measured nodes' mean speed per thread.
 class Speeds {
  public:
   explicit Speeds(std::vector<int> threads_per_node);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The queue of a node: the units that it starts with, in node-shared memory; any compute thread of any rank of the node takes the
-// next one with an atomic. A started unit is never given away: unstarted ones are those behind `next`.
+// The queue of a node: the units that it starts with, in node-shared memory; any compute thread of any rank
+// of the node takes the next one with an atomic. A started unit is never given away: unstarted ones are those
+// behind `next`.
 #pragma once
 
 #include <atomic>

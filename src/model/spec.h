@@ -35,7 +35,7 @@ struct ModelSpec {
   int64_t outputs = 0;  ///< what the targets ask of the last layer: classes, or values per sample; 0 = any
   double l2 = 0;        ///< [model] l2: default of every layer with weights
   int64_t memory_bytes_max = INT64_MAX;  ///< parameters that alone exceed it are refused: Error(memory)
-  SourcePosition position;  ///< of [model]
+  SourcePosition position;               ///< of [model]
 };
 
 }  // namespace lepton::model

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Coefficients of the update rules and their dispatch. Clipping by norm is Pascanu et al. 2013. Called by train/step_end.
+// Coefficients of the update rules and their dispatch. Clipping by norm is Pascanu et al. 2013. Called by
+// train/step_end.
 #include "optim/optimizer.h"
 
 #include <algorithm>
@@ -36,12 +37,14 @@ UpdatePlan Optimizer::plan(int64_t step, double weight, double norm) const {
   UpdatePlan plan{};
   plan.weight = static_cast<float>(weight);
   plan.clip_factor = 1;
-  if (clips_by_norm() && norm > spec_.clip_norm) plan.clip_factor = static_cast<float>(spec_.clip_norm / norm);
-  plan.clip_value = spec_.clip_value > 0 ? static_cast<float>(spec_.clip_value) : std::numeric_limits<float>::infinity();
+  if (clips_by_norm() && norm > spec_.clip_norm)
+    plan.clip_factor = static_cast<float>(spec_.clip_norm / norm);
+  plan.clip_value =
+      spec_.clip_value > 0 ? static_cast<float>(spec_.clip_value) : std::numeric_limits<float>::infinity();
   plan.statistics_momentum = static_cast<float>(statistics_momentum_);
   const bool coupled = spec_.rule != Rule::adamw;
-  plan.sgd = {static_cast<float>(rate), static_cast<float>(spec_.momentum), static_cast<float>(spec_.weight_decay),
-              spec_.nesterov};
+  plan.sgd = {static_cast<float>(rate), static_cast<float>(spec_.momentum),
+              static_cast<float>(spec_.weight_decay), spec_.nesterov};
   const double correction1 = 1 - integer_power(spec_.beta1, step);
   const double correction2 = 1 - integer_power(spec_.beta2, step);
   plan.adam = {static_cast<float>(spec_.beta1),

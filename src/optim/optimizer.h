@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Optimizer: from a step's exact sums to new parameters and moments, segment by segment, so that any thread of any node may
-// update any part to the same bits. Holds no state of its own: moments live in node-shared memory, two slots each.
+// Optimizer: from a step's exact sums to new parameters and moments, segment by segment, so that any thread
+// of any node may update any part to the same bits. Holds no state of its own: moments live in node-shared
+// memory, two slots each.
 #pragma once
 
 #include <array>
@@ -15,14 +16,14 @@
 
 namespace lepton::optim {
 
-/// Everything that one update needs, computed once per step in double by every node alike. Plain data: lies in node-shared
-/// memory.
+/// Everything that one update needs, computed once per step in double by every node alike. Plain data: lies
+/// in node-shared memory.
 struct UpdatePlan {
   ops::SgdStep sgd;
   ops::AdamStep adam;
-  float weight = 1;          ///< sum of weights of the batch: divides the gradient sums
-  float clip_factor = 1;     ///< from the global norm
-  float clip_value = 0;      ///< Inf: none
+  float weight = 1;       ///< sum of weights of the batch: divides the gradient sums
+  float clip_factor = 1;  ///< from the global norm
+  float clip_value = 0;   ///< Inf: none
   float statistics_momentum = 0.9f;
 };
 

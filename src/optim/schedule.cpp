@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Schedules in double from + - * / and our own integer powers and cosine series, so that every machine computes the same
-// rate. Called by optimizer once per step.
+// Schedules in double from + - * / and our own integer powers and cosine series, so that every machine
+// computes the same rate. Called by optimizer once per step.
 #include "optim/schedule.h"
 
 #include <algorithm>
@@ -11,8 +11,8 @@ namespace lepton::optim {
 
 namespace {
 
-/// cos(pi x) for x in [0, 1], by the Taylor series around the nearest of 0 and 1 (error below 1e-15): libm's cos may differ
-/// between machines, and the rate is part of the mathematics.
+/// cos(pi x) for x in [0, 1], by the Taylor series around the nearest of 0 and 1 (error below 1e-15): libm's
+/// cos may differ between machines, and the rate is part of the mathematics.
 double cos_pi(double x) {
   constexpr double pi = 3.14159265358979323846;
   if (x > 0.5) return -cos_pi(1 - x);
@@ -25,7 +25,8 @@ double cos_pi(double x) {
   return sum;
 }
 
-/// base^exponent for base in [0, 1] through exp2/log2-free bisection of the exponent: square roots and products only.
+/// base^exponent for base in [0, 1] through exp2/log2-free bisection of the exponent: square roots and
+/// products only.
 double power(double base, double exponent) {
   if (base <= 0) return exponent == 0 ? 1 : 0;
   double result = 1;

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/log.h"
 
 namespace lepton::storage {
 
@@ -210,27 +211,60 @@ LineFile::LineFile(const std::string& path)
 }
 
 LineFile::~LineFile() {
-  if (descriptor_ >= 0) close(descriptor_);
+  if (descriptor_ < 0) return;
+  try {
+    write_waiting(true);
+  } catch (const std::exception&) {  // it was said when they began to wait
+  }
+  close(descriptor_);
 }
 
 LineFile::LineFile(LineFile&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      path_(std::move(other.path_)),
+      waiting_(std::exchange(other.waiting_, "")),
+      full_(other.full_) {}
 
 LineFile& LineFile::operator=(LineFile&& other) noexcept {
   std::swap(descriptor_, other.descriptor_);
   std::swap(path_, other.path_);
+  std::swap(waiting_, other.waiting_);
+  std::swap(full_, other.full_);
   return *this;
 }
 
 void LineFile::append(std::string_view line) {
   CHECK(line.find('\n') == std::string_view::npos, "a line with a newline in " + path_);
-  std::string text(line);
-  text += '\n';
-  write_fully(descriptor_, std::as_bytes(std::span(text)), path_);
+  const std::lock_guard lock(mutex_);
+  waiting_ += line;
+  waiting_ += '\n';
+  write_waiting(true);
 }
 
 void LineFile::sync() {
+  const std::lock_guard lock(mutex_);
+  write_waiting(false);
   sync_descriptor(descriptor_, path_);
+}
+
+void LineFile::write_waiting(bool may_wait) {
+  for (size_t written = 0; written < waiting_.size();) {
+    const ssize_t put = write(descriptor_, waiting_.data() + written, waiting_.size() - written);
+    if (put < 0 && errno == EINTR) continue;
+    if (put > 0) {
+      written += static_cast<size_t>(put);
+      continue;
+    }
+    const int error = put == 0 ? EIO : errno;
+    waiting_.erase(0, written);
+    if (!may_wait || (error != ENOSPC && error != EDQUOT))
+      fail_io(path_, "writing", error, static_cast<int64_t>(waiting_.size()));
+    if (!std::exchange(full_, true))
+      log_warning(path_ + ": the disk is full; lines wait in memory until there is room.");
+    return;
+  }
+  waiting_.clear();
+  full_ = false;
 }
 
 DirectoryLock::DirectoryLock(const std::string& directory, const std::string& owner) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,7 +36,8 @@ std::vector<std::string> list_directory(
 int64_t free_bytes(const std::string& path);
 
 /// A file that only grows by whole lines: ledger.txt, metrics.jsonl. Lines reach the file at once (write),
-/// the disk at sync().
+/// the disk at sync(). While the disk is full they wait in memory, so that training goes on; each later call
+/// tries again. append() and sync() may come from different threads.
 class LineFile {
  public:
   explicit LineFile(const std::string& path);  ///< opens for append, creates; Error(run_directory)
@@ -43,11 +45,14 @@ class LineFile {
   LineFile(LineFile&&) noexcept;
   LineFile& operator=(LineFile&&) noexcept;
   void append(std::string_view line);  ///< without the newline
-  void sync();
+  void sync();                         ///< Error(io) also when lines still have to wait
 
  private:
+  void write_waiting(bool may_wait);
   int descriptor_ = -1;
-  std::string path_;
+  std::string path_, waiting_;
+  bool full_ = false;
+  std::mutex mutex_;
 };
 
 /// Held while a job owns a run directory. Throws Error(run_directory) naming the owner (host, pid, job,

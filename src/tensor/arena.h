@@ -3,8 +3,8 @@
 // layout serves parameters, moments (float32) and the gradient accumulator (int64), so that "element i" means
 // the same everywhere. Invariants: tensors in graph order, parameters first, statistics behind them; each
 // starts at a multiple of 16 elements; padding is zero for ever. The arena is cut into fixed blocks of
-// `block_elements`, the grain of locks, checksums, norms, slices and hashes; a block may hold several tensors,
-// hence segments: the non-empty intersections of blocks and tensors, in order.
+// `block_elements`, the grain of locks, checksums, norms, slices and hashes; a block may hold several
+// tensors, hence segments: the non-empty intersections of blocks and tensors, in order.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ constexpr int64_t block_elements = 4096;
 enum class TensorRole { parameter, statistic };
 
 struct ArenaTensor {
-  std::string name;     ///< "dense_1.weight", as in safetensors and ONNX
-  Shape shape;          ///< as stored: ONNX order, row-major
+  std::string name;  ///< "dense_1.weight", as in safetensors and ONNX
+  Shape shape;       ///< as stored: ONNX order, row-major
   TensorRole role = TensorRole::parameter;
   bool decays = false;  ///< L2 and weight decay apply (weights, not biases or normalisation parameters)
   double l2 = 0;        ///< the layer's own L2 factor: adds l2 * w to the mean gradient

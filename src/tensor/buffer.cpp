@@ -21,7 +21,9 @@ Buffer::Buffer(Device device, size_t bytes, const char* purpose) : bytes_(bytes)
   std::memset(data_, 0, rounded);
 }
 
-Buffer::~Buffer() { std::free(data_); }
+Buffer::~Buffer() {
+  std::free(data_);
+}
 
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),

@@ -31,14 +31,15 @@ void EvaluationSums::add(exact::Lanes& lanes) {
   for (size_t i = 0; i < more.size(); ++i) confusion[i] += more[i];
 }
 
-EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step, const ops::Loss& loss,
-                             int64_t outputs) {
+EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
+                             const ops::Loss& loss, int64_t outputs) {
   EvaluationReport report;
   report.kind = kind;
   report.step = step;
   report.samples = sums.samples;
   report.classifies = loss.classifies();
-  const auto n = static_cast<double>(std::max<int64_t>(1, sums.samples)), values = n * static_cast<double>(outputs);
+  const auto n = static_cast<double>(std::max<int64_t>(1, sums.samples)),
+             values = n * static_cast<double>(outputs);
   report.loss = sums.loss.value() / n;
   if (report.classifies) {
     report.accuracy = static_cast<double>(sums.correct) / n;
@@ -64,20 +65,25 @@ double metric_value(const EvaluationReport& report, const std::string& metric) {
   return report.loss;
 }
 
-bool larger_is_better(const std::string& metric) { return metric == "accuracy" || metric == "top5" || metric == "r2"; }
+bool larger_is_better(const std::string& metric) {
+  return metric == "accuracy" || metric == "top5" || metric == "r2";
+}
 
 namespace {
 
 const char* kind_name(exact::RoundKind kind) {
-  return kind == exact::RoundKind::train ? "train" : kind == exact::RoundKind::validation ? "validation" : "test";
+  return kind == exact::RoundKind::train        ? "train"
+         : kind == exact::RoundKind::validation ? "validation"
+                                                : "test";
 }
 
 constexpr double metrics_interval_s = 1;
 
 }  // namespace
 
-Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step, bool compare,
-                       int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step)
+Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line,
+                       int64_t last_step, bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch,
+                       int64_t final_step)
     : deck_(deck),
       ledger_(deck.run.directory, last_line, compare),
       metrics_(deck.run.directory, last_step),
@@ -97,8 +103,10 @@ std::string Bookkeeper::step(const StepReport& report) {
   if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
     std::vector<std::pair<std::string, double>> fields{{"loss", line.loss}};
     if (report.classifies) fields.emplace_back("accuracy", accuracy);
-    fields.emplace_back("samples_per_second", static_cast<double>(samples_since_) / std::max(1e-9, now - last_metrics_s_));
-    metrics_.write("train", line.step, static_cast<double>(line.step) / static_cast<double>(steps_per_epoch_), fields);
+    fields.emplace_back("samples_per_second",
+                        static_cast<double>(samples_since_) / std::max(1e-9, now - last_metrics_s_));
+    metrics_.write("train", line.step, static_cast<double>(line.step) / static_cast<double>(steps_per_epoch_),
+                   fields);
     last_metrics_s_ = now;
     samples_since_ = 0;
   }
@@ -121,10 +129,12 @@ void Bookkeeper::evaluation(const EvaluationReport& report) {
   const double epoch = static_cast<double>(report.step) / static_cast<double>(steps_per_epoch_);
   metrics_.write(kind_name(report.kind), report.step, epoch, report.fields());
   std::string text;
-  for (const auto& [name, value] : report.fields()) text += fmt::format("{}{} {:.4f}", text.empty() ? "" : ", ", name, value);
+  for (const auto& [name, value] : report.fields())
+    text += fmt::format("{}{} {:.4f}", text.empty() ? "" : ", ", name, value);
   log_info(fmt::format("epoch {:.4g}, step {}: {} {}{}", epoch, report.step, kind_name(report.kind), text,
                        report.improved ? " (best so far)" : ""));
-  metric_text_ = fmt::format("{} {:.4f}", deck_.evaluation.metric, metric_value(report, deck_.evaluation.metric));
+  metric_text_ =
+      fmt::format("{} {:.4f}", deck_.evaluation.metric, metric_value(report, deck_.evaluation.metric));
 }
 
 bool Bookkeeper::checkpoint_due(int64_t step) {
@@ -140,12 +150,14 @@ void Bookkeeper::checkpoint_begun() {
   last_checkpoint_s_ = now_s();
 }
 
-void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report) {
+void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena,
+                           const EvaluationReport& report) {
   auto copy = std::make_shared<std::vector<float>>(arena.begin(), arena.end());
   background_.post([this, &layout, copy, report] {
-    write_model(deck_.run.directory + "/best.safetensors", layout, *copy,
-                {{"step", std::to_string(report.step)},
-                 {deck_.evaluation.metric, fmt::format("{}", metric_value(report, deck_.evaluation.metric))}});
+    write_model(
+        deck_.run.directory + "/best.safetensors", layout, *copy,
+        {{"step", std::to_string(report.step)},
+         {deck_.evaluation.metric, fmt::format("{}", metric_value(report, deck_.evaluation.metric))}});
   });
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bookkeeper: rank 0's files and screen: ledger, metrics.jsonl, progress, the time of the next checkpoint, the best model.
-// **Rank 0 only.** What it writes about steps is a pure function of the run; what it shows of time never goes back into the run.
+// Bookkeeper: rank 0's files and screen: ledger, metrics.jsonl, progress, the time of the next checkpoint,
+// the best model.
+// **Rank 0 only.** What it writes about steps is a pure function of the run; what it shows of time never goes
+// back into the run.
 #pragma once
 
 #include <cstdint>
@@ -49,16 +51,16 @@ struct EvaluationReport {
   bool improved = false;  ///< the best so far, at a regular evaluation
   std::vector<std::pair<std::string, double>> fields() const;
 };
-EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step, const ops::Loss& loss,
-                             int64_t outputs);
+EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
+                             const ops::Loss& loss, int64_t outputs);
 /// The deck's metric in a report, and whether a larger one is better.
 double metric_value(const EvaluationReport& report, const std::string& metric);
 bool larger_is_better(const std::string& metric);
 
 class Bookkeeper {
  public:
-  Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step, bool compare,
-             int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step);
+  Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step,
+             bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step);
 
   /// The next ledger line carries this note.
   void note_next(const std::string& note) { next_note_ = note; }

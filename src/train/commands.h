@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of the program: what main.cpp calls after it has parsed the command line. Each returns an exit code or throws Error.
+// The commands of the program: what main.cpp calls after it has parsed the command line. Each returns an exit
+// code or throws Error.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +17,17 @@ class World;
 namespace lepton::train {
 
 struct Options {
-  std::string target;                 ///< the deck; for inspect and status a path
-  std::vector<Override> overrides;    ///< --set
+  std::string target;               ///< the deck; for inspect and status a path
+  std::vector<Override> overrides;  ///< --set
   bool json = false;
-  bool fresh = false;                 ///< train
-  int64_t max_steps = 0;              ///< train
-  std::string from;                   ///< train: start from another run's checkpoint
-  bool accept_new_arithmetic = false; ///< train
-  std::string checkpoint;             ///< evaluate, predict: a checkpoint, run directory or model.safetensors; default: the deck's run
-  std::string split;                  ///< evaluate: "test" (default) | "validation" | "train"
-  std::string inputs, output;         ///< predict: FILE.h5:path -> FILE.h5
+  bool fresh = false;                  ///< train
+  int64_t max_steps = 0;               ///< train
+  std::string from;                    ///< train: start from another run's checkpoint
+  bool accept_new_arithmetic = false;  ///< train
+  std::string checkpoint;  ///< evaluate, predict: a checkpoint, run directory or model.safetensors; default:
+                           ///< the deck's run
+  std::string split;       ///< evaluate: "test" (default) | "validation" | "train"
+  std::string inputs, output;  ///< predict: FILE.h5:path -> FILE.h5
 };
 
 /// **Collective** each, but inspect and status, which need no MPI.

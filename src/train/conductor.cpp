@@ -23,10 +23,9 @@ using exact::RoundKind;
 
 namespace {
 
+/// The kinds of rounds and the splits stand in one order.
 data::SplitKind split_of(RoundKind kind) {
-  return kind == RoundKind::train        ? data::SplitKind::train
-         : kind == RoundKind::validation ? data::SplitKind::validation
-                                         : data::SplitKind::test;
+  return static_cast<data::SplitKind>(kind);
 }
 
 constexpr int repairs_max = 2;
@@ -44,8 +43,9 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
   if (e_.dataset.has(data::SplitKind::train)) {
     const data::DataSpec& data = e_.deck.data;
     const int64_t samples = e_.dataset.split(data::SplitKind::train).samples;
-    batches_.emplace(data::EpochOrder(data.shuffle, data.seed, samples, data.shuffle_window, data.shuffle_block),
-                     e_.deck.train.batch_size);
+    batches_.emplace(
+        data::EpochOrder(data.shuffle, data.seed, samples, data.shuffle_window, data.shuffle_block),
+        e_.deck.train.batch_size);
   }
   unit_node_.reserve(e_.sizes.max_units);
   plan_.reserve(e_.world.nodes() + 1);
@@ -56,8 +56,6 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
   parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(e_.node.control().header.slot));
   publish_scales();
 }
-
-// ---- preparing rounds -------------------------------------------------------------------------------------
 
 void Conductor::open() {
   const std::optional<Work> first = e_.schedule.first(state_.step, state_.evaluation_due);
@@ -77,7 +75,8 @@ Conductor::Prepared Conductor::prepare(const Work& work) {
   prepared.split = split_of(work.kind);
   fill_samples(work, prepared);
   const bool learned = e_.deck.policy == BalancePolicy::proportional;
-  balance::plan_units(prepared.units, learned ? speeds_.current() : std::span<const double>(static_speeds_), plan_);
+  balance::plan_units(prepared.units, learned ? speeds_.current() : std::span<const double>(static_speeds_),
+                      plan_);
   unit_node_.resize(prepared.units);
   for (int node = 0; node < e_.world.nodes(); ++node)
     std::fill(unit_node_.begin() + plan_[node], unit_node_.begin() + plan_[node + 1], node);
@@ -93,7 +92,8 @@ void Conductor::fill_samples(const Work& work, Prepared& prepared) {
   if (work.kind == RoundKind::train) {
     batches_->ids(work.step - 1, ids_);
   } else {
-    const int64_t total = e_.dataset.split(prepared.split).samples, begin = work.part * e_.sizes.evaluation_round;
+    const int64_t total = e_.dataset.split(prepared.split).samples,
+                  begin = work.part * e_.sizes.evaluation_round;
     ids_.resize(std::min(e_.sizes.evaluation_round, total - begin));
     std::iota(ids_.begin(), ids_.end(), begin);
   }
@@ -132,7 +132,8 @@ void Conductor::drop(Prepared& prepared) {
 }
 
 void Conductor::publish_scales() {
-  const int64_t batch_units = (e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size;
+  const int64_t batch_units =
+      (e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size;
   const int limit = exact::limit_bits(batch_units);
   std::copy(scales_.current().begin(), scales_.current().end(), e_.node.scales().begin());
   for (size_t t = 0; t < e_.node.scales().size(); ++t)
@@ -143,8 +144,6 @@ void Conductor::poll() {
   e_.exchange.progress();
   if (e_.writer) e_.writer->progress();
 }
-
-// ---- the end of a round -----------------------------------------------------------------------------------
 
 void Conductor::vote(exact::Lanes& lanes) {
   if (checkpoint_in_flight_) {
@@ -170,14 +169,16 @@ void Conductor::decide() {
   reduction_.all_reduce(total_.values(), total_.sum_count(), [this] { poll(); });
   const RoundHeader& header = control.header;
   const bool training = header.id.kind == RoundKind::train;
-  if (total_.units() != header.units || total_.unit_hash_sum() != exact::expected_unit_hash(header.id, header.units))
+  if (total_.units() != header.units ||
+      total_.unit_hash_sum() != exact::expected_unit_hash(header.id, header.units))
     control.outcome = Outcome::wrong_units;
   else if (!total_.parameters_equal())
     control.outcome = Outcome::wrong_parameters;
   else if (total_.checksum_failures() > 0)
     control.outcome = ++repairs_ <= repairs_max ? Outcome::repair : Outcome::wrong_sums;
   else if (total_.non_finite())
-    control.outcome = training && e_.deck.train.on_non_finite == OnNonFinite::skip ? Outcome::skip : Outcome::non_finite;
+    control.outcome =
+        training && e_.deck.train.on_non_finite == OnNonFinite::skip ? Outcome::skip : Outcome::non_finite;
   else
     control.outcome = training ? judge_training() : Outcome::accept;
   if (control.outcome == Outcome::non_finite) {
@@ -193,12 +194,15 @@ void Conductor::decide() {
 }
 
 Outcome Conductor::judge_training() {
-  const int limit = exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size);
+  const int limit =
+      exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size);
   for (size_t t = 0; t < magnitudes_.size(); ++t)
-    magnitudes_[t] = exact::magnitude_exponent(static_cast<uint32_t>(total_.magnitude_bits(static_cast<int>(t))));
+    magnitudes_[t] =
+        exact::magnitude_exponent(static_cast<uint32_t>(total_.magnitude_bits(static_cast<int>(t))));
   used_scales_hash_ = scales_.hash();
   const exact::ScaleVerdict verdict = scales_.settle(magnitudes_, limit);
-  CHECK(verdict == exact::ScaleVerdict::redo || !total_.overflow(), "an overflow that the magnitudes do not show");
+  CHECK(verdict == exact::ScaleVerdict::redo || !total_.overflow(),
+        "an overflow that the magnitudes do not show");
   return verdict == exact::ScaleVerdict::redo ? Outcome::redo : Outcome::accept;
 }
 
@@ -220,8 +224,9 @@ void Conductor::advance() {
       conduct(*current_, attempt_ + 1);
       return;
     case Outcome::repair:
-      log_warning(fmt::format("step {}: a checksum of the sums disagrees (flipped bit?); the attempt is redone.",
-                              current_->work.step));
+      log_warning(
+          fmt::format("step {}: a checksum of the sums disagrees (flipped bit?); the attempt is redone.",
+                      current_->work.step));
       conduct(*current_, attempt_);
       return;
     case Outcome::accept:
@@ -245,9 +250,10 @@ void Conductor::accept_step(bool changed) {
     const int to = 1 - control.header.slot;
     if (e_.world.nodes() > 1) {
       const auto poll_messages = [this] { poll(); };
-      reduction_.all_gather(std::as_writable_bytes(e_.node.parameters(to)), e_.slices.elements, sizeof(float), poll_messages);
-      reduction_.all_gather(std::as_writable_bytes(e_.node.block_hashes(to)), e_.slices.blocks, sizeof(uint64_t),
+      reduction_.all_gather(std::as_writable_bytes(e_.node.parameters(to)), e_.slices.elements, sizeof(float),
                             poll_messages);
+      reduction_.all_gather(std::as_writable_bytes(e_.node.block_hashes(to)), e_.slices.blocks,
+                            sizeof(uint64_t), poll_messages);
     }
     control.header.slot = to;  // (f): from here on the new slot is the state
     parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(to));
@@ -313,7 +319,8 @@ void Conductor::choose_next() {
   e_.exchange.end(current_->ticket);
   if (total_.stop_votes() > 0) {
     const bool between_parts = done.kind != RoundKind::train && !e_.schedule.last_part(done);
-    state_.evaluation_due = between_parts || (done.kind == RoundKind::train && e_.schedule.evaluation_due(done.step));
+    state_.evaluation_due =
+        between_parts || (done.kind == RoundKind::train && e_.schedule.evaluation_due(done.step));
     leave(true);
     return;
   }
@@ -371,7 +378,8 @@ void Conductor::after_release() {
   if (!evaluation_report_) return;
   e_.bookkeeper->evaluation(*evaluation_report_);
   if (evaluation_report_->improved && e_.deck.evaluation.keep_best)
-    e_.bookkeeper->keep_best(e_.graph.layout, e_.node.parameters(e_.node.control().header.slot), *evaluation_report_);
+    e_.bookkeeper->keep_best(e_.graph.layout, e_.node.parameters(e_.node.control().header.slot),
+                             *evaluation_report_);
   evaluation_report_.reset();
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conductor: what a node's leader does between the barriers of a round (DESIGN section 4): prepares rows and plans ahead, reduces,
-// decides the outcome, gathers parameters, and writes the header of the next round. All leaders see the same lanes and decide
-// alike; votes and timing never enter ledger or checkpoint. Main threads of leaders only.
+// Conductor: what a node's leader does between the barriers of a round (DESIGN section 4): prepares rows and
+// plans ahead, reduces, decides the outcome, gathers parameters, and writes the header of the next round. All
+// leaders see the same lanes and decide alike; votes and timing never enter ledger or checkpoint. Main
+// threads of leaders only.
 #pragma once
 
 #include <cstdint>
@@ -41,11 +42,11 @@ struct Ensemble {
   const Schedule& schedule;
   data::RowExchange& exchange;
   NodeState& node;
-  checkpoint::Writer* writer;        ///< null: nothing is saved (evaluation of a finished model)
+  checkpoint::Writer* writer;  ///< null: nothing is saved (evaluation of a finished model)
   const checkpoint::Identity& identity;
-  Bookkeeper* bookkeeper;            ///< rank 0 only, else null
+  Bookkeeper* bookkeeper;  ///< rank 0 only, else null
   std::vector<int> threads_per_node;
-  int64_t confusion_classes = 0;     ///< 0: no confusion matrix
+  int64_t confusion_classes = 0;  ///< 0: no confusion matrix
 };
 
 class Conductor {
@@ -58,16 +59,17 @@ class Conductor {
   void prepare_next();
   /// Before the leader's lanes are merged: this node's reports and rank 0's checkpoint vote.
   void vote(exact::Lanes& lanes);
-  void poll();     ///< moves messages
+  void poll();  ///< moves messages
 
   // Serial sections: everybody waits at the barrier.
-  void reduce();   ///< A: (b) of a training round
-  void decide();   ///< B: (c)
-  void advance();  ///< D: (e), (f), and the next header
+  void reduce();            ///< A: (b) of a training round
+  void decide();            ///< B: (c)
+  void advance();           ///< D: (e), (f), and the next header
   void begin_checkpoint();  ///< the copies are complete
   /// After D's release: rank 0's ledger, metrics, progress; while the others already compute.
   void after_release();
-  /// After the loop: waits for the checkpoint in flight. Throws Error(io) when the last one could not be written.
+  /// After the loop: waits for the checkpoint in flight. Throws Error(io) when the last one could not be
+  /// written.
   void close();
 
   const RunState& state() const { return state_; }

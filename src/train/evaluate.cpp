@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command `evaluate`: a trained model on a split, with exact counts: a table for people, JSON for scripts. The rounds are the
-// same machinery as in training. Called by main.
+// The command `evaluate`: a trained model on a split, with exact counts: a table for people, JSON for
+// scripts. The rounds are the same machinery as in training. Called by main.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -27,29 +27,34 @@ Deck deck_for_split(const comm::World& world, const Options& options) {
   comm::agree(world, [&] {
     const std::string name = options.split.empty() ? "test" : options.split;
     const data::SplitKind kind = named_split(name);
-    REQUIRE(data::split_spec(deck.data, kind) != nullptr, Exit::deck, "[data]", fmt::format("the deck has no {} split", name),
+    REQUIRE(data::split_spec(deck.data, kind) != nullptr, Exit::deck, "[data]",
+            fmt::format("the deck has no {} split", name),
             "Name one that it has by --split, or add it by --set data." + name + "={...}.");
   });
   return deck;
 }
 
-void print_people(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes, const std::string& what) {
+void print_people(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes,
+                  const std::string& what) {
   fmt::print("{}: {} samples\n", what, report.samples);
   for (const auto& [name, value] : report.fields()) fmt::print("  {:<10} {:.6g}\n", name, value);
-  if (classes > 0) fmt::print("\n{}", report::class_table(report::class_report(sums.confusion, classes), sums.confusion));
+  if (classes > 0)
+    fmt::print("\n{}", report::class_table(report::class_report(sums.confusion, classes), sums.confusion));
 }
 
-void print_json(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes, const std::string& what) {
+void print_json(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes,
+                const std::string& what) {
   nlohmann::ordered_json json{{"model", what}, {"step", report.step}, {"samples", report.samples}};
   for (const auto& [name, value] : report.fields()) json[name] = value;
   if (classes > 0) {
     const report::ClassReport by_class = report::class_report(sums.confusion, classes);
     for (const report::ClassReport::Row& row : by_class.classes)
-      json["classes"].push_back({{"support", row.support}, {"precision", row.precision}, {"recall", row.recall}, {"f1", row.f1}});
+      json["classes"].push_back(
+          {{"support", row.support}, {"precision", row.precision}, {"recall", row.recall}, {"f1", row.f1}});
     json["macro_f1"] = by_class.macro_f1;
     for (int64_t t = 0; t < classes; ++t)
-      json["confusion"].push_back(
-          std::vector<int64_t>(sums.confusion.begin() + t * classes, sums.confusion.begin() + (t + 1) * classes));
+      json["confusion"].push_back(std::vector<int64_t>(sums.confusion.begin() + t * classes,
+                                                       sums.confusion.begin() + (t + 1) * classes));
   }
   fmt::print("{}\n", json.dump(2));
 }

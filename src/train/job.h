@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Job: all that a run stands on, made in the order in which it can fail: deck, threads, data, graph, node-shared memory. The
-// commands train and evaluate add what is theirs. Everything is collective and agreed.
+// Job: all that a run stands on, made in the order in which it can fail: deck, threads, data, graph,
+// node-shared memory. The commands train and evaluate add what is theirs. Everything is collective and
+// agreed.
 #pragma once
 
 #include <memory>
@@ -24,9 +25,10 @@ namespace lepton::train {
 
 class Job {
  public:
-  /// **Collective.** Reads all data of the deck's splits; statistics come from `known` if given, else from the train split.
-  /// `training`: with moments. Slot 0 of the node's state is left zero.
-  Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training, bool confusion);
+  /// **Collective.** Reads all data of the deck's splits; statistics come from `known` if given, else from
+  /// the train split. `training`: with moments. Slot 0 of the node's state is left zero.
+  Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training,
+      bool confusion);
 
   /// **Collective.** Runs rounds until the schedule ends. `writer` and `bookkeeper` may be null.
   Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,

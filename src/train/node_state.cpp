@@ -70,7 +70,8 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
 }  // namespace
 
 NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes,
-                     const exact::Lanes& lanes, std::span<const int64_t> slices, const std::string& shm_directory)
+                     const exact::Lanes& lanes, std::span<const int64_t> slices,
+                     const std::string& shm_directory)
     : accumulator_memory_(world, shm_directory, "accumulator", exact::Accumulator::bytes(layout)),
       accumulator_(layout, accumulator_memory_.as<std::byte>()),
       slice_begin_(slices[world.node()]),
@@ -102,7 +103,8 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
 
 size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments) {
   StateViews views;
-  return cut_state(nullptr, layout.elements(), slice_elements, moments, views) + exact::Accumulator::bytes(layout);
+  return cut_state(nullptr, layout.elements(), slice_elements, moments, views) +
+         exact::Accumulator::bytes(layout);
 }
 
 }  // namespace lepton::train

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// NodeState: what the ranks of a node share: two slots of parameters and moments, the accumulator, the queue, the lanes, and the
-// header that says what all compute threads do next. Exists once per node, whatever the number of ranks (DESIGN section 3).
-// Invariants: slot `header.slot` is whole and read-only while a step runs; the other one is written in (d) and (e) and becomes
-// current by the header's flip (f); lanes are merged under their lock before barrier A or B and read by the leader alone.
+// NodeState: what the ranks of a node share: two slots of parameters and moments, the accumulator, the queue,
+// the lanes, and the header that says what all compute threads do next. Exists once per node, whatever the
+// number of ranks (DESIGN section 3). Invariants: slot `header.slot` is whole and read-only while a step
+// runs; the other one is written in (d) and (e) and becomes current by the header's flip (f); lanes are
+// merged under their lock before barrier A or B and read by the leader alone.
 #pragma once
 
 #include <array>
@@ -29,7 +30,7 @@ namespace lepton::train {
 /// What the threads of the node do until the next barrier D. Written by the leader between rounds.
 struct RoundHeader {
   exact::RoundId id;
-  int64_t ticket = 0;     ///< of the prepared rows; a redone attempt keeps it
+  int64_t ticket = 0;  ///< of the prepared rows; a redone attempt keeps it
   int64_t samples = 0, units = 0;
   data::SplitKind split = data::SplitKind::train;
   bool run = false;       ///< false: leave the loop
@@ -38,7 +39,16 @@ struct RoundHeader {
 };
 
 /// What follows an attempt, decided in (c), the same on all nodes. Order as in DESIGN section 4.
-enum class Outcome : int { accept, skip, redo, repair, wrong_units, wrong_sums, wrong_parameters, non_finite };
+enum class Outcome : int {
+  accept,
+  skip,
+  redo,
+  repair,
+  wrong_units,
+  wrong_sums,
+  wrong_parameters,
+  non_finite
+};
 
 struct alignas(64) NodeControl {
   comm::NodeBarrierState barrier;
@@ -48,9 +58,9 @@ struct alignas(64) NodeControl {
   alignas(64) std::atomic<int64_t> copy_next{0};
   RoundHeader header;
   Outcome outcome = Outcome::accept;
-  int64_t blamed_unit = 0;   ///< of Outcome::non_finite
-  int blamed_place = 0;      ///< node index, or nodes + tensor
-  bool failed = false;       ///< the outcome ends the run: all ranks throw the same error after the loop
+  int64_t blamed_unit = 0;  ///< of Outcome::non_finite
+  int blamed_place = 0;     ///< node index, or nodes + tensor
+  bool failed = false;      ///< the outcome ends the run: all ranks throw the same error after the loop
   optim::UpdatePlan update;
 };
 
@@ -63,10 +73,10 @@ struct NodeSizes {
 
 class NodeState {
  public:
-  /// **Collective over the node.** slices: element offsets of the nodes' slices; lanes: their shape. Reserves all shared memory of
-  /// the training state.
-  NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes, const exact::Lanes& lanes,
-            std::span<const int64_t> slices, const std::string& shm_directory);
+  /// **Collective over the node.** slices: element offsets of the nodes' slices; lanes: their shape. Reserves
+  /// all shared memory of the training state.
+  NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes,
+            const exact::Lanes& lanes, std::span<const int64_t> slices, const std::string& shm_directory);
 
   NodeControl& control() { return *control_; }
   std::span<float> parameters(int slot) { return parameters_[slot]; }
@@ -81,7 +91,9 @@ class NodeState {
   std::span<uint64_t> block_hashes(int slot) { return block_hashes_[slot]; }
   std::span<int64_t> samples(int64_t ticket) { return samples_[ticket % tickets_]; }
   std::span<int64_t> unit_begins(int64_t ticket) { return unit_begins_[ticket % tickets_]; }
-  size_t bytes() const { return control_memory_.bytes() + state_memory_.bytes() + accumulator_memory_.bytes(); }
+  size_t bytes() const {
+    return control_memory_.bytes() + state_memory_.bytes() + accumulator_memory_.bytes();
+  }
 
  private:
   comm::SharedMemory control_memory_, state_memory_, accumulator_memory_;

@@ -27,11 +27,14 @@ void for_drawn_blocks(std::atomic<int64_t>& counter, int64_t first, int64_t last
 }
 
 /// The block that begins at a cut of the arena; an empty slice at its end begins behind the last block.
-int64_t blocks_up_to(int64_t cut) { return (cut + block_elements - 1) / block_elements; }
+int64_t blocks_up_to(int64_t cut) {
+  return (cut + block_elements - 1) / block_elements;
+}
 
 /// Rounded gradient of one segment, from the sums.
 std::span<float> rounded(NodeState& node, const Segment& segment, BlockScratch& scratch) {
-  const std::span<const int64_t> sums = node.accumulator().elements().subspan(segment.begin, segment.end - segment.begin);
+  const std::span<const int64_t> sums =
+      node.accumulator().elements().subspan(segment.begin, segment.end - segment.begin);
   const std::span<float> gradient(scratch.gradient.data(), sums.size());
   ops::dequantise(sums, node.scales()[segment.tensor], gradient);
   return gradient;
@@ -47,10 +50,11 @@ double block_norm(NodeState& node, const ArenaLayout& layout, int64_t block, Blo
   return sum;
 }
 
-void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer, const Segment& segment,
-                    BlockScratch& scratch) {
+void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
+                    const Segment& segment, BlockScratch& scratch) {
   const int from = node.control().header.slot, to = 1 - from;
-  const int64_t begin = segment.begin, count = segment.end - segment.begin, in_slice = begin - node.slice_begin();
+  const int64_t begin = segment.begin, count = segment.end - segment.begin,
+                in_slice = begin - node.slice_begin();
   optim::SegmentState state;
   state.gradient = rounded(node, segment, scratch);
   state.parameters = node.parameters(from).subspan(begin, count);
@@ -65,21 +69,25 @@ void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Opt
 
 }  // namespace
 
-void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch, exact::Lanes& lanes) {
+void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch,
+                   exact::Lanes& lanes) {
   failpoint("check");
   ExactSum norm;
   auto& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
   const auto verify = [&](int64_t b) {
     if (!node.accumulator().intact(b)) ++lanes.checksum_failures();
     const auto checksum = static_cast<uint64_t>(node.accumulator().checksums()[b]);
-    gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) + mix64(mix64(static_cast<uint64_t>(b)) ^ checksum));
+    gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) +
+                                    mix64(mix64(static_cast<uint64_t>(b)) ^ checksum));
     if (norms) norm.add(block_norm(node, layout, b, scratch));
   };
-  for_drawn_blocks(node.control().verify_next, blocks_up_to(node.slice_begin()), blocks_up_to(node.slice_end()), verify);
+  for_drawn_blocks(node.control().verify_next, blocks_up_to(node.slice_begin()),
+                   blocks_up_to(node.slice_end()), verify);
   if (norms) lanes.add_exact(static_cast<int>(Exact::norm), norm);
 }
 
-void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer, BlockScratch& scratch) {
+void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
+                   BlockScratch& scratch) {
   const bool accept = node.control().outcome == Outcome::accept;
   const int to = 1 - node.control().header.slot;
   if (accept) failpoint("optimizer");
@@ -108,7 +116,8 @@ void copy_state(NodeState& node, int moments, checkpoint::Writer& writer) {
 }
 
 void hash_blocks(std::span<const float> arena, std::span<uint64_t> hashes) {
-  for (size_t b = 0; b < hashes.size(); ++b) hashes[b] = ops::parameters_block_hash(arena, static_cast<int64_t>(b));
+  for (size_t b = 0; b < hashes.size(); ++b)
+    hashes[b] = ops::parameters_block_hash(arena, static_cast<int64_t>(b));
 }
 
 }  // namespace lepton::train

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The phases of a step's end that all compute threads of a node share, block by block from a common counter (DESIGN section 4.4):
-// verifying the reduced sums, updating the slice, copying the state for a checkpoint. Which thread takes which block does not
-// matter to the bits.
+// The phases of a step's end that all compute threads of a node share, block by block from a common counter
+// (DESIGN section 4.4): verifying the reduced sums, updating the slice, copying the state for a checkpoint.
+// Which thread takes which block does not matter to the bits.
 #pragma once
 
 #include <array>
@@ -22,13 +22,15 @@ struct BlockScratch {
   alignas(64) std::array<float, block_elements> gradient;
 };
 
-/// (c), this thread's share: counts blocks of the slice whose checksum disagrees, adds their checksums to the gradient's, and,
-/// with `norms`, their sums of squares from the rounded gradient.
-void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch, exact::Lanes& lanes);
+/// (c), this thread's share: counts blocks of the slice whose checksum disagrees, adds their checksums to the
+/// gradient's, and, with `norms`, their sums of squares from the rounded gradient.
+void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch,
+                   exact::Lanes& lanes);
 
-/// (d), this thread's share: with Outcome::accept updates the slice from header.slot into the other slot and hashes its blocks; in
-/// any case clears all blocks of the accumulator.
-void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer, BlockScratch& scratch);
+/// (d), this thread's share: with Outcome::accept updates the slice from header.slot into the other slot and
+/// hashes its blocks; in any case clears all blocks of the accumulator.
+void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
+                   BlockScratch& scratch);
 
 /// Copies this node's slice of the current slot into the checkpoint's buffers, this thread's share.
 void copy_state(NodeState& node, int moments, checkpoint::Writer& writer);

@@ -40,7 +40,8 @@ std::optional<SavedState> find_saved(const comm::World& world, const std::string
 
 SavedState open_saved(const comm::World& world, const std::string& path) {
   bool is_checkpoint = false;
-  comm::agree(world, [&] { is_checkpoint = storage::read_file_if_exists(path + "/manifest.json").has_value(); });
+  comm::agree(world,
+              [&] { is_checkpoint = storage::read_file_if_exists(path + "/manifest.json").has_value(); });
   if (is_checkpoint) return open_checkpoint(world, path);
   std::optional<SavedState> saved = find_saved(world, path);
   comm::agree(world, [&] {
@@ -50,11 +51,14 @@ SavedState open_saved(const comm::World& world, const std::string& path) {
   return std::move(*saved);
 }
 
-bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identity& now, const std::string& where,
-                    bool accept_new_arithmetic) {
+bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identity& now,
+                    const std::string& where, bool accept_new_arithmetic) {
   const auto refuse = [&](const std::string& key, const std::string& before, const std::string& after) {
-    fail(Exit::deck, key, fmt::format("changes the mathematics of the run in {}: it was {} and is now {}", where, before, after),
-         "Put the old value back, start a new run in another directory (--set run.dir=...), start over with --fresh, or begin a "
+    fail(Exit::deck, key,
+         fmt::format("changes the mathematics of the run in {}: it was {} and is now {}", where, before,
+                     after),
+         "Put the old value back, start a new run in another directory (--set run.dir=...), start over with "
+         "--fresh, or begin a "
          "new run from this state with --from.");
   };
   for (const auto& [key, value] : now.mathematical) {
@@ -68,20 +72,22 @@ bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identit
           fmt::format("the data is not the data that the run in {} was trained on", where),
           "Put the old files back, or start a new run (--fresh, another run.dir, or --from).");
   if (saved.arithmetic_class == now.arithmetic_class) return false;
-  REQUIRE(accept_new_arithmetic, Exit::deck, "arithmetic class",
-          fmt::format("the run in {} was computed by '{}'; this job computes as '{}', so its bits would differ", where,
-                      saved.arithmetic_class, now.arithmetic_class),
-          "Use the same kind of nodes (or cap them with [run] isa), or go on with --accept-new-arithmetic.");
+  REQUIRE(
+      accept_new_arithmetic, Exit::deck, "arithmetic class",
+      fmt::format("the run in {} was computed by '{}'; this job computes as '{}', so its bits would differ",
+                  where, saved.arithmetic_class, now.arithmetic_class),
+      "Use the same kind of nodes (or cap them with [run] isa), or go on with --accept-new-arithmetic.");
   return true;
 }
 
-void load_state(const comm::World& world, const SavedState& saved, const std::vector<std::string>& moments, NodeState& node,
-                bool with_moments) {
+void load_state(const comm::World& world, const SavedState& saved, const std::vector<std::string>& moments,
+                NodeState& node, bool with_moments) {
   comm::agree(world, [&] {
     const checkpoint::Manifest& manifest = saved.reader.manifest();
     const auto elements = static_cast<int64_t>(node.parameters(0).size());
     REQUIRE(manifest.layout.elements == elements, Exit::deck, "[model]",
-            fmt::format("this network has {} elements, the one in {} has {}", elements, saved.path, manifest.layout.elements),
+            fmt::format("this network has {} elements, the one in {} has {}", elements, saved.path,
+                        manifest.layout.elements),
             "Use the deck that the checkpoint was trained with.");
     const auto [begin, end] = share_of(world, elements);
     saved.reader.read("parameters", begin, end, node.parameters(0).subspan(begin, end - begin));
@@ -93,20 +99,25 @@ void load_state(const comm::World& world, const SavedState& saved, const std::ve
   });
 }
 
-void load_safetensors(const comm::World& world, const std::string& path, const model::Graph& graph, NodeState& node) {
+void read_model(const std::string& path, const model::Graph& graph, std::span<float> parameters) {
+  const storage::SafetensorsFile file = storage::read_safetensors(path);
+  for (const ArenaTensor& tensor : graph.layout.tensors()) {
+    const auto found = file.tensors.find(tensor.name);
+    REQUIRE(found != file.tensors.end(), Exit::data, path,
+            fmt::format("there is no tensor '{}'", tensor.name),
+            "Use the deck that the model was trained with.");
+    REQUIRE(found->second.shape == tensor.shape, Exit::data, path,
+            fmt::format("tensor '{}' has shape {}, the network asks for {}", tensor.name,
+                        shape_text(found->second.shape), shape_text(tensor.shape)),
+            "Use the deck that the model was trained with.");
+    std::copy(found->second.values.begin(), found->second.values.end(), parameters.begin() + tensor.offset);
+  }
+}
+
+void load_safetensors(const comm::World& world, const std::string& path, const model::Graph& graph,
+                      NodeState& node) {
   comm::agree(world, [&] {
-    if (!world.leads()) return;
-    const storage::SafetensorsFile file = storage::read_safetensors(path);
-    for (const ArenaTensor& tensor : graph.layout.tensors()) {
-      const auto found = file.tensors.find(tensor.name);
-      REQUIRE(found != file.tensors.end(), Exit::data, path, fmt::format("there is no tensor '{}'", tensor.name),
-              "Use the deck that the model was trained with.");
-      REQUIRE(found->second.shape == tensor.shape, Exit::data, path,
-              fmt::format("tensor '{}' has shape {}, the network asks for {}", tensor.name, shape_text(found->second.shape),
-                          shape_text(tensor.shape)),
-              "Use the deck that the model was trained with.");
-      std::copy(found->second.values.begin(), found->second.values.end(), node.parameters(0).begin() + tensor.offset);
-    }
+    if (world.leads()) read_model(path, graph, node.parameters(0));
   });
 }
 

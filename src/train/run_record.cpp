@@ -16,7 +16,9 @@ namespace lepton::train {
 
 namespace {
 
-std::string file_of(const std::string& run_directory) { return run_directory + "/run.json"; }
+std::string file_of(const std::string& run_directory) {
+  return run_directory + "/run.json";
+}
 
 /// A torn or foreign file must not keep a run from starting: history is not state.
 nlohmann::json load(const std::string& run_directory) {
@@ -34,7 +36,9 @@ void save(const std::string& run_directory, const nlohmann::json& record) {
   storage::replace_file(file_of(run_directory), record.dump(2) + "\n");
 }
 
-std::string present_time() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+std::string present_time() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+}
 
 std::string host_name() {
   char name[256] = {};
@@ -43,8 +47,10 @@ std::string host_name() {
 
 void note_changes(const nlohmann::json& before, const std::map<std::string, std::string>& now) {
   for (const auto& [key, value] : now) {
-    const std::string old = before.contains(key) && before[key].is_string() ? before[key].get<std::string>() : value;
-    if (old != value) log_info(fmt::format("{} changed from {} to {} since the last start.", key, old, value));
+    const std::string old =
+        before.contains(key) && before[key].is_string() ? before[key].get<std::string>() : value;
+    if (old != value)
+      log_info(fmt::format("{} changed from {} to {} since the last start.", key, old, value));
   }
 }
 

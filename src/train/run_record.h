@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// run.json: the history of a run that must not enter its state: starts with times, ranks, nodes, arithmetic class and operational
-// keys, and the parentage of --from. Beside the checkpoints; rewritten whole by rename. **Rank 0 only.**
+// run.json: the history of a run that must not enter its state: starts with times, ranks, nodes, arithmetic
+// class and operational keys, and the parentage of --from. Beside the checkpoints; rewritten whole by rename.
+// **Rank 0 only.**
 #pragma once
 
 #include <cstdint>

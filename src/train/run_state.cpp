@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RunState through Boost.Serialization. The checkpoint's envelope (magic, length, checksum) has been verified before
-// decode() opens the archive. Called by conductor and by the commands that read checkpoints.
+// RunState through Boost.Serialization. The checkpoint's envelope (magic, length, checksum) has been verified
+// before decode() opens the archive. Called by conductor and by the commands that read checkpoints.
 #include "train/run_state.h"
 
 #include <boost/archive/binary_iarchive.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// RunState: the small part of a run's state, beside parameters and moments: what a checkpoint's state.bin holds. The same on
-// every leader after every step, byte for byte for identical states; no time, rank, speed or plan enters it.
+// RunState: the small part of a run's state, beside parameters and moments: what a checkpoint's state.bin
+// holds. The same on every leader after every step, byte for byte for identical states; no time, rank, speed
+// or plan enters it.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +13,16 @@
 namespace lepton::train {
 
 struct RunState {
-  int64_t step = 0;                ///< steps made
-  int64_t schedule_steps = 0;      ///< resolved at the first start
-  std::vector<int> scales;         ///< exact sums, per tensor
-  data::Statistics statistics;     ///< of the train split
-  std::string last_ledger_line;    ///< encoded; "" before the first step
-  bool evaluation_due = false;     ///< a stop abandoned it: the restart does it first
+  int64_t step = 0;              ///< steps made
+  int64_t schedule_steps = 0;    ///< resolved at the first start
+  std::vector<int> scales;       ///< exact sums, per tensor
+  data::Statistics statistics;   ///< of the train split
+  std::string last_ledger_line;  ///< encoded; "" before the first step
+  bool evaluation_due = false;   ///< a stop abandoned it: the restart does it first
   bool has_best = false;
   double best_metric = 0;
   int64_t best_step = 0;
-  int64_t stale_evaluations = 0;   ///< since the best one
+  int64_t stale_evaluations = 0;  ///< since the best one
 
   std::string encode() const;
   /// Throws Error(data) naming `where`.

@@ -29,7 +29,8 @@ std::optional<Work> Schedule::next(const Work& work) const {
     return std::nullopt;  // also behind an early stop
   }
   if (work.step < last_step) return Work{RoundKind::train, work.step + 1, 0};
-  if (work.kind == RoundKind::test) return std::nullopt;  // the test split closes a run, as monitor or at the end
+  if (work.kind == RoundKind::test)
+    return std::nullopt;  // the test split closes a run, as monitor or at the end
   return closing(work.step);
 }
 

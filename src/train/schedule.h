@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Schedule: the sequence of rounds of a run as a pure function: training steps, and after the steps at which an evaluation is
-// due its parts (rounds of bounded size). It knows nothing of attempts (a redo repeats its round) nor of early stopping (which
-// leaves the sequence). Invariant: next() depends on its argument alone, so that a restart continues where the state says.
+// Schedule: the sequence of rounds of a run as a pure function: training steps, and after the steps at which
+// an evaluation is due its parts (rounds of bounded size). It knows nothing of attempts (a redo repeats its
+// round) nor of early stopping (which leaves the sequence). Invariant: next() depends on its argument alone,
+// so that a restart continues where the state says.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@
 
 namespace lepton::train {
 
-/// One round to do. Training: makes step `step` (from 1). Evaluation: part `part` of the split, after step `step`.
+/// One round to do. Training: makes step `step` (from 1). Evaluation: part `part` of the split, after step
+/// `step`.
 struct Work {
   exact::RoundKind kind = exact::RoundKind::train;
   int64_t step = 0;
@@ -22,9 +24,10 @@ struct Work {
 struct Schedule {
   int64_t last_step = 0;
   int64_t evaluate_every = 0;  ///< steps; 0: only after last_step
-  std::optional<exact::RoundKind> monitor;  ///< the split evaluated during training: validation, or test without one
+  std::optional<exact::RoundKind>
+      monitor;  ///< the split evaluated during training: validation, or test without one
   int64_t monitor_parts = 0;
-  bool test_at_end = false;    ///< a test split that is not the monitor
+  bool test_at_end = false;  ///< a test split that is not the monitor
   int64_t test_parts = 0;
 
   /// Whether step `step` is one of the regular evaluations, which drive early stopping and the best model.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From deck to graph, unit sizes and arithmetic class. Called by the commands train, evaluate, predict and check.
+// From deck to graph, unit sizes and arithmetic class. Called by the commands train, evaluate, predict and
+// check.
 #include "train/setup.h"
 
 #include <fmt/format.h>
@@ -46,14 +47,16 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {
   UnitSizes sizes;
   const int64_t unit = deck.train.unit_size, batch = deck.train.batch_size;
-  const int64_t samples = dataset.has(data::SplitKind::train) ? dataset.split(data::SplitKind::train).samples : 0;
+  const int64_t samples =
+      dataset.has(data::SplitKind::train) ? dataset.split(data::SplitKind::train).samples : 0;
   if (samples > 0) sizes.training = data::unit_sizes_occurring(samples, std::min(batch, samples), unit);
   sizes.evaluation_round = unit * std::max<int64_t>((batch + unit - 1) / unit, 32);
   std::set<int64_t> inference;
   for (data::SplitKind kind : {data::SplitKind::train, data::SplitKind::validation, data::SplitKind::test}) {
     if (!dataset.has(kind)) continue;
     const int64_t n = dataset.split(kind).samples;
-    for (int64_t size : data::unit_sizes_occurring(n, std::min(sizes.evaluation_round, n), unit)) inference.insert(size);
+    for (int64_t size : data::unit_sizes_occurring(n, std::min(sizes.evaluation_round, n), unit))
+      inference.insert(size);
   }
   sizes.inference.assign(inference.begin(), inference.end());
   sizes.max_samples = std::max(batch, sizes.evaluation_round);
@@ -105,9 +108,10 @@ std::string arithmetic_class(const comm::World& world, const Deck& deck, const m
   const std::vector<std::string> all = world.all_gather(mine);
   comm::agree(world, [&] {
     for (size_t rank = 1; rank < all.size(); ++rank)
-      REQUIRE(all[rank] == all[0], Exit::deck, "[run] isa",
-              fmt::format("ranks compute differently: rank 0 is '{}', rank {} is '{}'", all[0], rank, all[rank]),
-              "Use nodes of one kind, or cap the instruction set with isa = \"avx2\".");
+      REQUIRE(
+          all[rank] == all[0], Exit::deck, "[run] isa",
+          fmt::format("ranks compute differently: rank 0 is '{}', rank {} is '{}'", all[0], rank, all[rank]),
+          "Use nodes of one kind, or cap the instruction set with isa = \"avx2\".");
   });
   return mine;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Setup: from a deck to everything that training, evaluation and prediction stand on: dataset, graph, unit sizes, threads,
-// arithmetic class. Each step is agreed: one bad file or layer gives one message and one exit code on all ranks.
+// Setup: from a deck to everything that training, evaluation and prediction stand on: dataset, graph, unit
+// sizes, threads, arithmetic class. Each step is agreed: one bad file or layer gives one message and one exit
+// code on all ranks.
 #pragma once
 
 #include <cstdint>
@@ -19,21 +20,22 @@ namespace lepton::train {
 /// **Collective.** Rank 0 reads the deck, all parse it. `deck` may name a file only.
 Deck load_deck(const comm::World& world, const Options& options);
 
-/// **Collective.** The graph for this dataset: fills in the input shape and, from the data, the outputs. Error(deck) when the last
-/// layer does not have as many outputs as there are classes or target values.
+/// **Collective.** The graph for this dataset: fills in the input shape and, from the data, the outputs.
+/// Error(deck) when the last layer does not have as many outputs as there are classes or target values.
 model::Graph graph_for(const comm::World& world, const Deck& deck, const data::Dataset& dataset);
 
 /// Sizes of units that will occur, without repetition.
 struct UnitSizes {
   std::vector<int64_t> training, inference;
-  int64_t max_samples = 0;        ///< of any round
+  int64_t max_samples = 0;  ///< of any round
   int64_t max_units = 0;
-  int64_t evaluation_round = 0;   ///< samples per round of evaluation
+  int64_t evaluation_round = 0;  ///< samples per round of evaluation
 };
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset);
 
-/// **Collective.** "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction set, library, and the hash of what the planned
-/// primitives give on a fixed unit. `parameters` is scratch of arena size, shared by the node. Error(deck) when ranks differ.
+/// **Collective.** "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction set, library, and the hash
+/// of what the planned primitives give on a fixed unit. `parameters` is scratch of arena size, shared by the
+/// node. Error(deck) when ranks differ.
 std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
                              const std::string& instruction_set, std::span<float> parameters);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command `train`: run directory, resume or start, the run itself, and what it leaves behind. Called by main.
+// The command `train`: run directory, resume or start, the run itself, and what it leaves behind. Called by
+// main.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -33,8 +34,7 @@ class RunDirectory {
       const std::string& path = deck.run.directory;
       storage::make_directories(path);
       lock_.emplace(path, fmt::format("pid {}, {} ranks", getpid(), world.size()));
-      if (options.fresh) move_aside(path);
-      starts_ = count_starts(path);
+      starts_ = options.fresh ? 0 : count_starts(path);
     });
     std::vector<int64_t> starts{starts_};
     world.all_max(starts);
@@ -42,11 +42,23 @@ class RunDirectory {
   }
   int64_t starts() const { return starts_; }
 
+  /// **Collective.** Opens the log; with --fresh that of a new run, and only when nothing can be refused any
+  /// more.
+  void begin(const comm::World& world, const Deck& deck, const Options& options) {
+    comm::agree(world, [&] {
+      if (world.rank() != 0) return;
+      if (options.fresh) move_aside(deck.run.directory);
+      attach_log_file(deck.run.directory + "/log.txt");
+    });
+  }
+
  private:
   /// Everything of the old run but the lock goes to <path>.previous-K/.
   void move_aside(const std::string& path) {
     const std::vector<std::string> names = storage::list_directory(path);
-    const auto old = [](const std::string& name) { return name != ".lock" && !name.starts_with("previous-"); };
+    const auto old = [](const std::string& name) {
+      return name != ".lock" && !name.starts_with("previous-");
+    };
     if (std::none_of(names.begin(), names.end(), old)) return;
     int k = 1;
     while (std::find(names.begin(), names.end(), fmt::format("previous-{}", k)) != names.end()) ++k;
@@ -76,8 +88,8 @@ Schedule make_schedule(const Deck& deck, const Job& job) {
   const int64_t steps_per_epoch = job.steps_per_epoch();
   schedule.last_step = deck.train.epochs * steps_per_epoch;
   if (deck.train.max_steps > 0) schedule.last_step = std::min(schedule.last_step, deck.train.max_steps);
-  schedule.evaluate_every =
-      deck.evaluation.every_steps > 0 ? deck.evaluation.every_steps : deck.evaluation.every_epochs * steps_per_epoch;
+  schedule.evaluate_every = deck.evaluation.every_steps > 0 ? deck.evaluation.every_steps
+                                                            : deck.evaluation.every_epochs * steps_per_epoch;
   const bool validates = job.dataset.has(SplitKind::validation), tests = job.dataset.has(SplitKind::test);
   if (validates) {
     schedule.monitor = exact::RoundKind::validation;
@@ -118,8 +130,29 @@ void summarise(Job& job, const Trainer& trainer) {
   const std::string bytes(reinterpret_cast<const char*>(&mine), sizeof mine);
   std::vector<report::RankTimes> all(job.world.size());
   const std::vector<std::string> gathered = job.world.all_gather(bytes);
-  for (size_t rank = 0; rank < all.size(); ++rank) std::memcpy(&all[rank], gathered[rank].data(), sizeof mine);
+  for (size_t rank = 0; rank < all.size(); ++rank)
+    std::memcpy(&all[rank], gathered[rank].data(), sizeof mine);
   if (job.world.rank() == 0) log_info("time by rank:\n" + report::summary_table(all));
+}
+
+/// run.json tells how a run ended, also when it failed.
+void record_failure(const Job& job, const Trainer& trainer, const Error& error) {
+  if (job.world.rank() != 0) return;
+  try {
+    const int64_t step = trainer.conductor()->state().step;
+    record_end(job.deck.run.directory, step, static_cast<int>(error.code()));
+  } catch (const std::exception& failure) {
+    log_warning(fmt::format("run.json does not tell how this run ended: {}", failure.what()));
+  }
+}
+
+Exit run(const Job& job, Trainer& trainer) {
+  try {
+    return trainer.run();
+  } catch (const Error& error) {
+    record_failure(job, trainer, error);
+    throw;
+  }
 }
 
 void finish(Job& job, const Trainer& trainer, Exit exit) {
@@ -130,9 +163,11 @@ void finish(Job& job, const Trainer& trainer, Exit exit) {
     const std::span<const float> parameters = job.node.parameters(job.node.control().header.slot);
     const std::string directory = job.deck.run.directory;
     if (exit == Exit::done)
-      write_model(directory + "/model.safetensors", job.graph.layout, parameters, {{"step", std::to_string(state.step)}});
+      write_model(directory + "/model.safetensors", job.graph.layout, parameters,
+                  {{"step", std::to_string(state.step)}});
     log_info(fmt::format("{} after step {}; parameters_hash: {}; everything is in {}",
-                         exit == Exit::done ? "done" : "stopped", state.step, hex64(ops::parameters_hash(parameters)), directory));
+                         exit == Exit::done ? "done" : "stopped", state.step,
+                         hex64(ops::parameters_hash(parameters)), directory));
     record_end(directory, state.step, static_cast<int>(exit));
   });
 }
@@ -143,30 +178,34 @@ Exit train(const comm::World& world, const Options& options) {
   install_stop_handlers();
   Deck deck = load_deck(world, options);
   comm::agree(world, [&] {
-    REQUIRE(deck.data.train.has_value(), Exit::deck, "[data] train", "there is no train split", "Say which arrays to train on.");
+    REQUIRE(deck.data.train.has_value(), Exit::deck, "[data] train", "there is no train split",
+            "Say which arrays to train on.");
   });
-  const RunDirectory directory(world, deck, options);
+  RunDirectory directory(world, deck, options);
   arm_faults(world, directory.starts());
-  comm::agree(world, [&] {
-    if (world.rank() == 0) attach_log_file(deck.run.directory + "/log.txt");
-  });
+  if (!options.fresh) directory.begin(world, deck, options);
   if (world.rank() == 0)
     for (const std::string& warning : deck.warnings) log_warning(warning);
-  const std::optional<SavedState> saved = find_saved(world, deck.run.directory);
+  const std::optional<SavedState> saved =
+      options.fresh ? std::nullopt : find_saved(world, deck.run.directory);
   std::optional<SavedState> parent;
   if (!saved && !options.from.empty()) parent.emplace(open_saved(world, options.from));
 
   Job job(world, deck, saved ? &saved->state.statistics : nullptr, true, false);
-  comm::agree(world, [&] { resolve_schedule_steps(deck, job.steps_per_epoch(), saved ? saved->state.schedule_steps : 0); });
+  comm::agree(world, [&] {
+    resolve_schedule_steps(deck, job.steps_per_epoch(), saved ? saved->state.schedule_steps : 0);
+  });
   job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
   const checkpoint::Identity identity{job.arithmetic, deck.mathematical, hex64(job.dataset.fingerprint())};
   bool new_class = false;
   if (saved)
     comm::agree(world, [&] {
-      new_class = check_identity(saved->reader.manifest().identity, identity, deck.run.directory, options.accept_new_arithmetic);
+      new_class = check_identity(saved->reader.manifest().identity, identity, deck.run.directory,
+                                 options.accept_new_arithmetic);
     });
   RunState state = begin_state(job, options, saved, parent);
   state.schedule_steps = deck.optimizer.schedule.steps;
+  if (options.fresh) directory.begin(world, deck, options);
 
   const Schedule schedule = make_schedule(deck, job);
   std::optional<Bookkeeper> bookkeeper;
@@ -178,9 +217,14 @@ Exit train(const comm::World& world, const Options& options) {
     bookkeeper.emplace(deck, last, state.step, !new_class, job.steps_per_epoch(),
                        job.dataset.split(data::SplitKind::train).samples, schedule.last_step);
     if (new_class) bookkeeper->note_next("new-arithmetic-class");
-    record_start(deck.run.directory, {world.size(), world.nodes(), state.step, job.arithmetic, options.from, deck.operational});
+    record_start(deck.run.directory,
+                 {world.size(), world.nodes(), state.step, job.arithmetic, options.from, deck.operational});
   });
-  checkpoint::WriterSpec spec{deck.run.directory + "/checkpoints", deck.checkpoint.keep, deck.run.shm_directory, {}, job.slices.elements};
+  checkpoint::WriterSpec spec{deck.run.directory + "/checkpoints",
+                              deck.checkpoint.keep,
+                              deck.run.shm_directory,
+                              {},
+                              job.slices.elements};
   spec.layout.elements = job.graph.layout.elements();
   spec.layout.arrays = {"parameters"};
   for (const std::string& moment : job.optimizer.moments()) spec.layout.arrays.push_back(moment);
@@ -191,8 +235,9 @@ Exit train(const comm::World& world, const Options& options) {
     });
   });
 
-  Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr, std::move(state));
-  const Exit exit = trainer.run();
+  Trainer& trainer =
+      job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr, std::move(state));
+  const Exit exit = run(job, trainer);
   if (bookkeeper) bookkeeper->close();
   summarise(job, trainer);
   finish(job, trainer, exit);

@@ -13,8 +13,8 @@
 
 namespace lepton::train {
 
-Trainer::Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes, const Ensemble& ensemble,
-                 RunState state, int threads, int thread_base, int node_threads)
+Trainer::Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes,
+                 const Ensemble& ensemble, RunState state, int threads, int thread_base, int node_threads)
     : world_(world),
       resources_(resources),
       sizes_(sizes),
@@ -50,7 +50,8 @@ void Trainer::run_threads() {
       run_context() = context;
       loop(thread);
     });
-  } catch (const comm::NodeFailed&) {  // some other thread has the real error: this rank's, or else another rank's
+  } catch (
+      const comm::NodeFailed&) {  // some other thread has the real error: this rank's, or else another rank's
     if (failure_) std::rethrow_exception(failure_);
     throw;
   }
@@ -96,7 +97,8 @@ void Trainer::step(int thread, UnitRunner& runner, BlockScratch& scratch) {
     meet(thread, &runner, &Conductor::reduce);
     {
       const ScopedTimer timer(runner.times().sum_s);
-      verify_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer.clips_by_norm(), scratch, runner.lanes());
+      verify_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer.clips_by_norm(), scratch,
+                    runner.lanes());
       runner.merge_lanes(header.id.round);
     }
   }
@@ -134,21 +136,27 @@ void Trainer::throw_failure() const {
     case Outcome::non_finite: {
       const int nodes = static_cast<int>(resources_.graph.nodes.size()), place = control.blamed_place;
       const std::string what =
-          place < nodes ? fmt::format("the output of layer {}", resources_.graph.nodes[place].name)
-                        : fmt::format("the gradient of {}", resources_.graph.layout.tensors()[place - nodes].name);
+          place < nodes
+              ? fmt::format("the output of layer {}", resources_.graph.nodes[place].name)
+              : fmt::format("the gradient of {}", resources_.graph.layout.tensors()[place - nodes].name);
       throw Error(Exit::diverged, fmt::format("{}, unit {}", where, control.blamed_unit),
                   fmt::format("training diverged: {} is not finite", what),
                   "The last checkpoint is kept. Lower the learning rate, clip gradients, or check the data.")
           .as_agreed();
     }
     case Outcome::wrong_units:
-      throw Error(Exit::software, where, "not every unit was added exactly once", "This is a bug in Lepton.").as_agreed();
+      throw Error(Exit::software, where, "not every unit was added exactly once", "This is a bug in Lepton.")
+          .as_agreed();
     case Outcome::wrong_parameters:
-      throw Error(Exit::io, where, "the nodes' parameters differ", "Memory is unreliable on some node; run again from the "
-                  "last checkpoint, on other nodes if it recurs.").as_agreed();
+      throw Error(Exit::io, where, "the nodes' parameters differ",
+                  "Memory is unreliable on some node; run again from the "
+                  "last checkpoint, on other nodes if it recurs.")
+          .as_agreed();
     default:
-      throw Error(Exit::io, where, "checksums of the sums disagree again and again", "Memory is unreliable on some node; "
-                  "run again from the last checkpoint, on other nodes if it recurs.").as_agreed();
+      throw Error(Exit::io, where, "checksums of the sums disagree again and again",
+                  "Memory is unreliable on some node; "
+                  "run again from the last checkpoint, on other nodes if it recurs.")
+          .as_agreed();
   }
 }
 

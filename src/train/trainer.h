@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trainer: binds the modules into a run and owns the loop that every compute thread of every rank runs. step() is the table of
-// contents of a training step (DESIGN section 4). The same loop serves evaluation rounds during training.
+// Trainer: binds the modules into a run and owns the loop that every compute thread of every rank runs.
+// step() is the table of contents of a training step (DESIGN section 4). The same loop serves evaluation
+// rounds during training.
 #pragma once
 
 #include <exception>
@@ -20,12 +21,14 @@ namespace lepton::train {
 
 class Trainer {
  public:
-  /// **Collective.** resources and ensemble must outlive it. `thread_base`: number of this rank's thread 0 within the node.
-  Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes, const Ensemble& ensemble,
-          RunState state, int threads, int thread_base, int node_threads);
+  /// **Collective.** resources and ensemble must outlive it. `thread_base`: number of this rank's thread 0
+  /// within the node.
+  Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes,
+          const Ensemble& ensemble, RunState state, int threads, int thread_base, int node_threads);
 
-  /// **Collective.** Trains until the schedule, early stopping, a stop or an error ends it, and waits for the last checkpoint.
-  /// Throws what ended the run, the same on all ranks when it was decided in a step. Exit::done or Exit::again (stopped).
+  /// **Collective.** Trains until the schedule, early stopping, a stop or an error ends it, and waits for the
+  /// last checkpoint. Throws what ended the run, the same on all ranks when it was decided in a step.
+  /// Exit::done or Exit::again (stopped).
   Exit run();
 
   const Conductor* conductor() const { return conductor_ ? &*conductor_ : nullptr; }  ///< leaders only

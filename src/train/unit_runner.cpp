@@ -11,8 +11,9 @@
 namespace lepton::train {
 
 exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes) {
-  return exact::Lanes(static_cast<int>(graph.layout.tensors().size()), nodes, static_cast<int>(Exact::count),
-                      static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion_classes * confusion_classes));
+  return exact::Lanes(
+      static_cast<int>(graph.layout.tensors().size()), nodes, static_cast<int>(Exact::count),
+      static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion_classes * confusion_classes));
 }
 
 UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int nodes)
@@ -96,7 +97,8 @@ void UnitRunner::evaluate(const RoundHeader& header, int64_t n) {
   const ScopedTimer timer(times_.forward_backward_s);
   failpoint("evaluate");
   const float* parameters = resources_.node.parameters(header.slot).data();
-  const std::span<const float> scores = executor_.forward(n, false, parameters, {ids_.data(), static_cast<size_t>(n)}, 0);
+  const std::span<const float> scores =
+      executor_.forward(n, false, parameters, {ids_.data(), static_cast<size_t>(n)}, 0);
   const double loss = resources_.loss.run(scores, targets(n), {}, sums_);
   if (!std::isfinite(loss)) diagnose(header, n);
   if (resources_.confusion_classes > 0)

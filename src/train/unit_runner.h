@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// UnitRunner: one compute thread's way from samples to sums: rows from the store, forward, loss, backward, each gradient added to
-// the exact sum as soon as it is complete. One per compute thread, made in that thread; it allocates nothing in a round.
-// Invariant: what a unit adds is a pure function of (parameters, sample ids, step, seed).
+// UnitRunner: one compute thread's way from samples to sums: rows from the store, forward, loss, backward,
+// each gradient added to the exact sum as soon as it is complete. One per compute thread, made in that
+// thread; it allocates nothing in a round. Invariant: what a unit adds is a pure function of (parameters,
+// sample ids, step, seed).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@
 
 namespace lepton::train {
 
-/// Which lane holds what. Counts come first in the order of `Count`, the confusion matrix (evaluate only) behind them.
+/// Which lane holds what. Counts come first in the order of `Count`, the confusion matrix (evaluate only)
+/// behind them.
 enum class Count : int { samples, correct, correct_top5, gradient_checksum, fixed_counts };
 enum class Exact : int { loss, absolute_error, squared_error, target, target_squared, norm, count };
 
@@ -50,12 +52,13 @@ class UnitRunner : public model::GradientSink {
   /// `thread`: number within the node, rotates the order of blocks.
   UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int nodes);
 
-  /// Takes units from the node's queue until it is dry. `between` runs after each unit (the leader's main thread moves
-  /// messages there).
+  /// Takes units from the node's queue until it is dry. `between` runs after each unit (the leader's main
+  /// thread moves messages there).
   template <class Between>
   void run_queue(Between&& between) {
     const RoundHeader header = resources_.node.control().header;
-    for (int64_t unit; (unit = resources_.node.control().queue.take()) >= 0; between()) run_unit(header, unit);
+    for (int64_t unit; (unit = resources_.node.control().queue.take()) >= 0; between())
+      run_unit(header, unit);
   }
   /// Puts the round's sums into this thread's lanes and merges them into the node's.
   void finish_units(int64_t round);

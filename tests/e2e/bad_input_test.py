@@ -60,6 +60,7 @@ def make_files():
     write("text.h5", "no HDF5 at all\n" * 100)
     write("zero.h5", "")
     os.makedirs("folder.h5", exist_ok=True)
+    os.symlink("loop.h5", "loop.h5")
     shutil.copy("good.h5", "unreadable.h5")
     os.chmod("unreadable.h5", 0)
 
@@ -101,6 +102,7 @@ TRAINING = {
     "not-hdf5": ("good", file("text.h5"), 65, r"text\.h5.*HDF5"),
     "zero-bytes": ("good", file("zero.h5"), 65, r"zero\.h5"),
     "folder": ("good", file("folder.h5"), 66, r"folder\.h5"),
+    "loop": ("good", file("loop.h5"), 66, r"loop\.h5.*symbolic links"),
     "unreadable": ("good", file("unreadable.h5"), 66, r"unreadable\.h5.*Permission denied"),
     "no-dataset": ("good", {"data.train.inputs": "xx"}, 65, r"good\.h5.*xx"),
     "no-test-dataset": ("good", {"data.test": '{inputs="x", targets="z"}'}, 65, r"good\.h5.*z"),
@@ -249,9 +251,9 @@ def main():
     cases = list(TRAINING)
     if os.geteuid() == 0:
         cases.remove("unreadable")  # root reads everything
-    in_parallel(bad_training, [(name, ranks) for name in cases for ranks in (None, 3)], workers=3)
+    in_parallel(bad_training, [(name, ranks) for name in cases for ranks in (None, 3)], workers=4)
     in_parallel(bad_command, [(name, ranks) for name in OTHERS for ranks in ((None,) if name in WITHOUT_MPI else (None, 3))],
-                workers=3)
+                workers=4)
     in_parallel(lambda test, ranks: test(ranks), [(test, ranks) for ranks in (None, 3) for test in
                                                   (run_directory_in_use, run_directory_not_writable, bad_environment)])
     skipped_rows()

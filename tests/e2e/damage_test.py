@@ -43,9 +43,10 @@ def newest_damaged(name, ranks):
     copy_of_base(name)
     file, damage = DAMAGES[name]
     damage(f"{checkpoints(name)[STOPPED_AT]}/{file}")
+    before = sorted(checkpoints(name))[-2]
     result = train(name, ranks=ranks)
     log = open(f"{name}/log.txt", encoding="utf-8").read()
-    for words in (f"step-{STOPPED_AT:08d} is damaged", file, "continuing from", f"step-{STOPPED_AT - 3:08d}"):
+    for words in (f"step-{STOPPED_AT:08d} is damaged", file, "continuing from", f"step-{before:08d}"):
         assert words in log and words in result.err, result.told(f"{name}: '{words}' is not in the log")
     same_run(name, "reference", name)
     assert result.hash() == reference_hash and max(checkpoints(name)) == 18, result.told(name)
@@ -65,6 +66,9 @@ def all_damaged():
     assert result.hash() == reference_hash, result.told("--fresh")
     same_run("all", "reference", "--fresh")
     assert contents("all/previous-1") == before, "--fresh does not keep the old run"
+    before = contents("all")
+    train("all", "--fresh", sets={"data.file": "nowhere.h5"}, code=66)
+    assert contents("all") == before, "the old run is moved before it is known whether the new one can start"
     train("all", "--fresh", "--max-steps", 2)
     assert len(ledger("all")) == 2 and len(ledger("all/previous-2")) == 18 and "previous-1" in os.listdir("all")
 
@@ -106,6 +110,8 @@ def from_another_run():
     first = lambda name: ledger(name)[0].split()[4]  # the loss of step 1, from the parent's parameters
     assert first("child") == first("again") != first("reference"), "the parameters are not the parent's"
     assert contents("base") == before, "--from changed the parent"
+    result = train("child", "--fresh", "--from", "child")  # from the run that goes aside
+    assert first("child") != first("child/previous-1") and result.hash() != again.hash(), result.told("--fresh --from")
     result = train("orphan", "--from", "nowhere", code=66)
     assert len(result.errors()) == 1 and "nowhere" in result.errors()[0], result.told("--from nowhere")
 
@@ -116,7 +122,7 @@ def ledger_differs(ranks):
     sets = {"checkpoint.every": '"6 steps"'}
     train(name, sets=sets, code=137, fault="point=unit,action=delay:5ms;point=ledger,step=11,action=kill")
     lines = ledger(name)
-    assert len(lines) == 10 and max(checkpoints(name)) == 6, (len(lines), checkpoints(name))
+    assert len(lines) == 10 and set(checkpoints(name)) <= {6}, (len(lines), checkpoints(name))
     shutil.copytree(name, f"{name}-equal")
     lines[7] = re.sub(r"(gradient=)(.)", lambda found: found[1] + ("1" if found[2] != "1" else "2"), lines[7])
     write(f"{name}/ledger.txt", "".join(lines))
@@ -152,7 +158,7 @@ def main():
     make_deck()
     reference_hash = train("reference").hash()
     train("base", "--max-steps", STOPPED_AT, fault="point=unit,action=delay:5ms")
-    assert sorted(checkpoints("base")) == [3, 6, 9, 12], checkpoints("base")
+    assert STOPPED_AT in checkpoints("base") and len(checkpoints("base")) > 1, checkpoints("base")
     in_parallel(newest_damaged, [(name, 3 if i % 3 == 0 else None) for i, name in enumerate(DAMAGES)])
     in_parallel(lambda test, *arguments: test(*arguments),
                 [(all_damaged,), (keys_changed,), (changed_data,), (ledger_differs, None), (ledger_differs, 3),

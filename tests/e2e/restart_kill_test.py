@@ -26,7 +26,7 @@ print(f"LEPTON_TEST_SEED={seed}")
 def same_checkpoints(directory, reference):
     mine, theirs = checkpoints(directory), checkpoints(reference)
     common = sorted(mine.keys() & theirs.keys())
-    assert STEPS in common and len(common) >= 4, f"{directory} has {sorted(mine)}, {reference} has {sorted(theirs)}"
+    assert STEPS in common and len(common) >= 2, f"{directory} has {sorted(mine)}, {reference} has {sorted(theirs)}"
     for step in common:
         a, b = contents(mine[step]), contents(theirs[step])
         assert a.keys() == b.keys(), f"{directory}, step {step}: {sorted(a)} against {sorted(b)}"
@@ -45,7 +45,10 @@ def killed_by_failpoint(directory, chance, restart):
     rank = chance.randrange(ranks or 1) if point in IN_STEPS else 0
     where = f"point={point},rank={rank},restart={restart},count={chance.randint(1, passes)}"
     print(f"{directory}: {ranks} ranks, {per_node} per node, {len(ledger(directory))} steps so far: {where}")
-    train(directory, ranks=ranks, per_node=per_node, code=137, fault=f"{SLOW};{where},action=kill")
+    os.makedirs(f"{directory}-shm", exist_ok=True)
+    train(directory, ranks=ranks, per_node=per_node, code=137, fault=f"{SLOW};{where},action=kill",
+          sets={"run.shm_dir": f"{directory}-shm"})
+    assert not os.listdir(f"{directory}-shm"), f"a killed run leaves {os.listdir(f'{directory}-shm')}"
 
 
 def lepton_processes(process):
@@ -93,7 +96,7 @@ def main():
         same_run(directory, "one")
         same_checkpoints(directory, "one")
     hashes += in_parallel(campaign, [("failpoints", killed_by_failpoint, 6), ("more", killed_by_failpoint, 6),
-                                     ("signals", killed_by_signal, 6)])
+                                     ("signals", killed_by_signal, 6)], workers=3)
     assert len(set(hashes)) == 1, hashes
 
 

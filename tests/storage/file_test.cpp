@@ -143,6 +143,14 @@ TEST(File, LineFileAppends) {
   expect_error(Exit::software, "newline", [&] { lines.append("a\nb"); });
 }
 
+TEST(File, LinesWaitWhileTheDiskIsFull) {
+  if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "there is no /dev/full";
+  LineFile lines("/dev/full");
+  lines.append("one");
+  lines.append("two");
+  expect_error(Exit::io, "8 bytes needed", [&] { lines.sync(); });
+}
+
 TEST(File, LockNamesItsOwnerAndDiesWithIt) {
   const Scratch scratch;
   auto lock = std::make_unique<DirectoryLock>(scratch.path(), "job 17 on n3, pid 4711");

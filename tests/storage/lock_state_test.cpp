@@ -3,6 +3,7 @@
 #include "storage/lock_state.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -12,7 +13,7 @@ namespace lepton::storage {
 namespace {
 
 TEST(LockState, TellsTheOwnerWhileTheLockIsHeld) {
-  const std::string directory = testing::TempDir() + "/lepton_lock_state";
+  const std::string directory = testing::TempDir() + "/lepton_lock_state_" + std::to_string(getpid());
   std::filesystem::remove_all(directory);
   EXPECT_FALSE(directory_lock_owner(directory).has_value());
   std::filesystem::create_directories(directory);

@@ -112,7 +112,7 @@ TEST(Threads, NothingKnownMeansOne) {
 class FakeRoot : public testing::Test {
  protected:
   void SetUp() override {
-    root_ = testing::TempDir() + "/lepton_threads_root";
+    root_ = testing::TempDir() + "/lepton_threads_root_" + std::to_string(getpid());
     std::filesystem::remove_all(root_);
   }
   void write(const std::string& path, const std::string& text) const {

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "comm/world.h"
+#include "data/assembler.h"
 #include "storage/hdf5.h"
 
 namespace lepton::benchmarks {
@@ -92,6 +94,48 @@ void Pread(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * block);
 }
 BENCHMARK(Pread)->Arg(2048)->Arg(16384);
+
+/// A world of one rank; MPI comes up when the first benchmark needs it.
+const comm::World& world_of_one() {
+  static int argc = 1;
+  static char name[] = "lepton_benchmarks";
+  static char* arguments[] = {name, nullptr};
+  static char** argv = arguments;
+  static const comm::Session session(argc, argv);
+  static const comm::World world;
+  return world;
+}
+
+/// Units of 64 rows to standardised float32.
+void Assemble(benchmark::State& state) {
+  data::DataSpec spec;
+  spec.train.emplace();
+  spec.train->files = {File::get().path()};
+  spec.train->inputs = "contiguous";
+  spec.normalisation = data::Normalisation::standardize;
+  const data::Dataset dataset(world_of_one(), spec);
+  data::Statistics statistics;
+  statistics.count = rows;
+  const auto groups = static_cast<size_t>(dataset.groups());
+  statistics.mean.assign(groups, 33.3);
+  statistics.deviation.assign(groups, 78.6);
+  statistics.minimum.assign(groups, 0);
+  statistics.maximum.assign(groups, 255);
+  const data::Assembler assembler(dataset, 0, statistics);
+  constexpr int64_t unit = 64;
+  const std::vector<std::byte> stored(4096 * row_bytes, std::byte{77});
+  std::vector<const std::byte*> pointers(unit);
+  std::vector<float> inputs(unit * row_bytes);
+  int64_t next = 0;
+  for (auto _ : state) {
+    for (const std::byte*& row : pointers) row = stored.data() + (next = (next + 1237) % 4096) * row_bytes;
+    assembler.inputs(pointers, inputs);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * unit);
+  state.SetBytesProcessed(state.iterations() * unit * row_bytes * 5);  // 1 read, 4 written
+}
+BENCHMARK(Assemble);
 
 }  // namespace
 

@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Training throughput of PyTorch on CPU for the three benchmark networks: the peer that tools/bench compares with.
+
+  tools/bench_torch.py --network mlp --arrays DIR --threads 2 [--seconds 5] [--channels-last] [--optimizer foreach]
+                       [--compile]
+
+DIR holds images.npy (uint8) and labels.npy, which tools/bench makes from the HDF5 file of the decks. The networks,
+batch sizes and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml and cifar10_resnet20.toml. A step takes
+a random batch from memory, standardises it, and does forward, backward and update. One line of JSON on stdout:
+samples_per_second is the median of windows of at least half a second, after a warm-up. The environment (threads,
+malloc, instruction set) is the caller's; tools/bench tries several and takes the best.
+"""
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional
+
+BATCH = {"mlp": 256, "lenet": 256, "resnet20": 128}
+WARM_UP_S = 1.5
+WINDOW_S = 0.5
+
+
+class Block(nn.Module):
+    """A residual block of ResNet-20, with a projection where the shape changes."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if inputs != outputs or stride != 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = functional.relu(self.first_norm(self.first(x)), inplace=True)
+        return functional.relu(self.second_norm(self.second(y)) + self.shortcut(x), inplace=True)
+
+
+def build(network):
+    if network == "mlp":
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(inplace=True),
+                             nn.Linear(512, 256), nn.ReLU(inplace=True), nn.Linear(256, 10))
+    if network == "lenet":
+        return nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+                             nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
+                             nn.Linear(64 * 7 * 7, 128), nn.ReLU(inplace=True), nn.Linear(128, 10))
+    layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
+    inputs = 16
+    for outputs, stride in ((16, 1), (32, 2), (64, 2)):
+        for block in range(3):
+            layers.append(Block(inputs, outputs, stride if block == 0 else 1))
+            inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def optimizer_of(network, mode, parameters):
+    options = {} if mode == "default" else {mode: True}
+    if network == "resnet20":
+        return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4, **options)
+    return torch.optim.Adam(parameters, lr=1e-3, **options)
+
+
+class Batches:
+    """Random batches of a data set in memory, epoch by epoch, standardised per channel."""
+
+    def __init__(self, arrays, batch, channels_last):
+        images = torch.from_numpy(numpy.load(os.path.join(arrays, "images.npy")))
+        self.images = images if images.dim() == 4 else images.unsqueeze(1)
+        if channels_last:
+            self.images = self.images.contiguous(memory_format=torch.channels_last)
+        self.labels = torch.from_numpy(numpy.load(os.path.join(arrays, "labels.npy")).astype(numpy.int64))
+        sample = self.images[:5000].float()
+        self.mean = sample.mean((0, 2, 3), keepdim=True)
+        self.factor = 1 / sample.std((0, 2, 3), keepdim=True)
+        self.batch = batch
+
+    def __iter__(self):
+        while True:
+            order = torch.randperm(len(self.labels))
+            for begin in range(0, len(order), self.batch):
+                rows = order[begin:begin + self.batch]
+                yield self.images[rows].float().sub_(self.mean).mul_(self.factor), self.labels[rows]
+
+
+def measure(arguments):
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+    batches = iter(Batches(arguments.arrays, BATCH[arguments.network], arguments.channels_last))
+    model = build(arguments.network)
+    if arguments.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = optimizer_of(arguments.network, arguments.optimizer, model.parameters())
+    runnable = torch.compile(model) if arguments.compile else model
+    loss_function = nn.CrossEntropyLoss()
+
+    def step():
+        inputs, labels = next(batches)
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_function(runnable(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach()), len(labels)
+
+    for _ in range(3):
+        step()  # compiles, plans, allocates
+    warm = time.perf_counter() + WARM_UP_S
+    while time.perf_counter() < warm:
+        step()
+    rates, losses = [], []
+    begin = window = time.perf_counter()
+    samples = 0
+    while window - begin < arguments.seconds or not rates:
+        loss, count = step()
+        losses.append(loss)
+        samples += count
+        now = time.perf_counter()
+        if now - window >= WINDOW_S:
+            rates.append(samples / (now - window))
+            window, samples = now, 0
+    return rates, losses
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=sorted(BATCH), required=True)
+    parser.add_argument("--arrays", required=True)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--optimizer", choices=["default", "foreach", "fused"], default="default")
+    parser.add_argument("--compile", action="store_true")
+    arguments = parser.parse_args()
+    rates, losses = measure(arguments)
+    print(json.dumps({"network": arguments.network, "torch": torch.__version__, "threads": arguments.threads,
+                      "samples_per_second": statistics.median(rates), "windows": len(rates),
+                      "first_loss": losses[0], "last_loss": losses[-1],
+                      "cpu": getattr(torch.backends.cpu, "get_cpu_capability", lambda: "?")()
+                      if hasattr(torch.backends, "cpu") else "?"}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
