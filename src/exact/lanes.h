@@ -16,8 +16,8 @@
 
 namespace lepton::exact {
 
-/// What a round is: part of unit hashes and messages.
-enum class RoundKind : int { train = 0, validation = 1, test = 2 };
+/// What a round is: part of unit hashes and messages. Training, or the evaluation of a split.
+enum class RoundKind : int { train = 0, validation = 1, test = 2, evaluate_train = 3 };
 
 struct RoundId {
   int64_t round =

@@ -23,9 +23,9 @@ using exact::RoundKind;
 
 namespace {
 
-/// The kinds of rounds and the splits stand in one order.
+/// The kinds of rounds that are named after splits stand in their order.
 data::SplitKind split_of(RoundKind kind) {
-  return static_cast<data::SplitKind>(kind);
+  return kind == RoundKind::evaluate_train ? data::SplitKind::train : static_cast<data::SplitKind>(kind);
 }
 
 constexpr int repairs_max = 2;
@@ -58,11 +58,11 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
 }
 
 void Conductor::open() {
-  const std::optional<Work> first = e_.schedule.first(state_.step, state_.evaluation_due);
-  e_.node.control().header.run = first.has_value() && !stopped_early();
-  if (!e_.node.control().header.run) return;
-  last_snapshot_step_ = state_.step > 0 && !state_.evaluation_due ? state_.step : -1;
-  state_.evaluation_due = false;
+  const std::optional<Work> first = e_.schedule.first(state_.step, state_.pending, stopped_early());
+  e_.node.control().header.run = first.has_value();
+  if (!first) return;
+  last_snapshot_step_ = state_.step > 0 && state_.pending == Pending::nothing ? state_.step : -1;
+  state_.pending = Pending::nothing;
   current_ = prepare(*first);
   e_.exchange.finish(current_->ticket, [] {});
   conduct(*current_, 1);
@@ -107,7 +107,7 @@ void Conductor::fill_samples(const Work& work, Prepared& prepared) {
 
 void Conductor::prepare_next() {
   if (next_) return;
-  if (const std::optional<Work> work = e_.schedule.next(current_->work)) next_ = prepare(*work);
+  if (const std::optional<Work> work = following(current_->work)) next_ = prepare(*work);
 }
 
 void Conductor::conduct(const Prepared& prepared, int attempt) {
@@ -314,21 +314,23 @@ void Conductor::handle_checkpoint_reports() {
   checkpoint_in_flight_ = false;
 }
 
+std::optional<Work> Conductor::following(const Work& work) const {
+  if (stopped_early() && !e_.schedule.closes(work)) return e_.schedule.closing(work.step);
+  return e_.schedule.next(work);
+}
+
 void Conductor::choose_next() {
-  const Work done = current_->work;
+  const std::optional<Work> work = following(current_->work);
   e_.exchange.end(current_->ticket);
   if (total_.stop_votes() > 0) {
-    const bool between_parts = done.kind != RoundKind::train && !e_.schedule.last_part(done);
-    state_.evaluation_due =
-        between_parts || (done.kind == RoundKind::train && e_.schedule.evaluation_due(done.step));
+    state_.pending = e_.schedule.pending(work);
     leave(true);
     return;
   }
-  if (stopped_early() && done.kind != RoundKind::test && !closing_) {
-    if (next_) drop(*next_);
+  if (next_ && next_->work != work) {  // the evaluation just done stops the run early
+    drop(*next_);
     next_.reset();
-    closing_ = true;
-    if (const std::optional<Work> work = e_.schedule.closing(done.step)) next_ = prepare(*work);
+    if (work) next_ = prepare(*work);
   }
   if (!next_) {
     leave(false);

@@ -96,6 +96,8 @@ class Conductor {
   void finish_evaluation_part();
   void handle_checkpoint_reports();
   void choose_next();
+  /// What comes after `work`, early stopping included.
+  std::optional<Work> following(const Work& work) const;
   void leave(bool stopped);
   void publish_scales();
 
@@ -118,7 +120,7 @@ class Conductor {
   std::vector<int> magnitudes_;
   int64_t next_ticket_ = 0, round_ = 0;
   int attempt_ = 0, repairs_ = 0, scale_redos_ = 0;
-  bool stopped_ = false, snapshot_due_ = false, checkpoint_in_flight_ = false, closing_ = false;
+  bool stopped_ = false, snapshot_due_ = false, checkpoint_in_flight_ = false;
   int64_t last_snapshot_step_ = -1;
   uint64_t parameters_hash_ = 0, used_scales_hash_ = 0;
 };

@@ -79,11 +79,12 @@ Exit evaluate(const comm::World& world, const Options& options) {
 
   RunState state;
   if (saved) state.step = saved->state.step;
-  state.evaluation_due = true;
+  state.pending = Pending::monitor;
   const data::SplitKind kind = named_split(options.split.empty() ? "test" : options.split);
   Schedule schedule;
   schedule.last_step = state.step;
-  schedule.monitor = static_cast<exact::RoundKind>(kind);
+  schedule.monitor = kind == data::SplitKind::train ? exact::RoundKind::evaluate_train
+                                                     : static_cast<exact::RoundKind>(kind);
   schedule.monitor_parts = job.parts_of(kind);
   Trainer& trainer = job.start(schedule, nullptr, {}, nullptr, std::move(state));
   const Exit exit = trainer.run();

@@ -20,7 +20,7 @@ void serialize(Archive& archive, lepton::data::Statistics& s, unsigned) {
 
 template <class Archive>
 void serialize(Archive& archive, lepton::train::RunState& s, unsigned) {
-  archive& s.step& s.schedule_steps& s.scales& s.statistics& s.last_ledger_line& s.evaluation_due;
+  archive& s.step& s.schedule_steps& s.scales& s.statistics& s.last_ledger_line& s.pending;
   archive& s.has_best& s.best_metric& s.best_step& s.stale_evaluations;
 }
 

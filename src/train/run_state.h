@@ -12,13 +12,16 @@
 
 namespace lepton::train {
 
+/// The evaluation that a stop left undone: the restart does it first.
+enum class Pending : int { nothing = 0, monitor = 1, closing = 2 };
+
 struct RunState {
   int64_t step = 0;              ///< steps made
   int64_t schedule_steps = 0;    ///< resolved at the first start
   std::vector<int> scales;       ///< exact sums, per tensor
   data::Statistics statistics;   ///< of the train split
   std::string last_ledger_line;  ///< encoded; "" before the first step
-  bool evaluation_due = false;   ///< a stop abandoned it: the restart does it first
+  Pending pending = Pending::nothing;
   bool has_best = false;
   double best_metric = 0;
   int64_t best_step = 0;

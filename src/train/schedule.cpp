@@ -14,9 +14,10 @@ bool Schedule::evaluation_due(int64_t step) const {
   return monitor && (regular_evaluation(step) || step == last_step);
 }
 
-std::optional<Work> Schedule::first(int64_t step, bool evaluation_due_now) const {
-  if (evaluation_due_now && monitor) return Work{*monitor, step, 0};
-  if (step < last_step) return Work{RoundKind::train, step + 1, 0};
+std::optional<Work> Schedule::first(int64_t step, Pending pending, bool stopped_early) const {
+  if (pending == Pending::monitor && monitor) return Work{*monitor, step, 0};
+  if (step < last_step && !stopped_early) return Work{RoundKind::train, step + 1, 0};
+  if (pending == Pending::closing) return closing(step);
   return std::nullopt;
 }
 
@@ -25,12 +26,10 @@ std::optional<Work> Schedule::next(const Work& work) const {
     if (evaluation_due(work.step)) return Work{*monitor, work.step, 0};
   } else if (!last_part(work)) {
     return Work{work.kind, work.step, work.part + 1};
-  } else if (test_at_end && work.kind == RoundKind::test) {
+  } else if (closes(work)) {
     return std::nullopt;  // also behind an early stop
   }
   if (work.step < last_step) return Work{RoundKind::train, work.step + 1, 0};
-  if (work.kind == RoundKind::test)
-    return std::nullopt;  // the test split closes a run, as monitor or at the end
   return closing(work.step);
 }
 
@@ -39,9 +38,17 @@ std::optional<Work> Schedule::closing(int64_t step) const {
   return Work{RoundKind::test, step, 0};
 }
 
+bool Schedule::closes(const Work& work) const {
+  return test_at_end && work.kind == RoundKind::test;
+}
+
 bool Schedule::last_part(const Work& work) const {
-  const bool test = test_at_end && work.kind == RoundKind::test;
-  return work.part + 1 >= (test ? test_parts : monitor_parts);
+  return work.part + 1 >= (closes(work) ? test_parts : monitor_parts);
+}
+
+Pending Schedule::pending(const std::optional<Work>& work) const {
+  if (!work || work->kind == RoundKind::train) return Pending::nothing;
+  return closes(*work) ? Pending::closing : Pending::monitor;
 }
 
 }  // namespace lepton::train

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "exact/lanes.h"
+#include "train/run_state.h"
 
 namespace lepton::train {
 
@@ -33,11 +34,15 @@ struct Schedule {
   /// Whether step `step` is one of the regular evaluations, which drive early stopping and the best model.
   bool regular_evaluation(int64_t step) const;
   bool evaluation_due(int64_t step) const;
-  /// What a run does that has made `step` steps; nothing: it is complete.
-  std::optional<Work> first(int64_t step, bool evaluation_due_now) const;
+  /// What a run does that has made `step` steps and left `pending` undone; nothing: it is complete.
+  std::optional<Work> first(int64_t step, Pending pending, bool stopped_early) const;
   std::optional<Work> next(const Work& work) const;
   /// What remains after leaving the sequence at `step` (early stopping).
   std::optional<Work> closing(int64_t step) const;
+  /// Whether this is the evaluation that closes a run, which nothing follows but its own parts.
+  bool closes(const Work& work) const;
+  /// How a state remembers that `work` comes next.
+  Pending pending(const std::optional<Work>& work) const;
   /// The last part of an evaluation: its result is complete after it.
   bool last_part(const Work& work) const;
 };

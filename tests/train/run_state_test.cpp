@@ -21,7 +21,7 @@ RunState sample() {
   state.scales = {40, -3, 2147483647, -2147483648};
   state.statistics = {60000, {0.5, -1e-300}, {1.25, 0.1}, {-7, 0}, {std::numeric_limits<double>::max(), 1}};
   state.last_ledger_line = "step=7 loss=0.1 chain=00ff";
-  state.evaluation_due = true;
+  state.pending = Pending::closing;
   state.has_best = true;
   state.best_metric = 0.1 + 0.2;
   state.best_step = 99;
@@ -35,7 +35,7 @@ void expect_equal(const RunState& a, const RunState& b) {
   EXPECT_EQ(a.scales, b.scales);
   EXPECT_EQ(a.statistics, b.statistics);
   EXPECT_EQ(a.last_ledger_line, b.last_ledger_line);
-  EXPECT_EQ(a.evaluation_due, b.evaluation_due);
+  EXPECT_EQ(a.pending, b.pending);
   EXPECT_EQ(a.has_best, b.has_best);
   EXPECT_EQ(a.best_metric, b.best_metric);
   EXPECT_EQ(a.best_step, b.best_step);
@@ -64,7 +64,7 @@ TEST(RunState, EveryFieldIsInTheBytes) {
       [](RunState& s) { s.statistics.minimum[0] = 1; },
       [](RunState& s) { s.statistics.maximum[0] = 1; },
       [](RunState& s) { s.last_ledger_line = "x"; },
-      [](RunState& s) { s.evaluation_due = false; },
+      [](RunState& s) { s.pending = Pending::nothing; },
       [](RunState& s) { s.has_best = false; },
       [](RunState& s) { s.best_metric = 1; },
       [](RunState& s) { s.best_step = 1; },

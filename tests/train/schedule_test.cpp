@@ -26,9 +26,10 @@ std::vector<Work> rounds_from(const Schedule& schedule, std::optional<Work> work
   return rounds;
 }
 
-std::string course(const Schedule& schedule, int64_t step = 0, bool evaluation_due = false) {
+std::string course(const Schedule& schedule, int64_t step = 0, Pending pending = Pending::nothing,
+                   bool stopped_early = false) {
   std::string text;
-  for (const Work& work : rounds_from(schedule, schedule.first(step, evaluation_due)))
+  for (const Work& work : rounds_from(schedule, schedule.first(step, pending, stopped_early)))
     text += (text.empty() ? "" : " ") + text_of(work);
   return text;
 }
@@ -94,6 +95,11 @@ TEST(Schedule, ARunThatIsCompleteHasNothingToDo) {
   EXPECT_EQ(course(with_validation(), 9), "");  // epochs were reduced
 }
 
+TEST(Schedule, TheTrainSplitCanBeEvaluated) {
+  const Schedule schedule{.last_step = 4, .monitor = RoundKind::evaluate_train, .monitor_parts = 2};
+  EXPECT_EQ(rounds_from(schedule, schedule.first(4, Pending::monitor, false)).size(), 2u);
+}
+
 TEST(Schedule, ALongerRunGoesOn) {
   Schedule schedule = with_validation();
   schedule.last_step = 7;
@@ -104,12 +110,12 @@ TEST(Schedule, ARestartAfterAnyStepDoesTheRest) {
   for (const int64_t every : {0, 1, 2, 3}) {
     Schedule schedule = with_validation();
     schedule.evaluate_every = every;
-    const std::vector<Work> all = rounds_from(schedule, schedule.first(0, false));
+    const std::vector<Work> all = rounds_from(schedule, schedule.first(0, Pending::nothing, false));
     for (size_t i = 0; i < all.size(); ++i) {
-      if (all[i].kind != RoundKind::train) continue;
-      const int64_t step = all[i].step;
-      const bool due = schedule.evaluation_due(step);  // a stop abandons it and says so in the state
-      EXPECT_EQ(rounds_from(schedule, schedule.first(step, due)),
+      // A stop leaves what comes next undone and says so in the state; an evaluation begins anew.
+      const std::optional<Work> next = schedule.next(all[i]);
+      if (next && next->part > 0) continue;
+      EXPECT_EQ(rounds_from(schedule, schedule.first(all[i].step, schedule.pending(next), false)),
                 std::vector<Work>(all.begin() + i + 1, all.end()));
     }
   }
@@ -121,6 +127,8 @@ TEST(Schedule, EarlyStoppingStillTests) {
   ASSERT_EQ(rounds.size(), 3u);
   EXPECT_EQ(text_of(rounds.front()), "t2.0");
   EXPECT_EQ(text_of(rounds.back()), "t2.2");  // and does not go on with step 3
+  EXPECT_EQ(course(schedule, 2, Pending::closing, true), "t2.0 t2.1 t2.2");  // also when started again
+  EXPECT_EQ(course(schedule, 2, Pending::nothing, true), "");
   EXPECT_FALSE((Schedule{.last_step = 3, .monitor = RoundKind::test, .monitor_parts = 1}.closing(2)));
 }
 
