@@ -40,21 +40,23 @@ void await_files(const std::string& path, const Manifest& manifest, double patie
   }
 }
 
-bool identical(const std::string& checkpoint, const std::string& manifest_text) {
+bool intact(const std::string& checkpoint) {
   try {
-    return storage::read_file_if_exists(checkpoint + "/" + manifest_name) == manifest_text &&
-           verify(checkpoint).empty();
+    return verify(checkpoint).empty();
   } catch (const Error&) {  // unreadable
     return false;
   }
+}
+
+bool is_step_with(std::string_view name, std::string_view suffix) {
+  return name.ends_with(suffix) && parse_step_name(name.substr(0, name.size() - suffix.size()));
 }
 
 void move_aside(const std::string& directory, const std::string& name) {
   for (int k = 1;; ++k) {
     const std::string aside = name + ".damaged-" + std::to_string(k);
     if (contains(directory, aside)) continue;
-    log_warning("checkpoint " + name + " was there already and is damaged or different; it is now " + aside +
-                ".");
+    log_warning("checkpoint " + name + " was there already and is damaged; it is now " + aside + ".");
     return storage::rename_durably(directory + "/" + name, directory + "/" + aside);
   }
 }
@@ -69,14 +71,21 @@ void commit_checkpoint(const std::string& directory, const Manifest& manifest, d
   const std::string name = step_name(manifest.step), unfinished = unfinished_path(directory, manifest.step);
   await_files(unfinished, manifest, patience_s);
   std::string text = manifest.encode();
-  if (contains(directory, name) && identical(directory + "/" + name, text))
+  const std::string path = directory + "/" + name, previous = path + previous_suffix;
+  const bool exists = contains(directory, name), replaces = exists && intact(path);
+  if (replaces && storage::read_file(path + "/" + manifest_name) == text)
     return storage::remove_tree(unfinished);
   failpoint("checkpoint.manifest", std::as_writable_bytes(std::span(text)));
   storage::write_file_durably(unfinished + "/" + manifest_name, std::as_bytes(std::span(text)), "checkpoint");
   storage::sync_directory(unfinished);
   failpoint("checkpoint.rename");
-  if (contains(directory, name)) move_aside(directory, name);
-  storage::rename_durably(unfinished, directory + "/" + name);
+  if (replaces)
+    storage::rename_durably(path, previous);  // list_checkpoints() knows it by this name
+  else if (exists)
+    move_aside(directory, name);
+  failpoint("checkpoint.replace");
+  storage::rename_durably(unfinished, path);
+  storage::remove_tree(previous);
 }
 
 void prune_checkpoints(const std::string& directory, int64_t newest, int keep) {
@@ -100,11 +109,16 @@ void remove_unfinished(const std::string& directory, int64_t step) {
 
 void remove_all_unfinished(const std::string& directory) {
   for (const std::string& name : storage::list_directory(directory)) {
-    if (!name.ends_with(unfinished_suffix)) continue;
-    if (!parse_step_name(std::string_view(name).substr(0, name.size() - sizeof unfinished_suffix + 1)))
-      continue;
-    log_info("Removing " + directory + "/" + name + ", which a run left unfinished.");
-    storage::remove_tree(directory + "/" + name);
+    if (is_step_with(name, unfinished_suffix)) {
+      log_info("Removing " + directory + "/" + name + ", which a run left unfinished.");
+      storage::remove_tree(directory + "/" + name);
+    } else if (is_step_with(name, previous_suffix)) {
+      const std::string of = name.substr(0, name.size() - sizeof previous_suffix + 1);
+      if (contains(directory, of))
+        storage::remove_tree(directory + "/" + name);
+      else
+        storage::rename_durably(directory + "/" + name, directory + "/" + of);
+    }
   }
 }
 

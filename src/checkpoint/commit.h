@@ -16,9 +16,10 @@ namespace lepton::checkpoint {
 /// <directory>/step-N.tmp, where a checkpoint is written before it is committed.
 std::string unfinished_path(const std::string& directory, int64_t step);
 
-/// Commits the unfinished checkpoint that `manifest` describes. An existing step-N (of a run that went back
-/// to an older state) is kept if it is intact and identical, else moved aside as step-N.damaged-K. Files that
-/// other nodes wrote may take `patience_s` to appear here. Throws Error(io).
+/// Commits the unfinished checkpoint that `manifest` describes. An existing step-N is kept if it is intact
+/// and identical, replaced if it is intact but of another state (an evaluation was still due), and moved
+/// aside as step-N.damaged-K if it is damaged. Files that other nodes wrote may take `patience_s` to appear
+/// here. Throws Error(io).
 void commit_checkpoint(const std::string& directory, const Manifest& manifest, double patience_s = 10);
 
 /// Removes checkpoints older than `newest` until `keep` (at least 1) are left, `newest` included. Newer ones
@@ -26,7 +27,7 @@ void commit_checkpoint(const std::string& directory, const Manifest& manifest, d
 void prune_checkpoints(const std::string& directory, int64_t newest, int keep);
 
 void remove_unfinished(const std::string& directory, int64_t step);
-/// Removes every step-*.tmp.
+/// Removes every step-*.tmp and ends a replacement that was interrupted.
 void remove_all_unfinished(const std::string& directory);
 
 }  // namespace lepton::checkpoint

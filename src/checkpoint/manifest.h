@@ -19,6 +19,8 @@ inline constexpr char manifest_name[] = "manifest.json";
 inline constexpr char state_name[] = "state.bin";
 std::string shard_name(int64_t shard);
 std::string step_name(int64_t step);  ///< the directory: "step-00000500"
+/// Behind the name of an intact checkpoint while another of the same step takes its place.
+constexpr char previous_suffix[] = ".previous";
 /// The step of a directory named by step_name(); nullopt for every other name (*.tmp, *.damaged-1, strays).
 std::optional<int64_t> parse_step_name(std::string_view name);
 

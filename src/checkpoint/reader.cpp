@@ -5,6 +5,8 @@
 #include "checkpoint/reader.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -105,12 +107,19 @@ std::string listed(const std::vector<Damage>& damages) {
 }  // namespace
 
 std::vector<std::string> list_checkpoints(const std::string& directory) {
-  std::vector<int64_t> steps;
-  for (const std::string& name : storage::list_directory(directory))
-    if (const std::optional<int64_t> step = parse_step_name(name)) steps.push_back(*step);
-  std::sort(steps.rbegin(), steps.rend());
+  std::map<int64_t, std::string, std::greater<>> found;
+  for (const std::string& name : storage::list_directory(directory)) {
+    const bool previous = name.ends_with(previous_suffix);
+    const std::string_view stem(name.data(), name.size() - (previous ? sizeof previous_suffix - 1 : 0));
+    const std::optional<int64_t> step = parse_step_name(stem);
+    if (!step) continue;
+    if (previous)
+      found.try_emplace(*step, directory + "/" + name);
+    else
+      found.insert_or_assign(*step, directory + "/" + name);
+  }
   std::vector<std::string> paths;
-  for (const int64_t step : steps) paths.push_back(directory + "/" + step_name(step));
+  for (const auto& [step, path] : found) paths.push_back(path);
   return paths;
 }
 

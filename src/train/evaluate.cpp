@@ -83,8 +83,8 @@ Exit evaluate(const comm::World& world, const Options& options) {
   const data::SplitKind kind = named_split(options.split.empty() ? "test" : options.split);
   Schedule schedule;
   schedule.last_step = state.step;
-  schedule.monitor = kind == data::SplitKind::train ? exact::RoundKind::evaluate_train
-                                                     : static_cast<exact::RoundKind>(kind);
+  schedule.monitor =
+      kind == data::SplitKind::train ? exact::RoundKind::evaluate_train : static_cast<exact::RoundKind>(kind);
   schedule.monitor_parts = job.parts_of(kind);
   Trainer& trainer = job.start(schedule, nullptr, {}, nullptr, std::move(state));
   const Exit exit = trainer.run();

@@ -4,6 +4,7 @@
 #include "checkpoint/commit.h"
 
 #include <csignal>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -81,7 +82,7 @@ TEST(Commit, an_identical_checkpoint_is_kept) {
   EXPECT_EQ(read_text(checkpoint + "/stray"), "kept");
 }
 
-TEST(Commit, a_damaged_or_different_one_is_moved_aside) {
+TEST(Commit, a_damaged_one_is_moved_aside) {
   const Scratch scratch;
   const std::string checkpoint = write_sample(scratch.path(), layout, 5);
   write_text(checkpoint + "/shard-00001.h5", "damaged");
@@ -89,10 +90,37 @@ TEST(Commit, a_damaged_or_different_one_is_moved_aside) {
   EXPECT_EQ(names(scratch.path()), (Names{"step-00000005", "step-00000005.damaged-1"}));
   EXPECT_EQ(read_text(scratch.path() + "/step-00000005.damaged-1/shard-00001.h5"), "damaged");
   EXPECT_TRUE(verify(checkpoint).empty());
-  commit_checkpoint(scratch.path(), write_unfinished(scratch.path(), layout, 5, "another state"));
+  write_text(checkpoint + "/state.bin", "damaged");
+  write_sample(scratch.path(), layout, 5);
   EXPECT_EQ(names(scratch.path()),
             (Names{"step-00000005", "step-00000005.damaged-1", "step-00000005.damaged-2"}));
   EXPECT_EQ(list_checkpoints(scratch.path()).size(), 1u);
+}
+
+TEST(Commit, an_intact_one_of_another_state_is_replaced_and_never_lost) {
+  const Scratch scratch;
+  const std::string checkpoint = write_sample(scratch.path(), layout, 5);
+  const Names only{"step-00000005"}, interrupted{"step-00000005.previous", "step-00000005.tmp"};
+  const auto commit = [&] {
+    commit_checkpoint(scratch.path(), write_unfinished(scratch.path(), layout, 5, "another state"));
+  };
+  const std::string before = read_text(checkpoint + "/state.bin");
+  arm_failpoints("point=checkpoint.replace,action=error");
+  EXPECT_THROW(commit(), Error);
+  arm_failpoints("");
+  EXPECT_EQ(names(scratch.path()), interrupted);
+  ASSERT_EQ(list_checkpoints(scratch.path()), (Names{checkpoint + ".previous"}));
+  EXPECT_TRUE(verify(checkpoint + ".previous").empty());
+  remove_all_unfinished(scratch.path());
+  EXPECT_EQ(names(scratch.path()), only);
+  EXPECT_EQ(read_text(checkpoint + "/state.bin"), before);
+  commit();
+  EXPECT_EQ(names(scratch.path()), only);
+  EXPECT_NE(read_text(checkpoint + "/state.bin"), before);
+  std::filesystem::create_directory(checkpoint + ".previous");  // killed while it was removed
+  EXPECT_EQ(list_checkpoints(scratch.path()), (Names{checkpoint}));
+  remove_all_unfinished(scratch.path());
+  EXPECT_EQ(names(scratch.path()), only);
 }
 
 TEST(Commit, a_file_that_is_not_visible_fails) {

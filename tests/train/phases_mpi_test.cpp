@@ -187,7 +187,9 @@ TEST_F(Phases, TheSlotThatIsReadIsTheHeaders) {
   int changed = 0;
   for (int64_t i = node_->slice_begin(); i < node_->slice_end(); ++i)
     changed += node_->parameters(0)[i] != value(2, i) && node_->parameters(0)[i] != first[i];
-  EXPECT_GT(changed, (node_->slice_end() - node_->slice_begin()) / 2);
+  if (node_->slice_end() > node_->slice_begin()) {  // more nodes than blocks: some have nothing to update
+    EXPECT_GT(changed, (node_->slice_end() - node_->slice_begin()) / 2);
+  }
   for (int64_t i = node_->slice_begin(); i < node_->slice_end(); ++i)
     ASSERT_EQ(node_->parameters(1)[i], first[i]);
 }

@@ -126,7 +126,7 @@ TEST(Schedule, EarlyStoppingStillTests) {
   const std::vector<Work> rounds = rounds_from(schedule, schedule.closing(2));
   ASSERT_EQ(rounds.size(), 3u);
   EXPECT_EQ(text_of(rounds.front()), "t2.0");
-  EXPECT_EQ(text_of(rounds.back()), "t2.2");  // and does not go on with step 3
+  EXPECT_EQ(text_of(rounds.back()), "t2.2");                                 // and does not go on with step 3
   EXPECT_EQ(course(schedule, 2, Pending::closing, true), "t2.0 t2.1 t2.2");  // also when started again
   EXPECT_EQ(course(schedule, 2, Pending::nothing, true), "");
   EXPECT_FALSE((Schedule{.last_step = 3, .monitor = RoundKind::test, .monitor_parts = 1}.closing(2)));
