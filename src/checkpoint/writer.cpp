@@ -183,11 +183,12 @@ Writer::Writer(const comm::World& world, WriterSpec spec, std::function<void()> 
   s.slice = s.spec.slices[node + 1] - s.spec.slices[node];
   const size_t floats = std::max<size_t>(1, s.spec.layout.arrays.size() * static_cast<size_t>(s.slice));
   s.copy = comm::SharedMemory(world, s.spec.shm_directory, "checkpoint", floats * sizeof(float));
-  if (!world.leads()) return;
-  if (world.rank() == 0) {
+  comm::agree(world, [&] {  // also a barrier: what is removed is nothing that another node has just begun
+    if (world.rank() != 0) return;
     storage::make_directories(s.spec.directory);
     remove_all_unfinished(s.spec.directory);
-  }
+  });
+  if (!world.leads()) return;
   s.exchange = std::make_unique<ShardExchange>(world, s.spec.layout, s.spec.slices, s.copy.as<float>());
   s.thread = std::make_unique<BackgroundThread>();
 }

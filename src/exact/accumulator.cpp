@@ -14,8 +14,6 @@
 
 namespace lepton::exact {
 
-static constexpr uint32_t infinity_bits = 0x7f800000;
-
 /// A part of a tensor within one block that may be added.
 struct Accumulator::Tested {
   int64_t begin = 0;  // arena element

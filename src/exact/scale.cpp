@@ -18,7 +18,6 @@
 
 namespace lepton::exact {
 
-static constexpr uint32_t infinity_bits = 0x7f800000;
 static constexpr int first_magnitude = 0;  // of the first attempt of a run
 
 int limit_bits(int64_t units) {

@@ -15,7 +15,8 @@ namespace lepton::exact {
 
 constexpr int headroom_bits = 4;
 constexpr int coarse_bits = 7;
-constexpr int no_magnitude = INT32_MIN;  ///< M of a tensor without non-zero elements
+constexpr int no_magnitude = INT32_MIN;         ///< M of a tensor without non-zero elements
+constexpr uint32_t infinity_bits = 0x7f800000;  ///< magnitudes from here on are not finite
 
 /// min(51, 62 - ceil(log2 units)), units >= 1.
 int limit_bits(int64_t units);

@@ -49,7 +49,7 @@ const char* class_name(H5T_class_t type_class) {
   }
 }
 
-[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+[[noreturn]] void refuse_type(const std::string& where, const std::string& what) {
   fail(Exit::data, where, "the array holds " + what + ", which Lepton does not read",
        "Store it as (u)int8, 16, 32, 64 or float16, 32, 64.");
 }
@@ -63,27 +63,28 @@ std::string StoredType::text() const {
 
 StoredType stored_type(hid_t type, const std::string& where) {
   const H5T_class_t type_class = H5Tget_class(type);
-  if (type_class != H5T_INTEGER && type_class != H5T_FLOAT) refuse(where, class_name(type_class));
+  if (type_class != H5T_INTEGER && type_class != H5T_FLOAT) refuse_type(where, class_name(type_class));
   StoredType result;
   result.bytes = static_cast<int>(H5Tget_size(type));
   const H5T_order_t order = H5Tget_order(type);
-  if (order != H5T_ORDER_LE && order != H5T_ORDER_BE) refuse(where, "numbers in VAX or mixed byte order");
+  if (order != H5T_ORDER_LE && order != H5T_ORDER_BE)
+    refuse_type(where, "numbers in VAX or mixed byte order");
   result.big_endian = order == H5T_ORDER_BE && result.bytes > 1;
   const std::string size = std::to_string(8 * result.bytes) + " bits";
   const bool plain = H5Tget_offset(type) == 0 && H5Tget_precision(type) == size_t{8} * H5Tget_size(type);
   if (type_class == H5T_INTEGER) {
     const bool known = result.bytes == 1 || result.bytes == 2 || result.bytes == 4 || result.bytes == 8;
-    if (!plain || !known) refuse(where, "integers of an unusual width in " + size);
+    if (!plain || !known) refuse_type(where, "integers of an unusual width in " + size);
     result.kind = H5Tget_sign(type) == H5T_SGN_NONE ? StoredType::Kind::unsigned_integer
                                                     : StoredType::Kind::signed_integer;
     return result;
   }
   const FloatFields fields = fields_of(type);
-  if (fields == bfloat16_fields) refuse(where, "bfloat16 numbers");
+  if (fields == bfloat16_fields) refuse_type(where, "bfloat16 numbers");
   const bool known = (result.bytes == 2 && fields == half_fields) ||
                      (result.bytes == 4 && fields == single_fields) ||
                      (result.bytes == 8 && fields == double_fields);
-  if (!plain || !known) refuse(where, "floats of an unusual format in " + size);
+  if (!plain || !known) refuse_type(where, "floats of an unusual format in " + size);
   result.kind = StoredType::Kind::floating;
   return result;
 }

@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-[[noreturn]] void refuse(const std::string& path, const std::string& what) {
+[[noreturn]] void refuse_file(const std::string& path, const std::string& what) {
   fail(Exit::data, path, what, "The file is damaged or no safetensors file; Lepton reads dtype F32.");
 }
 
@@ -32,21 +32,22 @@ struct Range {
 Range read_entry(const std::string& path, const std::string& name, const Json& entry, Shape& shape) {
   if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
       !entry.contains("data_offsets"))
-    refuse(path, "tensor \"" + name + "\" lacks dtype, shape or data_offsets");
-  if (entry["dtype"] != "F32") refuse(path, "tensor \"" + name + "\" has dtype " + entry["dtype"].dump());
+    refuse_file(path, "tensor \"" + name + "\" lacks dtype, shape or data_offsets");
+  if (entry["dtype"] != "F32")
+    refuse_file(path, "tensor \"" + name + "\" has dtype " + entry["dtype"].dump());
   const Json& offsets = entry["data_offsets"];
   if (!entry["shape"].is_array() || !offsets.is_array() || offsets.size() != 2 ||
       !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
-    refuse(path, "tensor \"" + name + "\" has no valid shape or data_offsets");
+    refuse_file(path, "tensor \"" + name + "\" has no valid shape or data_offsets");
   uint64_t bytes = sizeof(float);
   for (const Json& side : entry["shape"]) {
     if (!side.is_number_unsigned() || __builtin_mul_overflow(bytes, side.get<uint64_t>(), &bytes))
-      refuse(path, "tensor \"" + name + "\" has an impossible shape");
+      refuse_file(path, "tensor \"" + name + "\" has an impossible shape");
     shape.push_back(side.get<int64_t>());
   }
   const Range range{offsets[0].get<uint64_t>(), offsets[1].get<uint64_t>(), name};
   if (range.end < range.begin || range.end - range.begin != bytes)
-    refuse(path, "tensor \"" + name + "\" has data_offsets that do not fit its shape");
+    refuse_file(path, "tensor \"" + name + "\" has data_offsets that do not fit its shape");
   return range;
 }
 
@@ -57,11 +58,13 @@ void check_cover(const std::string& path, std::vector<Range> ranges, uint64_t da
   });
   uint64_t at = 0;
   for (const Range& range : ranges) {
-    if (range.begin != at) refuse(path, "tensor \"" + range.name + "\" leaves a gap or overlaps another");
+    if (range.begin != at)
+      refuse_file(path, "tensor \"" + range.name + "\" leaves a gap or overlaps another");
     at = range.end;
   }
   if (at != data_bytes)
-    refuse(path, std::to_string(at) + " bytes of data expected, " + std::to_string(data_bytes) + " there");
+    refuse_file(path,
+                std::to_string(at) + " bytes of data expected, " + std::to_string(data_bytes) + " there");
 }
 
 }  // namespace
@@ -90,22 +93,22 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
 SafetensorsFile read_safetensors(const std::string& path) {
   const std::string content = read_file(path);
   uint64_t length = 0;
-  if (content.size() < sizeof length) refuse(path, "shorter than the 8 bytes of the header's length");
+  if (content.size() < sizeof length) refuse_file(path, "shorter than the 8 bytes of the header's length");
   std::memcpy(&length, content.data(), sizeof length);
-  if (length > content.size() - sizeof length) refuse(path, "the header is longer than the file");
+  if (length > content.size() - sizeof length) refuse_file(path, "the header is longer than the file");
   const std::string_view data = std::string_view(content).substr(sizeof length + length);
   const Json header =
       Json::parse(content.begin() + sizeof length,
                   content.begin() + static_cast<std::ptrdiff_t>(sizeof length + length), nullptr, false);
-  if (!header.is_object()) refuse(path, "the header is not a JSON object");
+  if (!header.is_object()) refuse_file(path, "the header is not a JSON object");
 
   SafetensorsFile file;
   std::vector<Range> ranges;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") {
-      if (!entry.is_object()) refuse(path, "__metadata__ is not an object");
+      if (!entry.is_object()) refuse_file(path, "__metadata__ is not an object");
       for (const auto& [key, value] : entry.items()) {
-        if (!value.is_string()) refuse(path, "__metadata__ holds something that is not text");
+        if (!value.is_string()) refuse_file(path, "__metadata__ holds something that is not text");
         file.metadata[key] = value.get<std::string>();
       }
       continue;

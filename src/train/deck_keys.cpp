@@ -9,8 +9,7 @@ namespace lepton::train {
 
 namespace {
 
-constexpr KeyClass mathematical = KeyClass::mathematical;
-constexpr KeyClass operational = KeyClass::operational;
+using enum KeyClass;
 
 std::vector<DeckKey> run_keys() {
   return {

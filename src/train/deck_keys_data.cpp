@@ -9,8 +9,7 @@ namespace lepton::train {
 
 namespace {
 
-constexpr KeyClass mathematical = KeyClass::mathematical;
-constexpr KeyClass operational = KeyClass::operational;
+using enum KeyClass;
 
 /// The split's specification, made when the first of its keys is set.
 data::SplitSpec& split_of(Deck& deck, data::SplitKind kind) {

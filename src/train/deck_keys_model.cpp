@@ -6,7 +6,7 @@ namespace lepton::train {
 
 namespace {
 
-constexpr KeyClass mathematical = KeyClass::mathematical;
+using enum KeyClass;
 
 /// Rows whose setter is one assignment to a member of the optimizer's or schedule's specification.
 DeckKey optimizer_number(const char* name, double optim::OptimizerSpec::*member, const char* standard,

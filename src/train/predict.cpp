@@ -198,7 +198,7 @@ Model load_model(const comm::World& world, const Deck& deck, const data::DataSpe
     comm::agree(world, [&] { read_checkpoint(saved, dataset, options, model.parameters); });
     return {saved.path, std::move(model.parameters), saved.state.statistics};
   }
-  comm::agree(world, [&] { read_model(model.path, graph, model.parameters); });
+  comm::agree(world, [&] { read_model_file(model.path, graph, model.parameters); });
   if (training.normalisation == data::Normalisation::none) return model;
   data::Dataset trained_on(world, training);
   model.statistics = data::SampleStore(world, trained_on, deck.run.shm_directory, nullptr).statistics();

@@ -99,7 +99,7 @@ void load_state(const comm::World& world, const SavedState& saved, const std::ve
   });
 }
 
-void read_model(const std::string& path, const model::Graph& graph, std::span<float> parameters) {
+void read_model_file(const std::string& path, const model::Graph& graph, std::span<float> parameters) {
   const storage::SafetensorsFile file = storage::read_safetensors(path);
   for (const ArenaTensor& tensor : graph.layout.tensors()) {
     const auto found = file.tensors.find(tensor.name);
@@ -117,7 +117,7 @@ void read_model(const std::string& path, const model::Graph& graph, std::span<fl
 void load_safetensors(const comm::World& world, const std::string& path, const model::Graph& graph,
                       NodeState& node) {
   comm::agree(world, [&] {
-    if (world.leads()) read_model(path, graph, node.parameters(0));
+    if (world.leads()) read_model_file(path, graph, node.parameters(0));
   });
 }
 

@@ -43,7 +43,7 @@ void load_state(const comm::World& world, const SavedState& saved, const std::ve
                 NodeState& node, bool with_moments);
 /// **Local.** Parameters by name from a safetensors file into an arena. Error(data) for a missing or
 /// misshapen tensor.
-void read_model(const std::string& path, const model::Graph& graph, std::span<float> parameters);
+void read_model_file(const std::string& path, const model::Graph& graph, std::span<float> parameters);
 /// **Collective over the node.** The same into slot 0.
 void load_safetensors(const comm::World& world, const std::string& path, const model::Graph& graph,
                       NodeState& node);
