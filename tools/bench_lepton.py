@@ -14,7 +14,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PHASES = ("data", "compute", "sum", "optimizer", "wait", "checkpoint", "other")
+PHASES = ("data", "compute", "sum", "check", "optimizer", "wait", "checkpoint", "other")
 
 
 class Failed(Exception):
@@ -85,7 +85,7 @@ def stop(process, run):
 
 def shares(output):
     """Percent of each phase from the closing summary: of the mean of all ranks, or of the only one."""
-    rows = re.findall(r"^\s*(\d+|mean)\s+\d+\s+\S.*?((?:\s+[\d.]+ %){7})\s*$", output, re.M)
+    rows = re.findall(r"^\s*(\d+|mean)\s+\d+\s+\S.*?((?:\s+[\d.]+ %){8})\s*$", output, re.M)
     if not rows:
         raise Failed("no closing summary in the output:\n" + output[-2000:])
     return dict(zip(PHASES, (float(x) for x in re.findall(r"[\d.]+", rows[-1][1]))))

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training throughput of PyTorch on CPU for the three benchmark networks: the peer that tools/bench compares with.
 
-  tools/bench_torch.py --network mlp --arrays DIR --threads 2 [--seconds 5] [--channels-last] [--optimizer foreach]
+  tools/bench_torch.py --network mlp --batch 256 --arrays DIR --threads 2 [--seconds 5] [--channels-last] [--optimizer foreach]
                        [--compile]
 
-DIR holds images.npy (uint8) and labels.npy, which tools/bench makes from the HDF5 file of the decks. The networks,
-batch sizes and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml and cifar10_resnet20.toml. A step takes
+DIR holds images.npy (uint8) and labels.npy, which tools/bench makes from the HDF5 file of the decks. The networks
+and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml and cifar10_resnet20.toml. A step takes
 a random batch from memory, standardises it, and does forward, backward and update. One line of JSON on stdout:
 samples_per_second is the median of windows of at least half a second, after a warm-up. The environment (threads,
 malloc, instruction set) is the caller's; tools/bench tries several and takes the best.
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-BATCH = {"mlp": 256, "lenet": 256, "resnet20": 128}
+NETWORKS = ("mlp", "lenet", "resnet20")
 WARM_UP_S = 1.5
 WINDOW_S = 0.5
 
@@ -95,7 +95,7 @@ class Batches:
 def measure(arguments):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    batches = iter(Batches(arguments.arrays, BATCH[arguments.network], arguments.channels_last))
+    batches = iter(Batches(arguments.arrays, arguments.batch, arguments.channels_last))
     model = build(arguments.network)
     if arguments.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -132,7 +132,8 @@ def measure(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=sorted(BATCH), required=True)
+    parser.add_argument("--network", choices=NETWORKS, required=True)
+    parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--arrays", required=True)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=5)

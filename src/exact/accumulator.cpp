@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adding a tensor: per segment (16 KiB of floats, in L1) one pass for the largest magnitude, which decides
-// whether it may be added at all, then under the block's lock one pass that converts, adds and sums the
-// checksum in registers. A block that is busy is put aside and tried again at the end, or when the list of
-// those is full. Called by every compute thread once per tensor and unit, through train's gradient sink.
+// Adding a tensor or a part of one: per segment (16 KiB of floats, in L1) one pass for the largest magnitude,
+// which decides whether it may be added at all, then under the block's lock one pass that converts, adds and
+// sums the checksum in registers. A block that is busy is put aside and tried again at the end, or when the
+// list of those is full. Called by every compute thread once per tensor and unit, through train's gradient
+// sink.
 #include "exact/accumulator.h"
 
 #include <algorithm>
@@ -49,9 +50,9 @@ Accumulator::Accumulator(const ArenaLayout& layout, std::span<std::byte> memory)
 
   const std::vector<Segment>& segments = layout.segments();
   const int tensors = static_cast<int>(layout.tensors().size());
-  segment_of_tensor_.assign(static_cast<size_t>(tensors) + 1, 0);
-  for (const Segment& segment : segments) ++segment_of_tensor_[segment.tensor + 1];
-  for (int t = 0; t < tensors; ++t) segment_of_tensor_[t + 1] += segment_of_tensor_[t];
+  first_segment_.assign(static_cast<size_t>(tensors) + 1, 0);
+  for (const Segment& segment : segments) ++first_segment_[segment.tensor + 1];
+  for (int t = 0; t < tensors; ++t) first_segment_[t + 1] += first_segment_[t];
 }
 
 void Accumulator::add_locked(const Tested& part) {
@@ -70,9 +71,8 @@ bool Accumulator::try_add(const Tested& part) {
   return true;
 }
 
-/// Where thread `start` begins among `count` segments: multiples of the golden ratio spread any number of
-/// threads.
-static int64_t rotation(int start, int64_t count) {
+// Multiples of the golden ratio.
+int64_t rotation(int start, int64_t count) {
   const uint32_t fraction = static_cast<uint32_t>(start) * 0x9E3779B9u;
   return static_cast<int64_t>((static_cast<uint64_t>(fraction) * static_cast<uint64_t>(count)) >> 32);
 }
@@ -88,19 +88,22 @@ void Accumulator::come_back(Aside& aside, size_t keep) {
   }
 }
 
-void Accumulator::add(int tensor, std::span<const float> values, int scale, uint32_t overflow_bits, int start,
-                      int64_t unit, int place, Lanes& lanes) {
+void Accumulator::add(int tensor, int64_t first, std::span<const float> values, int scale,
+                      uint32_t overflow_bits, int start, int64_t unit, int place, Lanes& lanes) {
   const ArenaTensor& whole = layout_.tensors()[tensor];
-  CHECK(static_cast<int64_t>(values.size()) == whole.count, "a whole tensor: " + whole.name);
-  const int64_t first = segment_of_tensor_[tensor], count = segment_of_tensor_[tensor + 1] - first;
+  const int64_t begin = whole.offset + first, end = begin + static_cast<int64_t>(values.size());
+  CHECK(first >= 0 && begin < end && end <= whole.offset + whole.count, "elements of " + whole.name);
+  // A tensor has one segment per block.
+  const int64_t segments = first_segment_[tensor] + begin / block_elements - whole.offset / block_elements;
+  const int64_t count = (end - 1) / block_elements - begin / block_elements + 1;
   const int64_t turn = rotation(start, count);
   Aside aside;
   uint32_t largest = 0;
   for (int64_t k = 0; k < count; ++k) {
-    const Segment& segment = layout_.segments()[first + (k + turn < count ? k + turn : k + turn - count)];
-    const auto length = static_cast<size_t>(segment.end - segment.begin);
-    const Tested part{segment.begin,
-                      values.subspan(static_cast<size_t>(segment.begin - whole.offset), length), scale};
+    const Segment& segment = layout_.segments()[segments + (k + turn < count ? k + turn : k + turn - count)];
+    const int64_t from = std::max(segment.begin, begin), to = std::min(segment.end, end);
+    const Tested part{from, values.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)),
+                      scale};
     const uint32_t magnitude = ops::max_magnitude_bits(part.values);
     if (magnitude >= infinity_bits) [[unlikely]] {
       lanes.flag_non_finite(unit, place);

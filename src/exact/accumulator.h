@@ -18,6 +18,9 @@
 
 namespace lepton::exact {
 
+/// Where thread `start` begins among `count` places, so that any number of threads spread evenly.
+int64_t rotation(int start, int64_t count);
+
 class Accumulator {
  public:
   /// Bytes of shared memory it needs.
@@ -25,13 +28,14 @@ class Accumulator {
   /// **Local.** A view of the node's memory (zeroed at creation). The layout must outlive it.
   Accumulator(const ArenaLayout& layout, std::span<std::byte> memory);
 
-  /// += round(values * 2^scale) for one whole tensor; from any number of threads and ranks at once. `start`
+  /// += round(values * 2^scale) for the elements `first`, first + 1, ... of one tensor; from any number of
+  /// threads and ranks at once. `start`
   /// rotates the first block (number of the thread within the node). Records M, overflow and non-finite
   /// values (with `unit`, place = nodes + tensor given by caller) in `lanes`, which belong to the calling
   /// thread. Segments that overflow or are not finite are left out. Allocates nothing. Passes failpoint
   /// "accumulate" with each block it holds.
-  void add(int tensor, std::span<const float> values, int scale, uint32_t overflow_bits, int start,
-           int64_t unit, int place, Lanes& lanes);
+  void add(int tensor, int64_t first, std::span<const float> values, int scale, uint32_t overflow_bits,
+           int start, int64_t unit, int place, Lanes& lanes);
   /// Adds block b of `other` (another NUMA domain's accumulator); the caller is alone with both.
   void fold(int64_t block, const Accumulator& other);
 
@@ -56,7 +60,7 @@ class Accumulator {
   const ArenaLayout& layout_;
   std::span<int64_t> elements_, checksums_;
   std::span<Lock> locks_;
-  std::vector<int64_t> segment_of_tensor_;  // first segment of each tensor, and the end
+  std::vector<int64_t> first_segment_;  // of each tensor, and the end
 };
 
 }  // namespace lepton::exact

@@ -22,14 +22,30 @@ bool all_finite(std::span<const float> values) {
   return zero == 0.0F;
 }
 
+void hand_out_parts(const Step& step, int64_t elements, const ops::GradientParts& parts, GradientSink& sink) {
+  const int64_t turn = sink.first_part(parts.count);
+  for (int64_t k = 0; k < parts.count; ++k) {
+    const int64_t part = (k + turn) % parts.count;
+    step.op->backward_part(step.backward_run, part);
+    const int64_t first = part * parts.elements, count = std::min(parts.elements, elements - first);
+    sink.gradient(step.parameters[0], first,
+                  {step.parameter_gradient_pointers[0], static_cast<size_t>(count)});
+  }
+}
+
 void hand_out_gradients(const Graph& graph, const Step& step, GradientSink& sink) {
   size_t statistic = 0;
+  const ops::GradientParts parts = step.op->gradient_parts();
   for (size_t k = 0; k < step.parameters.size(); ++k) {
     const int tensor = step.parameters[k];
     const ArenaTensor& entry = graph.layout.tensors()[tensor];
+    if (k == 0 && parts.count > 1) {
+      hand_out_parts(step, entry.count, parts, sink);
+      continue;
+    }
     const float* values = entry.role == TensorRole::statistic ? step.statistics_pointers[statistic++]
                                                               : step.parameter_gradient_pointers[k];
-    sink.gradient(tensor, {values, static_cast<size_t>(entry.count)});
+    sink.gradient(tensor, 0, {values, static_cast<size_t>(entry.count)});
   }
 }
 

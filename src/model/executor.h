@@ -2,9 +2,9 @@
 // Executor: runs the graph on units for one compute thread. For each unit size that will occur it holds one
 // plan (model/plan): planned ops, fusions and a memory plan in which activations and gradients share one
 // buffer by liveness. Invariants: nothing is allocated in a run; a parameter's gradient is handed to the sink
-// as soon as it is complete, while hot in cache, from one buffer of the size of the largest node's; the bits
-// of everything handed out depend on (parameters, inputs, sample ids, step, seed) alone. Called by train's
-// compute threads.
+// as soon as it is complete, while hot in cache, from one buffer of at most the size of the largest node's;
+// the bits of everything handed out depend on (parameters, inputs, sample ids, step, seed) alone. Called by
+// train's compute threads.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,13 @@ class Plan;
 class GradientSink {
  public:
   virtual ~GradientSink() = default;
-  /// The unit's sum for one whole arena tensor; valid during the call only. Of running_mean and running_var:
-  /// n times the unit's mean and (biased) variance. Order of calls: nodes from last to first, their tensors
-  /// in order.
-  virtual void gradient(int tensor, std::span<const float> values) = 0;
+  /// The unit's sum for elements `first`, first + 1, ... of an arena tensor: in one call or in several that
+  /// follow each other; valid during the call only. Of running_mean and running_var: n times the unit's mean
+  /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order.
+  virtual void gradient(int tensor, int64_t first, std::span<const float> values) = 0;
+  /// With which of `count` parts of a tensor to begin (the others follow in turn), so that threads that add
+  /// at the same time do not follow on each other's heels.
+  virtual int64_t first_part(int64_t /*count*/) const { return 0; }
 };
 
 class Executor {

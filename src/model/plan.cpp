@@ -69,35 +69,50 @@ ops::OpSpec Plan::op_spec(const Node& node, const Node* activation, uint64_t ran
   return spec;
 }
 
-/// An activation joins the node before it when that node's operator takes it and nobody else reads what is
-/// between.
-void Plan::fuse_and_make_ops(uint64_t seed) {
-  std::vector<int> readers(graph_.values.size(), 0), last_reader(graph_.values.size(), -1);
-  for (size_t i = 0; i < graph_.nodes.size(); ++i)
-    for (const int input : graph_.nodes[i].inputs) {
+/// Index of the only node that reads each value; -1: none or several.
+static std::vector<int> only_readers(const Graph& graph) {
+  std::vector<int> readers(graph.values.size(), 0), last(graph.values.size(), -1);
+  for (size_t i = 0; i < graph.nodes.size(); ++i)
+    for (const int input : graph.nodes[i].inputs) {
       ++readers[input];
-      last_reader[input] = static_cast<int>(i);
+      last[input] = static_cast<int>(i);
     }
-  std::vector<bool> fused(graph_.nodes.size(), false);
-  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+  for (size_t value = 0; value < last.size(); ++value)
+    if (readers[value] != 1) last[value] = -1;
+  return last;
+}
+
+/// Two ways to join an activation with a neighbour, when nobody else reads what is between: with the operator
+/// before it, if that takes it; and a Relu in front of a MaxPool behind that, where it has fewer elements and
+/// costs no pass of its own in backward (the two commute, gradients included).
+void Plan::fuse_and_make_ops(uint64_t seed) {
+  const std::vector<Node>& nodes = graph_.nodes;
+  const std::vector<int> reader = only_readers(graph_);
+  std::vector<const Node*> behind(nodes.size(), nullptr);  // the Relu that goes behind a pool
+  std::vector<bool> fused(nodes.size(), false);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const int next = reader[nodes[i].output];
+    if (nodes[i].type != "Relu" || next < 0 || nodes[next].type != "MaxPool") continue;
+    behind[next] = &nodes[i];
+    fused[i] = true;
+  }
+  for (size_t i = 0; i < nodes.size(); ++i) {
     if (fused[i]) continue;
-    const Node& node = graph_.nodes[i];
+    const Node& node = nodes[i];
     const ops::OperatorRow* row = ops::find_operator(node.type);
     CHECK(row != nullptr, node.type);
-    const Node* activation = nullptr;
-    if (readers[node.output] == 1) {
-      const int reader = last_reader[node.output];
-      const Node& next = graph_.nodes[reader];
-      if (next.parameters.empty() && next.inputs.size() == 1 && row->fuses(next.type)) {
-        activation = &next;
-        fused[reader] = true;
-      }
-    }
+    const Node* activation = behind[i];
     Step step;
+    step.inputs = activation == nullptr ? node.inputs : activation->inputs;
+    step.output = node.output;
+    if (const int next = reader[node.output]; activation == nullptr && next >= 0 && !fused[next])
+      if (nodes[next].parameters.empty() && nodes[next].inputs.size() == 1 && row->fuses(nodes[next].type)) {
+        activation = &nodes[next];
+        fused[next] = true;
+        step.output = activation->output;
+      }
     step.node = static_cast<int>(i);
-    step.inputs = node.inputs;
     step.parameters = node.parameters;
-    step.output = activation == nullptr ? node.output : activation->output;
     step.backward = training_ && needs_gradient_[node.output];
     step.op = ops::make_op(op_spec(node, activation, stream_key(seed, Purpose::dropout, i)));
     steps_.push_back(std::move(step));
@@ -167,9 +182,11 @@ void Plan::place_gradients() {
       step.input_gradient_ranges.push_back(
           needs_gradient_[step.inputs[k]] ? place_input_gradient(step, k, now) : -1);
     size_t bytes = 0;
-    for (const int tensor : step.parameters) {
-      const ArenaTensor& entry = graph_.layout.tensors()[tensor];
-      const size_t size = (static_cast<size_t>(entry.count) * sizeof(float) + 63) / 64 * 64;
+    const ops::GradientParts parts = step.op->gradient_parts();
+    for (size_t k = 0; k < step.parameters.size(); ++k) {
+      const ArenaTensor& entry = graph_.layout.tensors()[step.parameters[k]];
+      const int64_t count = k == 0 && parts.count > 1 ? parts.elements : entry.count;
+      const size_t size = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
       if (entry.role == TensorRole::statistic)
         step.statistics_ranges.push_back(add_range(size, static_cast<int>(i), now));
       step.parameter_gradient_offsets.push_back(bytes);

@@ -28,7 +28,7 @@ struct GradientAddition {
 
 /// One op with what its runs need. Vectors are filled once, so that a run allocates nothing.
 struct Step {
-  int node = 0;  ///< index in the graph; of a fused pair the first
+  int node = 0;  ///< index in the graph; of a fused pair the one that is no activation
   std::unique_ptr<ops::Op> op;
   bool backward = false;                ///< a gradient must come back through or to this step
   std::vector<int> inputs, parameters;  ///< values; arena tensors

@@ -80,12 +80,22 @@ struct BackwardNeeds {
   bool inputs = false, output = false;
 };
 
+/// How the gradient of parameter 0 comes: in one piece from backward(); or in parts of `elements` (the last
+/// one shorter), so that each is summed while in cache.
+struct GradientParts {
+  int64_t count = 1, elements = 0;
+};
+
 class Op {
  public:
   virtual ~Op() = default;
   virtual void forward(const OpForward& run) = 0;
   virtual void backward(const OpBackward& run) = 0;
   virtual BackwardNeeds backward_needs() const = 0;
+  virtual GradientParts gradient_parts() const { return {}; }
+  /// With several parts, after backward(), which leaves parameter 0 out: writes this part to
+  /// parameter_gradients[0], over the one before. Every part once, in any order.
+  virtual void backward_part(const OpBackward&, int64_t /*part*/) {}
   /// May the output lie where input 0 lies (forward), and input gradient 0 where the output gradient lies?
   virtual bool in_place() const { return false; }
 

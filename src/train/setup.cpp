@@ -69,8 +69,8 @@ namespace {
 /// Hashes every gradient that it is handed.
 class HashSink : public model::GradientSink {
  public:
-  void gradient(int tensor, std::span<const float> values) override {
-    hash_ = mix64(hash_ ^ hash64_of(values, static_cast<uint64_t>(tensor)));
+  void gradient(int tensor, int64_t first, std::span<const float> values) override {
+    hash_ = mix64(hash_ ^ hash64_of(values, static_cast<uint64_t>(tensor + first)));
   }
   void add(std::span<const float> values) { hash_ = mix64(hash_ ^ hash64_of(values)); }
   uint64_t value() const { return hash_; }

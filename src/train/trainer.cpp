@@ -96,7 +96,7 @@ void Trainer::step(int thread, UnitRunner& runner, BlockScratch& scratch) {
   if (training) {
     meet(thread, &runner, &Conductor::reduce);
     {
-      const ScopedTimer timer(runner.times().sum_s);
+      const ScopedTimer timer(runner.times().check_s);
       verify_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer.clips_by_norm(), scratch,
                     runner.lanes());
       runner.merge_lanes(header.id.round);
@@ -166,6 +166,7 @@ report::RankTimes Trainer::times() const {
     sum.data_s += t.data_s / threads_;
     sum.compute_s += t.forward_backward_s / threads_;
     sum.sum_s += t.sum_s / threads_;
+    sum.check_s += t.check_s / threads_;
     sum.optimizer_s += t.optimizer_s / threads_;
     sum.wait_s += t.wait_s / threads_;
     sum.units += t.units;

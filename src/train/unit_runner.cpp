@@ -116,10 +116,10 @@ void UnitRunner::diagnose(const RoundHeader& header, int64_t n) {
   lanes_.flag_non_finite(unit_, node >= 0 ? node : last);
 }
 
-void UnitRunner::gradient(int tensor, std::span<const float> values) {
+void UnitRunner::gradient(int tensor, int64_t first, std::span<const float> values) {
   const ScopedTimer timer(accumulate_s_);
   const int place = static_cast<int>(resources_.graph.nodes.size()) + tensor;
-  resources_.node.accumulator().add(tensor, values, resources_.node.scales()[tensor],
+  resources_.node.accumulator().add(tensor, first, values, resources_.node.scales()[tensor],
                                     resources_.node.overflow_bits()[tensor], thread_, unit_, place, lanes_);
 }
 

@@ -30,7 +30,7 @@ exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_
 
 /// Seconds of one thread, by phase.
 struct ThreadTimes {
-  double data_s = 0, forward_backward_s = 0, sum_s = 0, optimizer_s = 0, wait_s = 0;
+  double data_s = 0, forward_backward_s = 0, sum_s = 0, check_s = 0, optimizer_s = 0, wait_s = 0;
   int64_t units = 0;
 };
 
@@ -67,7 +67,8 @@ class UnitRunner : public model::GradientSink {
   exact::Lanes& lanes() { return lanes_; }
   const ThreadTimes& times() const { return times_; }
   ThreadTimes& times() { return times_; }
-  void gradient(int tensor, std::span<const float> values) override;
+  void gradient(int tensor, int64_t first, std::span<const float> values) override;
+  int64_t first_part(int64_t count) const override { return exact::rotation(thread_, count); }
 
  private:
   void run_unit(const RoundHeader& header, int64_t unit);

@@ -41,7 +41,7 @@ Outcome round_of(const comm::World& world, const ArenaLayout& layout, int trial,
     Random random(static_cast<uint64_t>(unit));
     const UnitGradients gradients = made_up_gradients(layout, random);
     for (int t = 0; t < static_cast<int>(gradients.size()); ++t)
-      accumulator.add(t, gradients[t], scales.current()[t], scales.overflow_bits(t, limit_bits(units)),
+      accumulator.add(t, 0, gradients[t], scales.current()[t], scales.overflow_bits(t, limit_bits(units)),
                       world.node_rank(), unit, t, mine);
     mine.add_unit(unit_hash(id, unit));
   }

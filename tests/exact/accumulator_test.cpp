@@ -132,7 +132,7 @@ TEST(Accumulator, NonFiniteValuesAreFlaggedWithUnitAndPlaceNotAdded) {
     Node node(layout);
     std::vector<float> values(6000, 1.0f);
     values[5000] = bad;
-    node.accumulator.add(1, values, 20, 0x7f800000, 0, 17, 5, node.lanes);
+    node.accumulator.add(1, 0, values, 20, 0x7f800000, 0, 17, 5, node.lanes);
     EXPECT_TRUE(node.lanes.non_finite());
     EXPECT_FALSE(node.lanes.overflow());
     EXPECT_EQ(node.lanes.first_non_finite_unit(), 17);
@@ -142,10 +142,30 @@ TEST(Accumulator, NonFiniteValuesAreFlaggedWithUnitAndPlaceNotAdded) {
   }
 }
 
-TEST(Accumulator, AWholeTensorIsAskedFor) {
+TEST(Accumulator, TensorsInPartsGiveTheSameSums) {
+  const ArenaLayout layout = layout_of({10, 20000, 7});
+  std::vector<float> values(20000);
+  Random random(5);
+  for (float& value : values) value = static_cast<float>(random.uniform()) - 0.5f;
+  Node whole(layout);
+  whole.accumulator.add(1, 0, values, 20, 0x7f800000, 3, 0, 0, whole.lanes);
+  for (const int64_t part : {1, 7, 4096, 4097, 9999}) {
+    Node parts(layout);
+    for (int64_t first = 0; first < 20000; first += part)
+      parts.accumulator.add(1, first,
+                            std::span<const float>(values).subspan(first, std::min(part, 20000 - first)), 20,
+                            0x7f800000, static_cast<int>(first % 5), 0, 0, parts.lanes);
+    EXPECT_TRUE(std::ranges::equal(whole.accumulator.elements(), parts.accumulator.elements())) << part;
+    EXPECT_TRUE(std::ranges::equal(whole.accumulator.checksums(), parts.accumulator.checksums())) << part;
+    EXPECT_TRUE(std::ranges::equal(whole.lanes.values(), parts.lanes.values())) << part;
+  }
+}
+
+TEST(Accumulator, ElementsOutsideTheTensorAreRefused) {
   const ArenaLayout layout = layout_of({10});
   Node node(layout);
-  EXPECT_THROW(node.accumulator.add(0, std::vector<float>(9), 0, 1, 0, 0, 0, node.lanes), Error);
+  for (const int64_t first : {-1, 2, 10})
+    EXPECT_THROW(node.accumulator.add(0, first, std::vector<float>(9), 0, 1, 0, 0, 0, node.lanes), Error);
 }
 
 /// Flips one random bit of `words`.

@@ -65,7 +65,7 @@ struct Node {
   void add(const UnitGradients& gradients, const Scales& scales, int limit, int64_t unit, int start,
            Lanes& to) {
     for (int t = 0; t < static_cast<int>(gradients.size()); ++t)
-      accumulator.add(t, gradients[t], scales.current()[t], scales.overflow_bits(t, limit), start, unit, t,
+      accumulator.add(t, 0, gradients[t], scales.current()[t], scales.overflow_bits(t, limit), start, unit, t,
                       to);
   }
 

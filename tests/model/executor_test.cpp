@@ -280,7 +280,7 @@ TEST(Executor, RunsAllocateNothing) {
   GTEST_SKIP() << "the sanitizer owns the allocator";
 #endif
   class NoSink : public GradientSink {
-    void gradient(int, std::span<const float>) override {}
+    void gradient(int, int64_t, std::span<const float>) override {}
   };
   for (const Graph& graph : {small_dense(), small_convolutional()}) {
     Bench bench(graph, {4, 6}, {4});

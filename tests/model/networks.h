@@ -98,9 +98,14 @@ inline float noise(uint64_t seed, int64_t i) {
 
 class KeepingSink : public GradientSink {
  public:
-  void gradient(int tensor, std::span<const float> values) override {
-    order.push_back(tensor);
-    gradients[tensor].assign(values.begin(), values.end());
+  void gradient(int tensor, int64_t first, std::span<const float> values) override {
+    std::vector<float>& whole = gradients[tensor];
+    if (first == 0) {
+      order.push_back(tensor);
+      whole.clear();
+    }
+    EXPECT_EQ(static_cast<int64_t>(whole.size()), first);
+    whole.insert(whole.end(), values.begin(), values.end());
   }
   std::vector<int> order;
   std::map<int, std::vector<float>> gradients;

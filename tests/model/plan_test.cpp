@@ -37,6 +37,18 @@ TEST(Plan, FusesActivationsThatNobodyElseReads) {
   EXPECT_EQ(step_names(graph), (std::vector<std::string>{"dense_1", "dense_2", "dense_3", "softmax_1"}));
 }
 
+TEST(Plan, ReluGoesBehindTheMaxPoolThatAloneReadsIt) {
+  const LayerSpec conv =
+      layer("conv2d", {{"filters", 4}, {"kernel", 3}, {"padding", 1}, {"activation", "relu"}});
+  const Graph graph = graph_of({3, 8, 8}, {conv, layer("max_pool2d"), conv, layer("flatten"), dense(5)});
+  EXPECT_EQ(step_names(graph),
+            (std::vector<std::string>{"conv2d_1", "max_pool2d_1", "conv2d_2", "flatten_1", "dense_1"}));
+  ops::prepare_compute_thread();
+  Plan plan(graph, 1, 2, true);
+  EXPECT_FALSE(plan.steps()[0].op->backward_needs().output);  // no Relu in it
+  EXPECT_TRUE(plan.steps()[2].op->backward_needs().output);
+}
+
 TEST(Plan, DoesNotFuseWhatAResidualReads) {
   // The residual's shortcut reads dense_1 before the activation that is the branch's first layer.
   const Graph graph =

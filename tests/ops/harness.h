@@ -135,9 +135,24 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
   for (Poisoned& memory : parameter_memory) parameter_pointers.push_back(memory.floats());
   for (int i = 0; i < statistics; ++i) parameter_pointers.push_back(nullptr);
 
-  op.backward({needs.inputs ? std::span<const float* const>(inputs) : nothing, parameters,
-               needs.output ? output.floats() : nullptr, operands.output_gradient.data(), input_pointers,
-               parameter_pointers, saved.data(), scratch.data(), &unit});
+  const OpBackward run{needs.inputs ? std::span<const float* const>(inputs) : nothing,
+                       parameters,
+                       needs.output ? output.floats() : nullptr,
+                       operands.output_gradient.data(),
+                       input_pointers,
+                       parameter_pointers,
+                       saved.data(),
+                       scratch.data(),
+                       &unit};
+  op.backward(run);
+  const GradientParts parts = op.gradient_parts();
+  Floats in_parts;
+  for (int64_t part = 0; parts.count > 1 && part < parts.count; ++part) {
+    op.backward_part(run, part);
+    const int64_t left = element_count(spec.parameters[0]) - part * parts.elements;
+    in_parts.insert(in_parts.end(), parameter_memory[0].floats(),
+                    parameter_memory[0].floats() + std::min(parts.elements, left));
+  }
   EXPECT_TRUE(scratch.guard_intact() && saved.guard_intact());
   for (size_t i = 0; i < spec.inputs.size(); ++i) {
     EXPECT_TRUE(input_memory[i].guard_intact());
@@ -149,6 +164,7 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
     results.parameter_gradients.emplace_back(
         parameter_memory[i].floats(), parameter_memory[i].floats() + element_count(spec.parameters[i]));
   }
+  if (parts.count > 1) results.parameter_gradients[0] = in_parts;
   return results;
 }
 

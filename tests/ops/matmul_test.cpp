@@ -40,6 +40,41 @@ TEST(Gemm, OddShapes) {
     for (const bool bias : {false, true}) check_op(dense(n, in, out, bias), reference(n, in, out));
 }
 
+TEST(Gemm, WideLayers) {
+  for (const auto& [n, in, out] : {std::array<int64_t, 3>{1, 3, 256}, {2, 2, 271}, {17, 1, 257}})
+    for (const bool bias : {false, true}) {
+      check_op(dense(n, in, out, bias), reference(n, in, out));
+      check_op(dense(n, in, out, bias, "Relu"),
+               reference(n, in, out, [](double x) { return x > 0 ? x : 0; }));
+    }
+}
+
+// Each part equals the same rows of a product in one piece.
+TEST(Gemm, LargeGradientsComeInParts) {
+  const int64_t n = 5, in = 700, out = 401;
+  for (const char* activation : {"", "Relu"}) {
+    const OpSpec spec = completed(dense(n, in, out, true, activation));
+    prepare_thread();
+    const auto op = make_op(spec);
+    EXPECT_EQ(op->gradient_parts().count, 3);  // of 131,072 elements at most, all rows whole
+    EXPECT_EQ(op->gradient_parts().elements % in, 0);
+    const Operands operands = random_operands(spec);
+    const Results results = run_op(*op, spec, operands);
+    ASSERT_EQ(results.parameter_gradients[0].size(), static_cast<size_t>(in * out));
+    for (int64_t o = 0; o < out; ++o)
+      for (int64_t i = 0; i < in; i += 97) {
+        double want = 0;
+        for (int64_t s = 0; s < n; ++s) {
+          const bool alive = *activation == 0 || results.output[s * out + o] > 0;
+          want += alive
+                      ? double{operands.output_gradient[s * out + o]} * double{operands.inputs[0][s * in + i]}
+                      : 0;
+        }
+        ASSERT_NEAR(results.parameter_gradients[0][o * in + i], want, 1e-5) << o << " " << i;
+      }
+  }
+}
+
 TEST(Gemm, FusedActivations) {
   check_op(dense(4, 9, 21, true, "Relu"), reference(4, 9, 21, [](double x) { return x > 0 ? x : 0; }));
   check_op(dense(4, 9, 21, true, "Tanh"), reference(4, 9, 21, [](double x) { return std::tanh(x); }), 1e-5);
@@ -64,15 +99,20 @@ TEST(Gemm, Inference) {
 }
 
 // MEASURED.md: forward and backward data give a sample the same bits whatever the size of the unit.
-TEST(Gemm, BitsOfASampleDoNotDependOnTheUnit) {
-  const OpSpec whole = completed(dense(64, 784, 128, true, "Relu"));
+class GemmOutputs : public ::testing::TestWithParam<int64_t> {};
+
+INSTANTIATE_TEST_SUITE_P(NarrowAndWide, GemmOutputs, ::testing::Values(10, 128, 256, 512));
+
+TEST_P(GemmOutputs, BitsOfASampleDoNotDependOnTheUnit) {
+  const int64_t outputs = GetParam();
+  const OpSpec whole = completed(dense(64, 784, outputs, true, "Relu"));
   const Operands operands = random_operands(whole);
   const Results want = run_op(whole, operands);
   for (const int64_t n : {1, 5, 32}) {
-    const OpSpec part = completed(dense(n, 784, 128, true, "Relu"));
+    const OpSpec part = completed(dense(n, 784, outputs, true, "Relu"));
     Operands few = operands;
     few.inputs[0].resize(static_cast<size_t>(n * 784));
-    few.output_gradient.resize(static_cast<size_t>(n * 128));
+    few.output_gradient.resize(static_cast<size_t>(n * outputs));
     const Results got = run_op(part, few);
     EXPECT_TRUE(std::equal(got.output.begin(), got.output.end(), want.output.begin())) << n;
     EXPECT_TRUE(std::equal(got.input_gradients[0].begin(), got.input_gradients[0].end(),

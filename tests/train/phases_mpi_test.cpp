@@ -61,7 +61,7 @@ class Phases : public testing::Test {
         gradient[i] = value(1, tensor.offset + i);
         node_->parameters(0)[tensor.offset + i] = value(2, tensor.offset + i);
       }
-      node_->accumulator().add(t, gradient, scale, 0x7f800000, 0, 0, 0, mine);
+      node_->accumulator().add(t, 0, gradient, scale, 0x7f800000, 0, 0, 0, mine);
     }
     for (int m = 0; m < 2; ++m)
       for (size_t i = 0; i < node_->moment(0, m).size(); ++i)

@@ -78,7 +78,7 @@ BENCHMARK_DEFINE_F(AccumulatorBenchmark, AddDenseNetwork)(benchmark::State& stat
   exact::Lanes lanes(static_cast<int>(gradients_.size()), 1, 0, 0);
   for (auto _ : state)
     for (size_t t = 0; t < gradients_.size(); ++t)
-      accumulator_->add(static_cast<int>(t), gradients_[t], 40, ops::power_of_two_bits(11),
+      accumulator_->add(static_cast<int>(t), 0, gradients_[t], 40, ops::power_of_two_bits(11),
                         state.thread_index(), 0, 0, lanes);
   state.SetItemsProcessed(state.iterations() * layout_.elements());
 }
