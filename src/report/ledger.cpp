@@ -10,6 +10,8 @@
 #include <map>
 #include <span>
 #include <sstream>
+#include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -27,31 +29,64 @@ constexpr char not_compared_name[] = "/ledger.not-compared";
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
-std::string decimal(double value) {
-  if (std::isnan(value)) return "nan";  // one spelling, whatever its sign and payload
-  char text[32];
-  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+/// A value as it stands in a line; on the stack, because a line is written in every step.
+class ValueText {
+ public:
+  explicit ValueText(int64_t value) : end_(std::to_chars(text_, text_ + sizeof text_, value).ptr) {}
+  explicit ValueText(double value)
+      : end_(std::isnan(value) ? std::copy_n("nan", 3, text_)  // one spelling, whatever its sign and payload
+                               : std::to_chars(text_, text_ + sizeof text_, value).ptr) {}
+  explicit ValueText(uint64_t value) {
+    constexpr int digits = 16;
+    for (int i = 0; i < digits; ++i) text_[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
+    end_ = text_ + digits;
+  }
+  std::string_view view() const { return {text_, static_cast<size_t>(end_ - text_)}; }
+
+ private:
+  char text_[32];
+  char* end_;
+};
+
+/// Calls visit(name, value) for the fields of a line but its chain, in their order.
+template <class Visit>
+void for_each_field(const LedgerLine& line, Visit&& visit) {
+  visit("step", ValueText(line.step).view());
+  visit("epoch", ValueText(line.epoch).view());
+  visit("samples", ValueText(line.samples).view());
+  visit("attempts", ValueText(int64_t{line.attempts}).view());
+  visit("loss", ValueText(line.loss).view());
+  visit("weight", ValueText(line.weight).view());
+  visit("gradient", ValueText(line.gradient).view());
+  visit("scales", ValueText(line.scales).view());
+  visit("parameters", ValueText(line.parameters).view());
+  if (line.skipped) visit("skipped", std::string_view("1"));
+  if (!line.note.empty()) visit("note", std::string_view(line.note));
 }
 
 Fields fields_of(const LedgerLine& line) {
-  Fields fields = {{"step", std::to_string(line.step)},
-                   {"epoch", std::to_string(line.epoch)},
-                   {"samples", std::to_string(line.samples)},
-                   {"attempts", std::to_string(line.attempts)},
-                   {"loss", decimal(line.loss)},
-                   {"weight", decimal(line.weight)},
-                   {"gradient", hex64(line.gradient)},
-                   {"scales", hex64(line.scales)},
-                   {"parameters", hex64(line.parameters)}};
-  if (line.skipped) fields.emplace_back("skipped", "1");
-  if (!line.note.empty()) fields.emplace_back("note", line.note);
+  Fields fields;
+  for_each_field(line, [&](const char* name, std::string_view value) { fields.emplace_back(name, value); });
   return fields;
 }
 
-std::string joined(const Fields& fields) {
-  std::string text;
-  for (const auto& [name, value] : fields) text += (text.empty() ? "" : " ") + name + "=" + value;
-  return text;
+/// What is hashed for a line's chain: the chain before it, a space, and the line up to its own.
+void write_hashed(const LedgerLine& line, uint64_t previous, std::string& text) {
+  text.assign(ValueText(previous).view());
+  for_each_field(line, [&](const char* name, std::string_view value) {
+    text += ' ';
+    text += name;
+    text += '=';
+    text += value;
+  });
+}
+
+/// The line itself, from what was hashed.
+void finish_line(uint64_t chain, std::string& text) {
+  constexpr size_t previous_and_space = 17;
+  text.erase(0, previous_and_space);
+  text += " chain=";
+  text += ValueText(chain).view();
 }
 
 template <class Number>
@@ -144,11 +179,16 @@ void require_equal(const LedgerLine& now, const LedgerLine& before) {
 }  // namespace
 
 std::string LedgerLine::encode() const {
-  return joined(fields_of(*this)) + " chain=" + hex64(chain);
+  std::string text;
+  write_hashed(*this, 0, text);
+  finish_line(chain, text);
+  return text;
 }
 
 uint64_t LedgerLine::chain_after(uint64_t previous) const {
-  return hash64(hex64(previous) + " " + joined(fields_of(*this)));
+  std::string text;
+  write_hashed(*this, previous, text);
+  return hash64(text);
 }
 
 std::optional<LedgerLine> LedgerLine::decode(const std::string& text) {
@@ -198,16 +238,18 @@ Ledger::Ledger(const std::string& directory, const std::optional<LedgerLine>& la
       expected_(prepare(directory, last, compare)),
       file_(directory + ledger_name) {}
 
-LedgerLine Ledger::append(LedgerLine line) {
+const std::string& Ledger::append(LedgerLine line) {
   CHECK(line.note.find_first_of(" \t\n=") == std::string::npos, "a note is one word: " + line.note);
-  line.chain = line.chain_after(last_ ? last_->chain : 0);
+  write_hashed(line, last_ ? last_->chain : 0, text_);
+  line.chain = hash64(text_);
+  finish_line(line.chain, text_);
   while (!expected_.empty() && expected_.front().step < line.step) expected_.pop_front();
   const bool compared = !expected_.empty() && expected_.front().step == line.step;
   if (compared) require_equal(line, expected_.front());
-  std::string text = line.encode();
-  failpoint("ledger", std::as_writable_bytes(std::span(text)));
-  file_.append(text);
-  last_ = line;
+  written_ = text_;
+  failpoint("ledger", std::as_writable_bytes(std::span(written_)));
+  file_.append(written_);
+  last_ = std::move(line);
   if (compared) {
     expected_.pop_front();
     if (expected_.empty()) {  // all that was lost is there again
@@ -215,7 +257,7 @@ LedgerLine Ledger::append(LedgerLine line) {
       storage::remove_tree(directory_ + set_aside_name);
     }
   }
-  return line;
+  return text_;
 }
 
 void Ledger::make_durable() {

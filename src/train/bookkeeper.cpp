@@ -94,10 +94,11 @@ Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>
       last_checkpoint_s_(now_s()),
       last_metrics_s_(now_s()) {}
 
-std::string Bookkeeper::step(const StepReport& report) {
+const std::string& Bookkeeper::step(const StepReport& report) {
   report::LedgerLine noted = report.line;
   noted.note = std::exchange(next_note_, "");
-  const report::LedgerLine line = ledger_.append(noted);
+  const std::string& text = ledger_.append(noted);
+  const report::LedgerLine& line = noted;
   samples_since_ += line.samples;
   const double now = now_s(), accuracy = static_cast<double>(report.correct) / std::max(1.0, line.weight);
   if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
@@ -122,7 +123,7 @@ std::string Bookkeeper::step(const StepReport& report) {
   state.loss = line.loss;
   state.metric = metric_text_;
   progress_.update(state);
-  return line.encode();
+  return text;
 }
 
 void Bookkeeper::evaluation(const EvaluationReport& report) {

@@ -64,8 +64,8 @@ class Bookkeeper {
 
   /// The next ledger line carries this note.
   void note_next(const std::string& note) { next_note_ = note; }
-  /// Appends the step's ledger line; returns it encoded, with its chain.
-  std::string step(const StepReport& report);
+  /// Appends the step's ledger line; returns its text, valid until the next one.
+  const std::string& step(const StepReport& report);
   void evaluation(const EvaluationReport& report);
   /// Whether a checkpoint after `step` is wanted; stays true until checkpoint_begun().
   bool checkpoint_due(int64_t step);

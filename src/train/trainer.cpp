@@ -121,10 +121,12 @@ void Trainer::snapshot(int thread) {
 void Trainer::meet(int thread, UnitRunner* runner, void (Conductor::*serial)()) {
   double ignored_s = 0;
   const ScopedTimer timer(runner ? runner->times().wait_s : ignored_s);
-  if (thread == 0 && conductor_)
-    barrier_.wait_serial(poll_, [this, serial] { ((*conductor_).*serial)(); });
-  else
+  if (thread != 0 || !conductor_) {
     barrier_.wait();  // main threads that do not lead have no messages to move
+    return;
+  }
+  const auto conduct = [this, serial] { ((*conductor_).*serial)(); };
+  barrier_.wait_serial(poll_, std::cref(conduct));  // a reference, which std::function holds without memory
 }
 
 void Trainer::throw_failure() const {
