@@ -4,32 +4,13 @@
 #include "data/exchange.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <new>
 #include <random>
 
+#include "allocations.h"
 #include "data/batch.h"
 #include "data/datasets.h"
-
-namespace {
-std::atomic<int64_t> allocations{0};
-}
-
-// noinline: where GCC sees through one of them only, it warns of a mismatch.
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  ++allocations;
-  if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
-  std::free(memory);
-}
 
 namespace lepton::data {
 namespace {
@@ -136,16 +117,17 @@ TEST(RowExchange, AllocatesNothingPerRound) {
     for (int64_t round = 0; round < 60; ++round)
       plans.push_back(random_plan(round, setup.dataset, world.nodes()));
     for (int pass = 0; pass < 2; ++pass) {
-      const int64_t before = allocations;
-      for (Plan& plan : plans) {
-        plan.round += 60;
-        if (!world.leads()) continue;
-        setup.exchange.begin(plan.rows());
-        setup.exchange.finish(plan.round, {});
-        setup.exchange.end(plan.round);
-      }
+      const int64_t count = allocations_of([&] {
+        for (Plan& plan : plans) {
+          plan.round += 60;
+          if (!world.leads()) continue;
+          setup.exchange.begin(plan.rows());
+          setup.exchange.finish(plan.round, {});
+          setup.exchange.end(plan.round);
+        }
+      });
       if (pass == 1) {
-        EXPECT_EQ(allocations - before, 0);
+        EXPECT_EQ(count, 0);
       }
     }
   });

@@ -3,48 +3,14 @@
 // statistics, inference, the search for non-finite values, memory, and that a run allocates nothing of ours.
 #include "model/executor.h"
 
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 
+#include "allocations.h"
 #include "model/networks.h"
-
-namespace {
-
-std::atomic<bool> counting{false};
-std::atomic<int> allocations{0};
-
-// What oneDNN and its OpenMP runtime allocate inside their calls is theirs (DESIGN section 3).
-void count_allocation(const void* caller) {
-  Dl_info info{};
-  const bool known = dladdr(caller, &info) != 0 && info.dli_fname != nullptr;
-  if (!known ||
-      (std::strstr(info.dli_fname, "dnnl") == nullptr && std::strstr(info.dli_fname, "gomp") == nullptr))
-    ++allocations;
-}
-
-}  // namespace
-
-#if !defined(__SANITIZE_ADDRESS__)
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  if (counting) count_allocation(__builtin_return_address(0));
-  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-#endif
 
 namespace lepton::model {
 
@@ -276,9 +242,7 @@ TEST(Executor, WorkspaceBytesWithoutConstruction) {
 }
 
 TEST(Executor, RunsAllocateNothing) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the sanitizer owns the allocator";
-#endif
+  SKIP_WHERE_NOTHING_IS_COUNTED();
   class NoSink : public GradientSink {
     void gradient(int, int64_t, std::span<const float>) override {}
   };
@@ -294,15 +258,9 @@ TEST(Executor, RunsAllocateNothing) {
       bench.executor.forward(4, false, bench.arena.data(), four, 1);
     };
     run();
-    allocations = 0;
-    counting = true;
-    run();
-    counting = false;
-    EXPECT_EQ(allocations, 0);
-    counting = true;
-    const auto proof = std::make_unique<int>(1);
-    counting = false;
-    EXPECT_EQ(allocations, 1);
+    EXPECT_EQ(allocations_of(run), 0);
+    std::unique_ptr<int> proof;
+    EXPECT_EQ(allocations_of([&] { proof = std::make_unique<int>(1); }), 1);
   }
 }
 
