@@ -2,8 +2,14 @@
 // The stop flag and its handlers, which do nothing but store to a lock-free atomic (async-signal-safe).
 #include "base/stop.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <memory>
+
+#include "base/error.h"
 
 namespace lepton {
 
@@ -17,14 +23,39 @@ extern "C" void on_stop_signal(int signal) {
   request_stop(signal);
 }
 
+class SignalStack {
+ public:
+  SignalStack() : memory_(new char[bytes()]) {
+    stack_t stack = {};
+    stack.ss_sp = memory_.get();
+    stack.ss_size = bytes();
+    CHECK(sigaltstack(&stack, &previous_) == 0, "sigaltstack");
+  }
+  ~SignalStack() { sigaltstack(&previous_, nullptr); }
+  SignalStack(const SignalStack&) = delete;
+  SignalStack& operator=(const SignalStack&) = delete;
+
+ private:
+  static size_t bytes() {  // a frame holds all vector registers: kilobytes with AVX-512, more with AMX
+    constexpr long handler_bytes = 32 << 10;
+    return static_cast<size_t>(std::max(0L, sysconf(_SC_MINSIGSTKSZ)) + handler_bytes);
+  }
+  std::unique_ptr<char[]> memory_;
+  stack_t previous_ = {};
+};
+
 }  // namespace
 
 void install_stop_handlers() {
   struct sigaction action = {};
   action.sa_handler = on_stop_signal;
-  action.sa_flags = SA_RESTART;  // no system call of ours or of a library returns EINTR for it
+  action.sa_flags = SA_ONSTACK | SA_RESTART;  // no system call of ours or of a library returns EINTR for it
   sigemptyset(&action.sa_mask);
   for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+}
+
+void use_signal_stack() {
+  thread_local const SignalStack stack;
 }
 
 bool stop_requested() {

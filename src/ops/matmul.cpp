@@ -32,19 +32,34 @@ constexpr int64_t wide_outputs =
 constexpr int64_t part_elements = int64_t{1}
                                   << 17;  // of dW: with twice as many bytes of sums, half of a usual L2
 
-/// y[r, c] = yt[c, r] + bias[c].
-LEPTON_SIMD void turn(int64_t rows, int64_t columns, const float* __restrict yt, const float* __restrict bias,
-                      float* __restrict y) {
-  constexpr int64_t side = 16;
-  float tile[side][side];
-  for (int64_t c = 0; c < columns; c += side)
-    for (int64_t r = 0; r < rows; r += side) {
-      const int64_t height = std::min(side, rows - r), width = std::min(side, columns - c);
-      for (int64_t i = 0; i < width; ++i)
-        for (int64_t k = 0; k < height; ++k) tile[k][i] = yt[(c + i) * rows + r + k];
-      for (int64_t k = 0; k < height; ++k)
-        for (int64_t i = 0; i < width; ++i) y[(r + k) * columns + c + i] = tile[k][i] + bias[c + i];
-    }
+using Four [[gnu::vector_size(16), gnu::aligned(4)]] = float;
+
+/// Four by four elements of turn().
+inline void turn_tile(int64_t rows, int64_t columns, const float* yt, const float* bias, float* y) {
+  const auto line = [&](int64_t i) { return *reinterpret_cast<const Four*>(yt + i * rows) + bias[i]; };
+  const Four a = line(0), b = line(1), c = line(2), d = line(3);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+             ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+             cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const auto put = [&](int64_t k, Four values) { *reinterpret_cast<Four*>(y + k * columns) = values; };
+  put(0, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+  put(1, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+  put(2, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+  put(3, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+/// y[r, c] = yt[c, r] + bias[c], by strips that fit the first cache.
+void turn(int64_t rows, int64_t columns, const float* yt, const float* bias, float* y) {
+  const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  constexpr int64_t strip = 16;
+  for (int64_t first = 0; first < whole_columns; first += strip)
+    for (int64_t r = 0; r < whole_rows; r += 4)
+      for (int64_t c = first; c < std::min(first + strip, whole_columns); c += 4)
+        turn_tile(rows, columns, yt + c * rows + r, bias + c, y + r * columns + c);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
+      y[r * columns + c] = yt[c * rows + r] + bias[c];
 }
 
 class GemmOp : public Op {

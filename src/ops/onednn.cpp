@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/stop.h"
 #include "ops/table.h"
 
 #if DNNL_VERSION_MAJOR < 2
@@ -224,6 +225,7 @@ Reorder reorder(const Desc& from, const Desc& to) {
 namespace lepton::ops {
 
 void prepare_compute_thread() {
+  use_signal_stack();
   omp_set_num_threads(1);
 }
 

@@ -29,8 +29,8 @@ std::vector<std::string> operator_names();
 /// Plans an op. CHECKs that the type exists and that spec.output is what infer gives.
 std::unique_ptr<Op> make_op(const OpSpec& spec);
 
-/// Sets oneDNN to one thread for the calling thread (one unit per thread; bits do not depend on the count).
-/// Must run in each compute thread before it plans or runs an op.
+/// Sets oneDNN to one thread for the calling thread (one unit per thread; bits do not depend on the count),
+/// and signals to a stack of their own. Must run in each compute thread before it plans or runs an op.
 void prepare_compute_thread();
 /// Caps oneDNN's instruction set; must run before the first op is planned. isa: "auto" | "avx2" | "avx512".
 /// Returns the effective instruction set's name. Throws Error(deck) when the machine lacks what is asked.

@@ -66,18 +66,30 @@ void adam(const AdamStep& step, std::span<const float> g, std::span<const float>
 }
 
 // Comparisons keep NaN.
+static inline float clipped(float x, float limit) {
+  const float low = x < -limit ? -limit : x;
+  return low > limit ? limit : low;
+}
+
 LEPTON_SIMD static void normalise_loop(float* __restrict g, float weight, float factor, float l2,
                                        const float* __restrict w, float limit, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float x = g[i] / weight * factor + l2 * w[i];
-    const float low = x < -limit ? -limit : x;
-    g[i] = low > limit ? limit : low;
-  }
+  for (int64_t i = 0; i < count; ++i) g[i] = clipped(g[i] / weight * factor + l2 * w[i], limit);
+}
+
+// The same bits for a power of two as weight, the usual size of a batch, at a third of the time.
+LEPTON_SIMD static void normalise_exactly_loop(float* __restrict g, float inverse, float factor, float l2,
+                                               const float* __restrict w, float limit, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) g[i] = clipped(g[i] * inverse * factor + l2 * w[i], limit);
 }
 
 void normalise_gradient(std::span<float> g, float weight, float factor, float l2, std::span<const float> w,
                         float limit) {
-  normalise_loop(g.data(), weight, factor, l2, w.data(), limit, length(g, {w.size()}));
+  const int64_t count = length(g, {w.size()});
+  int exponent = 0;
+  if (std::frexp(weight, &exponent) == 0.5f && exponent > -100 && exponent < 100)
+    normalise_exactly_loop(g.data(), 1 / weight, factor, l2, w.data(), limit, count);
+  else
+    normalise_loop(g.data(), weight, factor, l2, w.data(), limit, count);
 }
 
 LEPTON_SIMD static void statistic_loop(const float* __restrict sum, float weight, float momentum, float rest,

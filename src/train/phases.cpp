@@ -14,7 +14,7 @@ namespace lepton::train {
 
 namespace {
 
-constexpr int64_t grain_blocks = 4;
+constexpr int64_t grain_blocks = 2;
 
 /// Calls work(block) for the blocks of [first, last) that this thread draws from `counter`.
 template <class Work>

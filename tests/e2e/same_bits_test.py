@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promise (DESIGN section 1): the same ledger and the same parameters for any number of ranks, threads and nodes
-and either policy; and another seed or unit_size gives others, so that this test could fail."""
+and either policy; and another seed or unit_size gives others, so that this test could fail. LEPTON_TEST_FULL=1: all of
+1, 2, 3, 4, 7 ranks x 1, 2 threads x 1, 2, 3 nodes x both policies."""
 import itertools
+import os
 
 from common import CONVOLUTIONAL, DENSE, in_parallel, make_deck, make_digits, same_run, train
 
@@ -18,6 +20,11 @@ CONFIGURATIONS = [
     (7, 1, 3, "proportional", True),
     (7, 1, 1, "static", False),
 ]
+if os.environ.get("LEPTON_TEST_FULL"):
+    CONFIGURATIONS = [(ranks, threads, -(-ranks // nodes), policy, False)
+                      for ranks, threads, nodes, policy in itertools.product((1, 2, 3, 4, 7), (1, 2), (1, 2, 3),
+                                                                             ("static", "proportional"))
+                      if -(-ranks // -(-ranks // nodes)) == nodes]
 NETWORKS = {"dense": DENSE, "convolutional": CONVOLUTIONAL}
 
 
@@ -43,6 +50,7 @@ def main():
         references[network] = train(network, deck=f"{network}.toml")  # alone, without mpirun
     in_parallel(one, [(network, references[network], *configuration)
                       for configuration, network in itertools.product(CONFIGURATIONS, NETWORKS)])
+    print(f"{2 * len(CONFIGURATIONS)} runs gave the bits of one rank with one thread")
     in_parallel(differs, [(network, references[network], *change) for network in NETWORKS
                           for change in (("run.seed", 4), ("train.unit_size", 20))])
 

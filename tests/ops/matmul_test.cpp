@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemm against a triple loop in double: odd shapes, bias, fused activations, refusals, bits.
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "base/stop.h"
 #include "ops/harness.h"
 
 namespace lepton::ops {
@@ -119,6 +127,34 @@ TEST_P(GemmOutputs, BitsOfASampleDoNotDependOnTheUnit) {
                            want.input_gradients[0].begin()))
         << n;
   }
+}
+
+// oneDNN's products move the stack pointer to where no signal handler may write.
+TEST(Gemm, SignalsDoNotDisturbProducts) {
+  const OpSpec spec = completed(dense(128, 784, 512, true, "Relu"));
+  const Operands operands = random_operands(spec);
+  prepare_thread();
+  install_stop_handlers();
+  const auto op = make_op(spec);
+  const Results quiet = run_op(*op, spec, operands);
+  std::atomic<bool> done{false};
+  std::thread signals([&done, computing = pthread_self()] {
+    while (!done) {
+      pthread_kill(computing, SIGUSR1);
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+  });
+  bool same = true;
+  for (int trial = 0; trial < 200; ++trial) {
+    const Results disturbed = run_op(*op, spec, operands);
+    same = same && disturbed.output == quiet.output &&
+           disturbed.parameter_gradients == quiet.parameter_gradients &&
+           disturbed.input_gradients == quiet.input_gradients;
+  }
+  done = true;
+  signals.join();
+  clear_stop();
+  EXPECT_TRUE(same);
 }
 
 TEST(Gemm, RefusesWhatDoesNotFit) {

@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "ops/harness.h"
 
@@ -110,6 +112,19 @@ TEST(Update, NormaliseDividesScalesDecaysAndClips) {
   Floats h = {10};
   normalise_gradient(h, 4, 1, 0, Floats{1}, infinity);
   EXPECT_EQ(h[0], 2.5f);
+}
+
+// Weights that are powers of two take another loop, with the bits of the division.
+TEST(Update, NormaliseGivesTheBitsOfTheDivision) {
+  std::mt19937 random(3);
+  for (const float weight : {1.0f, 0.5f, 256.0f, 0x1p-90f, 3.0f, 41.0f, 0x1p120f})
+    for (int trial = 0; trial < 1000; ++trial) {
+      const float value = std::bit_cast<float>(static_cast<uint32_t>(random()));
+      if (!std::isfinite(value)) continue;
+      Floats g = {value};
+      normalise_gradient(g, weight, 0.7f, 0, Floats{1}, infinity);
+      EXPECT_EQ(g[0], value / weight * 0.7f) << value << " / " << weight;
+    }
 }
 
 TEST(Update, RunningStatistic) {
