@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adding a tensor or a part of one: per segment (16 KiB of floats, in L1) one pass for the largest magnitude,
-// which decides whether it may be added at all, then under the block's lock one pass that converts, adds and
-// sums the checksum in registers. A block that is busy is put aside and tried again at the end, or when the
-// list of those is full. Called by every compute thread once per tensor and unit, through train's gradient
-// sink.
+// Adding a tensor or a part of one: per segment (16 KiB of floats), under the block's lock, one pass that
+// converts, adds, sums the checksum and finds the largest magnitude in registers; if that shows an overflow,
+// all of it is taken back (sums modulo 2^64 forget nothing). A block that is busy is put aside and tried
+// again at the end, or when the list of those is full. Called by every compute thread for each tensor of a
+// unit, through train's gradient sink.
 #include "exact/accumulator.h"
 
 #include <algorithm>
@@ -15,16 +15,23 @@
 
 namespace lepton::exact {
 
-/// A part of a tensor within one block that may be added.
-struct Accumulator::Tested {
+/// A part of a tensor within one block.
+struct Accumulator::Part {
   int64_t begin = 0;  // arena element
   std::span<const float> values;
   int scale = 0;
+  uint32_t overflow_bits = 0;
+};
+
+/// What adding showed.
+struct Accumulator::Found {
+  uint32_t largest = 0;  // finite
+  bool overflow = false, non_finite = false;
 };
 
 /// The blocks that were busy. Small, because few threads hold locks at a time.
 struct Accumulator::Aside {
-  std::array<Tested, 32> parts;
+  std::array<Part, 32> parts;
   size_t count = 0;
 };
 
@@ -55,18 +62,27 @@ Accumulator::Accumulator(const ArenaLayout& layout, std::span<std::byte> memory)
   for (int t = 0; t < tensors; ++t) first_segment_[t + 1] += first_segment_[t];
 }
 
-void Accumulator::add_locked(const Tested& part) {
+void Accumulator::add_locked(const Part& part, Found& found) {
   const int64_t block = part.begin / block_elements;
   const std::span<int64_t> sums = elements_.subspan(static_cast<size_t>(part.begin), part.values.size());
-  const uint64_t added = ops::quantise_add(part.values, part.scale, sums);
-  checksums_[block] = static_cast<int64_t>(static_cast<uint64_t>(checksums_[block]) + added);
+  const ops::Quantised added = ops::quantise_add(part.values, part.scale, sums);
+  if (added.magnitude_bits >= part.overflow_bits) [[unlikely]]
+    ops::quantise_take_back(part.values, part.scale, sums);
+  else
+    checksums_[block] = static_cast<int64_t>(static_cast<uint64_t>(checksums_[block]) + added.check);
+  if (added.magnitude_bits >= infinity_bits) [[unlikely]] {
+    found.non_finite = true;
+  } else {
+    found.largest = std::max(found.largest, added.magnitude_bits);
+    found.overflow = found.overflow || added.magnitude_bits >= part.overflow_bits;
+  }
   failpoint("accumulate", std::as_writable_bytes(sums));
 }
 
-bool Accumulator::try_add(const Tested& part) {
+bool Accumulator::try_add(const Part& part, Found& found) {
   LockWord lock(locks_[part.begin / block_elements].word);
   if (!lock.try_lock()) return false;
-  add_locked(part);
+  add_locked(part, found);
   lock.unlock();
   return true;
 }
@@ -78,10 +94,10 @@ int64_t rotation(int start, int64_t count) {
 }
 
 /// Adds of those put aside what it can, until at most `keep` are left.
-void Accumulator::come_back(Aside& aside, size_t keep) {
+void Accumulator::come_back(Aside& aside, size_t keep, Found& found) {
   for (comm::Pace pace; aside.count > keep; pace.step()) {
     for (size_t i = aside.count; i-- > 0;)
-      if (try_add(aside.parts[i])) aside.parts[i] = aside.parts[--aside.count];
+      if (try_add(aside.parts[i], found)) aside.parts[i] = aside.parts[--aside.count];
     if (aside.count > keep && pace.waited_s() > lock_deadline_s)
       throw comm::DeadlineError("a block of the gradient sum", lock_deadline_s,
                                 "another thread of this node holds its lock");
@@ -98,28 +114,20 @@ void Accumulator::add(int tensor, int64_t first, std::span<const float> values, 
   const int64_t count = (end - 1) / block_elements - begin / block_elements + 1;
   const int64_t turn = rotation(start, count);
   Aside aside;
-  uint32_t largest = 0;
+  Found found;
   for (int64_t k = 0; k < count; ++k) {
     const Segment& segment = layout_.segments()[segments + (k + turn < count ? k + turn : k + turn - count)];
     const int64_t from = std::max(segment.begin, begin), to = std::min(segment.end, end);
-    const Tested part{from, values.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)),
-                      scale};
-    const uint32_t magnitude = ops::max_magnitude_bits(part.values);
-    if (magnitude >= infinity_bits) [[unlikely]] {
-      lanes.flag_non_finite(unit, place);
-      continue;
-    }
-    largest = std::max(largest, magnitude);
-    if (magnitude >= overflow_bits) [[unlikely]] {
-      lanes.flag_overflow();
-      continue;
-    }
-    if (magnitude == 0 || try_add(part)) continue;
-    if (aside.count == aside.parts.size()) come_back(aside, aside.parts.size() / 2);
+    const Part part{from, values.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)),
+                    scale, std::min(overflow_bits, infinity_bits)};
+    if (try_add(part, found)) continue;
+    if (aside.count == aside.parts.size()) come_back(aside, aside.parts.size() / 2, found);
     aside.parts[aside.count++] = part;
   }
-  come_back(aside, 0);
-  lanes.raise_magnitude(tensor, largest);
+  come_back(aside, 0, found);
+  lanes.raise_magnitude(tensor, found.largest);
+  if (found.overflow) lanes.flag_overflow();
+  if (found.non_finite) lanes.flag_non_finite(unit, place);
 }
 
 void Accumulator::fold(int64_t b, const Accumulator& other) {

@@ -3,8 +3,8 @@
 // `block_elements` with a lock word and a checksum each. A thread adds a tensor segment by segment from an
 // offset of its own and comes back to busy blocks (measured: atomic adds are 10-17 times dearer). Invariants:
 // element i belongs to arena element i; checksum[b] = sum of the elements of block b modulo 2^64 at any time
-// at which no lock is held, so one flipped bit anywhere between quantising and updating shows; a value that
-// would overflow is never added, only flagged, and the attempt is dropped.
+// at which no lock is held, so one flipped bit anywhere between quantising and updating shows; a block
+// in which a value overflows or is not finite is taken back at once and flagged, and the attempt is dropped.
 #pragma once
 
 #include <atomic>
@@ -51,11 +51,12 @@ class Accumulator {
   struct alignas(64) Lock {
     std::atomic<uint32_t> word;
   };
-  struct Tested;
+  struct Part;
+  struct Found;
   struct Aside;
-  bool try_add(const Tested& part);
-  void come_back(Aside& aside, size_t keep);
-  void add_locked(const Tested& part);
+  bool try_add(const Part& part, Found& found);
+  void come_back(Aside& aside, size_t keep, Found& found);
+  void add_locked(const Part& part, Found& found);
 
   const ArenaLayout& layout_;
   std::span<int64_t> elements_, checksums_;

@@ -37,21 +37,38 @@ uint32_t power_of_two_bits(int exponent) {
   return static_cast<uint32_t>(std::clamp(exponent, -126, 127) + 127) << 23;
 }
 
-LEPTON_SIMD static uint64_t quantise_loop(const float* __restrict g, double factor, int64_t* __restrict sum,
-                                          int64_t count) {
-  uint64_t check = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const double shifted = static_cast<double>(g[i]) * factor + rounder;
-    const uint64_t q = std::bit_cast<uint64_t>(shifted) - std::bit_cast<uint64_t>(rounder);
-    sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) + q);
-    check += q;
-  }
-  return check;
+[[gnu::always_inline]] static inline uint64_t quantised(float g, double factor) {
+  return std::bit_cast<uint64_t>(static_cast<double>(g) * factor + rounder) -
+         std::bit_cast<uint64_t>(rounder);
 }
 
-uint64_t quantise_add(std::span<const float> g, int scale, std::span<int64_t> sum) {
+LEPTON_SIMD static Quantised quantise_loop(const float* __restrict g, double factor, int64_t* __restrict sum,
+                                           int64_t count) {
+  uint64_t check = 0;
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t q = quantised(g[i], factor);
+    sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) + q);
+    check += q;
+    largest = std::max(largest, std::bit_cast<uint32_t>(g[i]) & 0x7fffffffu);
+  }
+  return {check, largest};
+}
+
+Quantised quantise_add(std::span<const float> g, int scale, std::span<int64_t> sum) {
   CHECK(g.size() == sum.size(), "spans of one length");
   return quantise_loop(g.data(), power_of_two(scale), sum.data(), static_cast<int64_t>(g.size()));
+}
+
+LEPTON_SIMD static void take_back_loop(const float* __restrict g, double factor, int64_t* __restrict sum,
+                                       int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) - quantised(g[i], factor));
+}
+
+void quantise_take_back(std::span<const float> g, int scale, std::span<int64_t> sum) {
+  CHECK(g.size() == sum.size(), "spans of one length");
+  take_back_loop(g.data(), power_of_two(scale), sum.data(), static_cast<int64_t>(g.size()));
 }
 
 LEPTON_SIMD static uint64_t checksum_loop(const int64_t* sum, int64_t count) {

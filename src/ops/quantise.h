@@ -15,10 +15,18 @@ uint32_t max_magnitude_bits(std::span<const float> g);
 /// The float32 bits of 2^exponent, for comparison with max_magnitude_bits (clamped to finite, normal range).
 uint32_t power_of_two_bits(int exponent);
 
-/// sum[i] += q_i; returns the sum of the q_i modulo 2^64: a linear checksum, so that checksums of blocks add
-/// up like the blocks do and any single flipped bit shows (+-2^k is never 0 modulo 2^64). Requires |g[i] *
-/// 2^scale| < 2^51 (the caller has tested the span's maximum).
-uint64_t quantise_add(std::span<const float> g, int scale, std::span<int64_t> sum);
+struct Quantised {
+  uint64_t check = 0;           ///< sum of the q_i modulo 2^64
+  uint32_t magnitude_bits = 0;  ///< max_magnitude_bits(g)
+};
+
+/// sum[i] += q_i modulo 2^64, and in the same pass a linear checksum, so that checksums of blocks add up like
+/// the blocks do and any single flipped bit shows (+-2^k is never 0 modulo 2^64), and the magnitude. q_i is
+/// the rounded g[i] * 2^scale where that is below 2^51; where the magnitude says that one is not, the caller
+/// takes all of it back.
+Quantised quantise_add(std::span<const float> g, int scale, std::span<int64_t> sum);
+/// sum[i] -= the same q_i, whatever they are: Inf, NaN and what overflows included.
+void quantise_take_back(std::span<const float> g, int scale, std::span<int64_t> sum);
 
 /// Sum of all elements modulo 2^64.
 uint64_t checksum(std::span<const int64_t> sum);

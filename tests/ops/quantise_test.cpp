@@ -36,7 +36,8 @@ void expect_exact(const std::vector<float>& g, int scale) {
   std::vector<int64_t> sum(g.size());
   for (size_t i = 0; i < g.size(); ++i) sum[i] = static_cast<int64_t>(i * 0x9e3779b97f4a7c15u);
   const std::vector<int64_t> before = sum;
-  const uint64_t check = quantise_add(g, scale, sum);
+  const auto [check, magnitude] = quantise_add(g, scale, sum);
+  EXPECT_EQ(magnitude, max_magnitude_bits(g));
   uint64_t want_check = 0;
   for (size_t i = 0; i < g.size(); ++i) {
     const uint64_t q = static_cast<uint64_t>(exact(g[i], scale));
@@ -96,6 +97,22 @@ TEST(Quantise, MaximumIsByMagnitude) {
     EXPECT_EQ(max_magnitude_bits(g), 0x7f800000u);
     g[at] = NAN;
     EXPECT_GT(max_magnitude_bits(g), 0x7f800000u);
+  }
+}
+
+TEST(Quantise, WhatIsTakenBackIsGone) {
+  std::mt19937_64 engine(9);
+  std::vector<float> g(1000);
+  std::vector<int64_t> sum(1000);
+  for (int trial = 0; trial < 100; ++trial) {
+    for (float& value : g)
+      value = std::bit_cast<float>(static_cast<uint32_t>(engine()));  // Inf and NaN among them
+    for (int64_t& value : sum) value = static_cast<int64_t>(engine());
+    const std::vector<int64_t> before = sum;
+    quantise_add(g, 40, sum);
+    EXPECT_NE(sum, before);
+    quantise_take_back(g, 40, sum);
+    EXPECT_EQ(sum, before);
   }
 }
 

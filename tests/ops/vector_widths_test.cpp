@@ -18,13 +18,13 @@
 
 namespace lepton_math = lepton::ops::math;
 namespace lepton::ops_narrow {
-using ops::AdamStep, ops::SgdStep;
+using ops::AdamStep, ops::Quantised, ops::SgdStep;
 }
 namespace lepton::ops_middle {
-using ops::AdamStep, ops::SgdStep;
+using ops::AdamStep, ops::Quantised, ops::SgdStep;
 }
 namespace lepton::ops_wide {
-using ops::AdamStep, ops::SgdStep;
+using ops::AdamStep, ops::Quantised, ops::SgdStep;
 }
 
 // clang-format off
@@ -82,7 +82,7 @@ Floats values_of_all_sizes() {
     const Floats g = values_of_all_sizes(), w = random_floats(count, 6), m = random_floats(count, 7); \
     const Floats v = random_floats(count, 8, 0, 1);                                                   \
     std::vector<int64_t> sum(count, 12345);                                                           \
-    outcome.integers.push_back(static_cast<int64_t>(width::quantise_add(g, 30, sum)));                \
+    outcome.integers.push_back(static_cast<int64_t>(width::quantise_add(g, 30, sum).check));          \
     outcome.integers.push_back(static_cast<int64_t>(width::checksum(sum)));                           \
     outcome.integers.push_back(width::max_magnitude_bits(g));                                         \
     outcome.integers.push_back(std::bit_cast<int64_t>(width::sum_of_squares(g)));                     \
