@@ -21,7 +21,7 @@ data::SplitKind named_split(const std::string& name) {
   fail(Exit::usage, "--split", fmt::format("'{}' is no split", name), "Use train, validation or test.");
 }
 
-/// Evaluates the test split under the name of the one asked for: only one split is loaded.
+/// The deck, which must have the split asked for.
 Deck deck_for_split(const comm::World& world, const Options& options) {
   Deck deck = load_deck(world, options);
   comm::agree(world, [&] {
