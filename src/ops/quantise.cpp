@@ -22,17 +22,6 @@ static double power_of_two(int n) {
   return std::bit_cast<double>(static_cast<uint64_t>(n + 1023) << 52);
 }
 
-LEPTON_SIMD static uint32_t max_bits(const float* __restrict g, int64_t count) {
-  uint32_t largest = 0;
-  for (int64_t i = 0; i < count; ++i)
-    largest = std::max(largest, std::bit_cast<uint32_t>(g[i]) & 0x7fffffffu);
-  return largest;
-}
-
-uint32_t max_magnitude_bits(std::span<const float> g) {
-  return max_bits(g.data(), static_cast<int64_t>(g.size()));
-}
-
 uint32_t power_of_two_bits(int exponent) {
   return static_cast<uint32_t>(std::clamp(exponent, -126, 127) + 127) << 23;
 }

@@ -8,16 +8,15 @@
 
 namespace lepton::ops {
 
-/// The largest |g| as float32 bits without the sign; integer order equals float order, Inf and NaN come last
-/// (>= 0x7f800000). 0 for an empty or all-zero span.
-uint32_t max_magnitude_bits(std::span<const float> g);
-
-/// The float32 bits of 2^exponent, for comparison with max_magnitude_bits (clamped to finite, normal range).
+/// The float32 bits of 2^exponent, for comparison with magnitude_bits (clamped to finite, normal range).
 uint32_t power_of_two_bits(int exponent);
 
 struct Quantised {
-  uint64_t check = 0;           ///< sum of the q_i modulo 2^64
-  uint32_t magnitude_bits = 0;  ///< max_magnitude_bits(g)
+  uint64_t check = 0;  ///< sum of the q_i modulo 2^64
+  /// The largest |g| as float32 bits without the sign; integer order equals float order, Inf and NaN come
+  /// last
+  /// (>= 0x7f800000). 0 for an empty or all-zero span.
+  uint32_t magnitude_bits = 0;
 };
 
 /// sum[i] += q_i modulo 2^64, and in the same pass a linear checksum, so that checksums of blocks add up like

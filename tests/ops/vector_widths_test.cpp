@@ -82,9 +82,10 @@ Floats values_of_all_sizes() {
     const Floats g = values_of_all_sizes(), w = random_floats(count, 6), m = random_floats(count, 7); \
     const Floats v = random_floats(count, 8, 0, 1);                                                   \
     std::vector<int64_t> sum(count, 12345);                                                           \
-    outcome.integers.push_back(static_cast<int64_t>(width::quantise_add(g, 30, sum).check));          \
+    const Quantised quantised = width::quantise_add(g, 30, sum);                                      \
+    outcome.integers.push_back(static_cast<int64_t>(quantised.check));                                \
     outcome.integers.push_back(static_cast<int64_t>(width::checksum(sum)));                           \
-    outcome.integers.push_back(width::max_magnitude_bits(g));                                         \
+    outcome.integers.push_back(quantised.magnitude_bits);                                             \
     outcome.integers.push_back(std::bit_cast<int64_t>(width::sum_of_squares(g)));                     \
     outcome.integers.insert(outcome.integers.end(), sum.begin(), sum.end());                          \
     Floats a(count), b(count), c(count), math(5 * count);                                             \

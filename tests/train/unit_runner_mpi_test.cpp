@@ -105,8 +105,8 @@ class SumSink : public model::GradientSink {
   explicit SumSink(const ArenaLayout& layout) : layout_(layout), sums(layout.elements(), 0) {}
   void gradient(int tensor, int64_t first, std::span<const float> values) override {
     const ArenaTensor& t = layout_.tensors()[tensor];
-    ops::quantise_add(values, scale, std::span<int64_t>(sums).subspan(t.offset + first, values.size()));
-    largest = std::max(largest, ops::max_magnitude_bits(values));
+    const std::span<int64_t> to = std::span<int64_t>(sums).subspan(t.offset + first, values.size());
+    largest = std::max(largest, ops::quantise_add(values, scale, to).magnitude_bits);
   }
 
  private:

@@ -33,13 +33,6 @@ void QuantiseAdd(benchmark::State& state) {
 }
 BENCHMARK(QuantiseAdd)->Arg(1 << 14)->Arg(1 << 18)->Arg(1 << 22)->Arg(1 << 25);
 
-void MaxMagnitude(benchmark::State& state) {
-  const std::vector<float> gradient = sample_gradient(state.range(0));
-  for (auto _ : state) benchmark::DoNotOptimize(ops::max_magnitude_bits(gradient));
-  state.SetItemsProcessed(state.iterations() * state.range(0));
-}
-BENCHMARK(MaxMagnitude)->Arg(1 << 14)->Arg(1 << 22);
-
 void Dequantise(benchmark::State& state) {
   std::vector<float> gradient = sample_gradient(state.range(0));
   std::vector<int64_t> sum(gradient.size(), 0);
