@@ -14,7 +14,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PHASES = ("data", "compute", "sum", "check", "optimizer", "wait", "checkpoint", "other")
+PHASES = ("data", "compute", "sum", "optimizer", "wait", "checkpoint", "other")
 
 
 class Failed(Exception):

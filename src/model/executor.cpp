@@ -4,13 +4,21 @@
 #include "model/executor.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "model/plan.h"
 
 namespace lepton::model {
+
+struct Run {
+  Plan* plan = nullptr;
+  GradientSink* sink = nullptr;
+  ops::UnitContext unit;
+};
 
 namespace {
 
@@ -22,27 +30,27 @@ bool all_finite(std::span<const float> values) {
   return zero == 0.0F;
 }
 
-void hand_out_parts(const Step& step, int64_t elements, const ops::GradientParts& parts, GradientSink& sink) {
-  const int64_t turn = sink.first_part(parts.count);
+void hand_out_parts(std::span<const Run> runs, size_t index, int64_t elements,
+                    const ops::GradientParts& parts) {
+  const int64_t turn = runs[0].sink->first_part(parts.count);
   for (int64_t k = 0; k < parts.count; ++k) {
     const int64_t part = (k + turn) % parts.count;
-    step.op->backward_part(step.backward_run, part);
     const int64_t first = part * parts.elements, count = std::min(parts.elements, elements - first);
-    sink.gradient(step.parameters[0], first,
-                  {step.parameter_gradient_pointers[0], static_cast<size_t>(count)});
+    for (const Run& run : runs) {
+      const Step& step = run.plan->steps()[index];
+      step.op->backward_part(step.backward_run, part);
+      run.sink->gradient(step.parameters[0], first,
+                         {step.parameter_gradient_pointers[0], static_cast<size_t>(count)});
+    }
   }
 }
 
-void hand_out_gradients(const Graph& graph, const Step& step, GradientSink& sink) {
+/// All gradients of a step but one that comes in parts.
+void hand_out_whole(const Graph& graph, const Step& step, bool parts, GradientSink& sink) {
   size_t statistic = 0;
-  const ops::GradientParts parts = step.op->gradient_parts();
-  for (size_t k = 0; k < step.parameters.size(); ++k) {
+  for (size_t k = parts ? 1 : 0; k < step.parameters.size(); ++k) {
     const int tensor = step.parameters[k];
     const ArenaTensor& entry = graph.layout.tensors()[tensor];
-    if (k == 0 && parts.count > 1) {
-      hand_out_parts(step, entry.count, parts, sink);
-      continue;
-    }
     const float* values = entry.role == TensorRole::statistic ? step.statistics_pointers[statistic++]
                                                               : step.parameter_gradient_pointers[k];
     sink.gradient(tensor, 0, {values, static_cast<size_t>(entry.count)});
@@ -93,17 +101,41 @@ std::span<float> Executor::input(int64_t n, bool training) {
   return plan(n, training).value(0);
 }
 
+std::span<const float> Executor::scores(int64_t n, bool training) {
+  return plan(n, training).value(graph_.nodes.back().output);
+}
+
 std::span<const float> Executor::forward(int64_t n, bool training, const float* arena,
                                          std::span<const int64_t> sample_ids, uint32_t step) {
-  Plan& chosen = plan(n, training);
-  CHECK(sample_ids.size() == static_cast<size_t>(n), "one id per sample");
-  const ops::UnitContext unit{sample_ids, step};
-  for (Step& planned : chosen.steps()) {
-    chosen.run_forward(planned, arena, unit);
-    if (between_nodes_) between_nodes_();
+  const UnitRun unit{this, n, sample_ids, nullptr};
+  run_forward({&unit, 1}, training, arena, step);
+  return scores(n, training);
+}
+
+void Executor::forward_together(std::span<const UnitRun> units, const float* arena, uint32_t step) {
+  run_forward(units, true, arena, step);
+}
+
+void Executor::run_forward(std::span<const UnitRun> units, bool training, const float* arena, uint32_t step) {
+  std::array<Run, most_together> room;
+  const std::span<const Run> runs = runs_of(units, training, step, room);
+  for (size_t index = 0; index < runs[0].plan->steps().size(); ++index) {
+    for (const Run& run : runs) run.plan->run_forward(run.plan->steps()[index], arena, run.unit);
+    if (units[0].executor->between_nodes_) units[0].executor->between_nodes_();
   }
-  ready_for_backward_ = training ? &chosen : nullptr;
-  return chosen.value(graph_.nodes.back().output);
+  for (size_t u = 0; u < units.size(); ++u)
+    units[u].executor->ready_for_backward_ = training ? runs[u].plan : nullptr;
+}
+
+std::span<const Run> Executor::runs_of(std::span<const UnitRun> units, bool training, uint32_t step,
+                                       std::span<Run> room) {
+  CHECK(!units.empty() && units.size() <= most_together, "one to four units");
+  for (size_t u = 0; u < units.size(); ++u) {
+    const UnitRun& unit = units[u];
+    CHECK(unit.sample_ids.size() == static_cast<size_t>(unit.n), "one id per sample");
+    room[u] = {&unit.executor->plan(unit.n, training), unit.sink, {unit.sample_ids, step}};
+  }
+  return room.first(units.size());
 }
 
 std::span<float> Executor::output_gradient(int64_t n) {
@@ -112,16 +144,29 @@ std::span<float> Executor::output_gradient(int64_t n) {
 
 void Executor::backward(int64_t n, const float* arena, std::span<const int64_t> sample_ids, uint32_t step,
                         GradientSink& sink) {
-  Plan& chosen = plan(n, true);
-  CHECK(ready_for_backward_ == &chosen, "backward follows the training forward of the same size");
-  CHECK(sample_ids.size() == static_cast<size_t>(n), "one id per sample");
-  ready_for_backward_ = nullptr;
-  const ops::UnitContext unit{sample_ids, step};
-  for (auto planned = chosen.steps().rbegin(); planned != chosen.steps().rend(); ++planned) {
-    if (!planned->backward) continue;
-    chosen.run_backward(*planned, arena, unit);
-    hand_out_gradients(graph_, *planned, sink);
-    if (between_nodes_) between_nodes_();
+  const UnitRun unit{this, n, sample_ids, &sink};
+  backward_together({&unit, 1}, arena, step);
+}
+
+void Executor::backward_together(std::span<const UnitRun> units, const float* arena, uint32_t step) {
+  std::array<Run, most_together> room;
+  const std::span<const Run> runs = runs_of(units, true, step, room);
+  const Executor& first = *units[0].executor;
+  for (size_t u = 0; u < units.size(); ++u)
+    CHECK(std::exchange(units[u].executor->ready_for_backward_, nullptr) == runs[u].plan,
+          "backward follows the training forward of the same size");
+  for (size_t index = runs[0].plan->steps().size(); index-- > 0;) {
+    const Step& leading = runs[0].plan->steps()[index];
+    if (!leading.backward) continue;
+    const ops::GradientParts parts = leading.op->gradient_parts();
+    for (const Run& run : runs) {
+      Step& planned = run.plan->steps()[index];
+      run.plan->run_backward(planned, arena, run.unit);
+      hand_out_whole(first.graph_, planned, parts.count > 1, *run.sink);
+    }
+    if (parts.count > 1)
+      hand_out_parts(runs, index, first.graph_.layout.tensors()[leading.parameters[0]].count, parts);
+    if (first.between_nodes_) first.between_nodes_();
   }
 }
 

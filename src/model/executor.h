@@ -20,6 +20,7 @@
 namespace lepton::model {
 
 class Plan;
+struct Run;  // a unit under way
 
 /// Where gradients go (bound by train to exact/accumulator). Running statistics' sums come the same way.
 class GradientSink {
@@ -34,8 +35,20 @@ class GradientSink {
   virtual int64_t first_part(int64_t /*count*/) const { return 0; }
 };
 
+class Executor;
+
+/// One of the units that one thread trains together, each with an executor of its own.
+struct UnitRun {
+  Executor* executor = nullptr;
+  int64_t n = 0;
+  std::span<const int64_t> sample_ids;
+  GradientSink* sink = nullptr;
+};
+
 class Executor {
  public:
+  static constexpr size_t most_together = 4;  ///< units
+
   /// Plans for training with these unit sizes and for inference with these; either list may be empty. `seed`
   /// keys dropout. Must be constructed in the thread that runs it (after ops::prepare_compute_thread);
   /// `graph` must outlive it.
@@ -48,16 +61,22 @@ class Executor {
   /// Where the caller assembles the unit's inputs: n x input elements, nhwc. Lies in the shared buffer:
   /// writing it ends the life of everything that earlier runs returned, and a run may overwrite it.
   std::span<float> input(int64_t n, bool training);
-  /// Runs forward with parameters at `arena`; returns the scores, n x outputs, valid until the next input is
-  /// written.
+  /// Runs forward with parameters at `arena`; returns the scores.
   std::span<const float> forward(int64_t n, bool training, const float* arena,
                                  std::span<const int64_t> sample_ids, uint32_t step);
+  /// What the last forward gave, n x outputs, valid until the next input is written.
+  std::span<const float> scores(int64_t n, bool training);
   /// Where the caller (the loss) writes the scores' gradient after a training forward of n samples.
   std::span<float> output_gradient(int64_t n);
   /// Backward of the last forward, which must have been a training run of n samples; hands all gradients (and
   /// batch statistics) to the sink.
   void backward(int64_t n, const float* arena, std::span<const int64_t> sample_ids, uint32_t step,
                 GradientSink& sink);
+  /// The same for several units of one graph: training forward, and after the losses backward, layer by layer
+  /// and part by part, so that parameters and what the sink adds to come from far memory once for all. Bits
+  /// are those of one after another.
+  static void forward_together(std::span<const UnitRun> units, const float* arena, uint32_t step);
+  static void backward_together(std::span<const UnitRun> units, const float* arena, uint32_t step);
 
   /// For diagnosis: runs forward node by node and returns the index of the first node whose output holds Inf
   /// or NaN (of a fused pair the first), or -1. The input must have been assembled again.
@@ -78,6 +97,10 @@ class Executor {
   static Plans make_plans(const Graph& graph, uint64_t seed, std::span<const int64_t> training_sizes,
                           std::span<const int64_t> inference_sizes);
   Plan& plan(int64_t n, bool training);
+  /// In `room`, of most_together.
+  static std::span<const Run> runs_of(std::span<const UnitRun> units, bool training, uint32_t step,
+                                      std::span<Run> room);
+  static void run_forward(std::span<const UnitRun> units, bool training, const float* arena, uint32_t step);
 
   const Graph& graph_;
   Plans plans_;

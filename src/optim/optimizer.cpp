@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Coefficients of the update rules and their dispatch. Clipping by norm is Pascanu et al. 2013. Called by
-// train/step_end.
+// train/phases.
 #include "optim/optimizer.h"
 
 #include <algorithm>

@@ -12,7 +12,7 @@ namespace lepton::report {
 namespace {
 
 constexpr size_t rows_max = 64;
-constexpr size_t phases = 7;
+constexpr size_t phases = 6;
 
 template <class... Values>
 std::string formatted(const char* format, Values... values) {
@@ -22,9 +22,8 @@ std::string formatted(const char* format, Values... values) {
 }
 
 std::string row(const std::string& name, const RankTimes& times) {
-  const std::array<double, phases> parts = {times.data_s,      times.compute_s,   times.sum_s,
-                                            times.check_s,     times.optimizer_s, times.wait_s,
-                                            times.checkpoint_s};
+  const std::array<double, phases> parts = {times.data_s,      times.compute_s, times.sum_s,
+                                            times.optimizer_s, times.wait_s,    times.checkpoint_s};
   double sum = 0;
   for (const double part : parts) sum += part;
   const double whole = std::max(times.total_s, sum);
@@ -68,8 +67,7 @@ std::string count_text(double count) {
 
 std::string summary_table(const std::vector<RankTimes>& ranks) {
   std::string text =
-      " rank     units         time       data    compute        sum      check  optimizer       wait "
-      "checkpoint    "
+      " rank     units         time       data    compute        sum  optimizer       wait checkpoint    "
       "other\n";
   RankTimes mean;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
@@ -78,7 +76,6 @@ std::string summary_table(const std::vector<RankTimes>& ranks) {
     mean.data_s += times.data_s;
     mean.compute_s += times.compute_s;
     mean.sum_s += times.sum_s;
-    mean.check_s += times.check_s;
     mean.optimizer_s += times.optimizer_s;
     mean.wait_s += times.wait_s;
     mean.checkpoint_s += times.checkpoint_s;
@@ -89,8 +86,8 @@ std::string summary_table(const std::vector<RankTimes>& ranks) {
   if (ranks.size() > rows_max) text += "  ... " + std::to_string(ranks.size() - rows_max) + " more ranks\n";
   const double n = static_cast<double>(ranks.size());
   for (double RankTimes::*field :
-       {&RankTimes::data_s, &RankTimes::compute_s, &RankTimes::sum_s, &RankTimes::check_s,
-        &RankTimes::optimizer_s, &RankTimes::wait_s, &RankTimes::checkpoint_s, &RankTimes::total_s})
+       {&RankTimes::data_s, &RankTimes::compute_s, &RankTimes::sum_s, &RankTimes::optimizer_s,
+        &RankTimes::wait_s, &RankTimes::checkpoint_s, &RankTimes::total_s})
     mean.*field /= n;
   mean.units /= static_cast<int64_t>(ranks.size());
   return text + row("mean", mean);

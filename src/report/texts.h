@@ -16,10 +16,9 @@ std::string bytes_text(double bytes);
 std::string count_text(double count);
 
 /// Seconds per phase of one rank, main thread's view plus busy time of its compute threads. sum: converting
-/// the units' gradients and adding them; check: verifying the sums.
+/// the units' gradients and adding them; optimizer: verifying the sums and updating.
 struct RankTimes {
-  double data_s = 0, compute_s = 0, sum_s = 0, check_s = 0, optimizer_s = 0, wait_s = 0, checkpoint_s = 0,
-         total_s = 0;
+  double data_s = 0, compute_s = 0, sum_s = 0, optimizer_s = 0, wait_s = 0, checkpoint_s = 0, total_s = 0;
   int64_t units = 0;
 };
 /// One row per rank with the share of each phase in percent (of total_s, or of the phases' sum where threads

@@ -140,8 +140,9 @@ MemoryNeeds memory_needs(const Deck& deck, const data::Dataset& dataset, const m
   needs.state = static_cast<int64_t>(node_state_bytes(graph.layout, slice, moments));
   needs.checkpoint = slice * 4 * (1 + moments);
   if (nodes > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
+  const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference);
   needs.per_thread =
-      static_cast<int64_t>(model::Executor::workspace_bytes(graph, sizes.training, sizes.inference));
+      static_cast<int64_t>(workspace) * (sizes.training.empty() ? 1 : units_together(graph, workspace));
   needs.threads = node_threads;
   return needs;
 }

@@ -36,6 +36,8 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
     : e_(ensemble),
       state_(std::move(state)),
       scales_(static_cast<int>(e_.graph.layout.tensors().size())),
+      limit_bits_(exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) /
+                                    e_.deck.train.unit_size)),
       speeds_(e_.threads_per_node),
       reduction_(e_.world),
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
@@ -121,9 +123,10 @@ void Conductor::conduct(const Prepared& prepared, int attempt) {
   header.units = prepared.units;
   header.split = prepared.split;
   header.run = true;
-  control.queue.fill(prepared.first_unit, prepared.last_unit);
+  control.queue.fill({prepared.first_unit, prepared.last_unit});
   control.verify_next.store(0, std::memory_order_relaxed);
   control.update_next.store(0, std::memory_order_relaxed);
+  if (prepared.work.kind == RoundKind::train) plan_update(0);
 }
 
 void Conductor::drop(Prepared& prepared) {
@@ -132,12 +135,9 @@ void Conductor::drop(Prepared& prepared) {
 }
 
 void Conductor::publish_scales() {
-  const int64_t batch_units =
-      (e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size;
-  const int limit = exact::limit_bits(batch_units);
   std::copy(scales_.current().begin(), scales_.current().end(), e_.node.scales().begin());
   for (size_t t = 0; t < e_.node.scales().size(); ++t)
-    e_.node.overflow_bits()[t] = scales_.overflow_bits(static_cast<int>(t), limit);
+    e_.node.overflow_bits()[t] = scales_.overflow_bits(static_cast<int>(t), limit_bits_);
 }
 
 void Conductor::poll() {
@@ -185,7 +185,10 @@ void Conductor::decide() {
     control.blamed_unit = total_.first_non_finite_unit();
     control.blamed_place = total_.first_non_finite_place();
   }
-  if (control.outcome == Outcome::accept && training) plan_update();
+  if (control.outcome == Outcome::accept) {
+    CHECK(total_.count(static_cast<int>(Count::samples)) == header.samples, "every sample once");
+    if (training) plan_update(std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
+  }
   for (int n = 0; n < e_.world.nodes(); ++n) {
     busy_scratch_[n] = total_.node_busy_ns(n);
     units_scratch_[n] = total_.node_units(n);
@@ -194,22 +197,24 @@ void Conductor::decide() {
 }
 
 Outcome Conductor::judge_training() {
-  const int limit =
-      exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) / e_.deck.train.unit_size);
   for (size_t t = 0; t < magnitudes_.size(); ++t)
     magnitudes_[t] =
         exact::magnitude_exponent(static_cast<uint32_t>(total_.magnitude_bits(static_cast<int>(t))));
   used_scales_hash_ = scales_.hash();
-  const exact::ScaleVerdict verdict = scales_.settle(magnitudes_, limit);
+  const exact::ScaleVerdict verdict = scales_.settle(magnitudes_, limit_bits_);
   CHECK(verdict == exact::ScaleVerdict::redo || !total_.overflow(),
         "an overflow that the magnitudes do not show");
   return verdict == exact::ScaleVerdict::redo ? Outcome::redo : Outcome::accept;
 }
 
-void Conductor::plan_update() {
-  const auto weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
-  const double norm = std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()) / weight;
-  e_.node.control().update = e_.optimizer.plan(current_->work.step, weight, norm);
+void Conductor::plan_update(double norm) {
+  const auto weight = static_cast<double>(e_.node.control().header.samples);
+  e_.node.control().update = e_.optimizer.plan(current_->work.step, weight, norm / weight);
+}
+
+void Conductor::conclude() {
+  decide();
+  advance();
 }
 
 void Conductor::advance() {
@@ -261,20 +266,20 @@ void Conductor::accept_step(bool changed) {
   }
   state_.step = step;
   state_.scales.assign(scales_.current().begin(), scales_.current().end());
-  StepReport report;
-  report.line.step = step;
-  report.line.epoch = batches_->epoch(step - 1) + 1;
-  report.line.samples = current_->samples;
-  report.line.attempts = 1 + scale_redos_;
-  report.line.skipped = !changed;
-  report.line.weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
-  report.line.loss = total_.exact(static_cast<int>(Exact::loss)).value() / std::max(1.0, report.line.weight);
-  report.line.gradient = static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum)));
-  report.line.scales = changed ? used_scales_hash_ : scales_.hash();
-  report.line.parameters = parameters_hash_;
-  report.correct = total_.count(static_cast<int>(Count::correct));
-  report.classifies = e_.loss.classifies();
-  step_report_ = report;
+  step_report_.emplace();
+  step_report_->correct = total_.count(static_cast<int>(Count::correct));
+  step_report_->classifies = e_.loss.classifies();
+  report::LedgerLine& line = step_report_->line;
+  line.step = step;
+  line.epoch = batches_->epoch(step - 1) + 1;
+  line.samples = current_->samples;
+  line.attempts = 1 + scale_redos_;
+  line.skipped = !changed;
+  line.weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
+  line.loss = total_.exact(static_cast<int>(Exact::loss)).value() / std::max(1.0, line.weight);
+  line.gradient = static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum)));
+  line.scales = changed ? used_scales_hash_ : scales_.hash();
+  line.parameters = parameters_hash_;
   scale_redos_ = repairs_ = 0;
   snapshot_due_ = snapshot_due_ || total_.checkpoint_votes() > 0;
 }
@@ -288,14 +293,8 @@ void Conductor::finish_evaluation_part() {
   last_sums_ = std::exchange(evaluation_, {});
   if (e_.schedule.monitor == current_->work.kind && e_.schedule.regular_evaluation(step)) {
     const EvaluationSpec& spec = e_.deck.evaluation;
-    const double value = metric_value(report, spec.metric), sign = larger_is_better(spec.metric) ? 1 : -1;
-    report.improved = !state_.has_best || sign * (value - state_.best_metric) > spec.min_improvement;
-    state_.stale_evaluations = report.improved ? 0 : state_.stale_evaluations + 1;
-    if (report.improved) {
-      state_.has_best = true;
-      state_.best_metric = value;
-      state_.best_step = step;
-    }
+    report.improved = state_.improves(metric_value(report, spec.metric), larger_is_better(spec.metric),
+                                      spec.min_improvement, step);
   }
   evaluation_report_ = last_evaluation_ = report;
 }

@@ -62,9 +62,10 @@ class Conductor {
   void poll();  ///< moves messages
 
   // Serial sections: everybody waits at the barrier.
-  void reduce();            ///< A: (b) of a training round
-  void decide();            ///< B: (c)
-  void advance();           ///< D: (e), (f), and the next header
+  void reduce();            ///< (b) of a training round
+  void conclude();          ///< decide and advance
+  void decide();            ///< (c)
+  void advance();           ///< (e), (f), and the next header
   void begin_checkpoint();  ///< the copies are complete
   /// After D's release: rank 0's ledger, metrics, progress; while the others already compute.
   void after_release();
@@ -91,7 +92,8 @@ class Conductor {
   void conduct(const Prepared& prepared, int attempt);
   void drop(Prepared& prepared);
   Outcome judge_training();
-  void plan_update();
+  /// `norm`: of the gradient sums, 0 where it does not matter.
+  void plan_update(double norm);
   void accept_step(bool changed);
   void finish_evaluation_part();
   void handle_checkpoint_reports();
@@ -104,6 +106,7 @@ class Conductor {
   Ensemble e_;
   RunState state_;
   exact::Scales scales_;
+  int limit_bits_;  ///< of a quantised value, for the units of a batch
   balance::Speeds speeds_;
   comm::LeaderReduction reduction_;
   exact::Lanes total_;

@@ -67,35 +67,57 @@ void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Opt
   optimizer.update(node.control().update, layout.tensors()[segment.tensor], state);
 }
 
+void update_block(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
+                  int64_t block, BlockScratch& scratch) {
+  const int to = 1 - node.control().header.slot;
+  for (int64_t s = layout.segment_begin(block); s < layout.segment_begin(block + 1); ++s)
+    update_segment(node, layout, optimizer, layout.segments()[s], scratch);
+  node.block_hashes(to)[block] = ops::parameters_block_hash(node.parameters(to), block);
+}
+
+void verify_block(NodeState& node, int64_t block, exact::Lanes& lanes) {
+  if (!node.accumulator().intact(block)) ++lanes.checksum_failures();
+  const auto checksum = static_cast<uint64_t>(node.accumulator().checksums()[block]);
+  int64_t& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
+  gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) +
+                                  mix64(mix64(static_cast<uint64_t>(block)) ^ checksum));
+}
+
+bool in_slice(const NodeState& node, int64_t block) {
+  return block * block_elements >= node.slice_begin() && block * block_elements < node.slice_end();
+}
+
 }  // namespace
 
-void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch,
-                   exact::Lanes& lanes) {
+void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch, exact::Lanes& lanes) {
   failpoint("check");
   ExactSum norm;
-  auto& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
-  const auto verify = [&](int64_t b) {
-    if (!node.accumulator().intact(b)) ++lanes.checksum_failures();
-    const auto checksum = static_cast<uint64_t>(node.accumulator().checksums()[b]);
-    gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) +
-                                    mix64(mix64(static_cast<uint64_t>(b)) ^ checksum));
-    if (norms) norm.add(block_norm(node, layout, b, scratch));
-  };
   for_drawn_blocks(node.control().verify_next, blocks_up_to(node.slice_begin()),
-                   blocks_up_to(node.slice_end()), verify);
-  if (norms) lanes.add_exact(static_cast<int>(Exact::norm), norm);
+                   blocks_up_to(node.slice_end()), [&](int64_t b) {
+                     verify_block(node, b, lanes);
+                     norm.add(block_norm(node, layout, b, scratch));
+                   });
+  lanes.add_exact(static_cast<int>(Exact::norm), norm);
 }
 
 void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
                    BlockScratch& scratch) {
   const bool accept = node.control().outcome == Outcome::accept;
-  const int to = 1 - node.control().header.slot;
   if (accept) failpoint("optimizer");
   for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
-    if (accept && b * block_elements >= node.slice_begin() && b * block_elements < node.slice_end()) {
-      for (int64_t s = layout.segment_begin(b); s < layout.segment_begin(b + 1); ++s)
-        update_segment(node, layout, optimizer, layout.segments()[s], scratch);
-      node.block_hashes(to)[b] = ops::parameters_block_hash(node.parameters(to), b);
+    if (accept && in_slice(node, b)) update_block(node, layout, optimizer, b, scratch);
+    node.accumulator().clear(b);
+  });
+}
+
+void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
+                              BlockScratch& scratch, exact::Lanes& lanes) {
+  failpoint("check");
+  failpoint("optimizer");
+  for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
+    if (in_slice(node, b)) {
+      verify_block(node, b, lanes);
+      update_block(node, layout, optimizer, b, scratch);
     }
     node.accumulator().clear(b);
   });

@@ -22,13 +22,17 @@ struct BlockScratch {
   alignas(64) std::array<float, block_elements> gradient;
 };
 
-/// (c), this thread's share: counts blocks of the slice whose checksum disagrees, adds their checksums to the
-/// gradient's, and, with `norms`, their sums of squares from the rounded gradient.
-void verify_blocks(NodeState& node, const ArenaLayout& layout, bool norms, BlockScratch& scratch,
-                   exact::Lanes& lanes);
+/// One pass, this thread's share, where the update needs no norm: counts blocks of the slice whose checksum
+/// disagrees, adds their checksums to the gradient's, updates them from header.slot into the other slot,
+/// before anybody knows whether that will be the state (if not, nobody looks at it), and hashes them; clears
+/// all blocks of the accumulator.
+void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
+                              BlockScratch& scratch, exact::Lanes& lanes);
 
-/// (d), this thread's share: with Outcome::accept updates the slice from header.slot into the other slot and
-/// hashes its blocks; in any case clears all blocks of the accumulator.
+/// Two passes, where the update needs the norm of the whole gradient. The first, before (c): as above without
+/// the update; adds the blocks' sums of squares, from the rounded gradient.
+void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch, exact::Lanes& lanes);
+/// The second, after (c): with Outcome::accept updates and hashes the slice; in any case clears all blocks.
 void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
                    BlockScratch& scratch);
 

@@ -28,6 +28,19 @@ void serialize(Archive& archive, lepton::train::RunState& s, unsigned) {
 
 namespace lepton::train {
 
+bool RunState::improves(double metric, bool larger_is_better, double margin, int64_t at_step) {
+  const double gain = larger_is_better ? metric - best_metric : best_metric - metric;
+  if (has_best && !(gain > margin)) {
+    ++stale_evaluations;
+    return false;
+  }
+  has_best = true;
+  best_metric = metric;
+  best_step = at_step;
+  stale_evaluations = 0;
+  return true;
+}
+
 constexpr unsigned archive_flags = boost::archive::no_header;  // the header holds the library's version
 
 std::string RunState::encode() const {

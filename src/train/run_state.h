@@ -27,6 +27,10 @@ struct RunState {
   int64_t best_step = 0;
   int64_t stale_evaluations = 0;  ///< since the best one
 
+  /// Notes the metric of a regular evaluation after `at_step`; whether it is better than the best so far by
+  /// more than `margin`.
+  bool improves(double metric, bool larger_is_better, double margin, int64_t at_step);
+
   std::string encode() const;
   /// Throws Error(data) naming `where`.
   static RunState decode(const std::string& bytes, const std::string& where);

@@ -22,7 +22,8 @@ Trainer::Trainer(const comm::World& world, const UnitResources& resources, const
       barrier_(resources.node.control().barrier, node_threads, world.deadline_s()),
       times_(threads),
       threads_(threads),
-      thread_base_(thread_base) {
+      thread_base_(thread_base),
+      node_threads_(node_threads) {
   if (world.leads()) conductor_.emplace(ensemble, std::move(state));
   poll_ = [this] {
     if (conductor_) conductor_->poll();
@@ -61,7 +62,7 @@ void Trainer::loop(int thread) {
   const auto scratch = std::make_unique<BlockScratch>();
   try {
     ops::prepare_compute_thread();
-    UnitRunner runner(resources_, sizes_, thread_base_ + thread, world_.nodes());
+    UnitRunner runner(resources_, sizes_, thread_base_ + thread, node_threads_, world_.nodes());
     const NodeControl& control = resources_.node.control();
     for (;;) {
       if (control.header.snapshot) snapshot(thread);
@@ -85,7 +86,6 @@ void Trainer::loop(int thread) {
 void Trainer::step(int thread, UnitRunner& runner, BlockScratch& scratch) {
   const bool main = thread == 0, conducts = main && conductor_;
   const RoundHeader header = resources_.node.control().header;
-  const bool training = header.id.kind == exact::RoundKind::train;
   if (conducts) conductor_->prepare_next();
   runner.run_queue([&] {
     if (conducts) conductor_->poll();
@@ -93,22 +93,37 @@ void Trainer::step(int thread, UnitRunner& runner, BlockScratch& scratch) {
   if (main) runner.lanes().stop_votes() += stop_requested();
   if (conducts) conductor_->vote(runner.lanes());
   runner.finish_units(header.id.round);
-  if (training) {
-    meet(thread, &runner, &Conductor::reduce);
-    {
-      const ScopedTimer timer(runner.times().check_s);
-      verify_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer.clips_by_norm(), scratch,
-                    runner.lanes());
-      runner.merge_lanes(header.id.round);
-    }
+  if (header.id.kind == exact::RoundKind::train)
+    end_step(thread, runner, scratch);
+  else
+    meet(thread, &runner, &Conductor::conclude);
+  if (conducts) conductor_->after_release();
+}
+
+void Trainer::end_step(int thread, UnitRunner& runner, BlockScratch& scratch) {
+  NodeState& node = resources_.node;
+  const ArenaLayout& layout = resources_.graph.layout;
+  const optim::Optimizer& optimizer = ensemble_.optimizer;
+  const bool two_passes = optimizer.clips_by_norm();
+  meet(thread, &runner, &Conductor::reduce);
+  {
+    const ScopedTimer timer(runner.times().optimizer_s);
+    if (two_passes)
+      verify_blocks(node, layout, scratch, runner.lanes());
+    else
+      verify_and_update_blocks(node, layout, optimizer, scratch, runner.lanes());
+    runner.merge_lanes(node.control().header.id.round);
+  }
+  if (!two_passes) {
+    meet(thread, &runner, &Conductor::conclude);
+    return;
   }
   meet(thread, &runner, &Conductor::decide);
-  if (training) {
+  {
     const ScopedTimer timer(runner.times().optimizer_s);
-    update_blocks(resources_.node, resources_.graph.layout, ensemble_.optimizer, scratch);
+    update_blocks(node, layout, optimizer, scratch);
   }
   meet(thread, &runner, &Conductor::advance);
-  if (conducts) conductor_->after_release();
 }
 
 void Trainer::snapshot(int thread) {
@@ -168,7 +183,6 @@ report::RankTimes Trainer::times() const {
     sum.data_s += t.data_s / threads_;
     sum.compute_s += t.forward_backward_s / threads_;
     sum.sum_s += t.sum_s / threads_;
-    sum.check_s += t.check_s / threads_;
     sum.optimizer_s += t.optimizer_s / threads_;
     sum.wait_s += t.wait_s / threads_;
     sum.units += t.units;

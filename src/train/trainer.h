@@ -38,6 +38,8 @@ class Trainer {
   void run_threads();
   void loop(int thread);
   void step(int thread, UnitRunner& runner, BlockScratch& scratch);
+  /// From the barrier after the last unit to the next round (DESIGN section 4.4).
+  void end_step(int thread, UnitRunner& runner, BlockScratch& scratch);
   void snapshot(int thread);
   /// Waits for all threads of the node; the leader's main thread runs `serial` before anybody goes on.
   void meet(int thread, UnitRunner* runner, void (Conductor::*serial)());
@@ -52,7 +54,7 @@ class Trainer {
   std::vector<ThreadTimes> times_;
   std::function<void()> poll_;
   double total_s_ = 0, checkpoint_s_ = 0;
-  int threads_, thread_base_;
+  int threads_, thread_base_, node_threads_;
   std::mutex failure_mutex_;
   std::exception_ptr failure_;  // the first real one of this rank's threads
 };

@@ -1,144 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0
-// One unit, from rows to sums (DESIGN section 4.2). Called by trainer and evaluator in every compute thread.
+// Units of a round in one compute thread (see the header). Called by trainer.
 #include "train/unit_runner.h"
 
-#include <algorithm>
-#include <cmath>
+#include <array>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
 
 namespace lepton::train {
 
-exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes) {
-  return exact::Lanes(
-      static_cast<int>(graph.layout.tensors().size()), nodes, static_cast<int>(Exact::count),
-      static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion_classes * confusion_classes));
+int units_together(const model::Graph& graph, size_t workspace_bytes) {
+  constexpr size_t spare_bytes = size_t{16} << 20;
+  const size_t sums_bytes = static_cast<size_t>(graph.layout.elements()) * sizeof(int64_t);
+  const size_t room = std::min(sums_bytes, workspace_bytes + spare_bytes);
+  return static_cast<int>(
+      std::clamp<size_t>(room / std::max<size_t>(1, workspace_bytes), 1, model::Executor::most_together));
 }
 
-UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int nodes)
+UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads,
+                       int nodes)
     : resources_(resources),
-      executor_(resources.graph, resources.deck.run.seed, sizes.training, sizes.inference),
-      lanes_(make_lanes(resources.graph, nodes, resources.confusion_classes)),
-      thread_(thread) {
-  int64_t largest = 0;
-  for (int64_t n : sizes.training) largest = std::max(largest, n);
-  for (int64_t n : sizes.inference) largest = std::max(largest, n);
-  ids_.resize(largest);
-  rows_.resize(largest);
-  if (resources.dataset.target_kind() == data::TargetKind::values)
-    values_.resize(largest * resources.graph.outputs());
-  else
-    classes_.resize(largest);
+      node_threads_(node_threads),
+      sums_{make_lanes(resources.graph, nodes, resources.confusion_classes), {}, {}, thread} {
+  const auto add = [&] { units_.push_back(std::make_unique<Unit>(resources_, sizes, sums_)); };
+  add();
+  if (sizes.training.empty()) return;
+  const int count = units_together(resources.graph, units_[0]->workspace_bytes());
+  for (int i = 1; i < count; ++i) add();
 }
 
-void UnitRunner::run_unit(const RoundHeader& header, int64_t unit) {
+void UnitRunner::run(const RoundHeader& header, balance::UnitRange numbers) {
   const double begin_s = now_s();
-  run_context().unit = unit;
-  unit_ = unit;
-  failpoint("unit");
-  const std::span<const int64_t> begins = resources_.node.unit_begins(header.ticket);
-  first_position_ = begins[unit];
-  const int64_t n = begins[unit + 1] - begins[unit];
-  assemble(header, n);
-  if (header.id.kind == exact::RoundKind::train)
-    train(header, n);
-  else
-    evaluate(header, n);
-  lanes_.add_unit(exact::unit_hash(header.id, unit));
-  ++times_.units;
-  lanes_.node_busy_ns(resources_.world_node) += static_cast<int64_t>((now_s() - begin_s) * 1e9);
-  ++lanes_.node_units(resources_.world_node);
+  if (header.id.kind == exact::RoundKind::train) {
+    train(header, numbers);
+  } else {
+    for (int64_t number = numbers.begin; number < numbers.end; ++number) {
+      units_[0]->begin(header, number);
+      const ScopedTimer timer(sums_.times.forward_backward_s);
+      units_[0]->evaluate(header);
+    }
+  }
+  sums_.times.units += numbers.size();
+  sums_.lanes.node_busy_ns(resources_.world_node) += static_cast<int64_t>((now_s() - begin_s) * 1e9);
+  sums_.lanes.node_units(resources_.world_node) += numbers.size();
   run_context().unit = -1;
 }
 
-void UnitRunner::assemble(const RoundHeader& header, int64_t n) {
-  const ScopedTimer timer(times_.data_s);
-  const bool training = header.id.kind == exact::RoundKind::train;
-  const std::span<const int64_t> samples = resources_.node.samples(header.ticket);
-  for (int64_t i = 0; i < n; ++i) {
-    ids_[i] = samples[first_position_ + i];
-    rows_[i] = resources_.exchange.row(header.ticket, first_position_ + i);
-  }
-  const std::span<const std::byte* const> rows(rows_.data(), n);
-  const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
-  assembler.inputs(rows, executor_.input(n, training));
-  if (values_.empty())
-    assembler.classes(rows, {classes_.data(), static_cast<size_t>(n)});
-  else
-    assembler.values(rows, {values_.data(), static_cast<size_t>(n * resources_.graph.outputs())});
-}
-
-ops::Targets UnitRunner::targets(int64_t n) const {
-  if (values_.empty()) return {{classes_.data(), static_cast<size_t>(n)}, {}};
-  return {{}, {values_.data(), static_cast<size_t>(n * resources_.graph.outputs())}};
-}
-
-void UnitRunner::train(const RoundHeader& header, int64_t n) {
-  const double begin_s = now_s();
-  accumulate_s_ = 0;
+void UnitRunner::train(const RoundHeader& header, balance::UnitRange numbers) {
+  CHECK(numbers.size() <= together(), "a place for each unit");
+  const double begin_s = now_s(), others_s = sums_.times.data_s + sums_.times.sum_s;
   const float* parameters = resources_.node.parameters(header.slot).data();
-  const std::span<const int64_t> ids(ids_.data(), n);
   const auto step = static_cast<uint32_t>(header.id.step);
-  failpoint("forward");
-  const std::span<const float> scores = executor_.forward(n, true, parameters, ids, step);
-  const double loss = resources_.loss.run(scores, targets(n), executor_.output_gradient(n), sums_);
-  if (std::isfinite(loss)) {
-    failpoint("backward");
-    executor_.backward(n, parameters, ids, step, *this);
-  } else {
-    diagnose(header, n);
+  std::array<model::UnitRun, model::Executor::most_together> room;
+  const auto count = static_cast<size_t>(numbers.size());
+  for (size_t i = 0; i < count; ++i) {
+    units_[i]->begin(header, numbers.begin + static_cast<int64_t>(i));
+    room[i] = units_[i]->run();
   }
-  times_.sum_s += accumulate_s_;
-  times_.forward_backward_s += now_s() - begin_s - accumulate_s_;
-}
-
-void UnitRunner::evaluate(const RoundHeader& header, int64_t n) {
-  const ScopedTimer timer(times_.forward_backward_s);
-  failpoint("evaluate");
-  const float* parameters = resources_.node.parameters(header.slot).data();
-  const std::span<const float> scores =
-      executor_.forward(n, false, parameters, {ids_.data(), static_cast<size_t>(n)}, 0);
-  const double loss = resources_.loss.run(scores, targets(n), {}, sums_);
-  if (!std::isfinite(loss)) diagnose(header, n);
-  if (resources_.confusion_classes > 0)
-    resources_.loss.count_confusion(scores, targets(n),
-                                    lanes_.counts().subspan(static_cast<size_t>(Count::fixed_counts)));
-}
-
-void UnitRunner::diagnose(const RoundHeader& header, int64_t n) {
-  const bool training = header.id.kind == exact::RoundKind::train;
-  assemble(header, n);
-  const int node = executor_.first_non_finite(n, training, resources_.node.parameters(header.slot).data(),
-                                              {ids_.data(), static_cast<size_t>(n)},
-                                              static_cast<uint32_t>(header.id.step));
-  const int last = static_cast<int>(resources_.graph.nodes.size()) - 1;
-  lanes_.flag_non_finite(unit_, node >= 0 ? node : last);
-}
-
-void UnitRunner::gradient(int tensor, int64_t first, std::span<const float> values) {
-  const ScopedTimer timer(accumulate_s_);
-  const int place = static_cast<int>(resources_.graph.nodes.size()) + tensor;
-  resources_.node.accumulator().add(tensor, first, values, resources_.node.scales()[tensor],
-                                    resources_.node.overflow_bits()[tensor], thread_, unit_, place, lanes_);
+  failpoint("forward");
+  model::Executor::forward_together({room.data(), count}, parameters, step);
+  size_t finite = 0;
+  for (size_t i = 0; i < count; ++i)
+    if (units_[i]->add_loss(header)) room[finite++] = units_[i]->run();
+  if (finite > 0) {
+    failpoint("backward");
+    model::Executor::backward_together({room.data(), finite}, parameters, step);
+  }
+  sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s + sums_.times.sum_s - others_s);
 }
 
 void UnitRunner::finish_units(int64_t round) {
-  lanes_.count(static_cast<int>(Count::samples)) += sums_.samples;
-  lanes_.count(static_cast<int>(Count::correct)) += sums_.correct;
-  lanes_.count(static_cast<int>(Count::correct_top5)) += sums_.correct_top5;
-  lanes_.add_exact(static_cast<int>(Exact::loss), sums_.loss);
-  lanes_.add_exact(static_cast<int>(Exact::absolute_error), sums_.absolute_error);
-  lanes_.add_exact(static_cast<int>(Exact::squared_error), sums_.squared_error);
-  lanes_.add_exact(static_cast<int>(Exact::target), sums_.target);
-  lanes_.add_exact(static_cast<int>(Exact::target_squared), sums_.target_squared);
-  sums_ = {};
+  exact::Lanes& lanes = sums_.lanes;
+  lanes.count(static_cast<int>(Count::samples)) += sums_.loss.samples;
+  lanes.count(static_cast<int>(Count::correct)) += sums_.loss.correct;
+  lanes.count(static_cast<int>(Count::correct_top5)) += sums_.loss.correct_top5;
+  lanes.add_exact(static_cast<int>(Exact::loss), sums_.loss.loss);
+  lanes.add_exact(static_cast<int>(Exact::absolute_error), sums_.loss.absolute_error);
+  lanes.add_exact(static_cast<int>(Exact::squared_error), sums_.loss.squared_error);
+  lanes.add_exact(static_cast<int>(Exact::target), sums_.loss.target);
+  lanes.add_exact(static_cast<int>(Exact::target_squared), sums_.loss.target_squared);
+  sums_.loss = {};
   merge_lanes(round);
 }
 
 void UnitRunner::merge_lanes(int64_t round) {
-  resources_.node.lanes().add(round, lanes_);
-  lanes_.clear();
+  resources_.node.lanes().add(round, sums_.lanes);
+  sums_.lanes.clear();
 }
 
 }  // namespace lepton::train

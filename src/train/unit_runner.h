@@ -1,96 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// UnitRunner: one compute thread's way from samples to sums: rows from the store, forward, loss, backward,
-// each gradient added to the exact sum as soon as it is complete. One per compute thread, made in that
-// thread; it allocates nothing in a round. Invariant: what a unit adds is a pure function of (parameters,
-// sample ids, step, seed).
+// UnitRunner: one compute thread's part of a round: it takes units from the node's queue, one or a few at a
+// time, runs them and adds up what they count. One per compute thread, made in that thread; it allocates
+// nothing in a round.
+//
+// Several units in hand: of a network with many weights and small activations a thread runs two to four units
+// forward one by one and then backward together, layer by layer, because the sums of a layer, which are twice
+// as large as its gradient, then come from the third-level cache or memory once instead of once per unit. How
+// many are in hand is not a matter of mathematics: each is still computed and rounded on its own.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
-#include "data/assembler.h"
-#include "data/exchange.h"
-#include "exact/accumulator.h"
-#include "exact/lanes.h"
-#include "model/executor.h"
-#include "ops/loss.h"
-#include "train/node_state.h"
-#include "train/setup.h"
+#include "train/unit.h"
 
 namespace lepton::train {
 
-/// Which lane holds what. Counts come first in the order of `Count`, the confusion matrix (evaluate only)
-/// behind them.
-enum class Count : int { samples, correct, correct_top5, gradient_checksum, fixed_counts };
-enum class Exact : int { loss, absolute_error, squared_error, target, target_squared, norm, count };
+/// How many units a thread may have in hand where one takes so much memory: several where their activations
+/// are small beside the sums of all gradients (and take at most 16 MiB more).
+int units_together(const model::Graph& graph, size_t workspace_bytes);
 
-exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes);
-
-/// Seconds of one thread, by phase.
-struct ThreadTimes {
-  double data_s = 0, forward_backward_s = 0, sum_s = 0, check_s = 0, optimizer_s = 0, wait_s = 0;
-  int64_t units = 0;
-};
-
-/// What a runner needs and does not own.
-struct UnitResources {
-  const Deck& deck;
-  const model::Graph& graph;
-  const data::Dataset& dataset;
-  const data::RowExchange& exchange;
-  const ops::Loss& loss;
-  const std::vector<std::unique_ptr<data::Assembler>>& assemblers;  ///< one per source
-  NodeState& node;
-  int world_node = 0;
-  int64_t confusion_classes = 0;  ///< 0: no confusion matrix
-};
-
-class UnitRunner : public model::GradientSink {
+class UnitRunner {
  public:
-  /// `thread`: number within the node, rotates the order of blocks.
-  UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int nodes);
+  /// `thread`: number within the node; `node_threads`: how many the queue serves.
+  UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads, int nodes);
 
-  /// Takes units from the node's queue until it is dry. `between` runs after each unit (the leader's main
-  /// thread moves messages there).
+  /// Takes units from the node's queue until it is dry. `between` runs after each (the leader's main thread
+  /// moves messages there).
   template <class Between>
   void run_queue(Between&& between) {
     const RoundHeader header = resources_.node.control().header;
-    for (int64_t unit; (unit = resources_.node.control().queue.take()) >= 0; between())
-      run_unit(header, unit);
+    balance::UnitQueue& queue = resources_.node.control().queue;
+    int64_t share = header.id.kind == exact::RoundKind::train ? queue.size() / node_threads_ : 0;
+    for (;; between()) {
+      const balance::UnitRange units = queue.take(std::clamp<int64_t>(share, 1, together()));
+      if (units.empty()) return;
+      share -= units.size();
+      run(header, units);
+    }
   }
   /// Puts the round's sums into this thread's lanes and merges them into the node's.
   void finish_units(int64_t round);
   void merge_lanes(int64_t round);
 
-  exact::Lanes& lanes() { return lanes_; }
-  const ThreadTimes& times() const { return times_; }
-  ThreadTimes& times() { return times_; }
-  void gradient(int tensor, int64_t first, std::span<const float> values) override;
-  int64_t first_part(int64_t count) const override { return exact::rotation(thread_, count); }
+  exact::Lanes& lanes() { return sums_.lanes; }
+  const ThreadTimes& times() const { return sums_.times; }
+  ThreadTimes& times() { return sums_.times; }
 
  private:
-  void run_unit(const RoundHeader& header, int64_t unit);
-  void train(const RoundHeader& header, int64_t n);
-  void evaluate(const RoundHeader& header, int64_t n);
-  /// Finds and flags the layer where something non-finite first appeared.
-  void diagnose(const RoundHeader& header, int64_t n);
-  void assemble(const RoundHeader& header, int64_t n);
-  ops::Targets targets(int64_t n) const;
+  int64_t together() const { return static_cast<int64_t>(units_.size()); }
+  void run(const RoundHeader& header, balance::UnitRange numbers);
+  void train(const RoundHeader& header, balance::UnitRange numbers);
 
   UnitResources resources_;
-  model::Executor executor_;
-  exact::Lanes lanes_;
-  ops::LossSums sums_;
-  ThreadTimes times_;
-  int thread_;
-  int64_t unit_ = 0, first_position_ = 0;
-  double accumulate_s_ = 0;
-  std::vector<int64_t> ids_;
-  std::vector<const std::byte*> rows_;
-  std::vector<int32_t> classes_;
-  std::vector<float> values_;
+  int node_threads_;
+  ThreadSums sums_;
+  std::vector<std::unique_ptr<Unit>> units_;
 };
 
 }  // namespace lepton::train

@@ -17,34 +17,44 @@ namespace {
 TEST(UnitQueue, ZeroedMemoryIsAnEmptyQueue) {
   alignas(64) std::array<std::byte, sizeof(UnitQueue)> memory{};
   auto& queue = *reinterpret_cast<UnitQueue*>(memory.data());
-  EXPECT_EQ(queue.take(), -1);
-  EXPECT_EQ(queue.take(), -1);
+  EXPECT_TRUE(queue.take().empty());
+  EXPECT_TRUE(queue.take().empty());
 }
 
 TEST(UnitQueue, GivesUnitsInOrderAndIsThenDry) {
   UnitQueue queue;
-  queue.fill(3, 6);
-  EXPECT_EQ(queue.take(), 3);
-  EXPECT_EQ(queue.take(), 4);
-  EXPECT_EQ(queue.take(), 5);
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(queue.take(), -1);
+  queue.fill({3, 6});
+  EXPECT_EQ(queue.take(), (UnitRange{3, 4}));
+  EXPECT_EQ(queue.take(), (UnitRange{4, 5}));
+  EXPECT_EQ(queue.take(), (UnitRange{5, 6}));
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(queue.take().empty());
+}
+
+TEST(UnitQueue, GivesSeveralOrWhatIsLeft) {
+  UnitQueue queue;
+  queue.fill({3, 10});
+  EXPECT_EQ(queue.size(), 7);
+  EXPECT_EQ(queue.take(4), (UnitRange{3, 7}));
+  EXPECT_EQ(queue.take(4), (UnitRange{7, 10}));
+  EXPECT_TRUE(queue.take(4).empty());
+  EXPECT_EQ(queue.size(), 7);
 }
 
 TEST(UnitQueue, EmptySharesAreDry) {
   UnitQueue queue;
-  queue.fill(5, 5);
-  EXPECT_EQ(queue.take(), -1);
+  queue.fill({5, 5});
+  EXPECT_TRUE(queue.take().empty());
 }
 
 TEST(UnitQueue, CanBeFilledAgain) {
   UnitQueue queue;
-  queue.fill(10, 11);
-  EXPECT_EQ(queue.take(), 10);
-  EXPECT_EQ(queue.take(), -1);
-  queue.fill(0, 2);  // behind where it was: another round
-  EXPECT_EQ(queue.take(), 0);
-  EXPECT_EQ(queue.take(), 1);
-  EXPECT_EQ(queue.take(), -1);
+  queue.fill({10, 11});
+  EXPECT_EQ(queue.take(), (UnitRange{10, 11}));
+  EXPECT_TRUE(queue.take().empty());
+  queue.fill({0, 2});  // behind where it was: another round
+  EXPECT_EQ(queue.take(), (UnitRange{0, 1}));
+  EXPECT_EQ(queue.take(), (UnitRange{1, 2}));
+  EXPECT_TRUE(queue.take().empty());
 }
 
 TEST(UnitQueue, ThreadsTakeEachUnitOnce) {
@@ -60,10 +70,11 @@ TEST(UnitQueue, ThreadsTakeEachUnitOnce) {
       if (thread == 0) {
         begin = round * 13;
         for (auto& count : taken) count = 0;
-        queue.fill(begin, begin + units);
+        queue.fill({begin, begin + units});
       }
       barrier.arrive_and_wait();
-      for (int64_t unit; (unit = queue.take()) >= 0;) ++taken[unit - begin];
+      for (UnitRange range; !(range = queue.take(1 + thread % 3)).empty();)
+        for (int64_t unit = range.begin; unit < range.end; ++unit) ++taken[unit - begin];
       barrier.arrive_and_wait();
       if (thread == 0)
         for (const auto& count : taken) each_once = each_once && count == 1;

@@ -56,6 +56,18 @@ type = "adam"
 learning_rate = 3e-3
 clip_norm = 0.5
 """
+# A thread has several units of it in hand, and its update waits for no norm.
+WIDE = """
+[model]
+layers = [
+  { type = "flatten" },
+  { type = "dense", units = 512, activation = "relu" },
+  { type = "dense", units = 512, activation = "tanh" },
+  { type = "dense", units = 10 },
+]
+[optimizer]
+type = "adam"
+"""
 CONVOLUTIONAL = """
 [model]
 layers = [

@@ -5,7 +5,7 @@ and either policy; and another seed or unit_size gives others, so that this test
 import itertools
 import os
 
-from common import CONVOLUTIONAL, DENSE, in_parallel, make_deck, make_digits, same_run, train
+from common import CONVOLUTIONAL, DENSE, WIDE, in_parallel, make_deck, make_digits, same_run, train
 
 # ranks, threads, LEPTON_RANKS_PER_NODE, policy, slow rank
 CONFIGURATIONS = [
@@ -25,7 +25,7 @@ if os.environ.get("LEPTON_TEST_FULL"):
                       for ranks, threads, nodes, policy in itertools.product((1, 2, 3, 4, 7), (1, 2), (1, 2, 3),
                                                                              ("static", "proportional"))
                       if -(-ranks // -(-ranks // nodes)) == nodes]
-NETWORKS = {"dense": DENSE, "convolutional": CONVOLUTIONAL}
+NETWORKS = {"dense": DENSE, "wide": WIDE, "convolutional": CONVOLUTIONAL}
 
 
 def one(network, reference, ranks, threads, per_node, policy, slow):
@@ -50,7 +50,7 @@ def main():
         references[network] = train(network, deck=f"{network}.toml")  # alone, without mpirun
     in_parallel(one, [(network, references[network], *configuration)
                       for configuration, network in itertools.product(CONFIGURATIONS, NETWORKS)])
-    print(f"{2 * len(CONFIGURATIONS)} runs gave the bits of one rank with one thread")
+    print(f"{len(NETWORKS) * len(CONFIGURATIONS)} runs gave the bits of one rank with one thread")
     in_parallel(differs, [(network, references[network], *change) for network in NETWORKS
                           for change in (("run.seed", 4), ("train.unit_size", 20))])
 

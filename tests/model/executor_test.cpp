@@ -134,6 +134,35 @@ TEST(Executor, SameBitsWhateverRanBeforeInTheSharedBuffer) {
   }
 }
 
+TEST(Executor, UnitsTogetherGiveTheBitsOfOneAfterAnother) {
+  const Graph wide = graph_of({300}, {dense(500), layer("relu"), dense(300), layer("tanh"), dense(3)});
+  for (const Graph& graph : {small_dense(), small_convolutional(), wide}) {
+    const std::vector<int64_t> sizes = {5, 4, 5};  // units of one batch differ by one sample
+    std::vector<std::unique_ptr<Bench>> benches;
+    std::vector<KeepingSink> alone, together(sizes.size());
+    std::vector<std::vector<int64_t>> ids;
+    std::vector<UnitRun> units;
+    for (size_t u = 0; u < sizes.size(); ++u) {
+      benches.push_back(std::make_unique<Bench>(graph, std::vector<int64_t>{4, 5}));
+      alone.push_back(benches[u]->backward(sizes[u]));
+      ids.push_back(benches[u]->ids(sizes[u]));
+      benches[u]->fill_input(sizes[u], true);
+      units.push_back({&benches[u]->executor, sizes[u], ids[u], &together[u]});
+    }
+    const float* arena = benches[0]->arena.data();
+    Executor::forward_together(units, arena, 4);
+    for (size_t u = 0; u < sizes.size(); ++u) benches[u]->fill_output_gradient(sizes[u]);
+    Executor::backward_together(units, arena, 4);
+    for (size_t u = 0; u < sizes.size(); ++u) {
+      EXPECT_EQ(together[u].gradients, alone[u].gradients) << u;
+      EXPECT_EQ(together[u].order, alone[u].order) << u;
+    }
+    EXPECT_THROW(Executor::backward_together(units, arena, 4), Error);  // no forward since
+    EXPECT_THROW(Executor::forward_together({}, arena, 4), Error);
+    EXPECT_THROW(Executor::forward_together(std::vector<UnitRun>(5, units[0]), arena, 4), Error);
+  }
+}
+
 TEST(Executor, BatchStatisticsComeAsSumsOverSamples) {
   Bench bench(graph_of({3}, {layer("batch_norm")}), {4});
   const KeepingSink sink = bench.backward(4);

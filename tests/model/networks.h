@@ -150,10 +150,14 @@ class Bench {
     return sum;
   }
 
-  KeepingSink backward(int64_t n) {
-    loss(n);
+  void fill_output_gradient(int64_t n) {
     const std::span<float> gradient = executor.output_gradient(n);
     for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = noise(13, static_cast<int64_t>(i));
+  }
+
+  KeepingSink backward(int64_t n) {
+    loss(n);
+    fill_output_gradient(n);
     KeepingSink sink;
     executor.backward(n, arena.data(), ids(n), 4, sink);
     return sink;

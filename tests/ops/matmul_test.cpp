@@ -64,7 +64,7 @@ TEST(Gemm, LargeGradientsComeInParts) {
     const OpSpec spec = completed(dense(n, in, out, true, activation));
     prepare_thread();
     const auto op = make_op(spec);
-    EXPECT_EQ(op->gradient_parts().count, 3);  // of 131,072 elements at most, all rows whole
+    EXPECT_EQ(op->gradient_parts().count, 7);  // of 64 rows: 65,536 elements at most, in tiles
     EXPECT_EQ(op->gradient_parts().elements % in, 0);
     const Operands operands = random_operands(spec);
     const Results results = run_op(*op, spec, operands);

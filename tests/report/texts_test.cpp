@@ -46,21 +46,20 @@ TEST(Texts, counts) {
 
 TEST(Texts, summary_of_two_ranks) {
   RankTimes a, b;
-  a.data_s = 1, a.compute_s = 6, a.sum_s = 1, a.check_s = 0.1, a.optimizer_s = 1, a.wait_s = 0.4,
-  a.checkpoint_s = 0.25;
+  a.data_s = 1, a.compute_s = 6, a.sum_s = 1, a.optimizer_s = 1, a.wait_s = 0.4, a.checkpoint_s = 0.25;
   a.total_s = 10, a.units = 100;
   b.compute_s = 20, b.total_s = 10, b.units = 50;  // two threads: busy for longer than the wall clock
   EXPECT_EQ(summary_table({a, b}),
-            " rank     units         time       data    compute        sum      check  optimizer       wait "
+            " rank     units         time       data    compute        sum  optimizer       wait "
             "checkpoint  "
             "  other\n"
-            "    0       100         10 s     10.0 %     60.0 %     10.0 %      1.0 %     10.0 %      4.0 %  "
+            "    0       100         10 s     10.0 %     60.0 %     10.0 %     10.0 %      4.0 %  "
             "    2.5 %  "
-            "  2.5 %\n"
-            "    1        50         10 s      0.0 %    100.0 %      0.0 %      0.0 %      0.0 %      0.0 %  "
+            "  3.5 %\n"
+            "    1        50         10 s      0.0 %    100.0 %      0.0 %      0.0 %      0.0 %  "
             "    0.0 %  "
             "  0.0 %\n"
-            " mean        75         10 s      3.4 %     87.4 %      3.4 %      0.3 %      3.4 %      1.3 %  "
+            " mean        75         10 s      3.4 %     87.7 %      3.4 %      3.4 %      1.3 %  "
             "    0.8 %  "
             "  0.0 %\n");
 }

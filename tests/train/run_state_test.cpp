@@ -90,5 +90,20 @@ TEST(RunState, BytesThatAreNoStateAreRefusedWithTheirPlace) {
   }
 }
 
+TEST(RunState, TheBestMetricAndEvaluationsSince) {
+  RunState state;
+  EXPECT_TRUE(state.improves(0.5, true, 0.1, 10));  // the first one is the best whatever it is
+  EXPECT_FALSE(state.improves(0.55, true, 0.1, 20));
+  EXPECT_FALSE(state.improves(std::numeric_limits<double>::quiet_NaN(), true, 0.1, 30));
+  EXPECT_EQ(state.stale_evaluations, 2);
+  EXPECT_EQ(state.best_metric, 0.5);
+  EXPECT_EQ(state.best_step, 10);
+  EXPECT_TRUE(state.improves(0.7, true, 0.1, 40));
+  EXPECT_EQ(state.stale_evaluations, 0);
+  EXPECT_EQ(state.best_step, 40);
+  EXPECT_FALSE(state.improves(0.9, false, 0, 50));
+  EXPECT_TRUE(state.improves(0.69, false, 0, 60));
+}
+
 }  // namespace
 }  // namespace lepton::train

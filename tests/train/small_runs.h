@@ -26,6 +26,9 @@ namespace lepton::train {
 inline const char* const dense_layers =
     "[{ type = \"flatten\" }, { type = \"dense\", units = 16, activation = \"relu\" }, "
     "{ type = \"dense\", units = 4 }]";
+inline const char* const wide_layers =  // a thread has several units in hand
+    "[{ type = \"flatten\" }, { type = \"dense\", units = 600, activation = \"relu\" }, "
+    "{ type = \"dense\", units = 600, activation = \"relu\" }, { type = \"dense\", units = 4 }]";
 inline const char* const conv_layers =
     "[{ type = \"conv2d\", filters = 8, kernel = 3, padding = \"same\", bias = false }, { type = "
     "\"batch_norm\" }, "
@@ -53,6 +56,7 @@ class SmallRuns {
       scratch_ = std::make_unique<Scratch>(path);
       write_data();
       write_deck("dense.toml", dense_layers, "type = \"adam\"\nlearning_rate = 0.01\n");
+      write_deck("wide.toml", wide_layers, "type = \"adam\"\n");
       write_deck("conv.toml", conv_layers,
                  "type = \"sgd\"\nlearning_rate = 0.1\nmomentum = 0.9\nweight_decay = 1e-4\n");
       write_regression_deck();
@@ -63,7 +67,8 @@ class SmallRuns {
 
   const comm::World& world() const { return world_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
-  /// What `train` is called with: dense.toml, conv.toml or regression.toml, into run directory `run`.
+  /// What `train` is called with: dense.toml, wide.toml, conv.toml or regression.toml, into run directory
+  /// `run`.
   Options options(const std::string& deck, const std::string& run,
                   std::vector<Override> overrides = {}) const {
     Options options;

@@ -24,7 +24,7 @@ int64_t allocations_of_training(const SmallRuns& runs, const std::string& deck, 
 TEST(Step, AllocatesNothingAfterTheFirst) {
   SKIP_WHERE_NOTHING_IS_COUNTED();
   const SmallRuns runs;
-  for (const char* deck : {"dense.toml", "conv.toml", "regression.toml"})
+  for (const char* deck : {"dense.toml", "wide.toml", "conv.toml", "regression.toml"})
     for (const int ranks_per_node : {1000, 1}) {
       const std::string name = deck + std::to_string(ranks_per_node);
       const int64_t few = allocations_of_training(runs, deck, name + "few", 10, ranks_per_node);

@@ -38,6 +38,11 @@ TEST(Trainer, DenseAdamGivesTheSameBits) {
   expect_same_bits(runs, "dense.toml");
 }
 
+TEST(Trainer, SeveralUnitsInHandGiveTheSameBits) {
+  const SmallRuns runs;
+  expect_same_bits(runs, "wide.toml", {{"train.epochs", "1"}, {"train.unit_size", "5"}});
+}
+
 TEST(Trainer, ConvolutionBatchNormDropoutMomentumGiveTheSameBits) {
   const SmallRuns runs;
   expect_same_bits(runs, "conv.toml", {{"train.epochs", "2"}});

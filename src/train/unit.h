@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unit: a compute thread's way from samples to sums: rows from the store, forward, loss, backward, each
+// gradient added to the exact sum as soon as it is complete. A thread has a few of these and runs them in
+// turn or hand in hand (train/unit_runner). Allocates nothing after its construction. Invariant: what a unit
+// adds is a pure function of (parameters, sample ids, step, seed).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "data/assembler.h"
+#include "data/exchange.h"
+#include "exact/lanes.h"
+#include "model/executor.h"
+#include "ops/loss.h"
+#include "train/node_state.h"
+#include "train/setup.h"
+
+namespace lepton::train {
+
+/// Which lane holds what. Counts come first in the order of `Count`, the confusion matrix (evaluate only)
+/// behind them.
+enum class Count : int { samples, correct, correct_top5, gradient_checksum, fixed_counts };
+enum class Exact : int { loss, absolute_error, squared_error, target, target_squared, norm, count };
+
+exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes);
+
+/// Seconds of one thread, by phase.
+struct ThreadTimes {
+  double data_s = 0, forward_backward_s = 0, sum_s = 0, optimizer_s = 0, wait_s = 0;
+  int64_t units = 0;
+};
+
+/// What units need and do not own.
+struct UnitResources {
+  const Deck& deck;
+  const model::Graph& graph;
+  const data::Dataset& dataset;
+  const data::RowExchange& exchange;
+  const ops::Loss& loss;
+  const std::vector<std::unique_ptr<data::Assembler>>& assemblers;  ///< one per source
+  NodeState& node;
+  int world_node = 0;
+  int64_t confusion_classes = 0;  ///< 0: no confusion matrix
+};
+
+/// What the units of one thread add to.
+struct ThreadSums {
+  exact::Lanes lanes;
+  ops::LossSums loss;
+  ThreadTimes times;
+  int thread = 0;  ///< number within the node, rotates the order of blocks
+};
+
+class Unit : public model::GradientSink {
+ public:
+  /// Both must outlive it. Must be constructed in the thread that runs it.
+  Unit(const UnitResources& resources, const UnitSizes& sizes, ThreadSums& sums);
+
+  /// Becomes unit `number` of the round and assembles its samples.
+  void begin(const RoundHeader& header, int64_t number);
+  /// For model::Executor's forward and backward of several units.
+  model::UnitRun run() { return {&executor_, samples_, ids(), this}; }
+  /// After a training forward. False: the loss is not finite; that is flagged, and no backward may follow.
+  bool add_loss(const RoundHeader& header);
+  /// Forward, loss and scores of an evaluation round.
+  void evaluate(const RoundHeader& header);
+
+  void gradient(int tensor, int64_t first, std::span<const float> values) override;
+  int64_t first_part(int64_t count) const override;
+  size_t workspace_bytes() const { return executor_.workspace_bytes(); }
+
+ private:
+  void assemble(const RoundHeader& header);
+  /// Finds and flags the layer where something non-finite first appeared.
+  void diagnose(const RoundHeader& header);
+  ops::Targets targets() const;
+  std::span<const int64_t> ids() const { return {ids_.data(), static_cast<size_t>(samples_)}; }
+
+  const UnitResources& resources_;
+  ThreadSums& sums_;
+  model::Executor executor_;
+  int64_t number_ = 0, first_position_ = 0, samples_ = 0;
+  std::vector<int64_t> ids_;
+  std::vector<const std::byte*> rows_;
+  std::vector<int32_t> classes_;
+  std::vector<float> values_;
+};
+
+}  // namespace lepton::train
