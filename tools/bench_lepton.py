@@ -85,7 +85,7 @@ def stop(process, run):
 
 def shares(output):
     """Percent of each phase from the closing summary: of the mean of all ranks, or of the only one."""
-    rows = re.findall(r"^\s*(\d+|mean)\s+\d+\s+\S.*?((?:\s+[\d.]+ %){8})\s*$", output, re.M)
+    rows = re.findall(rf"^\s*(\d+|mean)\s+\d+\s+\S.*?((?:\s+[\d.]+ %){{{len(PHASES)}}})\s*$", output, re.M)
     if not rows:
         raise Failed("no closing summary in the output:\n" + output[-2000:])
     return dict(zip(PHASES, (float(x) for x in re.findall(r"[\d.]+", rows[-1][1]))))
