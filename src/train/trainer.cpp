@@ -63,6 +63,7 @@ void Trainer::loop(int thread) {
   try {
     ops::prepare_compute_thread();
     UnitRunner runner(resources_, sizes_, thread_base_ + thread, node_threads_, world_.nodes());
+    if (thread == 0 && conductor_ && world_.nodes() > 1) runner.set_between_nodes(poll_);
     const NodeControl& control = resources_.node.control();
     for (;;) {
       if (control.header.snapshot) snapshot(thread);

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "data/assembler.h"
@@ -70,6 +72,7 @@ class Unit : public model::GradientSink {
 
   void gradient(int tensor, int64_t first, std::span<const float> values) override;
   int64_t first_part(int64_t count) const override;
+  void set_between_nodes(std::function<void()> between) { executor_.set_between_nodes(std::move(between)); }
   size_t workspace_bytes() const { return executor_.workspace_bytes(); }
 
  private:

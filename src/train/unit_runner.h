@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -27,6 +28,10 @@ class UnitRunner {
   /// `thread`: number within the node; `node_threads`: how many the queue serves.
   UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads, int nodes);
 
+  /// Called between the layers too, where units are long for those that wait for messages.
+  void set_between_nodes(const std::function<void()>& between) {
+    for (const auto& unit : units_) unit->set_between_nodes(between);
+  }
   /// Takes units from the node's queue until it is dry. `between` runs after each (the leader's main thread
   /// moves messages there). Several at a time while this thread has not had its even share of the round.
   template <class Between>
