@@ -118,11 +118,22 @@ void CommandLine::add_evaluate() {
 }
 
 void CommandLine::add_predict() {
-  CLI::App* predict = add("predict", "Scores rows of any HDF5 file", "DECK", "the deck (TOML)");
+  CLI::App* predict = add("predict", "Scores rows of any HDF5 files", "DECK", "the deck (TOML)");
   predict->add_option("--checkpoint", options.checkpoint,
                       "checkpoint, run directory or model.safetensors; default: the deck's run");
-  predict->add_option("--inputs", options.inputs, "FILE.h5:PATH of the inputs")->required();
-  predict->add_option("--output", options.output, "FILE.h5 to write")->required();
+  predict
+      ->add_option("--inputs", options.inputs,
+                   "FILE.h5:PATH of the inputs; FILE.h5 may be a quoted glob, whose files are concatenated, "
+                   "sorted by name")
+      ->required();
+  predict
+      ->add_option("--output", options.output,
+                   "FILE.h5 to write; takes the place of an earlier one at the end")
+      ->required();
+  predict->footer(
+      "Row i of the output belongs to row i of the inputs. `scores` is what the last layer gives; `classes`\n"
+      "is the index of the largest score. One output under binary_cross_entropy is a logit: the class is 1\n"
+      "where it is above 0. Several are independent labels and, like regressions, have no `classes`.");
 }
 
 CommandLine::CommandLine() {
@@ -132,7 +143,8 @@ CommandLine::CommandLine() {
   add_train();
   add_evaluate();
   add_predict();
-  add("check", "Checks deck and data, without training: parameters, memory, units, cores", "DECK",
+  add("check",
+      "Checks the deck and the shapes of the data, reading no rows: parameters, memory, units, cores", "DECK",
       "the deck (TOML)");
   add("inspect", "Tells what a path holds and whether it is intact", "PATH",
       "dataset, checkpoint, run directory or model.safetensors");

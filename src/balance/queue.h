@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <span>
 
 namespace lepton::balance {
 
@@ -18,6 +17,16 @@ struct UnitRange {
   bool empty() const { return begin == end; }
   bool operator==(const UnitRange&) const = default;
 };
+
+/// How many units a thread takes at once, at most `together`, of a queue that was filled with `units` for
+/// `threads` threads, `left` of them not taken yet. The first take of a round is half of an even share (all
+/// of a share of two), later ones an even share of what is left: so that at the end of a round single units
+/// are left for whoever is early.
+inline int64_t units_in_hand(int64_t units, int64_t left, int64_t threads, int64_t together, bool first) {
+  const int64_t share = units / threads;
+  return std::clamp<int64_t>(
+      first ? std::min<int64_t>(share, std::max<int64_t>(2, (share + 1) / 2)) : left / threads, 1, together);
+}
 
 /// Zeroed memory is a valid, empty queue.
 struct alignas(64) UnitQueue {
@@ -31,6 +40,8 @@ struct alignas(64) UnitQueue {
   }
   /// How many it was filled with.
   int64_t size() const { return units.size(); }
+  /// How many nobody has taken yet; another thread may take them meanwhile.
+  int64_t left() const { return std::max<int64_t>(0, units.end - next.load(std::memory_order_relaxed)); }
   /// The next units, `most` or what is left of them; none when the queue is dry.
   UnitRange take(int64_t most = 1) {
     if (next.load(std::memory_order_relaxed) >= units.end) return {};

@@ -19,8 +19,11 @@ class SharedMemory {
   SharedMemory() = default;
   /// **Collective over the node.** `bytes` is the same on all its ranks. `purpose` (letters, digits, -) goes
   /// into names and errors. Throws Error(memory) with needed and available bytes, the same one on all ranks
-  /// of the node; train agrees on it over the nodes.
-  SharedMemory(const World& world, const std::string& directory, const std::string& purpose, size_t bytes);
+  /// of the node; train agrees on it over the nodes. `domain`: the NUMA domain in whose memory it is wanted
+  /// (the kernel's number), -1: wherever the leader runs; a wish, not an error where the kernel does not
+  /// grant it.
+  SharedMemory(const World& world, const std::string& directory, const std::string& purpose, size_t bytes,
+               int domain = -1);
   ~SharedMemory();
   SharedMemory(SharedMemory&&) noexcept;
   SharedMemory& operator=(SharedMemory&&) noexcept;

@@ -3,6 +3,7 @@
 // set.
 #include "data/row_check.h"
 
+#include <cmath>
 #include <limits>
 
 #include "data/stored_value.h"
@@ -32,6 +33,18 @@ bool all_finite(const storage::StoredType& type, const std::byte* row, int64_t n
   if (type.bytes == 2) return no_full_exponent<uint16_t>(row, n, 0x7C00, type.big_endian);
   if (type.bytes == 4) return no_full_exponent<uint32_t>(row, n, 0x7F800000u, type.big_endian);
   return no_full_exponent<uint64_t>(row, n, 0x7FF0000000000000u, type.big_endian);
+}
+
+bool fits_float32(const storage::StoredType& type, const std::byte* row, int64_t n) {
+  if (type.kind != storage::StoredType::Kind::floating || type.bytes != 8) return all_finite(type, row, n);
+  // Half way between the largest float32 and 2^128: from there on numbers are rounded to Inf.
+  return with_type(type, [&](auto tag) {
+    bool fits = true;
+    for (int64_t i = 0; i < n; ++i)
+      fits &= std::abs(as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row, i))) <
+              0x1.ffffffp127;
+    return fits;
+  });
 }
 
 double stored_number(const storage::StoredType& type, const std::byte* row, int64_t i) {

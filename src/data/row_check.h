@@ -14,6 +14,10 @@ namespace lepton::data {
 /// No NaN and no Inf among n numbers; always true for integer types.
 bool all_finite(const storage::StoredType& type, const std::byte* row, int64_t n);
 
+/// The same for the numbers as float32, in which a float64 beyond 3.4e38 is Inf too: what inputs become that
+/// are not normalised, and targets.
+bool fits_float32(const storage::StoredType& type, const std::byte* row, int64_t n);
+
 /// The i-th number of a row as double.
 double stored_number(const storage::StoredType& type, const std::byte* row, int64_t i);
 

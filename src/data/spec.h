@@ -36,15 +36,18 @@ struct DataSpec {
   std::optional<SplitSpec> train, validation, test;
   ImageLayout layout =
       ImageLayout::automatic;  ///< automatic: [N,a,b] hw; [N,a,b,c] chw if a <= 4 else hwc if c <= 4
-  TargetKind target_kind = TargetKind::automatic;  ///< automatic: integers of rank 1 are classes, else values
-  int64_t classes = 0;                             ///< 0: largest label of the train split + 1
+  /// automatic: where the loss needs class ids, one number per row is an id and several are one-hot; else
+  /// values
+  TargetKind target_kind = TargetKind::automatic;
+  int64_t classes = 0;  ///< 0: largest label of the train split + 1
   Normalisation normalisation = Normalisation::none;
   Shuffle shuffle = Shuffle::global;
   int64_t shuffle_window = 65536, shuffle_block = 256;  ///< samples
-  BadRows bad_rows = BadRows::error;                    ///< rows with NaN or Inf in inputs or values
+  BadRows bad_rows = BadRows::error;                    ///< rows with what is not finite as float32
   uint64_t seed = 0;
-  bool needs_classes = false;  ///< the loss asks for class ids (softmax_cross_entropy)
-  SourcePosition position;     ///< of [data]
+  bool needs_classes = false;        ///< the loss asks for class ids (softmax_cross_entropy)
+  bool needs_probabilities = false;  ///< the loss asks for targets in [0, 1] (binary_cross_entropy)
+  SourcePosition position;           ///< of [data]
 };
 
 }  // namespace lepton::data

@@ -99,7 +99,8 @@ void SampleStore::read(Dataset& dataset) {
     const bool mine = !findings[i].bad_rows.empty() && findings[i].bad_rows.front() == source->front();
     REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), findings[i].first_bad_in_targets),
             "the row holds NaN or Inf (" + std::to_string(bad_count) + " such rows in all)",
-            "Clean the data, or set data.bad_rows = \"skip\".");
+            "Clean the data (a number beyond float32 counts as Inf, unless data.normalize scales it), or set "
+            "data.bad_rows = \"skip\".");
   });
   comm::agree(world_, [&] { dataset.settle(std::move(bad_rows)); });
   if (bad_count > 0 && world_.rank() == 0)
@@ -118,7 +119,9 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
     comm::agree(world_, [&] {
       REQUIRE(!has_one || -first[0] != findings[i].bad_label_row, Exit::data,
               dataset.sources()[i].place(findings[i].bad_label_row, true), findings[i].bad_label,
-              "Class ids count from 0; data.classes sets their number.");
+              dataset.target_kind() == TargetKind::values
+                  ? "Map the targets to [0, 1], or choose a loss that takes any number (mse, mae, huber)."
+                  : "Class ids count from 0; data.classes sets their number.");
     });
     largest = std::max(largest, findings[i].largest_label);
     hashes.push_back(static_cast<int64_t>(findings[i].hash));

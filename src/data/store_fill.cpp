@@ -3,6 +3,8 @@
 #include "data/store_fill.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 
 #include "base/hash.h"
@@ -42,10 +44,10 @@ void interleave(const std::byte* column, size_t column_bytes, int64_t rows, std:
 }
 
 std::string number_text(double value) {
-  std::string text = std::to_string(value);
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.back() == '.') text.pop_back();
-  return text;
+  if (std::floor(value) == value && std::abs(value) < 0x1p53)
+    return std::to_string(static_cast<int64_t>(value));
+  char text[32];  // the shortest that tells it from its neighbours, so that 1.0000001 is not called 1
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
 void note_bad_label(Findings& findings, int64_t row, const std::string& what) {
@@ -71,6 +73,32 @@ void check_label(const storage::ArrayInfo& array, const std::byte* target, int64
     return;
   }
   findings.largest_label = std::max<int64_t>(findings.largest_label, *id);
+}
+
+void check_probabilities(const storage::ArrayInfo& array, const std::byte* target, int64_t count, int64_t row,
+                         Findings& findings) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double value = stored_number(array.type, target, i);
+    if (value >= 0 && value <= 1) continue;
+    note_bad_label(findings, row,
+                   "the target " + number_text(value) +
+                       " is not in [0, 1]: binary_cross_entropy takes 0, 1 and probabilities between them");
+    return;
+  }
+}
+
+/// The targets of one row whose inputs are good. False: a bad row; labels that are none are noted apart.
+bool check_targets(const Source& source, const std::byte* targets, int64_t row, const Dataset& dataset,
+                   Findings& findings) {
+  const storage::ArrayInfo& array = source.targets.front();
+  if (dataset.target_kind() != TargetKind::values) {
+    check_label(array, targets, row, dataset, findings);
+    return true;
+  }
+  const int64_t count = static_cast<int64_t>(source.target_row_bytes()) / array.type.bytes;
+  if (!fits_float32(array.type, targets, count)) return false;
+  if (dataset.spec().needs_probabilities) check_probabilities(array, targets, count, row, findings);
+  return true;
 }
 
 }  // namespace
@@ -132,20 +160,15 @@ void check_rows(const Source& source, int64_t begin, int64_t end, const std::byt
                 const Dataset& dataset, Findings& findings) {
   const storage::ArrayInfo& input = source.inputs.front();
   const int64_t input_count = static_cast<int64_t>(source.input_row_bytes()) / input.type.bytes;
-  const bool values = dataset.target_kind() == TargetKind::values;
+  // Normalisation computes in double, and brings what is large to its own scale.
+  const bool normalised = dataset.spec().normalisation != Normalisation::none;
   for (int64_t row = begin; row < end; ++row, rows += source.row_bytes()) {
     findings.hash += hash64({rows, source.row_bytes()}, mix64(static_cast<uint64_t>(row)));
-    const bool good_inputs = all_finite(input.type, rows, input_count);
-    bool good = good_inputs;
-    if (!source.targets.empty()) {
-      const storage::ArrayInfo& target = source.targets.front();
-      const std::byte* label = rows + source.input_row_bytes();
-      if (values)
-        good = good && all_finite(target.type, label,
-                                  static_cast<int64_t>(source.target_row_bytes()) / target.type.bytes);
-      else if (good)
-        check_label(target, label, row, dataset, findings);
-    }
+    const bool good_inputs =
+        normalised ? all_finite(input.type, rows, input_count) : fits_float32(input.type, rows, input_count);
+    const bool good =
+        good_inputs && (source.targets.empty() ||
+                        check_targets(source, rows + source.input_row_bytes(), row, dataset, findings));
     if (good) continue;
     if (findings.bad_rows.empty()) findings.first_bad_in_targets = good_inputs;
     findings.bad_rows.push_back(row);

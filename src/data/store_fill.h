@@ -19,9 +19,9 @@ std::vector<int64_t> cut_rows(const Source& source, int64_t begin, int64_t end, 
 
 /// What a pass over some rows of one source found.
 struct Findings {
-  std::vector<int64_t> bad_rows;  ///< with NaN or Inf, ascending
+  std::vector<int64_t> bad_rows;  ///< with what is not finite as float32, ascending
   bool first_bad_in_targets = false;
-  int64_t bad_label_row = -1;  ///< the first row whose label is none, and why
+  int64_t bad_label_row = -1;  ///< the first row whose label or target cannot be taken, and why
   std::string bad_label;
   int64_t largest_label = -1;
   uint64_t hash = 0;  ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
@@ -31,7 +31,7 @@ struct Findings {
 void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out,
                       Findings& findings, const Dataset& dataset);
 
-/// Checks rows [begin, end), which lie at `rows`. `outputs`: classes, 0 while unknown.
+/// Checks rows [begin, end), which lie at `rows`.
 void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
                 const Dataset& dataset, Findings& findings);
 

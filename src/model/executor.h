@@ -28,7 +28,8 @@ class GradientSink {
   virtual ~GradientSink() = default;
   /// The unit's sum for elements `first`, first + 1, ... of an arena tensor: in one call or in several that
   /// follow each other; valid during the call only. Of running_mean and running_var: n times the unit's mean
-  /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order.
+  /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order but for one that
+  /// comes in parts, which is last.
   virtual void gradient(int tensor, int64_t first, std::span<const float> values) = 0;
   /// With which of `count` parts of a tensor to begin (the others follow in turn), so that threads that add
   /// at the same time do not follow on each other's heels.
@@ -83,7 +84,8 @@ class Executor {
   int first_non_finite(int64_t n, bool training, const float* arena, std::span<const int64_t> sample_ids,
                        uint32_t step);
 
-  /// Called between nodes of long units, so that the main thread can move messages; empty: nothing.
+  /// Called behind every node (once for all units of a run together), so that the main thread can move
+  /// messages; empty: nothing.
   void set_between_nodes(std::function<void()> between_nodes) { between_nodes_ = std::move(between_nodes); }
 
   /// Bytes of activations, gradients, saved data and scratch, the largest plan (all plans share one buffer).

@@ -19,6 +19,12 @@ bool too_large(const Shape& shape) {
   return false;
 }
 
+void claim_name(std::set<std::string>& taken, const std::string& name, const SourcePosition& position) {
+  if (!taken.insert(name).second)
+    layer_error(position, name, "another layer has this name",
+                "Give one of them another option name = \"...\".");
+}
+
 GraphBuilder::GraphBuilder(const Shape& input) {
   graph_.values.push_back({"input", input});
 }
@@ -48,9 +54,7 @@ const Shape& GraphBuilder::parameter_shape(int index) const {
 int GraphBuilder::add_node(const std::string& type, const std::string& name, ops::Attributes attributes,
                            std::vector<int> inputs, std::vector<int> parameters,
                            const SourcePosition& position) {
-  if (!names_.insert(name).second)
-    layer_error(position, name, "another layer has this name",
-                "Give one of them another option name = \"...\".");
+  claim_name(names_, name, position);
   const ops::OperatorRow* row = ops::find_operator(type);
   CHECK(row != nullptr, "no operator " + type);
   CHECK(static_cast<int>(inputs.size()) == row->inputs, name);

@@ -17,6 +17,9 @@ namespace lepton::model {
 constexpr int64_t elements_most = int64_t{1} << 40;
 bool too_large(const Shape& shape);
 
+/// Throws Error(deck) at `position` when `name` is among `taken`; then it is.
+void claim_name(std::set<std::string>& taken, const std::string& name, const SourcePosition& position);
+
 class GraphBuilder {
  public:
   explicit GraphBuilder(const Shape& input);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of deck layer types, and the walk that turns a deck's list of layers into a graph: names,
 // validation of types, and the check of the last layer against what the targets ask. Called by train through
-// build_graph, and by `lepton help` through layer_reference.
+// build_graph, and by `lepton keys` through layer_reference.
 #include "model/layers.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ std::vector<LayerRow> weighted_rows() {
        "Fully connected layer on a flat input.",
        {{"units", "integer", "", "number of outputs"}, activation, bias, init, init_deviation, l2},
        {},
-       build_dense},
+       read_dense},
       {"conv2d",
        "Convolution over [channels, height, width].",
        {{"filters", "integer", "", "number of output channels"},
@@ -45,66 +45,66 @@ std::vector<LayerRow> weighted_rows() {
         init_deviation,
         l2},
        {},
-       build_conv2d},
+       read_conv2d},
   };
 }
 
 std::vector<LayerRow> shaping_rows() {
   return {
-      {"max_pool2d", "Largest value in each window.", {size, pool_stride, padding}, {}, build_max_pool2d},
+      {"max_pool2d", "Largest value in each window.", {size, pool_stride, padding}, {}, read_max_pool2d},
       {"avg_pool2d",
        "Mean of each window; padding does not count.",
        {size, pool_stride, padding},
        {},
-       build_avg_pool2d},
-      {"global_avg_pool2d", "Mean of each channel: [C, H, W] to [C].", {}, {}, build_global_avg_pool2d},
+       read_avg_pool2d},
+      {"global_avg_pool2d", "Mean of each channel: [C, H, W] to [C].", {}, {}, read_global_avg_pool2d},
       {"batch_norm",
        "Normalises each channel over the work unit; evaluation uses running statistics.",
        {{"momentum", "number", "0.9", "share of the old running statistics in the new ones"},
         {"epsilon", "number", "1e-5", "added to the variance"}},
        {},
-       build_batch_norm},
+       read_batch_norm},
       {"layer_norm",
        "Normalises each sample over all its values.",
        {{"epsilon", "number", "1e-5", "added to the variance"}},
        {},
-       build_layer_norm},
+       read_layer_norm},
       {"dropout",
        "Drops values at random in training and scales the rest.",
        {{"rate", "number", "0.5", "probability of dropping a value"}},
        {},
-       build_dropout},
-      {"flatten", "[C, H, W] to [C * H * W].", {}, {}, build_flatten},
+       read_dropout},
+      {"flatten", "[C, H, W] to [C * H * W].", {}, {}, read_flatten},
       {"reshape",
        "Gives the values of a sample another shape.",
        {{"shape", "[...]", "", "the new dimensions without the batch; one may be -1"}},
        {},
-       build_reshape},
+       read_reshape},
       {"residual",
        "layers(x) + x, or layers(x) + projection(x) where the shapes differ.",
        {activation},
        {"layers", "projection"},
-       build_residual},
+       read_residual},
   };
 }
 
 std::vector<LayerRow> activation_rows() {
   return {
-      {"relu", "max(x, 0).", {}, {}, build_activation_layer},
+      {"relu", "max(x, 0).", {}, {}, read_activation_layer},
       {"leaky_relu",
        "x for x > 0, else alpha * x.",
        {{"alpha", "number", "0.01", "slope below 0"}},
        {},
-       build_activation_layer},
+       read_activation_layer},
       {"elu",
        "x for x > 0, else alpha * (exp(x) - 1).",
        {{"alpha", "number", "1", "minus the limit below 0"}},
        {},
-       build_activation_layer},
-      {"gelu", "x times the normal distribution function of x.", {}, {}, build_activation_layer},
-      {"sigmoid", "1 / (1 + exp(-x)).", {}, {}, build_activation_layer},
-      {"tanh", "Hyperbolic tangent.", {}, {}, build_activation_layer},
-      {"softmax", "exp(x) over the sum of exp(x) of the sample.", {}, {}, build_activation_layer},
+       read_activation_layer},
+      {"gelu", "x times the normal distribution function of x.", {}, {}, read_activation_layer},
+      {"sigmoid", "1 / (1 + exp(-x)).", {}, {}, read_activation_layer},
+      {"tanh", "Hyperbolic tangent.", {}, {}, read_activation_layer},
+      {"softmax", "exp(x) over the sum of exp(x) of the sample.", {}, {}, read_activation_layer},
   };
 }
 
@@ -155,13 +155,21 @@ std::string follower_of(const std::vector<LayerSpec>& layers, size_t index, cons
   return tail;
 }
 
-void check_ends(const ModelSpec& spec) {
-  const std::string where = spec.position.text();
-  REQUIRE(!spec.layers.empty(), Exit::deck, where, "the model has no layers", "Give [model] layers = [...].");
+/// All layers of a network; the deck's check and the graph both begin with this.
+std::vector<ReadLayer> read_network(const ModelSpec& spec) {
+  REQUIRE(!spec.layers.empty(), Exit::deck, spec.position.text(), "the model has no layers",
+          "Give [model] layers = [...].");
+  NetworkNames network;
+  return read_layers(network, spec.layers, "", "");
+}
+
+void check_input(const ModelSpec& spec) {
   const bool positive = std::all_of(spec.input.begin(), spec.input.end(), [](int64_t d) { return d > 0; });
-  REQUIRE(!spec.input.empty() && positive, Exit::deck, where,
+  REQUIRE(!spec.input.empty() && positive, Exit::deck, spec.position.text(),
           "the model's input " + shape_text(spec.input) + " holds no values", "Check the dataset's inputs.");
 }
+
+}  // namespace
 
 void check_outputs(const Graph& graph, const ModelSpec& spec) {
   const Shape& scores = graph.values[graph.nodes.back().output].shape;
@@ -178,7 +186,9 @@ void check_outputs(const Graph& graph, const ModelSpec& spec) {
                 "For a dense layer, set units = " + std::to_string(spec.outputs) + ".");
 }
 
-}  // namespace
+void check_layers(const ModelSpec& spec) {
+  read_network(spec);
+}
 
 const std::vector<LayerRow>& layer_table() {
   static const std::vector<LayerRow> table = [] {
@@ -190,18 +200,27 @@ const std::vector<LayerRow>& layer_table() {
   return table;
 }
 
-int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<LayerSpec>& layers,
-                 const std::string& scope, int input, const std::string& follower) {
+std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<LayerSpec>& layers,
+                                   const std::string& scope, const std::string& follower) {
   std::map<std::string, int> numbers;
-  int value = input;
+  std::vector<ReadLayer> read;
   for (size_t i = 0; i < layers.size(); ++i) {
     const LayerSpec& layer = layers[i];
     const std::string name = layer_name(layer, scope, ++numbers[layer.type]);
     const LayerRow& row = find_row(layer, name);
+    claim_name(network.names, name, layer.position);
     const LayerOptions options(layer, name, row.options, row.nested);
-    LayerContext context{builder, model, layer, options, name, value, follower_of(layers, i, follower)};
-    value = row.build(context);
+    const std::string next = follower_of(layers, i, follower);
+    read.push_back({&layer, options, name, row.read({network, layer, options, name, next})});
   }
+  return read;
+}
+
+int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<ReadLayer>& layers,
+                 int input) {
+  int value = input;
+  for (const ReadLayer& read : layers)
+    value = read.build({builder, model, *read.layer, read.options, read.name, value});
   return value;
 }
 
@@ -215,9 +234,10 @@ static void check_memory(const GraphBuilder& builder, const ModelSpec& spec) {
 }
 
 Graph build_graph(const ModelSpec& spec) {
-  check_ends(spec);
+  const std::vector<ReadLayer> layers = read_network(spec);
+  check_input(spec);
   GraphBuilder builder(spec.input);
-  build_layers(builder, spec, spec.layers, "", 0, "");
+  build_layers(builder, spec, layers, 0);
   check_memory(builder, spec);
   Graph graph = builder.finish();
   check_outputs(graph, spec);

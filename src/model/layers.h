@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of deck layer types: one row each, with its options, a sentence for the reference, and the
-// function that turns it into graph nodes. Inside model only: layers.cpp holds the table and walks the lists
-// of layers, the builders lie in layers_*.cpp. A new layer type is a row and a builder.
+// function that reads such a layer. Reading needs no shapes: it checks every option and gives the step that
+// will build the graph's nodes once the input's shape is known. So a deck is checked (check_layers) by the
+// same code that builds its graph (build_graph). layers.cpp holds the table and walks the lists of layers,
+// the readers lie in layers_*.cpp. A new layer type is a row and a reader. check_layers and check_outputs are
+// for train; the rest stays inside model.
 #pragma once
 
+#include <functional>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,16 +18,44 @@
 
 namespace lepton::model {
 
-/// What a builder sees of the layer at hand.
+/// Checks all that a network's layers say without knowing its input: types, options, values, names, nested
+/// lists. Throws Error(deck) at the place concerned.
+void check_layers(const ModelSpec& spec);
+
+/// Throws Error(deck) at the last layer when it is not flat, or not as wide as spec.outputs (0: any) asks.
+/// Also for a graph built before the data told how many classes there are.
+void check_outputs(const Graph& graph, const ModelSpec& spec);
+
+/// What a step of building sees.
 struct LayerContext {
   GraphBuilder& builder;
   const ModelSpec& model;
   const LayerSpec& layer;
   const LayerOptions& options;
   const std::string& name;
-  int input;             ///< value index
-  std::string follower;  ///< deck name of the next activation, its own option included; "" if none
+  int input;  ///< value index
   const Shape& shape() const { return builder.shape(input); }
+  [[noreturn]] void error(const std::string& what, const std::string& hint) const {
+    layer_error(layer.position, name, what, hint);
+  }
+};
+
+/// Appends a layer's nodes and returns their output value.
+using BuildStep = std::function<int(const LayerContext&)>;
+
+/// What layers of one network must agree on, found while they are read.
+struct NetworkNames {
+  std::set<std::string> names;
+  std::optional<double> statistics_momentum;
+};
+
+/// What a reader sees of the layer at hand.
+struct LayerReader {
+  NetworkNames& network;
+  const LayerSpec& layer;
+  const LayerOptions& options;
+  const std::string& name;
+  const std::string& follower;  ///< deck name of the next activation, its own option included; "" if none
   [[noreturn]] void error(const std::string& what, const std::string& hint) const {
     layer_error(layer.position, name, what, hint);
   }
@@ -32,14 +66,25 @@ struct LayerRow {
   const char* summary;
   std::vector<OptionRow> options;
   std::vector<const char*> nested;  ///< lists of layers
-  int (*build)(LayerContext&);      ///< returns the output value
+  BuildStep (*read)(const LayerReader&);
 };
 
 const std::vector<LayerRow>& layer_table();
 
-/// Appends the layers of a list; names start with `scope`. `follower` is the activation behind the list.
-int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<LayerSpec>& layers,
-                 const std::string& scope, int input, const std::string& follower);
+/// A layer that has been read. Refers to its LayerSpec, which must outlive it.
+struct ReadLayer {
+  const LayerSpec* layer;
+  LayerOptions options;
+  std::string name;
+  BuildStep build;
+};
+
+/// Reads a list of layers; names start with `scope`. `follower` is the activation behind the list.
+std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<LayerSpec>& layers,
+                                   const std::string& scope, const std::string& follower);
+/// Appends them behind the value `input`, and returns their output value.
+int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<ReadLayer>& layers,
+                 int input);
 
 // layers_activation.cpp
 std::vector<std::string> activation_names();
@@ -47,31 +92,37 @@ std::vector<std::string> activation_names();
 std::string activation_operator(const std::string& name);
 /// He initialisation suits what stands before these (He et al. 2015).
 bool is_relu_like(const std::string& activation);
-/// Appends the option `activation` of a layer behind `value`; "none" appends nothing.
-int build_activation_option(LayerContext& context, int value);
-int build_activation_layer(LayerContext& context);
+/// The option `activation` of a layer, checked: "none" or one of the names.
+std::string read_activation_option(const LayerOptions& options);
+/// Appends that activation behind `value`; "none" appends nothing.
+int build_activation(const LayerContext& context, const std::string& activation, int value);
+BuildStep read_activation_layer(const LayerReader& reader);
 
 // layers_weighted.cpp
-int build_dense(LayerContext& context);
-int build_conv2d(LayerContext& context);
+BuildStep read_dense(const LayerReader& reader);
+BuildStep read_conv2d(const LayerReader& reader);
 
 // layers_window.cpp
 struct Window {
   Extent kernel, stride, dilation;
+  bool same = false;        ///< padding = "same"
+  Extent padding = {0, 0};  ///< on each side, where it is not "same"
 };
-/// ONNX attributes kernel_shape, strides, dilations and explicit pads from the option `padding`; refuses
-/// windows that are larger than the padded input.
-ops::Attributes window_attributes(const LayerContext& context, const Window& window, Extent padding_most);
-int build_max_pool2d(LayerContext& context);
-int build_avg_pool2d(LayerContext& context);
-int build_global_avg_pool2d(LayerContext& context);
+/// Reads the option `padding` into `window`; explicit numbers are at most `most`.
+void read_padding(const LayerOptions& options, const Extent& most, Window& window);
+/// ONNX attributes kernel_shape, strides, dilations and explicit pads; refuses windows that are larger than
+/// the padded input.
+ops::Attributes window_attributes(const LayerContext& context, const Window& window);
+BuildStep read_max_pool2d(const LayerReader& reader);
+BuildStep read_avg_pool2d(const LayerReader& reader);
+BuildStep read_global_avg_pool2d(const LayerReader& reader);
 
 // layers_other.cpp
-int build_batch_norm(LayerContext& context);
-int build_layer_norm(LayerContext& context);
-int build_dropout(LayerContext& context);
-int build_flatten(LayerContext& context);
-int build_reshape(LayerContext& context);
-int build_residual(LayerContext& context);
+BuildStep read_batch_norm(const LayerReader& reader);
+BuildStep read_layer_norm(const LayerReader& reader);
+BuildStep read_dropout(const LayerReader& reader);
+BuildStep read_flatten(const LayerReader& reader);
+BuildStep read_reshape(const LayerReader& reader);
+BuildStep read_residual(const LayerReader& reader);
 
 }  // namespace lepton::model

@@ -33,7 +33,7 @@ const ActivationRow* find_activation(const std::string& name) {
   return found == rows.end() ? nullptr : &*found;
 }
 
-int append(LayerContext& context, const ActivationRow& row, const std::string& name, double alpha,
+int append(const LayerContext& context, const ActivationRow& row, const std::string& name, double alpha,
            int value) {
   ops::Attributes attributes;
   if (row.alpha != 0) attributes["alpha"] = alpha;
@@ -58,19 +58,24 @@ bool is_relu_like(const std::string& activation) {
   return row != nullptr && row->relu_like;
 }
 
-int build_activation_option(LayerContext& context, int value) {
+std::string read_activation_option(const LayerOptions& options) {
   std::vector<std::string> choices = activation_names();
   choices.emplace_back("none");
-  const std::string name = context.options.choice("activation", "none", choices);
-  const ActivationRow* row = find_activation(name);
-  return row == nullptr ? value : append(context, *row, context.name + "." + name, row->alpha, value);
+  return options.choice("activation", "none", choices);
 }
 
-int build_activation_layer(LayerContext& context) {
-  const ActivationRow* row = find_activation(context.layer.type);
-  CHECK(row != nullptr, context.layer.type);
-  const double alpha = row->alpha == 0 ? 0 : context.options.positive_number("alpha", row->alpha);
-  return append(context, *row, context.name, alpha, context.input);
+int build_activation(const LayerContext& context, const std::string& activation, int value) {
+  const ActivationRow* row = find_activation(activation);
+  return row == nullptr ? value : append(context, *row, context.name + "." + activation, row->alpha, value);
+}
+
+BuildStep read_activation_layer(const LayerReader& reader) {
+  const ActivationRow* row = find_activation(reader.layer.type);
+  CHECK(row != nullptr, reader.layer.type);
+  const double alpha = row->alpha == 0 ? 0 : reader.options.positive_number("alpha", row->alpha);
+  return [row, alpha](const LayerContext& context) {
+    return append(context, *row, context.name, alpha, context.input);
+  };
 }
 
 }  // namespace lepton::model

@@ -187,16 +187,23 @@ double Loss::run(std::span<const float> scores, const Targets& targets, std::spa
   return unit.loss;
 }
 
+int64_t Loss::confusion_classes() const {
+  if (spec_.kind == LossKind::softmax_cross_entropy) return outputs_ > 1 ? outputs_ : 0;
+  return spec_.kind == LossKind::binary_cross_entropy && outputs_ == 1 ? 2 : 0;
+}
+
 void Loss::count_confusion(std::span<const float> scores, const Targets& targets,
                            std::span<int64_t> confusion) const {
-  CHECK(classifies() && !targets.classes.empty(), "confusion needs classes");
-  // One output of a binary loss stands for two classes.
-  const int64_t classes = outputs_ == 1 ? 2 : outputs_;
+  const int64_t classes = confusion_classes();
+  const bool binary = outputs_ == 1, ids = !targets.classes.empty();
+  CHECK(classes > 0 && (binary || ids), "confusion needs classes");
   CHECK(static_cast<int64_t>(confusion.size()) == classes * classes, "confusion is classes x classes");
-  for (size_t i = 0; i < targets.classes.size(); ++i) {
+  const size_t n = ids ? targets.classes.size() : targets.values.size();
+  for (size_t i = 0; i < n; ++i) {
     const float* row = scores.data() + static_cast<int64_t>(i) * outputs_;
-    const int64_t predicted = outputs_ == 1 ? row[0] > 0 : largest_index(row, outputs_);
-    ++confusion[static_cast<size_t>(targets.classes[i] * classes + predicted)];
+    const int64_t predicted = binary ? row[0] > 0 : largest_index(row, outputs_);
+    const int64_t target = ids ? targets.classes[i] : targets.values[i] > 0.5f;
+    ++confusion[static_cast<size_t>(target * classes + predicted)];
   }
 }
 

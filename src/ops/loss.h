@@ -36,7 +36,7 @@ struct LossSums {
   ExactSum loss;        ///< sum over samples of the per-sample loss (mean over outputs for element losses)
   int64_t samples = 0;  ///< every sample has weight 1 today; the lane that divides is this one
   int64_t correct = 0;  ///< argmax right (binary: every output on the right side of 0)
-  int64_t correct_top5 = 0;
+  int64_t correct_top5 = 0;                ///< softmax_cross_entropy only
   ExactSum absolute_error, squared_error;  ///< over all outputs
   ExactSum target, target_squared;         ///< for R^2
   void merge(const LossSums& other);
@@ -49,7 +49,11 @@ class Loss {
   /// Adds the unit to `sums`. Returns the unit's loss sum (Inf or NaN are returned, and then not added).
   double run(std::span<const float> scores, const Targets& targets, std::span<float> gradient,
              LossSums& sums) const;
-  /// confusion[target * outputs + predicted] += 1; classifying losses with class targets only.
+  /// Classes of the confusion matrix: the outputs of softmax_cross_entropy, 2 for one output of
+  /// binary_cross_entropy; 0 where there is none (regression, several labels at once).
+  int64_t confusion_classes() const;
+  /// confusion[target * confusion_classes() + predicted] += 1. For one output of binary_cross_entropy the
+  /// target is 1 above 0.5 and the prediction above score 0 (probability 0.5), as `correct` counts.
   void count_confusion(std::span<const float> scores, const Targets& targets,
                        std::span<int64_t> confusion) const;
   const LossSpec& spec() const { return spec_; }

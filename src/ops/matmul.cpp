@@ -29,11 +29,13 @@ LEPTON_SIMD void sum_rows(int64_t rows, int64_t columns, const float* z, float* 
 constexpr int64_t wide_outputs =
     256;  // from here on y^T = W x^T; never a matter of n, which must not change bits
 
-/// Rows of dW per part: its floats, and twice as many bytes of sums, stay in the second-level cache beside
-/// those of another unit. Whole tiles of oneDNN's kernels (64 rows of 784: 293 us for 512 of them, 40: 313).
+/// Rows of dW per part. Its floats, and twice as many bytes of sums, stay in the second-level cache beside
+/// those of another unit (up to 2,048 inputs; wider ones have at least 16 rows: fewer make the product slow).
+/// Whole tiles of oneDNN's kernels (64 rows of 784: 293 us for all 512; 40: 313; 16: 346).
 int64_t part_rows(int64_t in, int64_t out) {
-  constexpr int64_t elements = int64_t{1} << 16, tile = 32;
-  return std::min(out, std::max(tile, elements / in / tile * tile));
+  constexpr int64_t elements = int64_t{1} << 16, tile = 32, least = 16;
+  const int64_t rows = elements / in;
+  return std::min(out, rows >= tile ? rows / tile * tile : least);
 }
 
 using Four [[gnu::vector_size(16), gnu::aligned(4)]] = float;

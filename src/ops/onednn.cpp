@@ -232,14 +232,15 @@ void prepare_compute_thread() {
 // Kinds of oneDNN that differ in int8 and bf16 only count as one: in float32 they run the same code, and the
 // cap makes sure of it, so that "avx512" names one arithmetic.
 std::string cap_instruction_set(const std::string& isa) {
-  REQUIRE(isa == "auto" || isa == "avx2" || isa == "avx512", Exit::deck, "",
+  REQUIRE(isa == "auto" || isa == "avx2" || isa == "avx512", Exit::deck, "run.isa",
           "unknown instruction set \"" + isa + "\"", "use auto, avx2 or avx512");
   const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  REQUIRE(isa != "avx512" || has_avx512, Exit::deck, "", "this machine has no AVX-512",
+  REQUIRE(isa != "avx512" || has_avx512, Exit::deck, "run.isa", "this machine has no AVX-512",
           "set run.isa to \"auto\" or \"avx2\"");
-  REQUIRE(isa != "avx2" || has_avx2, Exit::deck, "", "this machine has no AVX2", "set run.isa to \"auto\"");
+  REQUIRE(isa != "avx2" || has_avx2, Exit::deck, "run.isa", "this machine has no AVX2",
+          "set run.isa to \"auto\"");
   const bool use_avx512 = has_avx512 && isa != "avx2";
   const std::string name = use_avx512 ? "avx512" : has_avx2 ? "avx2" : "sse4.1";
   const dnnl_cpu_isa_t wanted = use_avx512 ? dnnl_cpu_isa_avx512_core

@@ -26,7 +26,10 @@ std::string class_table(const ClassReport& report, std::span<const int64_t> conf
 struct RegressionReport {
   double mae = 0, rmse = 0, r2 = 0;  ///< r2: NaN when the targets do not vary
 };
-/// From sums over `count` values: of |error|, error^2, target, target^2.
+/// From sums over `count` values: of |error|, error^2, target, target^2. Several outputs are pooled: each
+/// value of each sample counts once, and the targets' variation in R^2 is that around one mean over all of
+/// them (not scikit-learn's mean of an R^2 per output; the two differ where outputs have different means or
+/// scales).
 RegressionReport regression_report(int64_t count, double absolute_errors, double squared_errors,
                                    double targets, double squared_targets);
 

@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <utility>
 
@@ -108,8 +110,7 @@ void write_pieces(const std::string& path, Pieces pieces, std::string_view failp
 void replace_by_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
   const std::string temporary = path + ".tmp";
   write_pieces(temporary, pieces, failpoint_prefix);
-  if (rename(temporary.c_str(), path.c_str()) != 0) fail_io(path, "renaming", errno);
-  sync_directory(directory_of(path));
+  replace_durably(temporary, path);
 }
 
 }  // namespace
@@ -172,6 +173,31 @@ void rename_durably(const std::string& from, const std::string& to) {
   if (directory_of(from) != directory_of(to)) sync_directory(directory_of(from));
 }
 
+void replace_durably(const std::string& from, const std::string& to) {
+  if (rename(from.c_str(), to.c_str()) != 0) fail_io(to, "renaming", errno);
+  sync_directory(directory_of(to));
+}
+
+void require_replaceable(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  REQUIRE(status.type() != fs::file_type::directory, Exit::usage, path, "this is a directory",
+          "Name a file, for example " + (fs::path(path) / "scores.h5").string() + ".");
+  REQUIRE(!fs::exists(status) || fs::is_regular_file(status), Exit::usage, path,
+          "something that is no file has this name", "Name another file.");
+  const std::string directory = directory_of(path);
+  REQUIRE(fs::is_directory(directory, error), Exit::io, path, "there is no directory " + directory,
+          "Make it, or name a file elsewhere.");
+  REQUIRE(access(directory.c_str(), W_OK | X_OK) == 0, Exit::io, path,
+          "the directory " + directory + " cannot be written: " + std::strerror(errno),
+          "Name a file where you may write.");
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code missing;
+  return fs::equivalent(a, b, missing);
+}
+
 void make_directories(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
@@ -201,6 +227,32 @@ int64_t free_bytes(const std::string& path) {
   struct statvfs space {};
   if (statvfs(path.c_str(), &space) != 0) fail_io(path, "asking for free space", errno);
   return static_cast<int64_t>(static_cast<uint64_t>(space.f_bavail) * space.f_frsize);
+}
+
+SharedFile::SharedFile(const std::string& path)
+    : descriptor_(open(path.c_str(), O_WRONLY | O_CLOEXEC)), path_(path) {
+  REQUIRE(descriptor_ >= 0, Exit::io, path,
+          std::string("the file cannot be opened on this node: ") + std::strerror(errno),
+          "It must lie on a file system that all nodes share.");
+}
+
+SharedFile::~SharedFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void SharedFile::write(std::span<const std::byte> bytes, int64_t offset) const {
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(descriptor_, bytes.data(), std::min(bytes.size(), size_t{1} << 30), offset);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) fail_io(path_, "writing", put == 0 ? EIO : errno, static_cast<int64_t>(bytes.size()));
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += put;
+  }
+}
+
+void SharedFile::finish() {
+  sync_descriptor(descriptor_, path_);
+  if (close(std::exchange(descriptor_, -1)) != 0) fail_io(path_, "closing", errno);
 }
 
 LineFile::LineFile(const std::string& path)
@@ -265,6 +317,25 @@ void LineFile::write_waiting(bool may_wait) {
   }
   waiting_.clear();
   full_ = false;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
+}
+
+std::string utc_time() {
+  const std::time_t now = std::time(nullptr);
+  struct tm parts {};
+  char text[32] = {};
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+  return text;
+}
+
+std::string this_process() {
+  const char* job = std::getenv("SLURM_JOB_ID");
+  return "host " + host_name() + ", pid " + std::to_string(getpid()) +
+         (job && *job ? std::string(", Slurm job ") + job : "") + ", since " + utc_time();
 }
 
 DirectoryLock::DirectoryLock(const std::string& directory, const std::string& owner) {

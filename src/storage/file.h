@@ -29,11 +29,34 @@ void replace_file(const std::string& path, std::string_view content, std::string
 /// The same for content in several pieces, which are written one after another.
 void replace_file(const std::string& path, std::span<const std::span<const std::byte>> pieces);
 void rename_durably(const std::string& from, const std::string& to);  ///< never onto an existing path
-void make_directories(const std::string& path);                       ///< Error(run_directory) if impossible
+/// rename(2), which takes the place of a file at `to`: readers see the old or the new one, at any time. Then
+/// fsync of the directory; `from`, in the same directory, has been synced by the caller.
+void replace_durably(const std::string& from, const std::string& to);
+/// Throws unless replace_durably could put a file at `path`: Error(usage) where something else than a file
+/// has that name, Error(io) where its directory is missing or not writable. Changes nothing.
+void require_replaceable(const std::string& path);
+/// Whether both exist and are one file, by whatever names and links.
+bool same_file(const std::string& a, const std::string& b);
+void make_directories(const std::string& path);  ///< Error(run_directory) if impossible
 void remove_tree(const std::string& path);
 std::vector<std::string> list_directory(
     const std::string& path);  ///< names, sorted bytewise; empty if missing
 int64_t free_bytes(const std::string& path);
+
+/// A file that is there already and whose parts many threads, processes and nodes write, each at its offset.
+class SharedFile {
+ public:
+  explicit SharedFile(const std::string& path);
+  ~SharedFile();
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+  void write(std::span<const std::byte> bytes, int64_t offset) const;
+  void finish();  ///< fsync and close; nothing can be written after it
+
+ private:
+  int descriptor_ = -1;
+  std::string path_;
+};
 
 /// A file that only grows by whole lines: ledger.txt, metrics.jsonl. Lines reach the file at once (write),
 /// the disk at sync(). While the disk is full they wait in memory, so that training goes on; each later call
@@ -55,8 +78,13 @@ class LineFile {
   std::mutex mutex_;
 };
 
-/// Held while a job owns a run directory. Throws Error(run_directory) naming the owner (host, pid, job,
-/// since).
+std::string host_name();
+std::string utc_time();  ///< now, "2026-01-31T09:00:00Z"
+/// "host n3, pid 4711, Slurm job 17, since 2026-01-31T09:00:00Z": this process, as a DirectoryLock's owner.
+std::string this_process();
+
+/// Held while a job owns a run directory. Throws Error(run_directory) naming the owner that holds it, in the
+/// words which that one gave: this_process() and what else helps to find it.
 class DirectoryLock {
  public:
   DirectoryLock(const std::string& directory, const std::string& owner);

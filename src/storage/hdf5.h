@@ -55,6 +55,8 @@ class Hdf5Array {
 
 /// Paths of all arrays in a file with their infos, for `inspect` and for nearest names.
 std::vector<ArrayInfo> list_arrays(const std::string& file);
+/// Whether this is an HDF5 file, by its signature; false for what is missing or unreadable.
+bool is_hdf5(const std::string& file);
 
 /// A file of plain arrays built as an image in memory, byte-identical for identical content (no times).
 class Hdf5Image {

@@ -212,4 +212,9 @@ std::vector<ArrayInfo> list_arrays(const std::string& file) {
   return readable_arrays(id.get(), file, status.st_size);
 }
 
+bool is_hdf5(const std::string& file) {
+  const Hdf5Lock lock;
+  return H5Fis_hdf5(file.c_str()) > 0;
+}
+
 }  // namespace lepton::storage

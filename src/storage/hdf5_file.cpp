@@ -137,7 +137,7 @@ Handle open_file(const std::string& file, const std::string& wanted_path) {
   REQUIRE(S_ISREG(status.st_mode), Exit::no_input, where, "this is not a file", "Check data.file.");
   REQUIRE(status.st_size > 0, Exit::data, where, "the file is empty", "Copy or make it again.");
   REQUIRE(H5Fis_hdf5(file.c_str()) > 0, Exit::data, where, "this is not an HDF5 file",
-          "See the README for how to make one.");
+          "The README shows how to make one from Python (Your data).");
   const hid_t id = H5Fopen(file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
   REQUIRE(id >= 0, Exit::data, where, open_problem(hdf5_message()), "Copy or make the file again.");
   return Handle(id, H5Fclose);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "report/scores.h"
 #include "storage/safetensors.h"
 #include "train/unit_runner.h"
 
@@ -38,25 +39,33 @@ EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, 
   report.step = step;
   report.samples = sums.samples;
   report.classifies = loss.classifies();
-  const auto n = static_cast<double>(std::max<int64_t>(1, sums.samples)),
-             values = n * static_cast<double>(outputs);
+  const int64_t samples = std::max<int64_t>(1, sums.samples);
+  const auto n = static_cast<double>(samples);
   report.loss = sums.loss.value() / n;
   if (report.classifies) {
     report.accuracy = static_cast<double>(sums.correct) / n;
-    report.top5 = static_cast<double>(sums.correct_top5) / n;
+    if (loss.spec().kind == ops::LossKind::softmax_cross_entropy)
+      report.top5 = static_cast<double>(sums.correct_top5) / n;
     return report;
   }
-  report.mae = sums.absolute_error.value() / values;
-  report.rmse = std::sqrt(sums.squared_error.value() / values);
-  const double total = sums.target.value();
-  const double spread = sums.target_squared.value() - total * total / values;
-  report.r2 = spread > 0 ? 1 - sums.squared_error.value() / spread : 0;
+  const report::RegressionReport figures =
+      report::regression_report(samples * outputs, sums.absolute_error.value(), sums.squared_error.value(),
+                                sums.target.value(), sums.target_squared.value());
+  report.mae = figures.mae;
+  report.rmse = figures.rmse;
+  report.r2 = figures.r2;
   return report;
 }
 
 std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
-  if (classifies) return {{"loss", loss}, {"accuracy", accuracy}, {"top5", top5}};
-  return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
+  if (!classifies) return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
+  std::vector<std::pair<std::string, double>> fields{{"loss", loss}, {"accuracy", accuracy}};
+  if (top5) fields.emplace_back("top5", *top5);
+  return fields;
+}
+
+std::string figure_text(double value, const std::string& format) {
+  return std::isnan(value) ? "undefined" : fmt::vformat(format, fmt::make_format_args(value));
 }
 
 double metric_value(const EvaluationReport& report, const std::string& metric) {
@@ -70,12 +79,6 @@ bool larger_is_better(const std::string& metric) {
 }
 
 namespace {
-
-const char* kind_name(exact::RoundKind kind) {
-  return kind == exact::RoundKind::train        ? "train"
-         : kind == exact::RoundKind::validation ? "validation"
-                                                : "test";
-}
 
 constexpr double metrics_interval_s = 1;
 
@@ -128,11 +131,13 @@ const std::string& Bookkeeper::step(const StepReport& report) {
 
 void Bookkeeper::evaluation(const EvaluationReport& report) {
   const double epoch = static_cast<double>(report.step) / static_cast<double>(steps_per_epoch_);
-  metrics_.write(kind_name(report.kind), report.step, epoch, report.fields());
+  metrics_.write(data::split_name(static_cast<data::SplitKind>(report.kind)), report.step, epoch,
+                 report.fields());
   std::string text;
   for (const auto& [name, value] : report.fields())
-    text += fmt::format("{}{} {:.4f}", text.empty() ? "" : ", ", name, value);
-  log_info(fmt::format("epoch {:.4g}, step {}: {} {}{}", epoch, report.step, kind_name(report.kind), text,
+    text += (text.empty() ? "" : ", ") + name + " " + figure_text(value, "{:.4f}");
+  log_info(fmt::format("epoch {:.4g}, step {}: {} {}{}", epoch, report.step,
+                       data::split_name(static_cast<data::SplitKind>(report.kind)), text,
                        report.improved ? " (best so far)" : ""));
   metric_text_ =
       fmt::format("{} {:.4f}", deck_.evaluation.metric, metric_value(report, deck_.evaluation.metric));

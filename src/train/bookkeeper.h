@@ -41,18 +41,23 @@ struct EvaluationSums {
   void add(exact::Lanes& lanes);
 };
 
-/// What an evaluation says; fields that do not apply are absent from the metrics.
+/// What an evaluation says. Figures that do not apply are absent from fields(); an r2 that is undefined (the
+/// targets do not vary) is NaN, which is null in JSON.
 struct EvaluationReport {
   exact::RoundKind kind = exact::RoundKind::test;
   int64_t step = 0;
   int64_t samples = 0;
   bool classifies = false;
-  double loss = 0, accuracy = 0, top5 = 0, mae = 0, rmse = 0, r2 = 0;
-  bool improved = false;  ///< the best so far, at a regular evaluation
+  double loss = 0, mae = 0, rmse = 0, r2 = 0;
+  double accuracy = 0;         ///< several binary outputs: share of samples with all of them right
+  std::optional<double> top5;  ///< softmax_cross_entropy only: other losses rank no classes
+  bool improved = false;       ///< the best so far, at a regular evaluation
   std::vector<std::pair<std::string, double>> fields() const;
 };
 EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
                              const ops::Loss& loss, int64_t outputs);
+/// A figure for people, by an fmt format; "undefined" where it is NaN.
+std::string figure_text(double value, const std::string& format);
 /// The deck's metric in a report, and whether a larger one is better.
 double metric_value(const EvaluationReport& report, const std::string& metric);
 bool larger_is_better(const std::string& metric);

@@ -7,13 +7,10 @@
 
 #include "base/log.h"
 #include "comm/shared_memory.h"
-#include "data/exchange.h"
-#include "exact/slices.h"
-#include "model/executor.h"
 #include "optim/optimizer.h"
 #include "report/texts.h"
 #include "train/commands.h"
-#include "train/node_state.h"
+#include "train/memory_needs.h"
 
 namespace lepton::train {
 
@@ -44,6 +41,7 @@ Json data_report(const data::Dataset& dataset) {
                  {"input_type", dataset.sources().front().inputs.front().type.text()},
                  {"targets", kind_text(dataset.target_kind())},
                  {"outputs", dataset.outputs()}};
+  report["values"] = "not read: they are checked when training starts";
   for (const data::SplitKind kind : data::all_splits)
     if (dataset.has(kind)) report["samples"][data::split_name(kind)] = dataset.split(kind).samples;
   return report;
@@ -75,17 +73,6 @@ Json memory_report(const MemoryNeeds& needs, int nodes_on_machine, int64_t avail
   return report;
 }
 
-/// The largest window of whole blocks whose rows fit into half of what is left beside the state; 0: none.
-int64_t feasible_window(const Deck& deck, const data::Dataset& dataset, const MemoryNeeds& needs,
-                        int64_t available_bytes) {
-  const data::SplitInfo& train = dataset.split(data::SplitKind::train);
-  const auto row_bytes =
-      static_cast<int64_t>(dataset.sources()[static_cast<size_t>(train.source)].row_bytes());
-  const int64_t left = available_bytes - (needs.total() - needs.data);
-  const int64_t rows = std::max<int64_t>(0, left / 2) / std::max<int64_t>(1, row_bytes);
-  return rows / deck.data.shuffle_block * deck.data.shuffle_block;
-}
-
 std::vector<std::string> warnings_of(const Deck& deck, const Json& report, const ThreadShare& threads) {
   std::vector<std::string> warnings = deck.warnings;
   if (!threads.warning.empty()) warnings.push_back(threads.warning);
@@ -113,44 +100,27 @@ std::string memory_text(const Json& memory, int64_t threads) {
          bytes_field(memory, "available_bytes") + "\n";
 }
 
-std::string shuffle_text(const Json& shuffle) {
-  std::string text = "order       shuffle " + shuffle["kind"].get<std::string>();
+/// Every order, "window" too, draws from rows that are all resident.
+std::string shuffle_text(const Json& shuffle, const Json& memory) {
+  const std::string text = "order       shuffle " + shuffle["kind"].get<std::string>();
   if (shuffle["feasible"].get<bool>()) return text + ", feasible\n";
-  return text + ", not feasible in this memory; a window of " +
-         std::to_string(shuffle["feasible_window"].get<int64_t>()) + " samples would be\n";
+  const auto nodes = memory["feasible_nodes"].get<int64_t>();
+  return text + ", not feasible in this memory: all rows of the dataset are kept in it, over the nodes; " +
+         (nodes == 0 ? "no number of such nodes would do, as what each has whole is too large"
+                     : std::to_string(nodes) + (nodes == 1 ? " node" : " nodes") +
+                           " with as much memory each would do") +
+         "\n";
 }
 
 }  // namespace
 
-MemoryNeeds memory_needs(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                         const UnitSizes& sizes, int nodes, int node_threads) {
-  MemoryNeeds needs;
-  int64_t row_bytes_max = 0;
-  for (const data::Source& source : dataset.sources()) {
-    const auto row_bytes = static_cast<int64_t>(source.row_bytes());
-    needs.data += ceil_divide(source.used_end - source.used_begin, nodes) * row_bytes;
-    row_bytes_max = std::max(row_bytes_max, row_bytes);
-  }
-  const exact::Slices slices = exact::cut_arena(graph.layout, nodes);
-  int64_t slice = 0;
-  for (size_t node = 0; node + 1 < slices.elements.size(); ++node)
-    slice = std::max(slice, slices.elements[node + 1] - slices.elements[node]);
-  const auto moments =
-      static_cast<int>(optim::Optimizer(deck.optimizer, graph.statistics_momentum).moments().size());
-  needs.state = static_cast<int64_t>(node_state_bytes(graph.layout, slice, moments));
-  needs.checkpoint = slice * 4 * (1 + moments);
-  if (nodes > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
-  const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference);
-  needs.per_thread =
-      static_cast<int64_t>(workspace) * (sizes.training.empty() ? 1 : units_together(graph, workspace));
-  needs.threads = node_threads;
-  return needs;
-}
-
 Json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
                   const UnitSizes& sizes, const ThreadShare& threads, int ranks, int nodes,
                   int64_t available_bytes) {
-  const MemoryNeeds needs = memory_needs(deck, dataset, graph, sizes, nodes, threads.node_threads);
+  const optim::Optimizer optimizer(deck.optimizer, graph.statistics_momentum);
+  const NodeCut cut{nodes, threads.node_threads, static_cast<int>(optimizer.moments().size()),
+                    threads.memory_domains};
+  const MemoryNeeds needs = memory_needs(dataset, graph, sizes, cut);
   Json report = {{"deck", deck.path}, {"run", deck.run.directory}, {"data", data_report(dataset)}};
   report["parameters"] = graph.layout.parameter_count();
   report["flops_per_sample"] = model::training_flops_per_sample(graph);
@@ -165,7 +135,7 @@ Json check_report(const Deck& deck, const data::Dataset& dataset, const model::G
   report["shuffle"] = {{"kind", shuffles[static_cast<int>(deck.data.shuffle)]},
                        {"feasible", !report["memory"].contains("missing_bytes")}};
   if (report["memory"].contains("missing_bytes"))
-    report["shuffle"]["feasible_window"] = feasible_window(deck, dataset, needs, available_bytes);
+    report["memory"]["feasible_nodes"] = feasible_nodes(dataset, graph, sizes, cut, available_bytes);
   report["warnings"] = warnings_of(deck, report, threads);
   return report;
 }
@@ -179,7 +149,7 @@ std::string check_text(const Json& report, const std::string& table) {
           data["input_type"].get<std::string>() + ", targets " + data["targets"].get<std::string>();
   const auto outputs = data["outputs"].get<int64_t>();
   text += outputs > 0 ? " (" + std::to_string(outputs) + ")\n" : " (counted when the labels are read)\n";
-  text += "\n" + table + "\n";
+  text += "values      " + data["values"].get<std::string>() + "\n\n" + table + "\n";
   text += "parameters  " + number(report["parameters"]) + ", " +
           report::count_text(report["flops_per_sample"].get<double>()) + " operations per sample\n";
   text += "steps       " + number(steps["per_epoch"]) + " per epoch, " + number(steps["total"]) +
@@ -188,7 +158,8 @@ std::string check_text(const Json& report, const std::string& table) {
   text += "threads     " + number(threads["job"]) + " on " + number(threads["ranks"]) + " ranks and " +
           number(threads["nodes"]) + " nodes; " + number(threads["usable_cores"]) +
           " usable cores for rank 0\n";
-  text += memory_text(report["memory"], threads["per_node"].get<int64_t>()) + shuffle_text(report["shuffle"]);
+  text += memory_text(report["memory"], threads["per_node"].get<int64_t>()) +
+          shuffle_text(report["shuffle"], report["memory"]);
   for (const Json& warning : report["warnings"]) text += "warning: " + warning.get<std::string>() + "\n";
   return text;
 }
@@ -213,7 +184,8 @@ Exit check(const comm::World& world, const Options& options) {
         !report["memory"].contains("missing_bytes"), Exit::memory, deck.path,
         "the run needs " + bytes_field(report["memory"], "machine_bytes") +
             " of memory on a machine that has " + bytes_field(report["memory"], "available_bytes") + " left",
-        "Use more nodes (the data and moments are divided among them), or a smaller network or unit_size.");
+        "Use more nodes (the data and moments are divided among them), a smaller network or unit_size, or "
+        "fewer threads.");
   });
   return Exit::done;
 }

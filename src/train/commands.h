@@ -27,7 +27,7 @@ struct Options {
   std::string checkpoint;  ///< evaluate, predict: a checkpoint, run directory or model.safetensors; default:
                            ///< the deck's run
   std::string split;       ///< evaluate: "test" (default) | "validation" | "train"
-  std::string inputs, output;  ///< predict: FILE.h5:path -> FILE.h5
+  std::string inputs, output;  ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
 };
 
 /// **Collective** each, but inspect and status, which need no MPI.

@@ -15,7 +15,8 @@
 #include "base/stop.h"
 #include "data/batch.h"
 #include "ops/parameters_hash.h"
-#include "train/unit_runner.h"
+#include "train/node_exchange.h"
+#include "train/unit.h"
 
 namespace lepton::train {
 
@@ -85,8 +86,7 @@ Conductor::Prepared Conductor::prepare(const Work& work) {
   const std::span<int64_t> samples = e_.node.samples(prepared.ticket).first(prepared.samples);
   const std::span<int64_t> begins = e_.node.unit_begins(prepared.ticket).first(prepared.units + 1);
   e_.exchange.begin({prepared.ticket, prepared.split, samples, begins, unit_node_});
-  prepared.first_unit = plan_[e_.world.node()];
-  prepared.last_unit = plan_[e_.world.node() + 1];
+  prepared.mine = {plan_[e_.world.node()], plan_[e_.world.node() + 1]};
   return prepared;
 }
 
@@ -123,10 +123,11 @@ void Conductor::conduct(const Prepared& prepared, int attempt) {
   header.units = prepared.units;
   header.split = prepared.split;
   header.run = true;
-  control.queue.fill({prepared.first_unit, prepared.last_unit});
+  control.queue.fill(prepared.mine);
+  control.fold_next.store(0, std::memory_order_relaxed);
   control.verify_next.store(0, std::memory_order_relaxed);
   control.update_next.store(0, std::memory_order_relaxed);
-  if (prepared.work.kind == RoundKind::train) plan_update(0);
+  if (prepared.work.kind == RoundKind::train && !e_.optimizer.clips_by_norm()) plan_update(header.id.step, 0);
 }
 
 void Conductor::drop(Prepared& prepared) {
@@ -155,11 +156,7 @@ void Conductor::vote(exact::Lanes& lanes) {
 }
 
 void Conductor::reduce() {
-  if (e_.world.nodes() == 1) return;
-  const auto poll_messages = [this] { poll(); };
-  exact::Accumulator& sums = e_.node.accumulator();
-  reduction_.reduce_scatter(sums.elements(), e_.slices.elements, poll_messages);
-  reduction_.reduce_scatter(sums.checksums(), e_.slices.blocks, poll_messages);
+  reduce_sums(reduction_, e_.slices, e_.node, [this] { poll(); });
 }
 
 void Conductor::decide() {
@@ -187,7 +184,8 @@ void Conductor::decide() {
   }
   if (control.outcome == Outcome::accept) {
     CHECK(total_.count(static_cast<int>(Count::samples)) == header.samples, "every sample once");
-    if (training) plan_update(std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
+    if (training && e_.optimizer.clips_by_norm())
+      plan_update(header.id.step, std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
   }
   for (int n = 0; n < e_.world.nodes(); ++n) {
     busy_scratch_[n] = total_.node_busy_ns(n);
@@ -207,9 +205,9 @@ Outcome Conductor::judge_training() {
   return verdict == exact::ScaleVerdict::redo ? Outcome::redo : Outcome::accept;
 }
 
-void Conductor::plan_update(double norm) {
+void Conductor::plan_update(int64_t step, double norm) {
   const auto weight = static_cast<double>(e_.node.control().header.samples);
-  e_.node.control().update = e_.optimizer.plan(current_->work.step, weight, norm / weight);
+  e_.node.control().update = e_.optimizer.plan(step, weight, norm / weight);
 }
 
 void Conductor::conclude() {
@@ -253,13 +251,7 @@ void Conductor::accept_step(bool changed) {
   const int64_t step = current_->work.step;
   if (changed) {
     const int to = 1 - control.header.slot;
-    if (e_.world.nodes() > 1) {
-      const auto poll_messages = [this] { poll(); };
-      reduction_.all_gather(std::as_writable_bytes(e_.node.parameters(to)), e_.slices.elements, sizeof(float),
-                            poll_messages);
-      reduction_.all_gather(std::as_writable_bytes(e_.node.block_hashes(to)), e_.slices.blocks,
-                            sizeof(uint64_t), poll_messages);
-    }
+    gather_parameters(reduction_, e_.slices, e_.node, to, [this] { poll(); });
     control.header.slot = to;  // (f): from here on the new slot is the state
     parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(to));
     publish_scales();

@@ -67,7 +67,8 @@ class Conductor {
   void decide();            ///< (c)
   void advance();           ///< (e), (f), and the next header
   void begin_checkpoint();  ///< the copies are complete
-  /// After D's release: rank 0's ledger, metrics, progress; while the others already compute.
+  /// After the others have been released: rank 0's ledger, metrics, progress; while the others already
+  /// compute.
   void after_release();
   /// After the loop: waits for the checkpoint in flight. Throws Error(io) when the last one could not be
   /// written.
@@ -84,7 +85,7 @@ class Conductor {
   struct Prepared {
     Work work;
     int64_t ticket = 0, samples = 0, units = 0;
-    int64_t first_unit = 0, last_unit = 0;  ///< this node's
+    balance::UnitRange mine;  ///< this node's units
     data::SplitKind split = data::SplitKind::train;
   };
   Prepared prepare(const Work& work);
@@ -92,8 +93,9 @@ class Conductor {
   void conduct(const Prepared& prepared, int attempt);
   void drop(Prepared& prepared);
   Outcome judge_training();
-  /// `norm`: of the gradient sums, 0 where it does not matter.
-  void plan_update(double norm);
+  /// Before the units where nothing but the norm would be missing, else after them. `norm`: of the gradient
+  /// sums. The weight is the number of samples, each of weight 1; decide() CHECKs the lane that counts them.
+  void plan_update(int64_t step, double norm);
   void accept_step(bool changed);
   void finish_evaluation_part();
   void handle_checkpoint_reports();

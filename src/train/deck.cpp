@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "model/layers.h"
 #include "train/deck_keys.h"
 #include "train/deck_layers.h"
 #include "train/deck_rules.h"
@@ -143,6 +144,7 @@ void place_splits(Deck& deck, const DeckNode& root) {
 void read_model(Deck& deck, const DeckNode& root) {
   deck.model.position = root.at("model")->position;
   deck.model.layers = read_layers(*root.at("model.layers"), "model.layers");
+  model::check_layers(deck.model);
   for (size_t i = 0; i < deck.model.layers.size(); ++i)
     deck.mathematical["model.layers[" + std::to_string(i) + "]"] = canonical_layer(deck.model.layers[i]);
 }
@@ -186,6 +188,9 @@ Deck parse_deck(const std::string& path, const std::string& text, const std::vec
   }
   read_model(deck, root);
   const DeckFacts facts{root, canonical};
+  for (const KeyValue& item : values)
+    if (root.at(item.key->path) != nullptr)
+      deck.positions[item.key->path] = root.at(item.key->path)->position;
   check_keys_fit(facts);
   place_splits(deck, root);
   // Back to front, so that a table's sub-tables are set before it: [data]'s files go to splits that name
@@ -198,13 +203,18 @@ Deck parse_deck(const std::string& path, const std::string& text, const std::vec
   return deck;
 }
 
+std::string Deck::place(const std::string& key) const {
+  const auto found = positions.find(key);
+  return found == positions.end() ? path + ": " + key : found->second.text();
+}
+
 void resolve_schedule_steps(Deck& deck, int64_t steps_per_epoch, int64_t recorded_steps) {
   optim::ScheduleSpec& schedule = deck.optimizer.schedule;
   const bool has_length =
       schedule.kind == optim::ScheduleKind::cosine || schedule.kind == optim::ScheduleKind::polynomial;
   if (!has_length || schedule.steps > 0) return;
   schedule.steps = recorded_steps > 0 ? recorded_steps : deck.train.epochs * steps_per_epoch;
-  REQUIRE(schedule.warmup_steps < schedule.steps, Exit::deck, deck.path,
+  REQUIRE(schedule.warmup_steps < schedule.steps, Exit::deck, deck.place("schedule.warmup_steps"),
           "schedule.warmup_steps = " + std::to_string(schedule.warmup_steps) + " leaves nothing of the " +
               std::to_string(schedule.steps) + " steps of train.epochs",
           "The warm-up is part of the schedule; set schedule.steps if it shall be longer than train.epochs.");

@@ -74,6 +74,10 @@ struct Deck {
   std::map<std::string, std::string> operational;
   std::string resolved;  ///< the deck as resolved, TOML, for the run directory: all keys, files absolute
   std::vector<std::string> warnings;  ///< whole sentences, for rank 0 to log
+
+  std::map<std::string, SourcePosition> positions;  ///< of the keys that the deck gives
+  /// "file:line:column" of a key's value, for errors that only data or machine show; else the deck.
+  std::string place(const std::string& key) const;
 };
 
 /// One `--set key=value`; value in TOML syntax, a bare word is taken as a string. A path given so is relative

@@ -102,7 +102,7 @@ std::vector<DeckKey> content_keys() {
        KeyType::choice,
        mathematical,
        "\"error\"",
-       "what a row with Inf or NaN does: end the run, or be left out",
+       "what a row with Inf or NaN as float32 does: end the run, or be left out",
        [](Deck& deck, const DeckValue& value) {
          deck.data.bad_rows = static_cast<data::BadRows>(value.choice);
        },

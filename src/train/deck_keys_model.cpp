@@ -47,10 +47,13 @@ std::vector<DeckKey> network_keys() {
        KeyType::choice,
        mathematical,
        "\"softmax_cross_entropy\"",
-       "what training makes small; softmax_cross_entropy takes class labels and a network's raw scores",
+       "what training makes small; softmax_cross_entropy takes class labels, binary_cross_entropy targets "
+       "from "
+       "0 to 1, both a network's raw scores",
        [](Deck& deck, const DeckValue& value) {
          deck.loss.kind = static_cast<ops::LossKind>(value.choice);
          deck.data.needs_classes = deck.loss.kind == ops::LossKind::softmax_cross_entropy;
+         deck.data.needs_probabilities = deck.loss.kind == ops::LossKind::binary_cross_entropy;
        },
        {},
        {"softmax_cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"}},

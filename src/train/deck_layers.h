@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a deck's lists of tables to model::LayerSpec: types, options with positions, and nested lists (the
-// layers and projection of a residual). What the options mean is the model's business; here only the form is
-// checked. Called by deck.cpp.
+// layers and projection of a residual). What types and options mean is the model's business
+// (model::check_layers, which deck.cpp asks next); here only the form is checked. Called by deck.cpp.
 #pragma once
 
 #include <string>

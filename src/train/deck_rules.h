@@ -24,7 +24,8 @@ struct DeckFacts {
 /// Refuses keys that say nothing beside others (momentum with adam), before anything is derived.
 void check_keys_fit(const DeckFacts& facts);
 
-/// Fills what other tables decide: inputs, targets and files of splits, kind of targets, metric, outputs.
+/// Fills what other tables decide: inputs and targets of splits that take a part of the train split, kind of
+/// targets, metric, outputs. (Files of splits are filled by the rows of [data] in deck_keys_data.)
 void derive(Deck& deck);
 
 /// Throws Error(deck) at the first contradiction; adds to deck.warnings what is only suspicious.

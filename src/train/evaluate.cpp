@@ -6,8 +6,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "report/metrics.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "report/scores.h"
 #include "train/commands.h"
+#include "train/compare_deck.h"
 #include "train/job.h"
 #include "train/resume.h"
 
@@ -34,10 +37,17 @@ Deck deck_for_split(const comm::World& world, const Options& options) {
   return deck;
 }
 
+void warn_of_changed_splits(const SavedState& saved, const Deck& deck, const data::Dataset& dataset) {
+  const std::string warning =
+      changed_splits(saved.reader.manifest().identity, deck, hex64(dataset.fingerprint()), saved.path);
+  if (!warning.empty()) log_warning(warning);
+}
+
 void print_people(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes,
                   const std::string& what) {
   fmt::print("{}: {} samples\n", what, report.samples);
-  for (const auto& [name, value] : report.fields()) fmt::print("  {:<10} {:.6g}\n", name, value);
+  for (const auto& [name, value] : report.fields())
+    fmt::print("  {:<10} {}\n", name, figure_text(value, "{:.6g}"));
   if (classes > 0)
     fmt::print("\n{}", report::class_table(report::class_report(sums.confusion, classes), sums.confusion));
 }
@@ -56,7 +66,7 @@ void print_json(const EvaluationReport& report, const EvaluationSums& sums, int6
       json["confusion"].push_back(std::vector<int64_t>(sums.confusion.begin() + t * classes,
                                                        sums.confusion.begin() + (t + 1) * classes));
   }
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 }  // namespace
@@ -67,8 +77,14 @@ Exit evaluate(const comm::World& world, const Options& options) {
   const bool bare_model = path.ends_with(".safetensors");
   std::optional<SavedState> saved;
   if (!bare_model) saved.emplace(open_saved(world, path));
+  const data::SplitKind kind = named_split(options.split.empty() ? "test" : options.split);
+  if (saved)
+    comm::agree(world,
+                [&] { require_same_model(saved->reader.manifest().identity, deck, saved->path, true); });
 
   Job job(world, deck, saved ? &saved->state.statistics : nullptr, false, true);
+  if (saved && kind != data::SplitKind::train && world.rank() == 0)
+    warn_of_changed_splits(*saved, deck, job.dataset);
   if (saved)
     load_state(world, *saved, {}, job.node, false);
   else
@@ -80,7 +96,6 @@ Exit evaluate(const comm::World& world, const Options& options) {
   RunState state;
   if (saved) state.step = saved->state.step;
   state.pending = Pending::monitor;
-  const data::SplitKind kind = named_split(options.split.empty() ? "test" : options.split);
   Schedule schedule;
   schedule.last_step = state.step;
   schedule.monitor =

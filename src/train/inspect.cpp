@@ -3,10 +3,12 @@
 // file claims are checked before memory is taken for them.
 #include "train/inspect.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/hash.h"
@@ -15,6 +17,7 @@
 #include "report/ledger.h"
 #include "storage/file.h"
 #include "storage/hdf5.h"
+#include "storage/hdf5_file.h"
 #include "storage/safetensors.h"
 #include "tensor/arena.h"
 #include "train/commands.h"
@@ -26,38 +29,66 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-/// Whether the array's declared rows can be read: tries the last one, which a truncated file lacks.
-std::string array_problem(const storage::ArrayInfo& info) {
+/// Paths of all arrays, also of those that Lepton does not read.
+std::vector<std::string> array_paths(const std::string& path) {
+  const storage::Hdf5Lock lock;
+  return storage::dataset_paths(storage::open_file(path, "").get());
+}
+
+/// Reads every row, some MiB at a time and whole chunks, as a part of a compressed chunk costs as much as all
+/// of it. Returns what is wrong, or "".
+std::string array_problem(const storage::Hdf5Array& array) {
+  constexpr int64_t block_bytes = 4 << 20;
+  const storage::ArrayInfo& info = array.info();
+  const auto row_bytes = static_cast<int64_t>(info.row_bytes());
+  const int64_t rows = info.shape.front(), chunk = std::max<int64_t>(1, std::min(info.chunk_rows, rows));
+  if (rows == 0 || row_bytes == 0) return "";
+  const int64_t fitting = std::clamp<int64_t>(block_bytes / row_bytes, 1, rows);
+  const int64_t block = (fitting + chunk - 1) / chunk * chunk;
   try {
-    const storage::Hdf5Array array(info.file, info.path);
-    const int64_t rows = info.shape.empty() ? 0 : info.shape.front();
-    std::vector<std::byte> row(info.row_bytes());
-    if (rows > 0) array.read_rows(rows - 1, rows, row);
+    std::vector<std::byte> bytes(static_cast<size_t>(std::min(block, rows) * row_bytes));
+    for (int64_t begin = 0; begin < rows; begin += block) {
+      const int64_t end = std::min(rows, begin + block);
+      array.read_rows(begin, end, std::span(bytes).first(static_cast<size_t>((end - begin) * row_bytes)));
+    }
     return "";
   } catch (const Error& error) {
     return error.problem();
   }
 }
 
+Json inspect_array(const storage::Hdf5Array& array) {
+  const storage::ArrayInfo& info = array.info();
+  Json report = {{"path", info.path}, {"shape", info.shape}, {"type", info.type.text()}};
+  report["bytes"] = element_count(info.shape) * info.type.bytes;
+  report["chunk_rows"] = info.chunk_rows;
+  report["filtered"] = info.filtered;
+  const std::string problem = array_problem(array);
+  report["readable"] = problem.empty();
+  if (!problem.empty()) report["problem"] = problem;
+  return report;
+}
+
 Json inspect_dataset(const std::string& path) {
-  Json arrays = Json::array();
+  Json arrays = Json::array(), unreadable = Json::array();
   bool intact = true;
-  for (const storage::ArrayInfo& info : storage::list_arrays(path)) {
-    Json array = {{"path", info.path}, {"shape", info.shape}, {"type", info.type.text()}};
-    array["bytes"] = element_count(info.shape) * info.type.bytes;
-    array["chunk_rows"] = info.chunk_rows;
-    array["filtered"] = info.filtered;
-    const std::string problem = array_problem(info);
-    array["readable"] = problem.empty();
-    if (!problem.empty()) array["problem"] = problem;
-    intact = intact && problem.empty();
-    arrays.push_back(std::move(array));
+  for (const std::string& name : array_paths(path)) {
+    std::optional<storage::Hdf5Array> array;
+    try {
+      array.emplace(path, name);
+    } catch (const Error& error) {
+      unreadable.push_back({{"path", name}, {"problem", error.problem()}});
+      continue;
+    }
+    arrays.push_back(inspect_array(*array));
+    intact = intact && arrays.back()["readable"].get<bool>();
   }
   return {{"kind", "dataset"},
           {"path", path},
           {"intact", intact},
           {"bytes", fs::file_size(path)},
-          {"arrays", std::move(arrays)}};
+          {"arrays", std::move(arrays)},
+          {"unreadable", std::move(unreadable)}};
 }
 
 std::string checkpoint_hash(const std::string& path) {
@@ -187,6 +218,9 @@ std::string dataset_text(const Json& report) {
     text +=
         array["readable"].get<bool>() ? "\n" : "\n    damaged: " + array["problem"].get<std::string>() + "\n";
   }
+  for (const Json& array : report["unreadable"])
+    text +=
+        "  " + array["path"].get<std::string>() + "  not read: " + array["problem"].get<std::string>() + "\n";
   return text;
 }
 
@@ -264,8 +298,11 @@ Json inspect_path(const std::string& path) {
 
 std::string inspection_text(const Json& report) {
   const std::string kind = report["kind"];
+  const bool some_unread = kind == "dataset" && !report["unreadable"].empty();
   std::string text = kind + " " + report["path"].get<std::string>() +
-                     (report["intact"].get<bool>() ? ": intact\n" : ": DAMAGED\n");
+                     (!report["intact"].get<bool>() ? ": DAMAGED\n"
+                      : some_unread                 ? ": intact, as far as Lepton reads it\n"
+                                                    : ": intact\n");
   if (kind == "dataset") text += dataset_text(report);
   if (kind == "checkpoint") text += checkpoint_text(report);
   if (kind == "run") text += run_text(report);

@@ -7,9 +7,8 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "model/executor.h"
+#include "comm/shared_memory.h"
 #include "ops/table.h"
-#include "train/threads.h"
 
 namespace lepton::train {
 
@@ -17,7 +16,13 @@ namespace {
 
 std::string cap_isa(const comm::World& world, const Deck& deck) {
   std::string effective;
-  comm::agree(world, [&] { effective = ops::cap_instruction_set(deck.run.isa); });
+  comm::agree(world, [&] {
+    try {
+      effective = ops::cap_instruction_set(deck.run.isa);
+    } catch (const Error& error) {
+      fail(error.code(), deck.place("run.isa"), error.problem(), error.hint());
+    }
+  });
   ops::prepare_compute_thread();
   return effective;
 }
@@ -28,15 +33,50 @@ optim::OptimizerSpec without_moments() {
   return spec;
 }
 
+/// This rank's share of the cores; rank 0 logs a needlessly narrow binding.
+ThreadShare share_threads(const comm::World& world, const Deck& deck) {
+  ThreadShare share = threads_per_rank(world, deck.train.threads);
+  if (world.rank() == 0 && !share.warning.empty()) log_warning(share.warning);
+  return share;
+}
+
+std::vector<int> count_threads(const comm::World& world, int threads) {
+  std::vector<int64_t> per_node(static_cast<size_t>(world.nodes()), 0);
+  per_node[static_cast<size_t>(world.node())] = threads;
+  world.all_sum(per_node);
+  return {per_node.begin(), per_node.end()};
+}
+
+/// Reads the rows; then the labels have told what the last layer must give.
 data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::Dataset& dataset,
-                             const data::Statistics* known) {
-  return data::SampleStore(world, dataset, deck.run.shm_directory, known);
+                             const model::Graph& graph, const data::Statistics* known) {
+  data::SampleStore store(world, dataset, deck.run.shm_directory, known);
+  require_outputs(world, deck, dataset, graph);
+  return store;
+}
+
+UnitSizes sizes_of(const Deck& deck, const data::Dataset& dataset, bool training) {
+  UnitSizes sizes = unit_sizes(deck, dataset);
+  if (!training) sizes.training.clear();
+  return sizes;
+}
+
+/// What is still to be taken on this machine, which has that much left on all machines.
+MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const ThreadShare& share,
+                        MemoryNeeds needs) {
+  needs.data = 0;  // the rows are read: what is available now is without them
+  comm::agree(world, [&] {
+    const auto available = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
+    require_memory(needs, share.nodes_on_machine, available, deck.path);
+  });
+  return needs;
 }
 
 NodeState make_node(const comm::World& world, const Deck& deck, const model::Graph& graph,
                     const UnitSizes& sizes, const exact::Slices& slices, int moments,
-                    int64_t confusion_classes) {
+                    int64_t confusion_classes, const MemoryDomains& domains) {
   NodeSizes node;
+  node.domains = domains;
   node.max_samples = sizes.max_samples;
   node.max_units = sizes.max_units;
   node.moments = moments;
@@ -51,45 +91,34 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
     : world(world_),
       deck(deck_),
       instruction_set(cap_isa(world, deck)),
+      share(share_threads(world, deck)),
+      threads(share.threads),
+      thread_base(share.node_first),
+      node_threads(share.node_threads),
+      threads_per_node(count_threads(world, threads)),
       dataset(world, deck.data),
-      store(fill_store(world, deck, dataset, known)),
       graph(graph_for(world, deck, dataset)),
-      sizes(unit_sizes(deck, dataset)),
+      store(fill_store(world, deck, dataset, graph, known)),
+      sizes(sizes_of(deck, dataset, training)),
       loss(deck.loss, graph.outputs()),
       optimizer(training ? deck.optimizer : without_moments(), graph.statistics_momentum),
       slices(exact::cut_arena(graph.layout, world.nodes())),
-      confusion_classes(confusion && loss.classifies() && graph.outputs() > 1 &&
-                                graph.outputs() <= confusion_classes_max &&
-                                dataset.target_kind() != data::TargetKind::values
-                            ? graph.outputs()
-                            : 0),
+      confusion_classes(
+          confusion && loss.confusion_classes() <= confusion_classes_max ? loss.confusion_classes() : 0),
+      needs(test_memory(world, deck, share,
+                        memory_needs(dataset, graph, sizes,
+                                     {world.nodes(), node_threads,
+                                      static_cast<int>(optimizer.moments().size()), share.memory_domains}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes)),
+                     confusion_classes, MemoryDomains(world))),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory) {
-  if (!training) sizes.training.clear();
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
-  share_threads();
   if (training) {
     arithmetic = arithmetic_class(world, deck, graph, instruction_set, node.parameters(1));
     report_units();
   }
-}
-
-void Job::share_threads() {
-  threads = threads_of_rank(world, deck.train.threads);
-  std::vector<int64_t> all(world.size(), 0), node_of(world.size(), 0);
-  all[world.rank()] = threads;
-  node_of[world.rank()] = world.node();
-  world.all_sum(all);
-  world.all_sum(node_of);
-  threads_per_node.assign(world.nodes(), 0);
-  for (int rank = 0; rank < world.size(); ++rank) {
-    if (node_of[rank] == world.node() && rank < world.rank()) thread_base += static_cast<int>(all[rank]);
-    threads_per_node[node_of[rank]] += static_cast<int>(all[rank]);
-  }
-  node_threads = threads_per_node[world.node()];
 }
 
 void Job::report_units() const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Job: all that a run stands on, made in the order in which it can fail: deck, threads, data, graph,
-// node-shared memory. The commands train and evaluate add what is theirs. Everything is collective and
-// agreed.
+// Job: all that a run stands on, made in the order in which it can fail: deck, threads, what files are, the
+// graph, their rows, whether memory suffices, node-shared memory. The commands train and evaluate add what is
+// theirs. Everything is collective and agreed.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,10 @@
 #include "ops/loss.h"
 #include "optim/optimizer.h"
 #include "train/conductor.h"
+#include "train/memory_needs.h"
 #include "train/node_state.h"
 #include "train/setup.h"
+#include "train/threads.h"
 #include "train/trainer.h"
 #include "train/unit_runner.h"
 
@@ -26,7 +28,8 @@ namespace lepton::train {
 class Job {
  public:
   /// **Collective.** Reads all data of the deck's splits; statistics come from `known` if given, else from
-  /// the train split. `training`: with moments. Slot 0 of the node's state is left zero.
+  /// the train split. `training`: with moments. Slot 0 of the node's state is left zero. Throws, the same on
+  /// all ranks, Error(deck, no_input, data), and Error(memory) before anything but the rows takes memory.
   Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training,
       bool confusion);
 
@@ -40,23 +43,24 @@ class Job {
   const comm::World& world;
   const Deck& deck;
   std::string instruction_set;
-  int threads = 1, thread_base = 0, node_threads = 1;
+  ThreadShare share;
+  int threads, thread_base, node_threads;  ///< of this rank; of those before it on its node; of the node
   std::vector<int> threads_per_node;
   data::Dataset dataset;
+  model::Graph graph;  ///< before the store: a network that does not fit shall not cost the reading of rows
   data::SampleStore store;
-  model::Graph graph;
   UnitSizes sizes;
   ops::Loss loss;
   optim::Optimizer optimizer;
   exact::Slices slices;
   int64_t confusion_classes = 0;
+  MemoryNeeds needs;  ///< of what follows; there is that much
   std::vector<std::unique_ptr<data::Assembler>> assemblers;
   NodeState node;
   data::RowExchange exchange;
   std::string arithmetic;
 
  private:
-  void share_threads();
   void report_units() const;
   std::optional<Schedule> schedule_;
   std::optional<checkpoint::Identity> identity_;

@@ -72,11 +72,15 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
 NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes,
                      const exact::Lanes& lanes, std::span<const int64_t> slices,
                      const std::string& shm_directory)
-    : accumulator_memory_(world, shm_directory, "accumulator", exact::Accumulator::bytes(layout)),
-      accumulator_(layout, accumulator_memory_.as<std::byte>()),
+    : domains_(sizes.domains),
       slice_begin_(slices[world.node()]),
       slice_end_(slices[world.node() + 1]),
       tickets_(sizes.tickets) {
+  for (int domain = 0; domain < domains_.count(); ++domain) {
+    accumulator_memory_.emplace_back(world, shm_directory, "accumulator" + std::to_string(domain),
+                                     exact::Accumulator::bytes(layout), domains_.kernel_number(domain));
+    accumulators_.emplace_back(layout, accumulator_memory_.back().as<std::byte>());
+  }
   const int64_t slice = slice_end_ - slice_begin_;
   StateViews state;
   const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes.moments, state);
@@ -101,10 +105,10 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   unit_begins_ = views.unit_begins;
 }
 
-size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments) {
+size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments, int domains) {
   StateViews views;
   return cut_state(nullptr, layout.elements(), slice_elements, moments, views) +
-         exact::Accumulator::bytes(layout);
+         static_cast<size_t>(domains) * exact::Accumulator::bytes(layout);
 }
 
 }  // namespace lepton::train

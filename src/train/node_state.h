@@ -2,8 +2,9 @@
 // NodeState: what the ranks of a node share: two slots of parameters and moments, the accumulator, the queue,
 // the lanes, and the header that says what all compute threads do next. Exists once per node, whatever the
 // number of ranks (DESIGN section 3). Invariants: slot `header.slot` is whole and read-only while a step
-// runs; the other one is written in (d) and (e) and becomes current by the header's flip (f); lanes are
-// merged under their lock before barrier A or B and read by the leader alone.
+// runs; the other one is written in (d) and (e), by attempts that are then dropped too, and becomes current
+// by the header's flip (f); lanes are merged under their lock before a barrier and read by the leader behind
+// it.
 #pragma once
 
 #include <array>
@@ -24,10 +25,11 @@
 #include "exact/node_lanes.h"
 #include "optim/optimizer.h"
 #include "tensor/arena.h"
+#include "train/memory_domains.h"
 
 namespace lepton::train {
 
-/// What the threads of the node do until the next barrier D. Written by the leader between rounds.
+/// What the threads of the node do until the end of the round. Written by the leader between rounds.
 struct RoundHeader {
   exact::RoundId id;
   int64_t ticket = 0;  ///< of the prepared rows; a redone attempt keeps it
@@ -53,6 +55,7 @@ enum class Outcome : int {
 struct alignas(64) NodeControl {
   comm::NodeBarrierState barrier;
   balance::UnitQueue queue;
+  alignas(64) std::atomic<int64_t> fold_next{0};
   alignas(64) std::atomic<int64_t> verify_next{0};
   alignas(64) std::atomic<int64_t> update_next{0};
   alignas(64) std::atomic<int64_t> copy_next{0};
@@ -69,6 +72,7 @@ struct NodeSizes {
   int64_t max_samples = 0, max_units = 0;  ///< of any round
   int moments = 0;
   int tickets = 4;
+  MemoryDomains domains = {};
 };
 
 class NodeState {
@@ -84,7 +88,11 @@ class NodeState {
   std::span<float> moment(int slot, int m) { return moments_[slot][m]; }
   int64_t slice_begin() const { return slice_begin_; }
   int64_t slice_end() const { return slice_end_; }
-  exact::Accumulator& accumulator() { return accumulator_; }
+  /// The sum, once those of the other domains have been folded into it.
+  exact::Accumulator& accumulator() { return accumulators_.front(); }
+  /// Where threads of a memory domain add.
+  exact::Accumulator& accumulator(int domain) { return accumulators_[domain]; }
+  const MemoryDomains& domains() const { return domains_; }
   exact::NodeLanes& lanes() { return *lanes_; }
   std::span<int> scales() { return scales_; }
   std::span<uint32_t> overflow_bits() { return overflow_bits_; }
@@ -92,11 +100,15 @@ class NodeState {
   std::span<int64_t> samples(int64_t ticket) { return samples_[ticket % tickets_]; }
   std::span<int64_t> unit_begins(int64_t ticket) { return unit_begins_[ticket % tickets_]; }
   size_t bytes() const {
-    return control_memory_.bytes() + state_memory_.bytes() + accumulator_memory_.bytes();
+    return control_memory_.bytes() + state_memory_.bytes() +
+           accumulator_memory_.size() * accumulator_memory_.front().bytes();
   }
 
  private:
-  comm::SharedMemory control_memory_, state_memory_, accumulator_memory_;
+  MemoryDomains domains_;
+  std::vector<comm::SharedMemory> accumulator_memory_;
+  std::vector<exact::Accumulator> accumulators_;  ///< one per memory domain
+  comm::SharedMemory control_memory_, state_memory_;
   NodeControl* control_ = nullptr;
   std::array<std::span<float>, 2> parameters_;
   std::array<std::array<std::span<float>, 2>, 2> moments_;  // [slot][moment]
@@ -105,12 +117,12 @@ class NodeState {
   std::span<int> scales_;
   std::span<uint32_t> overflow_bits_;
   std::vector<std::span<int64_t>> samples_, unit_begins_;
-  exact::Accumulator accumulator_;
   int64_t slice_begin_ = 0, slice_end_ = 0;
   int tickets_ = 0;
 };
 
-/// Shared bytes of the training state of one node with `slice` of `elements`: for `check`.
-size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments);
+/// Shared bytes of the training state of one node with `slice` of `elements` and so many memory domains: for
+/// `check` and for the test of memory before training.
+size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments, int domains = 1);
 
 }  // namespace lepton::train

@@ -8,7 +8,7 @@
 #include "base/philox.h"
 #include "ops/parameters_hash.h"
 #include "ops/quantise.h"
-#include "train/unit_runner.h"
+#include "train/unit.h"
 
 namespace lepton::train {
 
@@ -88,6 +88,15 @@ bool in_slice(const NodeState& node, int64_t block) {
 }
 
 }  // namespace
+
+void fold_blocks(NodeState& node, const ArenaLayout& layout) {
+  for_drawn_blocks(node.control().fold_next, 0, layout.blocks(), [&](int64_t b) {
+    for (int domain = 1; domain < node.domains().count(); ++domain) {
+      node.accumulator().fold(b, node.accumulator(domain));
+      node.accumulator(domain).clear(b);
+    }
+  });
+}
 
 void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch, exact::Lanes& lanes) {
   failpoint("check");

@@ -22,6 +22,9 @@ struct BlockScratch {
   alignas(64) std::array<float, block_elements> gradient;
 };
 
+/// (a), this thread's share: adds the other memory domains' sums to the first one's and clears them.
+void fold_blocks(NodeState& node, const ArenaLayout& layout);
+
 /// One pass, this thread's share, where the update needs no norm: counts blocks of the slice whose checksum
 /// disagrees, adds their checksums to the gradient's, updates them from header.slot into the other slot,
 /// before anybody knows whether that will be the state (if not, nobody looks at it), and hashes them; clears

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command `predict`: any HDF5 inputs to HDF5 outputs, row i to row i, in parallel and streaming: each
 // compute thread reads a unit of rows, runs the network and writes its rows in place. Nothing is resident but
-// one unit per thread. Called by main.
-#include <fcntl.h>
+// one unit per thread. The output is made beside its place and takes it by one rename, when it is whole.
+// Everything that a user can get wrong is refused before rows are read. Called by main.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/log.h"
@@ -17,7 +20,9 @@
 #include "model/executor.h"
 #include "ops/table.h"
 #include "storage/file.h"
+#include "storage/hdf5_rows.h"
 #include "train/commands.h"
+#include "train/compare_deck.h"
 #include "train/job.h"
 #include "train/resume.h"
 #include "train/threads.h"
@@ -26,12 +31,21 @@ namespace lepton::train {
 
 namespace {
 
-/// "FILE.h5:path/inside" or Error(usage).
+/// "FILE.h5:path/inside" or Error(usage). FILE.h5 may be a glob.
 std::pair<std::string, std::string> split_place(const std::string& text) {
   const size_t colon = text.rfind(':');
   REQUIRE(colon != std::string::npos && colon > 0 && colon + 1 < text.size(), Exit::usage, "--inputs",
           fmt::format("'{}' is not FILE.h5:PATH", text), "Example: --inputs new.h5:images");
   return {text.substr(0, colon), text.substr(colon + 1)};
+}
+
+/// Beside the output, so that it takes its place by rename.
+std::string temporary_name(const std::string& output) {
+  return output + ".tmp";
+}
+
+std::string model_path(const Deck& deck, const Options& options) {
+  return options.checkpoint.empty() ? deck.run.directory : options.checkpoint;
 }
 
 data::DataSpec inputs_only(const Deck& deck, const Options& options) {
@@ -42,28 +56,61 @@ data::DataSpec inputs_only(const Deck& deck, const Options& options) {
   data::SplitSpec inputs;
   inputs.files = {file};
   inputs.inputs = path;
+  inputs.position = {"--inputs", 0, 0};
   spec.test = inputs;
   spec.needs_classes = false;
   return spec;
 }
 
-/// Where rows go: the byte offsets of the output arrays and an open descriptor.
+/// **Local.** Refuses an output that would destroy something: the file that is replaced is an earlier output,
+/// or at least HDF5 (no model, ledger or deck) and no part of a checkpoint.
+void check_output(const std::string& output) {
+  storage::require_replaceable(output);
+  std::error_code missing;
+  const auto bytes = std::filesystem::file_size(output, missing);
+  if (missing) return;
+  REQUIRE(bytes == 0 || storage::is_hdf5(output), Exit::usage, output,
+          "this file exists and is not HDF5, so it is no earlier output", "Remove it, or name another file.");
+  const auto manifest = std::filesystem::path(output).parent_path() / checkpoint::manifest_name;
+  REQUIRE(!std::filesystem::exists(manifest, missing), Exit::usage, output,
+          "this file belongs to a checkpoint", "Name another file.");
+}
+
+/// **Local.** Refuses an output that is what the prediction is made from, by whatever name.
+void check_output_is_no_source(const std::string& output, const Deck& deck, const std::string& model,
+                               const data::Dataset& dataset) {
+  std::vector<std::string> sources{deck.path, model};
+  for (const storage::ArrayInfo& array : dataset.sources()[0].inputs) sources.push_back(array.file);
+  for (const std::string& source : sources)
+    for (const std::string& written : {output, temporary_name(output)})
+      REQUIRE(!storage::same_file(written, source), Exit::usage, written,
+              fmt::format("the output would take the place of {}, which the prediction is made from", source),
+              "Name another file.");
+}
+
+/// What the array `classes` holds.
+enum class ClassRule { none, largest, above_zero };
+
+/// One output of binary_cross_entropy is the logit of class 1. Several are independent labels, of which any
+/// number may hold, so there is no class to name.
+ClassRule class_rule(const ops::LossSpec& loss, int64_t outputs) {
+  if (!ops::Loss(loss, outputs).classifies()) return ClassRule::none;
+  if (loss.kind != ops::LossKind::binary_cross_entropy) return ClassRule::largest;
+  return outputs == 1 ? ClassRule::above_zero : ClassRule::none;
+}
+
+int32_t class_of(ClassRule rule, std::span<const float> scores) {
+  if (rule == ClassRule::above_zero) return scores[0] > 0;
+  return static_cast<int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+}
+
+/// Where rows go: the unfinished file and the byte offsets of its arrays.
 struct Output {
-  int descriptor = -1;
+  std::string path;
+  std::unique_ptr<storage::SharedFile> file;
   int64_t scores_offset = 0, classes_offset = -1;
   int64_t outputs = 0;
-  std::string path;
-
-  void write(const void* data, size_t bytes, int64_t offset) const {
-    const auto* at = static_cast<const char*>(data);
-    while (bytes > 0) {
-      const ssize_t n = pwrite(descriptor, at, bytes, offset);
-      REQUIRE(n > 0, Exit::io, path, "cannot write the predictions", "Is the disk full?");
-      at += n;
-      offset += n;
-      bytes -= static_cast<size_t>(n);
-    }
-  }
+  ClassRule rule = ClassRule::none;
 };
 
 /// One compute thread: takes blocks of `unit` rows.
@@ -71,23 +118,25 @@ class Predictor {
  public:
   Predictor(const model::Graph& graph, const data::Dataset& dataset, const data::Assembler& assembler,
             const float* parameters, const std::vector<int64_t>& sizes, const Output& output,
-            data::BadRows bad_rows)
+            const data::DataSpec& spec)
       : assembler_(assembler),
         parameters_(parameters),
         output_(output),
-        bad_rows_(bad_rows),
+        bad_rows_(spec.bad_rows),
+        normalised_(spec.normalisation != data::Normalisation::none),
         executor_(graph, 0, {}, sizes),
-        array_(dataset.sources()[0].inputs[0].file, dataset.sources()[0].inputs[0].path),
-        row_bytes_(array_.info().row_bytes()) {}
+        source_(dataset.sources()[0]),
+        reader_(source_.inputs) {}
 
   void rows(int64_t begin, int64_t end) {
     const int64_t n = end - begin;
-    bytes_.resize(n * row_bytes_);
-    array_.read_rows(begin, end, bytes_);
+    const size_t row_bytes = reader_.row_bytes();
+    bytes_.resize(n * row_bytes);
+    reader_.read(begin, end, bytes_);
     pointers_.clear();
     ids_.clear();
     for (int64_t i = 0; i < n; ++i) {
-      pointers_.push_back(bytes_.data() + i * row_bytes_);
+      pointers_.push_back(bytes_.data() + i * row_bytes);
       ids_.push_back(begin + i);
     }
     check_rows(begin);
@@ -98,24 +147,26 @@ class Predictor {
     for (int64_t i = 0; i < n; ++i) {
       const auto row = std::span(scores_).subspan(i * output_.outputs, output_.outputs);
       if (bad_[i]) std::fill(row.begin(), row.end(), std::numeric_limits<float>::quiet_NaN());
-      classes_.push_back(
-          bad_[i] ? -1 : static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin()));
+      classes_.push_back(bad_[i] ? -1 : class_of(output_.rule, row));
     }
-    output_.write(scores_.data(), scores.size_bytes(), output_.scores_offset + begin * output_.outputs * 4);
-    if (output_.classes_offset >= 0)
-      output_.write(classes_.data(), classes_.size() * 4, output_.classes_offset + begin * 4);
+    output_.file->write(std::as_bytes(std::span(scores_)),
+                        output_.scores_offset + begin * output_.outputs * 4);
+    if (output_.rule != ClassRule::none)
+      output_.file->write(std::as_bytes(std::span(classes_)), output_.classes_offset + begin * 4);
   }
 
  private:
   /// A row with Inf or NaN is an error or, as rows are never left out, gets NaN scores and the class -1.
   /// (What the network makes of it would say nothing: max(NaN, 0) is 0.)
   void check_rows(int64_t begin) {
-    const storage::ArrayInfo& info = array_.info();
+    const storage::StoredType& type = source_.inputs.front().type;
+    const auto numbers = static_cast<int64_t>(reader_.row_bytes()) / type.bytes;
     bad_.clear();
     for (const std::byte* row : pointers_) {
-      bad_.push_back(!data::all_finite(info.type, row, static_cast<int64_t>(row_bytes_) / info.type.bytes));
-      REQUIRE(!bad_.back() || bad_rows_ == data::BadRows::skip, Exit::data, info.file + ":" + info.path,
-              fmt::format("row {} holds Inf or NaN", begin + static_cast<int64_t>(bad_.size()) - 1),
+      bad_.push_back(
+          !(normalised_ ? data::all_finite(type, row, numbers) : data::fits_float32(type, row, numbers)));
+      REQUIRE(!bad_.back() || bad_rows_ == data::BadRows::skip, Exit::data,
+              source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false), "the row holds Inf or NaN",
               "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
     }
   }
@@ -124,9 +175,10 @@ class Predictor {
   const float* parameters_;
   const Output& output_;
   data::BadRows bad_rows_;
+  bool normalised_;
   model::Executor executor_;
-  storage::Hdf5Array array_;
-  size_t row_bytes_;
+  const data::Source& source_;
+  storage::Hdf5Rows reader_;
   std::vector<std::byte> bytes_;
   std::vector<const std::byte*> pointers_;
   std::vector<int64_t> ids_;
@@ -145,27 +197,25 @@ struct Unfinished {
 
 /// **Collective.** Rank 0 creates the file under a temporary name; all open it.
 Output create_output(const comm::World& world, const Options& options, int64_t rows, int64_t outputs,
-                     bool classes) {
+                     ClassRule rule) {
   Output output;
-  output.path = options.output + ".tmp";
+  output.path = temporary_name(options.output);
   output.outputs = outputs;
+  output.rule = rule;
   std::vector<int64_t> offsets{0, -1};
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
     std::vector<storage::NewArray> arrays{
         {"scores", {storage::StoredType::Kind::floating, 4, false}, {rows, outputs}}};
-    if (classes) arrays.push_back({"classes", {storage::StoredType::Kind::signed_integer, 4, false}, {rows}});
+    if (rule != ClassRule::none)
+      arrays.push_back({"classes", {storage::StoredType::Kind::signed_integer, 4, false}, {rows}});
     const std::vector<int64_t> made = storage::create_contiguous(output.path, arrays);
     std::copy(made.begin(), made.end(), offsets.begin());
   });
   world.all_max(offsets);
   output.scores_offset = offsets[0];
   output.classes_offset = offsets[1];
-  comm::agree(world, [&] {
-    output.descriptor = open(output.path.c_str(), O_WRONLY | O_CLOEXEC);
-    REQUIRE(output.descriptor >= 0, Exit::io, output.path, "cannot open the output on this node",
-            "The output must lie on a file system that all nodes share.");
-  });
+  comm::agree(world, [&] { output.file = std::make_unique<storage::SharedFile>(output.path); });
   return output;
 }
 
@@ -175,6 +225,17 @@ struct Model {
   std::vector<float> parameters;
   data::Statistics statistics;
 };
+
+/// Statistics of `groups` features or channels normalise rows of as many only.
+void check_groups(size_t groups, const data::Dataset& dataset, const std::string& model,
+                  const Options& options) {
+  if (dataset.spec().normalisation == data::Normalisation::none) return;
+  REQUIRE(groups == static_cast<size_t>(dataset.groups()), Exit::deck, options.inputs,
+          fmt::format("rows of shape {} are normalised by {} features or channels, those that {} was trained "
+                      "on by {}",
+                      shape_text(dataset.input_shape()), dataset.groups(), model, groups),
+          "Give rows of the shape, and the deck (data.layout too), that the model was trained with.");
+}
 
 void read_checkpoint(const SavedState& saved, const data::Dataset& dataset, const Options& options,
                      std::span<float> parameters) {
@@ -191,43 +252,76 @@ void read_checkpoint(const SavedState& saved, const data::Dataset& dataset, cons
 /// from the train split of `training` again.
 Model load_model(const comm::World& world, const Deck& deck, const data::DataSpec& training,
                  const model::Graph& graph, const data::Dataset& dataset, const Options& options) {
-  Model model{options.checkpoint.empty() ? deck.run.directory : options.checkpoint, {}, {}};
+  Model model{model_path(deck, options), {}, {}};
   model.parameters.resize(graph.layout.elements());
   if (!model.path.ends_with(".safetensors")) {
     const SavedState saved = open_saved(world, model.path);
-    comm::agree(world, [&] { read_checkpoint(saved, dataset, options, model.parameters); });
+    comm::agree(world, [&] {
+      require_same_model(saved.reader.manifest().identity, deck, saved.path, false);
+      read_checkpoint(saved, dataset, options, model.parameters);
+      check_groups(saved.state.statistics.mean.size(), dataset, saved.path, options);
+    });
     return {saved.path, std::move(model.parameters), saved.state.statistics};
   }
   comm::agree(world, [&] { read_model_file(model.path, graph, model.parameters); });
   if (training.normalisation == data::Normalisation::none) return model;
   data::Dataset trained_on(world, training);
+  comm::agree(world, [&] {
+    REQUIRE(trained_on.has(data::SplitKind::train), Exit::deck, "data.train",
+            "a bare model needs the train split for the statistics of data.normalize",
+            "Give data.train, or a checkpoint.");
+    check_groups(static_cast<size_t>(trained_on.groups()), dataset, model.path, options);
+  });
   model.statistics = data::SampleStore(world, trained_on, deck.run.shm_directory, nullptr).statistics();
   return model;
 }
 
-}  // namespace
-
-Exit predict(const comm::World& world, const Options& options) {
+/// **Collective.** The deck, with the inputs as its only split; refuses what the command line alone shows to
+/// be wrong.
+Deck deck_for_inputs(const comm::World& world, const Options& options, data::DataSpec& training) {
   Deck deck = load_deck(world, options);
-  const data::DataSpec training = deck.data;
+  training = deck.data;
   comm::agree(world, [&] {
     REQUIRE(!options.inputs.empty() && !options.output.empty(), Exit::usage, "predict",
             "needs --inputs FILE.h5:PATH and --output FILE.h5",
             "Example: lepton predict inputs/digits.toml --inputs new.h5:images --output scores.h5");
     deck.data = inputs_only(deck, options);
+    if (world.rank() == 0) check_output(options.output);
     ops::cap_instruction_set(deck.run.isa);
   });
+  return deck;
+}
+
+/// **Rank 0 only.**
+void report_end(const Options& options, const std::string& model, int64_t rows, int64_t outputs) {
+  log_info(fmt::format("{} rows predicted with {} into {}.", rows, model, options.output));
+  if (!options.json) return;
+  const nlohmann::ordered_json json{
+      {"model", model}, {"output", options.output}, {"rows", rows}, {"outputs", outputs}};
+  // A path may be no UTF-8, which JSON must be.
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+}  // namespace
+
+Exit predict(const comm::World& world, const Options& options) {
+  data::DataSpec training;
+  const Deck deck = deck_for_inputs(world, options, training);
   ops::prepare_compute_thread();
   const data::Dataset dataset(world, deck.data);
+  comm::agree(world, [&] {
+    if (world.rank() == 0)
+      check_output_is_no_source(options.output, deck, model_path(deck, options), dataset);
+  });
   const model::Graph graph = graph_for(world, deck, dataset);
   const Model model = load_model(world, deck, training, graph, dataset, options);
   const data::Assembler assembler(dataset, 0, model.statistics);
   const int64_t rows = dataset.sources()[0].rows(), unit = std::min(deck.train.unit_size, rows);
   std::vector<int64_t> sizes{unit};
   if (rows % unit != 0) sizes.push_back(rows % unit);
-  const Output output = create_output(world, options, rows, graph.outputs(),
-                                      ops::Loss(deck.loss, graph.outputs()).classifies());
-  Unfinished unfinished{world.rank() == 0 ? output.path : ""};
+  Unfinished unfinished{world.rank() == 0 ? temporary_name(options.output) : ""};
+  const Output output =
+      create_output(world, options, rows, graph.outputs(), class_rule(deck.loss, graph.outputs()));
 
   const int threads = threads_of_rank(world, deck.train.threads);
   const int64_t blocks = (rows + unit - 1) / unit;
@@ -236,20 +330,17 @@ Exit predict(const comm::World& world, const Options& options) {
     ThreadTeam team(threads);
     team.run([&](int) {
       ops::prepare_compute_thread();
-      Predictor predictor(graph, dataset, assembler, model.parameters.data(), sizes, output,
-                          deck.data.bad_rows);
+      Predictor predictor(graph, dataset, assembler, model.parameters.data(), sizes, output, deck.data);
       for (int64_t b; (b = next.fetch_add(world.size())) < blocks;)
         predictor.rows(b * unit, std::min(rows, (b + 1) * unit));
     });
-    REQUIRE(fsync(output.descriptor) == 0 && close(output.descriptor) == 0, Exit::io, output.path,
-            "cannot finish the output", "Is the disk full?");
+    output.file->finish();
   });
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    storage::remove_tree(options.output);
-    storage::rename_durably(output.path, options.output);
+    storage::replace_durably(output.path, options.output);
     unfinished.path.clear();
-    log_info(fmt::format("{} rows predicted with {} into {}.", rows, model.path, options.output));
+    report_end(options, model.path, rows, output.outputs);
   });
   return Exit::done;
 }

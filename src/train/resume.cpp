@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "model/initialise.h"
 #include "storage/file.h"
@@ -14,6 +16,8 @@
 namespace lepton::train {
 
 namespace {
+
+namespace fs = std::filesystem;
 
 SavedState open_checkpoint(const comm::World& world, const std::string& path) {
   std::optional<SavedState> saved;
@@ -30,7 +34,109 @@ std::pair<int64_t, int64_t> share_of(const comm::World& world, int64_t count) {
   return {count * world.node_rank() / world.node_size(), count * (world.node_rank() + 1) / world.node_size()};
 }
 
+std::string absolute(const std::string& path) {
+  return fs::absolute(path).string();
+}
+
+/// One spelling for each place, existing or not.
+fs::path place_of(const std::string& path) {
+  std::error_code error;
+  const fs::path place = fs::weakly_canonical(fs::absolute(path), error);
+  if (error) return path;
+  return place.has_filename() ? place : place.parent_path();  // without the slash at its end
+}
+
+/// Checkpoints of equal states are equal byte for byte, and the manifest holds the hash of each.
+std::string manifest_hash(const SavedState& state) {
+  return hex64(hash64(state.reader.manifest().encode()));
+}
+
+/// **Collective.** A damaged file matters only while there is no state to compare with.
+std::optional<RunIdentity> find_identity(const comm::World& world, const std::string& run_directory,
+                                         bool has_state) {
+  std::string text;
+  comm::agree(world, [&] {
+    if (world.rank() != 0) return;
+    try {
+      if (const std::optional<RunIdentity> kept = read_identity(run_directory)) text = kept->encode();
+    } catch (const Error& error) {
+      if (!has_state) throw;
+      log_warning(fmt::format("{}: {}; the checkpoint tells what the run is, but no longer what --from was.",
+                              error.where(), error.problem()));
+    }
+  });
+  world.broadcast(text);
+  if (text.empty()) return std::nullopt;
+  return RunIdentity::decode(text, run_directory);
+}
+
+/// `from` on a directory that holds a run.
+void require_same_parent(const Beginning& found, const std::string& from, const std::string& run_directory) {
+  if (from.empty() || (!found.saved && !found.kept)) return;
+  std::string begun = "without a record of where from";
+  if (found.kept) {
+    const Parent& parent = found.kept->parent;
+    begun = parent.path.empty() ? "from initial values" : "from " + parent.path;
+    for (const std::string& name : {parent.path, parent.checkpoint})
+      if (!name.empty() && place_of(name) == place_of(from)) return;
+  }
+  fail(Exit::usage, "--from " + from,
+       fmt::format("begins a new run, but there is one in {}, which was begun {}", run_directory, begun),
+       "Leave --from out to continue that run, begin the new one in another run.dir, or start over with "
+       "--fresh, which moves the old run aside.");
+}
+
+/// **Collective.** The parent of a run that was begun, but has no state of its own yet. It is the checkpoint
+/// that was read the first time, also where the parent has gone on meanwhile.
+SavedState open_parent_again(const comm::World& world, const Parent& parent,
+                             const std::string& run_directory) {
+  const auto refuse = [&](Exit code, const char* what) {
+    fail(code, parent.checkpoint,
+         fmt::format("the run in {} was begun from this checkpoint and has none of its own yet, but {}",
+                     run_directory, what),
+         "Put it back, or begin anew with --fresh (and --from), which moves the old run aside.");
+  };
+  comm::agree(world, [&] {
+    if (world.rank() == 0 && !storage::read_file_if_exists(parent.checkpoint + "/manifest.json"))
+      refuse(Exit::no_input, "it is gone");
+  });
+  SavedState state = open_checkpoint(world, parent.checkpoint);
+  comm::agree(world, [&] {
+    if (manifest_hash(state) != parent.manifest_hash) refuse(Exit::data, "it holds another state now");
+  });
+  return state;
+}
+
 }  // namespace
+
+int64_t Beginning::schedule_steps() const {
+  return saved ? saved->state.schedule_steps : kept ? kept->schedule_steps : 0;
+}
+
+bool Beginning::check(const checkpoint::Identity& now, const std::string& run_directory,
+                      bool accept_new_arithmetic) const {
+  if (saved)
+    return check_identity(saved->reader.manifest().identity, now, run_directory, saved->path,
+                          accept_new_arithmetic);
+  return kept && check_identity(kept->identity, now, run_directory, "", accept_new_arithmetic);
+}
+
+Beginning find_beginning(const comm::World& world, const std::string& run_directory, const Options& options) {
+  Beginning found{options.fresh ? std::nullopt : find_saved(world, run_directory), {}, {}, {}};
+  if (!options.fresh) found.kept = find_identity(world, run_directory, found.saved.has_value());
+  comm::agree(world, [&] {
+    if (world.rank() == 0) require_same_parent(found, options.from, run_directory);
+  });
+  if (found.kept) found.origin = found.kept->parent;
+  if (found.saved) return found;
+  if (!found.origin.path.empty()) {
+    found.parent.emplace(open_parent_again(world, found.origin, run_directory));
+  } else if (!options.from.empty()) {
+    found.parent.emplace(open_saved(world, options.from));
+    found.origin = {absolute(options.from), absolute(found.parent->path), manifest_hash(*found.parent)};
+  }
+  return found;
+}
 
 std::optional<SavedState> find_saved(const comm::World& world, const std::string& run_directory) {
   const std::optional<std::string> path = checkpoint::newest_valid(world, run_directory + "/checkpoints");
@@ -52,14 +158,16 @@ SavedState open_saved(const comm::World& world, const std::string& path) {
 }
 
 bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identity& now,
-                    const std::string& where, bool accept_new_arithmetic) {
+                    const std::string& where, const std::string& checkpoint, bool accept_new_arithmetic) {
+  const std::string new_run =
+      "start a new run: in another directory (--set run.dir=...), or here with --fresh, which moves the old "
+      "run aside." +
+      (checkpoint.empty() ? "" : fmt::format(" With --from {} it begins from this state.", checkpoint));
   const auto refuse = [&](const std::string& key, const std::string& before, const std::string& after) {
     fail(Exit::deck, key,
          fmt::format("changes the mathematics of the run in {}: it was {} and is now {}", where, before,
                      after),
-         "Put the old value back, start a new run in another directory (--set run.dir=...), start over with "
-         "--fresh, or begin a "
-         "new run from this state with --from.");
+         "Put the old value back, or " + new_run);
   };
   for (const auto& [key, value] : now.mathematical) {
     const auto old = saved.mathematical.find(key);
@@ -70,7 +178,7 @@ bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identit
     if (!now.mathematical.contains(key)) refuse(key, value, "absent");
   REQUIRE(saved.data_fingerprint == now.data_fingerprint, Exit::deck, "[data]",
           fmt::format("the data is not the data that the run in {} was trained on", where),
-          "Put the old files back, or start a new run (--fresh, another run.dir, or --from).");
+          "Put the old files back, or " + new_run);
   if (saved.arithmetic_class == now.arithmetic_class) return false;
   REQUIRE(
       accept_new_arithmetic, Exit::deck, "arithmetic class",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a run begins: the newest valid checkpoint of its directory, another run's checkpoint (--from), or
 // initial values. Also what the commands evaluate and predict read. Changed mathematics between starts is
-// refused here, with the key's name.
+// refused here, with the key's name, and so is another parent.
 #pragma once
 
 #include <map>
@@ -13,8 +13,10 @@
 #include "comm/world.h"
 #include "exact/slices.h"
 #include "model/graph.h"
+#include "train/commands.h"
 #include "train/deck.h"
 #include "train/node_state.h"
+#include "train/run_record.h"
 #include "train/run_state.h"
 
 namespace lepton::train {
@@ -32,10 +34,30 @@ std::optional<SavedState> find_saved(const comm::World& world, const std::string
 /// is none.
 SavedState open_saved(const comm::World& world, const std::string& path);
 
+/// What a start of `train` finds in its run directory.
+struct Beginning {
+  std::optional<SavedState> saved;   ///< the state to continue from
+  std::optional<RunIdentity> kept;   ///< what the run is since its first start
+  std::optional<SavedState> parent;  ///< whose parameters it begins with; only where there is no `saved`
+  Parent origin;                     ///< of the run, whether it begins or continues
+
+  int64_t schedule_steps() const;  ///< resolved at the first start; 0: this is the first, or there are none
+  /// **Local.** Whether the arithmetic class changed (and was accepted) since the last start; throws as
+  /// check_identity does. Without a state the run is compared with what it was begun as.
+  bool check(const checkpoint::Identity& now, const std::string& run_directory,
+             bool accept_new_arithmetic) const;
+};
+
+/// **Collective.** Changes nothing. A run goes on from the parent it was begun with, whether --from names it
+/// again or not. Throws Error(usage) where --from names another, Error(no_input) or Error(data) where the
+/// parent is needed once more and is no longer what it was.
+Beginning find_beginning(const comm::World& world, const std::string& run_directory, const Options& options);
+
 /// Throws Error(deck) naming the first key that differs, Error(deck) for another arithmetic class unless
-/// accepted, Error(deck) for changed data. Returns true when the class changed (and was accepted).
+/// accepted, Error(deck) for changed data. Returns true when the class changed (and was accepted). `where` is
+/// the run directory, `checkpoint` its newest state for the hint, "" while it has none.
 bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identity& now,
-                    const std::string& where, bool accept_new_arithmetic);
+                    const std::string& where, const std::string& checkpoint, bool accept_new_arithmetic);
 
 /// **Collective over the node.** Reads parameters (all) and, with `with_moments`, this node's slice of the
 /// moments into slot 0. The ranks of the node share the work.

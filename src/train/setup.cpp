@@ -14,6 +14,7 @@
 #include "data/batch.h"
 #include "model/executor.h"
 #include "model/initialise.h"
+#include "model/layers.h"
 #include "ops/random.h"
 #include "ops/table.h"
 #include "storage/file.h"
@@ -32,16 +33,27 @@ Deck load_deck(const comm::World& world, const Options& options) {
   return deck;
 }
 
+/// The deck's network with what the data say of its ends.
+static model::ModelSpec model_spec(const Deck& deck, const data::Dataset& dataset) {
+  model::ModelSpec spec = deck.model;
+  spec.input = dataset.input_shape();
+  spec.outputs = dataset.outputs();
+  return spec;
+}
+
 model::Graph graph_for(const comm::World& world, const Deck& deck, const data::Dataset& dataset) {
   model::Graph graph;
   comm::agree(world, [&] {
-    model::ModelSpec spec = deck.model;
-    spec.input = dataset.input_shape();
-    spec.outputs = dataset.outputs();
+    model::ModelSpec spec = model_spec(deck, dataset);
     spec.memory_bytes_max = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
     graph = model::build_graph(spec);
   });
   return graph;
+}
+
+void require_outputs(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
+                     const model::Graph& graph) {
+  comm::agree(world, [&] { model::check_outputs(graph, model_spec(deck, dataset)); });
 }
 
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {

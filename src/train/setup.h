@@ -20,9 +20,15 @@ namespace lepton::train {
 /// **Collective.** Rank 0 reads the deck, all parse it. `deck` may name a file only.
 Deck load_deck(const comm::World& world, const Options& options);
 
-/// **Collective.** The graph for this dataset: fills in the input shape and, from the data, the outputs.
-/// Error(deck) when the last layer does not have as many outputs as there are classes or target values.
+/// **Collective.** The graph for this dataset, from its metadata: before rows are read, so that a network
+/// that does not fit costs no reading. Error(deck) then also where the number of outputs is known from
+/// metadata.
 model::Graph graph_for(const comm::World& world, const Deck& deck, const data::Dataset& dataset);
+
+/// **Collective.** Error(deck) when the last layer does not have as many outputs as there are classes or
+/// target values: for after the rows have been read, when labels have told how many classes there are.
+void require_outputs(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
+                     const model::Graph& graph);
 
 /// Sizes of units that will occur, without repetition.
 struct UnitSizes {

@@ -14,8 +14,21 @@
 #include <sstream>
 
 #include "base/log.h"
+#include "train/memory_domains.h"
 
 namespace lepton::train {
+
+std::vector<int> parse_core_list(const std::string& list) {
+  std::vector<int> cores;
+  std::istringstream parts(list);
+  for (std::string part; std::getline(parts, part, ',');) {
+    int first = 0, last = 0;
+    const int found = std::sscanf(part.c_str(), "%d-%d", &first, &last);
+    if (found < 1) continue;
+    for (int core = first; core <= (found == 2 ? last : first) && core < 65536; ++core) cores.push_back(core);
+  }
+  return cores;
+}
 
 namespace {
 
@@ -29,24 +42,11 @@ std::vector<int> own_cores() {
   return cores;
 }
 
-/// "0-3,8" as numbers.
-std::vector<int> parse_list(const std::string& list) {
-  std::vector<int> cores;
-  std::istringstream parts(list);
-  for (std::string part; std::getline(parts, part, ',');) {
-    int first = 0, last = 0;
-    const int found = std::sscanf(part.c_str(), "%d-%d", &first, &last);
-    if (found < 1) continue;
-    for (int core = first; core <= (found == 2 ? last : first) && core < 65536; ++core) cores.push_back(core);
-  }
-  return cores;
-}
-
 std::vector<int> cores_of_process(const std::string& root, int process) {
   std::ifstream status(root + "/proc/" + std::to_string(process) + "/status");
   const std::string key = "Cpus_allowed_list:";
   for (std::string line; std::getline(status, line);)
-    if (line.starts_with(key)) return parse_list(line.substr(line.find_first_not_of(" \t", key.size())));
+    if (line.starts_with(key)) return parse_core_list(line.substr(line.find_first_not_of(" \t", key.size())));
   return {};
 }
 
@@ -222,7 +222,9 @@ ThreadShare threads_per_rank(const comm::World& world, int wanted) {
   mine.node = world.node();
   std::vector<RankCores> ranks;
   for (const std::string& encoded : world.all_gather(encode(mine))) ranks.push_back(decode(encoded));
-  return share_cores(ranks, wanted)[static_cast<size_t>(world.rank())];
+  ThreadShare share = share_cores(ranks, wanted)[static_cast<size_t>(world.rank())];
+  share.memory_domains = MemoryDomains(world).count();
+  return share;
 }
 
 int threads_of_rank(const comm::World& world, int wanted) {

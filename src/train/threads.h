@@ -22,6 +22,9 @@ struct RankCores {
   double quota = std::numeric_limits<double>::infinity();  ///< cores' worth of time that control groups allow
 };
 
+/// "0-3,8" as numbers: how the kernel lists cores. What is no number is left out.
+std::vector<int> parse_core_list(const std::string& list);
+
 /// **Local.** `root` is put before /proc and /sys, for tests.
 RankCores local_cores(const std::string& root = "");
 
@@ -33,6 +36,7 @@ struct ThreadShare {
   int node_first = 0;        ///< threads of the ranks before this one on its node
   int node_threads = 1;      ///< of all ranks of its node
   int job_threads = 1;       ///< of all ranks
+  int memory_domains = 1;    ///< of its node
   int nodes_on_machine = 1;  ///< more than 1 where LEPTON_RANKS_PER_NODE cuts a machine
   std::string warning;       ///< "" or a whole sentence about the binding; the same on all ranks
 };

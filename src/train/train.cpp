@@ -2,11 +2,12 @@
 // The command `train`: run directory, resume or start, the run itself, and what it leaves behind. Called by
 // main.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/failpoint.h"
@@ -25,6 +26,8 @@ namespace lepton::train {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 /// A run directory that this job owns: locked by rank 0 for as long as the object lives.
 class RunDirectory {
  public:
@@ -33,7 +36,7 @@ class RunDirectory {
       if (world.rank() != 0) return;
       const std::string& path = deck.run.directory;
       storage::make_directories(path);
-      lock_.emplace(path, fmt::format("pid {}, {} ranks", getpid(), world.size()));
+      lock_.emplace(path, fmt::format("{}, {} ranks", storage::this_process(), world.size()));
       starts_ = options.fresh ? 0 : count_starts(path);
     });
     std::vector<int64_t> starts{starts_};
@@ -52,8 +55,19 @@ class RunDirectory {
     });
   }
 
+  /// **Rank 0 only.** Where a checkpoint lies after begin(): elsewhere if it belonged to the run that went
+  /// aside.
+  std::string present_path(const Deck& deck, const std::string& checkpoint) const {
+    if (aside_.empty() || checkpoint.empty()) return checkpoint;
+    const fs::path inside =
+        fs::weakly_canonical(checkpoint).lexically_relative(fs::weakly_canonical(deck.run.directory));
+    if (inside.empty() || *inside.begin() == ".." || inside.begin()->string().starts_with("previous-"))
+      return checkpoint;
+    return (fs::absolute(aside_) / inside).string();
+  }
+
  private:
-  /// Everything of the old run but the lock goes to <path>.previous-K/.
+  /// Everything of the old run but the lock goes to <path>/previous-K/.
   void move_aside(const std::string& path) {
     const std::vector<std::string> names = storage::list_directory(path);
     const auto old = [](const std::string& name) {
@@ -67,9 +81,11 @@ class RunDirectory {
     for (const std::string& name : names)
       if (old(name)) storage::rename_durably(path + "/" + name, aside + "/" + name);
     log_info(fmt::format("the old run was moved to {}.", aside));
+    aside_ = aside;
   }
 
   std::optional<storage::DirectoryLock> lock_;
+  std::string aside_;  ///< what begin() moved the old run to
   int64_t starts_ = 0;
 };
 
@@ -104,8 +120,8 @@ Schedule make_schedule(const Deck& deck, const Job& job) {
 }
 
 /// Parameters, moments and the small state from where this run begins.
-RunState begin_state(Job& job, const Options& options, const std::optional<SavedState>& saved,
-                     const std::optional<SavedState>& parent) {
+RunState begin_state(Job& job, const Beginning& beginning) {
+  const auto& [saved, kept, parent, origin] = beginning;
   RunState state;
   if (saved) {
     load_state(job.world, *saved, job.optimizer.moments(), job.node, true);
@@ -121,7 +137,8 @@ RunState begin_state(Job& job, const Options& options, const std::optional<Saved
   job.world.node_barrier();
   if (job.world.rank() == 0 && saved) log_info(fmt::format("continuing from {}.", saved->path));
   if (job.world.rank() == 0 && !saved && parent)
-    log_info(fmt::format("starting from the parameters of {}.", options.from));
+    log_info(fmt::format("starting from the parameters of {}.", parent->path));
+  state.schedule_steps = job.deck.optimizer.schedule.steps;
   return state;
 }
 
@@ -155,7 +172,24 @@ Exit run(const Job& job, Trainer& trainer) {
   }
 }
 
-void finish(Job& job, const Trainer& trainer, Exit exit) {
+/// **Rank 0 only.** For scripts: how the run ended, and the last evaluation of this start, if there was one.
+void print_json(const Job& job, const Trainer& trainer, Exit exit, const std::string& hash) {
+  nlohmann::ordered_json json{{"run", job.deck.run.directory},
+                              {"step", trainer.conductor()->state().step},
+                              {"state", exit == Exit::done ? "finished" : "stopped"},
+                              {"parameters_hash", hash}};
+  const EvaluationReport& report = trainer.conductor()->last_evaluation();
+  if (report.samples > 0) {
+    nlohmann::ordered_json& evaluation = json["evaluation"];
+    evaluation = {{"split", data::split_name(static_cast<data::SplitKind>(report.kind))},
+                  {"step", report.step},
+                  {"samples", report.samples}};
+    for (const auto& [name, value] : report.fields()) evaluation[name] = value;
+  }
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+void finish(Job& job, const Trainer& trainer, Exit exit, const Options& options) {
   comm::agree(job.world, [&] {
     failpoint("finalize");
     if (job.world.rank() != 0) return;
@@ -165,11 +199,41 @@ void finish(Job& job, const Trainer& trainer, Exit exit) {
     if (exit == Exit::done)
       write_model(directory + "/model.safetensors", job.graph.layout, parameters,
                   {{"step", std::to_string(state.step)}});
+    const std::string hash = hex64(ops::parameters_hash(parameters));
     log_info(fmt::format("{} after step {}; parameters_hash: {}; everything is in {}",
-                         exit == Exit::done ? "done" : "stopped", state.step,
-                         hex64(ops::parameters_hash(parameters)), directory));
+                         exit == Exit::done ? "done" : "stopped", state.step, hash, directory));
     record_end(directory, state.step, static_cast<int>(exit));
+    if (options.json) print_json(job, trainer, exit, hash);
   });
+}
+
+/// **Rank 0 only.** The files of a run whose start can no longer be refused; before its first step.
+void open_books(const Job& job, const Beginning& beginning, const RunIdentity& kept, const RunState& state,
+                bool new_class, int64_t last_step, std::optional<Bookkeeper>& bookkeeper) {
+  const Deck& deck = job.deck;
+  const std::string& directory = deck.run.directory;
+  storage::replace_file(directory + "/deck.toml", deck.resolved);
+  std::optional<report::LedgerLine> last;
+  if (!state.last_ledger_line.empty()) last = report::LedgerLine::decode(state.last_ledger_line);
+  bookkeeper.emplace(deck, last, state.step, !new_class, job.steps_per_epoch(),
+                     job.dataset.split(data::SplitKind::train).samples, last_step);
+  // Without a state nothing of the old class is in the run: it has one class, and its ledger no mark.
+  if (new_class && beginning.saved) bookkeeper->note_next("new-arithmetic-class");
+  // After the ledger: once the new class is on record its lines are compared again, and the old must be away.
+  write_identity(directory, kept);
+}
+
+checkpoint::WriterSpec writer_spec(const Job& job) {
+  const Deck& deck = job.deck;
+  checkpoint::WriterSpec spec{deck.run.directory + "/checkpoints",
+                              deck.checkpoint.keep,
+                              deck.run.shm_directory,
+                              {},
+                              job.slices.elements};
+  spec.layout.elements = job.graph.layout.elements();
+  spec.layout.arrays = {"parameters"};
+  for (const std::string& moment : job.optimizer.moments()) spec.layout.arrays.push_back(moment);
+  return spec;
 }
 
 }  // namespace
@@ -186,51 +250,33 @@ Exit train(const comm::World& world, const Options& options) {
   if (!options.fresh) directory.begin(world, deck, options);
   if (world.rank() == 0)
     for (const std::string& warning : deck.warnings) log_warning(warning);
-  const std::optional<SavedState> saved =
-      options.fresh ? std::nullopt : find_saved(world, deck.run.directory);
-  std::optional<SavedState> parent;
-  if (!saved && !options.from.empty()) parent.emplace(open_saved(world, options.from));
+  const Beginning beginning = find_beginning(world, deck.run.directory, options);
 
-  Job job(world, deck, saved ? &saved->state.statistics : nullptr, true, false);
-  comm::agree(world, [&] {
-    resolve_schedule_steps(deck, job.steps_per_epoch(), saved ? saved->state.schedule_steps : 0);
-  });
+  Job job(world, deck, beginning.saved ? &beginning.saved->state.statistics : nullptr, true, false);
+  comm::agree(world,
+              [&] { resolve_schedule_steps(deck, job.steps_per_epoch(), beginning.schedule_steps()); });
   job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
   const checkpoint::Identity identity{job.arithmetic, deck.mathematical, hex64(job.dataset.fingerprint())};
   bool new_class = false;
-  if (saved)
-    comm::agree(world, [&] {
-      new_class = check_identity(saved->reader.manifest().identity, identity, deck.run.directory,
-                                 options.accept_new_arithmetic);
-    });
-  RunState state = begin_state(job, options, saved, parent);
-  state.schedule_steps = deck.optimizer.schedule.steps;
+  comm::agree(world, [&] {
+    new_class = beginning.check(identity, deck.run.directory, options.accept_new_arithmetic);
+  });
+  RunState state = begin_state(job, beginning);
   if (options.fresh) directory.begin(world, deck, options);
 
   const Schedule schedule = make_schedule(deck, job);
   std::optional<Bookkeeper> bookkeeper;
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    storage::replace_file(deck.run.directory + "/deck.toml", deck.resolved);
-    std::optional<report::LedgerLine> last;
-    if (!state.last_ledger_line.empty()) last = report::LedgerLine::decode(state.last_ledger_line);
-    bookkeeper.emplace(deck, last, state.step, !new_class, job.steps_per_epoch(),
-                       job.dataset.split(data::SplitKind::train).samples, schedule.last_step);
-    if (new_class) bookkeeper->note_next("new-arithmetic-class");
+    RunIdentity kept{identity, state.schedule_steps, beginning.origin};
+    kept.parent.checkpoint = directory.present_path(deck, kept.parent.checkpoint);
+    open_books(job, beginning, kept, state, new_class, schedule.last_step, bookkeeper);
     record_start(deck.run.directory,
                  {world.size(), world.nodes(), state.step, job.arithmetic, options.from, deck.operational});
   });
-  checkpoint::WriterSpec spec{deck.run.directory + "/checkpoints",
-                              deck.checkpoint.keep,
-                              deck.run.shm_directory,
-                              {},
-                              job.slices.elements};
-  spec.layout.elements = job.graph.layout.elements();
-  spec.layout.arrays = {"parameters"};
-  for (const std::string& moment : job.optimizer.moments()) spec.layout.arrays.push_back(moment);
   std::optional<checkpoint::Writer> writer;
   comm::agree(world, [&] {
-    writer.emplace(world, spec, [&] {
+    writer.emplace(world, writer_spec(job), [&] {
       if (bookkeeper) bookkeeper->ledger().make_durable();
     });
   });
@@ -240,7 +286,7 @@ Exit train(const comm::World& world, const Options& options) {
   const Exit exit = run(job, trainer);
   if (bookkeeper) bookkeeper->close();
   summarise(job, trainer);
-  finish(job, trainer, exit);
+  finish(job, trainer, exit, options);
   return exit;
 }
 

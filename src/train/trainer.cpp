@@ -106,6 +106,11 @@ void Trainer::end_step(int thread, UnitRunner& runner, BlockScratch& scratch) {
   const ArenaLayout& layout = resources_.graph.layout;
   const optim::Optimizer& optimizer = ensemble_.optimizer;
   const bool two_passes = optimizer.clips_by_norm();
+  if (node.domains().count() > 1) {
+    meet(thread, &runner, nullptr);
+    const ScopedTimer timer(runner.times().sum_s);
+    fold_blocks(node, layout);
+  }
   meet(thread, &runner, &Conductor::reduce);
   {
     const ScopedTimer timer(runner.times().optimizer_s);
@@ -141,7 +146,9 @@ void Trainer::meet(int thread, UnitRunner* runner, void (Conductor::*serial)()) 
     barrier_.wait();  // main threads that do not lead have no messages to move
     return;
   }
-  const auto conduct = [this, serial] { ((*conductor_).*serial)(); };
+  const auto conduct = [this, serial] {
+    if (serial) ((*conductor_).*serial)();
+  };
   barrier_.wait_serial(poll_, std::cref(conduct));  // a reference, which std::function holds without memory
 }
 

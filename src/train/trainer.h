@@ -41,7 +41,8 @@ class Trainer {
   /// From the barrier after the last unit to the next round (DESIGN section 4.4).
   void end_step(int thread, UnitRunner& runner, BlockScratch& scratch);
   void snapshot(int thread);
-  /// Waits for all threads of the node; the leader's main thread runs `serial` before anybody goes on.
+  /// Waits for all threads of the node; the leader's main thread runs `serial`, if any, before anybody goes
+  /// on.
   void meet(int thread, UnitRunner* runner, void (Conductor::*serial)());
   void throw_failure() const;
 

@@ -16,30 +16,37 @@ exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_
       static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion_classes * confusion_classes));
 }
 
-Unit::Unit(const UnitResources& resources, const UnitSizes& sizes, ThreadSums& sums)
+Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_sizes,
+           std::span<const int64_t> inference_sizes, ThreadSums& sums)
     : resources_(resources),
       sums_(sums),
-      executor_(resources.graph, resources.deck.run.seed, sizes.training, sizes.inference) {
+      executor_(resources.graph, resources.deck.run.seed, training_sizes, inference_sizes) {
   int64_t largest = 0;
-  for (int64_t n : sizes.training) largest = std::max(largest, n);
-  for (int64_t n : sizes.inference) largest = std::max(largest, n);
+  for (int64_t n : training_sizes) largest = std::max(largest, n);
+  for (int64_t n : inference_sizes) largest = std::max(largest, n);
   ids_.resize(largest);
   rows_.resize(largest);
   if (resources.dataset.target_kind() == data::TargetKind::values)
     values_.resize(largest * resources.graph.outputs());
   else
     classes_.resize(largest);
+  for (const ArenaTensor& tensor : resources.graph.layout.tensors()) elements_ += tensor.count;
 }
 
 void Unit::begin(const RoundHeader& header, int64_t number) {
   run_context().unit = number;
   failpoint("unit");
   number_ = number;
+  missing_ = header.id.kind == exact::RoundKind::train ? elements_ : 0;
   const std::span<const int64_t> begins = resources_.node.unit_begins(header.ticket);
   first_position_ = begins[number];
   samples_ = begins[number + 1] - begins[number];
   assemble(header);
-  sums_.lanes.add_unit(exact::unit_hash(header.id, number));
+}
+
+void Unit::end(const RoundHeader& header) {
+  CHECK(missing_ == 0, "each element of the gradient once");
+  sums_.lanes.add_unit(exact::unit_hash(header.id, number_));
 }
 
 void Unit::assemble(const RoundHeader& header) {
@@ -65,10 +72,12 @@ ops::Targets Unit::targets() const {
 }
 
 bool Unit::add_loss(const RoundHeader& header) {
+  run_context().unit = number_;
   const std::span<const float> scores = executor_.scores(samples_, true);
   const double loss = resources_.loss.run(scores, targets(), executor_.output_gradient(samples_), sums_.loss);
   if (std::isfinite(loss)) return true;
   diagnose(header);
+  missing_ = 0;
   return false;
 }
 
@@ -95,10 +104,12 @@ void Unit::diagnose(const RoundHeader& header) {
 
 void Unit::gradient(int tensor, int64_t first, std::span<const float> values) {
   const ScopedTimer timer(sums_.times.sum_s);
+  run_context().unit = number_;
+  missing_ -= static_cast<int64_t>(values.size());
   const int place = static_cast<int>(resources_.graph.nodes.size()) + tensor;
-  resources_.node.accumulator().add(tensor, first, values, resources_.node.scales()[tensor],
-                                    resources_.node.overflow_bits()[tensor], sums_.thread, number_, place,
-                                    sums_.lanes);
+  resources_.node.accumulator(sums_.domain)
+      .add(tensor, first, values, resources_.node.scales()[tensor], resources_.node.overflow_bits()[tensor],
+           sums_.thread, number_, place, sums_.lanes);
 }
 
 int64_t Unit::first_part(int64_t count) const {

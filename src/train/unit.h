@@ -54,20 +54,25 @@ struct ThreadSums {
   ops::LossSums loss;
   ThreadTimes times;
   int thread = 0;  ///< number within the node, rotates the order of blocks
+  int domain = 0;  ///< memory domain that it runs in
 };
 
 class Unit : public model::GradientSink {
  public:
-  /// Both must outlive it. Must be constructed in the thread that runs it.
-  Unit(const UnitResources& resources, const UnitSizes& sizes, ThreadSums& sums);
+  /// For units of these sizes. Resources and sums must outlive it. Must be constructed in the thread that
+  /// runs it.
+  Unit(const UnitResources& resources, std::span<const int64_t> training_sizes,
+       std::span<const int64_t> inference_sizes, ThreadSums& sums);
 
   /// Becomes unit `number` of the round and assembles its samples.
   void begin(const RoundHeader& header, int64_t number);
+  /// All that it gives has been added: its hash goes into the lanes, which prove that.
+  void end(const RoundHeader& header);
   /// For model::Executor's forward and backward of several units.
   model::UnitRun run() { return {&executor_, samples_, ids(), this}; }
   /// After a training forward. False: the loss is not finite; that is flagged, and no backward may follow.
   bool add_loss(const RoundHeader& header);
-  /// Forward, loss and scores of an evaluation round.
+  /// Forward and loss of an evaluation round.
   void evaluate(const RoundHeader& header);
 
   void gradient(int tensor, int64_t first, std::span<const float> values) override;
@@ -86,6 +91,7 @@ class Unit : public model::GradientSink {
   ThreadSums& sums_;
   model::Executor executor_;
   int64_t number_ = 0, first_position_ = 0, samples_ = 0;
+  int64_t elements_ = 0, missing_ = 0;  ///< of the gradient: all; not handed on yet
   std::vector<int64_t> ids_;
   std::vector<const std::byte*> rows_;
   std::vector<int32_t> classes_;

@@ -21,24 +21,25 @@ UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, i
                        int nodes)
     : resources_(resources),
       node_threads_(node_threads),
-      sums_{make_lanes(resources.graph, nodes, resources.confusion_classes), {}, {}, thread} {
-  const auto add = [&] { units_.push_back(std::make_unique<Unit>(resources_, sizes, sums_)); };
-  add();
+      sums_{make_lanes(resources.graph, nodes, resources.confusion_classes), {}, {}, thread, 0} {
+  units_.push_back(std::make_unique<Unit>(resources_, sizes.training, sizes.inference, sums_));
   if (sizes.training.empty()) return;
   const int count = units_together(resources.graph, units_[0]->workspace_bytes());
-  for (int i = 1; i < count; ++i) add();
+  while (std::ssize(units_) < count)  // evaluation takes one at a time
+    units_.push_back(std::make_unique<Unit>(resources_, sizes.training, std::span<const int64_t>(), sums_));
 }
 
 void UnitRunner::run(const RoundHeader& header, balance::UnitRange numbers) {
+  sums_.domain = resources_.node.domains().here(sums_.thread);  // threads may move
   const double begin_s = now_s();
   if (header.id.kind == exact::RoundKind::train) {
     train(header, numbers);
   } else {
-    for (int64_t number = numbers.begin; number < numbers.end; ++number) {
-      units_[0]->begin(header, number);
-      const ScopedTimer timer(sums_.times.forward_backward_s);
-      units_[0]->evaluate(header);
-    }
+    CHECK(numbers.size() == 1, "evaluation takes one unit at a time");
+    units_[0]->begin(header, numbers.begin);
+    const ScopedTimer timer(sums_.times.forward_backward_s);
+    units_[0]->evaluate(header);
+    units_[0]->end(header);
   }
   sums_.times.units += numbers.size();
   sums_.lanes.node_busy_ns(resources_.world_node) += static_cast<int64_t>((now_s() - begin_s) * 1e9);
@@ -47,7 +48,7 @@ void UnitRunner::run(const RoundHeader& header, balance::UnitRange numbers) {
 }
 
 void UnitRunner::train(const RoundHeader& header, balance::UnitRange numbers) {
-  CHECK(numbers.size() <= together(), "a place for each unit");
+  CHECK(numbers.size() <= std::ssize(units_), "a place for each unit");
   const double begin_s = now_s(), others_s = sums_.times.data_s + sums_.times.sum_s;
   const float* parameters = resources_.node.parameters(header.slot).data();
   const auto step = static_cast<uint32_t>(header.id.step);
@@ -55,17 +56,18 @@ void UnitRunner::train(const RoundHeader& header, balance::UnitRange numbers) {
   const auto count = static_cast<size_t>(numbers.size());
   for (size_t i = 0; i < count; ++i) {
     units_[i]->begin(header, numbers.begin + static_cast<int64_t>(i));
+    failpoint("forward");
     room[i] = units_[i]->run();
   }
-  failpoint("forward");
   model::Executor::forward_together({room.data(), count}, parameters, step);
   size_t finite = 0;
-  for (size_t i = 0; i < count; ++i)
-    if (units_[i]->add_loss(header)) room[finite++] = units_[i]->run();
-  if (finite > 0) {
+  for (size_t i = 0; i < count; ++i) {
+    if (!units_[i]->add_loss(header)) continue;
     failpoint("backward");
-    model::Executor::backward_together({room.data(), finite}, parameters, step);
+    room[finite++] = units_[i]->run();
   }
+  if (finite > 0) model::Executor::backward_together({room.data(), finite}, parameters, step);
+  for (size_t i = 0; i < count; ++i) units_[i]->end(header);
   sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s + sums_.times.sum_s - others_s);
 }
 

@@ -9,9 +9,9 @@
 // How many are in hand is not a matter of mathematics: each is still computed and rounded on its own.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -27,22 +27,24 @@ class UnitRunner {
  public:
   /// `thread`: number within the node; `node_threads`: how many the queue serves.
   UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads, int nodes);
+  UnitRunner(const UnitRunner&) = delete;  // units refer to it
+  UnitRunner& operator=(const UnitRunner&) = delete;
 
   /// Called between the layers too, where units are long for those that wait for messages.
   void set_between_nodes(const std::function<void()>& between) {
     for (const auto& unit : units_) unit->set_between_nodes(between);
   }
   /// Takes units from the node's queue until it is dry. `between` runs after each (the leader's main thread
-  /// moves messages there). Several at a time while this thread has not had its even share of the round.
+  /// moves messages there).
   template <class Between>
   void run_queue(Between&& between) {
     const RoundHeader header = resources_.node.control().header;
     balance::UnitQueue& queue = resources_.node.control().queue;
-    int64_t share = header.id.kind == exact::RoundKind::train ? queue.size() / node_threads_ : 0;
-    for (;; between()) {
-      const balance::UnitRange units = queue.take(std::clamp<int64_t>(share, 1, together()));
+    const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
+    for (bool first = true;; first = false, between()) {
+      const balance::UnitRange units =
+          queue.take(balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first));
       if (units.empty()) return;
-      share -= units.size();
       run(header, units);
     }
   }
@@ -55,7 +57,6 @@ class UnitRunner {
   ThreadTimes& times() { return sums_.times; }
 
  private:
-  int64_t together() const { return static_cast<int64_t>(units_.size()); }
   void run(const RoundHeader& header, balance::UnitRange numbers);
   void train(const RoundHeader& header, balance::UnitRange numbers);
 

@@ -34,10 +34,27 @@ TEST(UnitQueue, GivesSeveralOrWhatIsLeft) {
   UnitQueue queue;
   queue.fill({3, 10});
   EXPECT_EQ(queue.size(), 7);
+  EXPECT_EQ(queue.left(), 7);
   EXPECT_EQ(queue.take(4), (UnitRange{3, 7}));
+  EXPECT_EQ(queue.left(), 3);
   EXPECT_EQ(queue.take(4), (UnitRange{7, 10}));
   EXPECT_TRUE(queue.take(4).empty());
+  EXPECT_EQ(queue.left(), 0);
   EXPECT_EQ(queue.size(), 7);
+}
+
+TEST(UnitsInHand, LargeFirstAndSingleUnitsAtTheEnd) {
+  EXPECT_EQ(units_in_hand(4, 4, 2, 4, true), 2);  // all of a share of two
+  EXPECT_EQ(units_in_hand(4, 2, 2, 4, true), 2);  // the second thread's too
+  EXPECT_EQ(units_in_hand(3, 3, 2, 4, true), 1);
+  EXPECT_EQ(units_in_hand(16, 16, 2, 4, true), 4);
+  EXPECT_EQ(units_in_hand(16, 8, 2, 4, false), 4);
+  EXPECT_EQ(units_in_hand(16, 5, 2, 4, false), 2);
+  EXPECT_EQ(units_in_hand(16, 3, 2, 4, false), 1);
+  EXPECT_EQ(units_in_hand(16, 0, 2, 4, false), 1);
+  EXPECT_EQ(units_in_hand(8, 8, 2, 4, true), 2);
+  EXPECT_EQ(units_in_hand(100, 100, 2, 1, true), 1);
+  EXPECT_EQ(units_in_hand(2, 2, 8, 4, true), 1);
 }
 
 TEST(UnitQueue, EmptySharesAreDry) {

@@ -57,6 +57,22 @@ TEST(AllFinite, FindsInfAndNanAnywhere) {
   }
 }
 
+TEST(FitsFloat32, JudgesWhatConversionMakes) {
+  for (const storage::StoredType& type : testing::all_types()) {
+    EXPECT_TRUE(fits_float32(type, stored_bytes(type, {0, 1, 100}).data(), 3)) << type.text();
+    if (type.kind != storage::StoredType::Kind::floating) continue;
+    EXPECT_FALSE(fits_float32(type, stored_bytes(type, {1, std::nan("")}).data(), 2)) << type.text();
+    EXPECT_FALSE(fits_float32(type, stored_bytes(type, {-HUGE_VAL, 1}).data(), 2)) << type.text();
+    if (type.bytes < 8) continue;
+    for (const double value : {0x1.fffffep127, -0x1.fffffefp127, 0x1.ffffffp127, -1e39, 1e308}) {
+      EXPECT_EQ(fits_float32(type, stored_bytes(type, {value}).data(), 1),
+                std::isfinite(static_cast<float>(value)))
+          << value;
+      EXPECT_TRUE(all_finite(type, stored_bytes(type, {value}).data(), 1));
+    }
+  }
+}
+
 TEST(ClassId, WholeNumbersOfAnyType) {
   for (const storage::StoredType& type : testing::all_types()) {
     EXPECT_EQ(class_id(type, stored_bytes(type, {0}).data()), 0);

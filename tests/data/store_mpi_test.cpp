@@ -233,6 +233,93 @@ TEST(SampleStore, BadTargets) {
   EXPECT_EQ(one_hot.outputs(), 4);
 }
 
+TEST(SampleStore, TargetsOfABinaryLoss) {
+  for_each_nodes([](const comm::World& world) {
+    const SharedScratch scratch(world);
+    const auto targets_with = [](double value, int64_t outputs) {
+      std::vector<double> targets = ramp(100 * outputs, 0, 0.25, 5);  // soft labels, 0 and 1 included
+      targets[static_cast<size_t>(60 * outputs + outputs - 1)] = value;
+      targets[static_cast<size_t>(97 * outputs)] = 7;  // the lower row is reported
+      return targets;
+    };
+    std::vector<double> nan_inputs = ramp(200);
+    nan_inputs[2 * 60] = nan_inputs[2 * 97] = std::nan("");
+    std::vector<double> nan_target = ramp(100, 0, 0.25, 5);
+    nan_target[61] = std::nan("");
+    const std::string file = scratch.make("a.h5", {{"x", f32, {100, 2}, ramp(200)},
+                                                   {"nan_x", f32, {100, 2}, nan_inputs},
+                                                   {"soft", f32, {100}, ramp(100, 0, 0.25, 5)},
+                                                   {"above", f64, {100}, targets_with(1.0000001, 1)},
+                                                   {"below", i32, {100}, targets_with(-1, 1)},
+                                                   {"several", f32, {100, 3}, targets_with(1.5, 3)},
+                                                   {"nan", f32, {100}, nan_target}});
+    const auto spec_for = [&](const std::string& inputs, const std::string& targets) {
+      DataSpec spec = spec_of(split_of({file}, inputs, targets));
+      spec.needs_probabilities = true;
+      return spec;
+    };
+    const auto fill = [&](const DataSpec& spec) {
+      Dataset dataset(world, spec);
+      SampleStore(world, dataset, shm, nullptr);
+      return dataset.split(SplitKind::train).samples;
+    };
+    const auto expect_refused = [&](const DataSpec& spec, const std::string& part) {
+      expect_agreed(world, Exit::data, part, [&] { fill(spec); });
+    };
+    expect_refused(spec_for("x", "above"), file + ":above, row 60: the target 1.0000001 is not in [0, 1]");
+    expect_refused(spec_for("x", "above"), "Map the targets to [0, 1]");
+    expect_refused(spec_for("x", "below"), file + ":below, row 60: the target -1 is not in [0, 1]");
+    expect_refused(spec_for("x", "several"), file + ":several, row 60: the target 1.5 is not in [0, 1]");
+    expect_refused(spec_for("x", "nan"), file + ":nan, row 61: the row holds NaN or Inf");
+    EXPECT_EQ(fill(spec_for("x", "soft")), 100);
+    EXPECT_EQ(fill(spec_of(split_of({file}, "x", "above"))), 100) << "other losses take any number";
+    DataSpec skipping = spec_for("x", "below");
+    skipping.bad_rows = BadRows::skip;  // is for what is no number
+    expect_refused(skipping, ":below, row 60: the target -1");
+    skipping = spec_for("nan_x", "above");
+    skipping.bad_rows = BadRows::skip;
+    EXPECT_EQ(fill(skipping), 98) << "rows that are left out need no targets";
+    skipping = spec_for("x", "nan");
+    skipping.bad_rows = BadRows::skip;
+    EXPECT_EQ(fill(skipping), 99);
+  });
+}
+
+TEST(SampleStore, NumbersBeyondFloat32) {
+  const comm::World world;
+  const SharedScratch scratch(world);
+  const StoredType swapped{StoredType::Kind::floating, 8, true};
+  std::vector<double> large = ramp(40), y = ramp(20);
+  large[2 * 7 + 1] = 0x1.ffffffp127;  // half way to 2^128 is rounded to Inf,
+  large[2 * 9] = -0x1.fffffefp127;    // what is below is not
+  large[2 * 11] = -1e39;
+  y[13] = 1e39;
+  const std::string file = scratch.make("a.h5", {{"x", f64, {20, 2}, large},
+                                                 {"swapped", swapped, {20, 2}, large},
+                                                 {"good", f32, {20, 2}, ramp(40)},
+                                                 {"y", f64, {20}, y},
+                                                 {"z", f32, {20}, ramp(20)}});
+  for (const char* inputs : {"x", "swapped"}) {
+    DataSpec spec = spec_of(split_of({file}, inputs, "z"));
+    expect_agreed(world, Exit::data, file + ":" + inputs + ", row 7: the row holds NaN or Inf (2 such", [&] {
+      Dataset dataset(world, spec);
+      SampleStore(world, dataset, shm, nullptr);
+    });
+    spec.bad_rows = BadRows::skip;
+    Dataset skipped(world, spec);
+    SampleStore(world, skipped, shm, nullptr);
+    EXPECT_EQ(skipped.split(SplitKind::train).samples, 18);
+    spec.normalisation = Normalisation::standardize;  // which is done in double
+    Dataset normalised(world, spec);
+    SampleStore(world, normalised, shm, nullptr);
+    EXPECT_EQ(normalised.split(SplitKind::train).samples, 20);
+  }
+  expect_agreed(world, Exit::data, file + ":y, row 13: the row holds NaN or Inf (1 such", [&] {
+    Dataset dataset(world, spec_of(split_of({file}, "good", "y")));
+    SampleStore(world, dataset, shm, nullptr);
+  });
+}
+
 TEST(SampleStore, FileCutAfterItWasOpened) {
   const comm::World world;
   const SharedScratch scratch(world);

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input: for each case one clear error message, the right exit code, no rank left waiting, and an old run in the same
-directory untouched; alone and under mpirun. Rows with NaN that are to be skipped are left out alike on any ranks."""
+directory untouched, be it one that was killed before its first checkpoint; alone and under mpirun. Rows with NaN that are
+to be skipped are left out alike on any ranks."""
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 
 import h5py
 import numpy
 
-from common import (DENSE, LEPTON, SMALL, contents, in_parallel, make_deck, make_digits, run, same_run, train, training,
-                    wait_for_step, write)
+from common import (DENSE, LEPTON, SMALL, checkpoints, contents, in_parallel, ledger, make_deck, make_digits, run, same_run,
+                    train, training, wait_for_step, write)
 
 LAYERS = "[[model.layers]]\n"
 HANGS_AFTER_S = 60
@@ -33,6 +35,7 @@ def make_files():
         return copy
 
     file("good.h5")
+    file("other.h5", x=changed(inputs, (5, 3), 1.5))
     file("lengths.h5", y=labels[:-1])
     file("empty.h5", x=inputs[:0], y=labels[:0])
     file("scalar.h5", x=numpy.float32(1))
@@ -211,10 +214,62 @@ def run_directory_in_use(ranks):
     directory = f"used-{ranks}"
     with training(directory, deck="good.toml", fault="point=unit,action=delay:20ms", sets={"train.epochs": 1000}) as process:
         wait_for_step(directory, 1, process)
-        judge("in use", ranks, train(directory, deck="good.toml", ranks=ranks, code=None), 73, rf"{directory}.*in use by")
+        owner = rf"host {re.escape(socket.gethostname())}, pid \d+, (Slurm job \w+, )?since 20\S+Z, 1 ranks"
+        judge("in use", ranks, train(directory, deck="good.toml", ranks=ranks, code=None), 73,
+              rf"{directory}.*in use by {owner}")
         status = run("status", directory).out
         assert "running" in status, status
         assert process.poll() is None, "the job that had the directory was disturbed"
+
+
+def refused(name, ranks, directory, *arguments, code, says, sets=None):
+    before = contents(directory)
+    result = train(directory, *arguments, deck="good.toml", ranks=ranks, sets=sets, code=None)
+    judge(name, ranks, result, code, says)
+    if contents(directory) != before:
+        problems.append(f"---- {name} on {ranks or 'one'}: the run that was there was touched")
+
+
+def killed_early(directory, *arguments, ranks, sets=None):
+    """Killed before its first checkpoint."""
+    train(directory, *arguments, deck="good.toml", ranks=ranks, sets=sets, code=137, fault="point=ledger,step=2,action=kill")
+    assert len(ledger(directory)) == 1 and not checkpoints(directory), (ledger(directory), checkpoints(directory))
+
+
+def begun_without_checkpoint(ranks):
+    """What a run is stands from its first start on; the undisturbed run is `old`."""
+    directory = f"begun-{ranks}"
+    killed_early(directory, ranks=ranks)
+    ways_out = r".*run\.dir.*--fresh"
+    for name, value in (("optimizer.learning_rate", 0.01), ("run.seed", 4), ("train.unit_size", 4)):
+        refused(name, ranks, directory, sets={name: value}, code=78, says=rf"{re.escape(name)}.*{directory}{ways_out}")
+    refused("other data", ranks, directory, sets=file("other.h5"), code=78, says=rf"data.*{directory}{ways_out}")
+    refused("--from into a run", ranks, directory, "--from", "old", code=64, says=rf"old.*{directory}{ways_out}")
+    with open(f"{directory}/run.json", encoding="utf-8") as record:
+        computes_with_avx512 = "avx512" in record.read()
+    if computes_with_avx512:
+        refused("class", ranks, directory, sets={"run.isa": "avx2"}, code=78, says=r"avx512.*avx2.*--accept-new-arithmetic")
+    result = train(directory, deck="good.toml", ranks=ranks, sets={"checkpoint.keep": 2})
+    assert "checkpoint.keep changed from 3 to 2" in result.err, result.told("a changed operational key is not noted")
+    same_run(directory, "old", "after a kill before the first checkpoint")
+
+
+def begun_from_another(ranks):
+    """A requeued batch script names the same --from again; others may leave it out."""
+    whole, parent, sets = f"whole-{ranks}", f"parent-{ranks}", {"run.seed": 8}
+    train(parent, "--max-steps", 2, deck="good.toml")
+    train(whole, "--from", parent, deck="good.toml", sets=sets)
+    children = (f"with-{ranks}", "--from", parent), (f"without-{ranks}",)
+    for directory, *_ in children:
+        killed_early(directory, "--from", parent, ranks=ranks, sets=sets)
+    train(parent, deck="good.toml")  # its newest checkpoint is another one now
+    for directory, *again in children:
+        other = {"sets": sets, "code": 64, "says": rf"old.*{directory}.*{parent}"}
+        refused("another --from", ranks, directory, "--from", "old", **other)
+        for _ in range(2):  # from the parent once more; then there is nothing left to do
+            train(directory, *again, deck="good.toml", ranks=ranks, sets=sets)
+            same_run(directory, whole, "after going on from its parent")
+        refused("another --from", ranks, directory, "--from", "old", **other)
 
 
 def run_directory_not_writable(ranks):
@@ -255,7 +310,8 @@ def main():
     in_parallel(bad_command, [(name, ranks) for name in OTHERS for ranks in ((None,) if name in WITHOUT_MPI else (None, 3))],
                 workers=4)
     in_parallel(lambda test, ranks: test(ranks), [(test, ranks) for ranks in (None, 3) for test in
-                                                  (run_directory_in_use, run_directory_not_writable, bad_environment)])
+                                                  (run_directory_in_use, run_directory_not_writable, bad_environment,
+                                                   begun_without_checkpoint, begun_from_another)])
     skipped_rows()
     assert not problems, "\n".join(problems) + f"\n{len(problems)} problems"
 

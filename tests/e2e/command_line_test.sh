@@ -17,6 +17,7 @@ expect() {
 
 expect 0 "Usage: lepton [OPTIONS] SUBCOMMAND" "$LEPTON" --help
 expect 0 "--accept-new-arithmetic" "$LEPTON" train --help
+expect 0 "is the index of the largest score" "$LEPTON" predict --help
 expect 0 "HDF5 " "$LEPTON" --version
 expect 0 "learning_rate = a number above 0" "$LEPTON" keys
 expect 0 "dense: " "$LEPTON" keys
@@ -79,6 +80,21 @@ expect 0 "run: finished" "$LEPTON" status run
 import json, sys
 status = json.load(sys.stdin)
 assert status["state"] == "finished" and status["step"] == 7 and status["exit"] == 0, status'
+
+# predict: what the command line alone shows to be wrong comes before any work, and harms nothing.
+predict() { "$LEPTON" predict deck.toml --set run.dir=run --inputs friedman.h5:x --output "$@"; }
+expect 64 "run: this is a directory" predict run
+expect 64 "would take the place of friedman.h5" predict friedman.h5
+expect 64 "run/model.safetensors: this file exists and is not HDF5" predict run/model.safetensors
+expect 74 "there is no directory absent" predict absent/scores.h5
+expect 66 "--inputs: no file matches absent-*.h5" "$LEPTON" predict deck.toml --set run.dir=run --inputs 'absent-*.h5:x' \
+  --output scores.h5
+expect 78 "data.normalize: run/checkpoints/" predict scores.h5 --set data.normalize=unit
+predict scores.h5 --json 2>/dev/null | "$PYTHON" -c '
+import json, sys
+told = json.load(sys.stdin)
+assert told["output"] == "scores.h5" and told["rows"] == 200 and told["outputs"] == 1, told'
+expect 0 "parameters_hash: $hash" "$LEPTON" inspect run
 printf 'x' | dd of="$checkpoint/state.bin" bs=1 seek=20 conv=notrunc status=none
 expect 65 "damaged: state.bin" "$LEPTON" inspect "$checkpoint"
 expect 65 "damaged: state.bin" "$LEPTON" inspect run

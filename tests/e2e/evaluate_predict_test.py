@@ -11,8 +11,8 @@ import h5py
 import numpy
 from sklearn.datasets import load_diabetes
 
-from common import (DENSE, SMALL, TRAIN, checkpoints, in_parallel, ledger, make_deck, make_digits, metrics, run, same_run,
-                    train)
+from common import (DENSE, SMALL, TRAIN, checkpoints, contents, in_parallel, ledger, make_deck, make_digits, metrics, run,
+                    same_run, train)
 
 VALIDATED = """
 [data]
@@ -147,12 +147,58 @@ def prediction():
     close(read(predict("run", "new.h5:wide", "wide.h5"), "scores"), scores, "wide numbers are converted in double")
     close(read(predict("run", "new.h5:deep/permuted", "permuted.h5", ranks=2), "scores"), scores[order], "order", 1e-4)
     close(read(predict("run", "new.h5:few", "few.h5", ranks=4), "scores"), scores[:3], "few rows", 1e-4)
+    for name, rows in (("part-10.h5", images[:100]), ("part-9.h5", images[100:103]), ("part-a.h5", images[103:])):
+        with h5py.File(name, "w") as file:
+            file["x"] = rows
+    with open(predict("run", "part-*.h5:x", "parts.h5", ranks=3), "rb") as file:
+        assert file.read() == one, "the files of a glob, sorted bytewise, give other bytes than one file"
     result = run("predict", "deck.toml", "--inputs", "new.h5:nan", "--output", "nan.h5", ranks=2, code=65)
     assert len(result.errors()) == 1 and "row 100" in result.errors()[0] and not os.path.exists("nan.h5") and \
         not os.path.exists("nan.h5.tmp"), result.told("nan")
     predict("run", "new.h5:nan", "nan.h5", **{"data.bad_rows": "skip"})  # no row is left out: row i is row i
     bad, classes = numpy.isnan(read("nan.h5", "scores")).any(1), read("nan.h5", "classes")
     assert bad.nonzero()[0].tolist() == [100] and classes[100] == -1 and len(bad) == 359, "the bad row"
+
+
+def outputs():
+    """What --output may replace, and what --json says."""
+    what = ("predict", "deck.toml", "--inputs", "digits.h5:test/images", "--output")
+    before = contents("run")
+    shard = f"{checkpoints('run')[18]}/shard-00000.h5"
+    os.link("digits.h5", "digits-too.h5")
+    for path in ("run", ".", "digits.h5", "digits-too.h5", "deck.toml", "run/model.safetensors", shard):
+        for ranks in (None, 3):
+            result = run(*what, path, ranks=ranks, code=64)
+            assert len(result.errors()) == 1 and path in result.errors()[0], result.told(path)
+    assert contents("run") == before and os.path.exists("digits.h5"), "a refused predict changed something"
+    with open("replaced.h5", "wb"):
+        pass  # as of mktemp
+    for _ in range(2):
+        told = json.loads(run(*what, "replaced.h5", "--json", ranks=2).out)
+        assert told["output"] == "replaced.h5" and told["rows"] == 359 and told["outputs"] == 10, told
+        assert read("replaced.h5", "scores").shape == (359, 10)
+    for value in ("none", "unit"):
+        result = run(*what, "other.h5", ranks=2, code=78, sets={"data.normalize": value})
+        assert len(result.errors()) == 1 and "data.normalize" in result.errors()[0], result.told(value)
+    assert not os.path.exists("other.h5")
+
+
+def binary():
+    """One output of binary_cross_entropy is a logit."""
+    random = numpy.random.default_rng(7)
+    x = random.normal(size=(400, 4)).astype("f4")
+    with h5py.File("binary.h5", "w") as file:
+        file["x"], file["y"] = x, (x.sum(1) > 0).astype("u1")
+    make_deck("binary.toml", '\n[model]\nloss = "binary_cross_entropy"\nlayers = [{ type = "dense", units = 1 }]\n'
+              '[optimizer]\nlearning_rate = 0.05\n',
+              '\n[data]\nfile = "binary.h5"\ntrain = { inputs = "x", targets = "y", rows = [0, 300] }\n'
+              'test = { rows = [300, 400] }\n', TRAIN.replace("epochs = 2", "epochs = 20"))
+    train("binary", deck="binary.toml", ranks=2)
+    predict("binary", "binary.h5:x", "classes.h5", deck="binary.toml", ranks=2)
+    classes = read("classes.h5", "classes")
+    assert (classes == (read("classes.h5", "scores")[:, 0] > 0)).all(), "a class is 1 where the logit is above 0"
+    accuracy = (classes == read("binary.h5", "y"))[300:].mean()
+    assert accuracy > 0.9 and evaluate("binary.toml", "binary")["accuracy"] == accuracy, accuracy
 
 
 def regression():
@@ -265,7 +311,7 @@ def main():
     make_deck()
     hashed = train("run", ranks=2, fault="point=unit,action=delay:5ms").hash()
     classification(hashed)
-    in_parallel(lambda test: test(), [(prediction,), (regression,), (divergence,), (skipped_steps,), (best_and_early,)],
+    in_parallel(lambda test: test(), [(prediction,), (outputs,), (binary,), (regression,), (divergence,), (skipped_steps,), (best_and_early,)],
                 workers=3)
     check_and_status()
 

@@ -6,18 +6,25 @@ import json
 import re
 import time
 
-from common import checkpoints, in_parallel, ledger, make_deck, make_digits, run, same_run, train
+from common import WIDE, checkpoints, in_parallel, ledger, make_deck, make_digits, run, same_run, train
 
 SHARED = {"balance.policy": '"static"', "train.threads": 2}  # so that every node has units in every step
 SLOW = "point=unit,action=delay:5ms"  # time for checkpoints
 hashes = {}
 
 
-def flipped(name, fault, ranks, per_node):
-    result = train(name, ranks=ranks, per_node=per_node, fault=fault, sets=SHARED)
+def flipped(name, fault, ranks, per_node, network="reference"):
+    result = train(name, deck=f"{network}.toml", ranks=ranks, per_node=per_node, fault=fault, sets=SHARED)
     assert re.search(r"step 5: a checksum.*redone", result.err), result.told(f"{name}: not noticed")
-    same_run(name, "reference", name)
-    assert result.hash() == hashes["reference"], result.told(name)
+    same_run(name, network, name)
+    assert result.hash() == hashes[network], result.told(name)
+
+
+def gathered():
+    """Parameters that arrive with another bit than they left with: after the decision nothing is repaired."""
+    result = train("gather", ranks=2, per_node=1, fault=f"{SLOW};point=gather,step=5,rank=1,action=flip", code=74)
+    assert re.search(r"parameters that node 0 sent", result.err), result.told("not noticed")
+    assert train("gather").hash() == hashes["reference"], "the run does not go on after it"
 
 
 def flipping(name, fault, ranks, per_node):
@@ -59,11 +66,17 @@ def damaged_checkpoint():
 def main():
     make_digits()
     make_deck()
-    hashes["reference"] = train("reference").hash()
+    make_deck("reference.toml")
+    make_deck("wide.toml", WIDE)  # verified and updated in one pass, units in hand; the other clips by norm
+    for network in ("reference", "wide"):
+        hashes[network] = train(network, deck=f"{network}.toml").hash()
     in_parallel(flipped, [("sums-alone", "point=accumulate,step=5,action=flip", None, None),
                           ("sums-nodes", "point=accumulate,step=5,rank=1,action=flip,count=3", 3, 1),
                           ("message", "point=reduce,step=5,rank=0,action=flip", 2, 1),
-                          ("message-2", "point=reduce,step=5,rank=2,action=flip,count=2", 4, 2)])
+                          ("message-2", "point=reduce,step=5,rank=2,action=flip,count=2", 4, 2),
+                          ("wide-alone", "point=accumulate,step=5,unit=0,action=flip", None, None, "wide"),
+                          ("wide-message", "point=reduce,step=5,rank=0,action=flip", 2, 1, "wide")])
+    gathered()
     flipping("ever", "point=reduce,step=14,rank=1,action=flip", 2, 1)
     in_parallel(ends, [("error", "error", 3, None, {74}, "failpoint unit"),
                        ("segv", "segv", 2, None, {139}, "signal 11|Segmentation"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that cannot be lost: killed again and again at random places and started again on other numbers of ranks and
 nodes, it ends with the ledger and the parameters of the undisturbed run, and its checkpoints are the same bytes.
-LEPTON_TEST_SEED repeats a campaign."""
+LEPTON_TEST_SEED repeats a campaign, LEPTON_TEST_KILLS says how often in a row each of them kills (6)."""
 import os
 import random
 import signal
@@ -10,7 +10,11 @@ import time
 from common import (CONVOLUTIONAL, TRAIN, checkpoints, contents, ended, in_parallel, ledger, make_deck, make_digits,
                     same_run, train, training, wait_for_step, wait_until)
 
-STEPS = 36
+KILLS = int(os.environ.get("LEPTON_TEST_KILLS", 6))
+STEPS_PER_EPOCH = 9
+# Between two kills a run comes at most five steps further, and behind the last one there is something left to do.
+EPOCHS = -(-(5 * KILLS + 6) // STEPS_PER_EPOCH)
+STEPS = EPOCHS * STEPS_PER_EPOCH
 # {point: passes per start up to which it kills}; each is passed on rank 0 in at most five steps so often, and the
 # points of a step on every rank.
 IN_STEPS = {"unit": 6, "forward": 6, "backward": 6, "accumulate": 60, "check": 4, "optimizer": 4}
@@ -20,7 +24,7 @@ ON_RANK_0 = {"snapshot": 2, "checkpoint.write": 4, "checkpoint.sync": 4, "checkp
 SLOW = "point=unit,action=delay:4ms"
 VERY_SLOW = "point=unit,action=delay:20ms"
 seed = int(os.environ.get("LEPTON_TEST_SEED", random.randrange(10**6)))
-print(f"LEPTON_TEST_SEED={seed}")
+print(f"LEPTON_TEST_SEED={seed} LEPTON_TEST_KILLS={KILLS}: {STEPS} steps")
 
 
 def same_checkpoints(directory, reference):
@@ -72,9 +76,9 @@ def killed_by_signal(directory, chance, restart):
     assert result.code != 0, result.told(f"{directory}: exit code after SIGKILL")
 
 
-def campaign(directory, kill, kills):
+def campaign(directory, kill):
     chance = random.Random(f"{seed} {directory}")
-    for restart in range(kills):
+    for restart in range(KILLS):
         kill(directory, chance, restart)
     assert len(ledger(directory)) < STEPS, f"{directory}: {len(ledger(directory))} steps after the last kill"
     result = train(directory, ranks=2, per_node=1, fault=SLOW)
@@ -89,14 +93,14 @@ def undisturbed(directory, ranks, per_node):
 
 def main():
     make_digits()
-    make_deck(network=CONVOLUTIONAL, train=TRAIN.replace("epochs = 2", "epochs = 4"),
+    make_deck(network=CONVOLUTIONAL, train=TRAIN.replace("epochs = 2", f"epochs = {EPOCHS}"),
               more='[evaluation]\nevery = "5 steps"\n')
     hashes = in_parallel(undisturbed, [("one", None, None), ("three", 3, None), ("four", 4, 1)])
     for directory in ("three", "four"):
         same_run(directory, "one")
         same_checkpoints(directory, "one")
-    hashes += in_parallel(campaign, [("failpoints", killed_by_failpoint, 6), ("more", killed_by_failpoint, 6),
-                                     ("signals", killed_by_signal, 6)], workers=3)
+    hashes += in_parallel(campaign, [("failpoints", killed_by_failpoint), ("more", killed_by_failpoint),
+                                     ("signals", killed_by_signal)], workers=3)
     assert len(set(hashes)) == 1, hashes
 
 

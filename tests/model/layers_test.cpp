@@ -43,6 +43,67 @@ TEST(Layers, UnknownTypeGivesTheNearest) {
                     {"unknown layer type", "There are \"dense\""});
 }
 
+/// Layers that are refused without any input: by the check alone, and with the same words by the graph.
+TEST(Layers, WhatNeedsNoShapesIsCheckedWithoutAnInput) {
+  const auto refused = [](std::vector<LayerSpec> layers, const std::string& part) {
+    const auto message = [](auto&& work) -> std::string {
+      try {
+        work();
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Exit::deck);
+        return error.what();
+      }
+      return "nothing was refused";
+    };
+    const std::string by_check = message([&] { check_layers(network({}, layers)); });
+    EXPECT_NE(by_check.find(part), std::string::npos) << part << "\nnot in:\n" << by_check;
+    EXPECT_EQ(message([&] { build_graph(network({3, 8, 8}, layers)); }), by_check);
+  };
+  const LayerSpec norm = layer("batch_norm", {{"momentum", 0.5}});
+  refused({}, "the model has no layers");
+  refused({layer("dens", {{"units", 4}})}, "Did you mean \"dense\"?");
+  refused({layer("flatten"), layer("dense")}, "needs the option \"units\"");
+  refused({layer("dense", {{"units", 4}, {"activaton", "relu"}})}, "Did you mean \"activation\"?");
+  refused({layer("dense", {{"units", 4}, {"activation", "rleu"}})}, "Did you mean \"relu\"?");
+  refused({layer("dense", {{"units", 4}, {"init", "he_norml"}})}, "Did you mean \"he_normal\"?");
+  refused({layer("dense", {{"units", 4}, {"init_deviation", 1}})}, "has no effect");
+  refused({layer("dense", {{"units", 4}, {"l2", -1}})}, "l2 = -1");
+  refused({layer("dense", {{"units", 4}, {"bias", 1}})}, "bias = 1");
+  refused({layer("conv2d", {{"filters", 4}, {"kernel", 0}})}, "kernel = 0");
+  refused({layer("conv2d", {{"filters", 4}, {"kernel", 3}, {"padding", "sane"}})}, "Did you mean \"same\"?");
+  refused({layer("conv2d", {{"filters", 4}, {"kernel", 3}, {"groups", 3}})}, "does not divide the 4 filters");
+  refused({layer("max_pool2d", {{"size", 2}, {"padding", 2}})}, "leaves windows without any input");
+  refused({norm, layer("batch_norm")}, "share one momentum");
+  refused({layer("layer_norm", {{"epsilon", 0}})}, "epsilon = 0");
+  refused({layer("dropout", {{"rate", 1.5}})}, "rate = 1.5");
+  refused({layer("reshape", {{"shape", List{-1, -1}}})}, "is not a shape");
+  refused({layer("elu", {{"alpha", 0}})}, "alpha = 0");
+  refused({layer("relu", {{"name", "a"}}), layer("tanh", {{"name", "a"}})}, "another layer has this name");
+  refused({residual({layer("relu"), layer("dropout", {{"rate", 2}})})}, "layer \"residual_1.dropout_1\"");
+  refused({residual({layer("relu")}, {layer("rleu")})}, "layer \"residual_1.projection.rleu_1\"");
+  refused({residual({residual({norm}), layer("batch_norm")})}, "share one momentum");
+  EXPECT_NO_THROW(check_layers(
+      network({}, {layer("dense", {{"units", 4}}), layer("conv2d", {{"filters", 1}, {"kernel", 9}})})))
+      << "whether layers fit each other is found when there is an input";
+}
+
+TEST(Layers, OutputsCanBeCheckedLater) {
+  ModelSpec spec = network({6}, {layer("dense", {{"units", 12}})});
+  const Graph graph = build_graph(spec);
+  EXPECT_NO_THROW(check_outputs(graph, spec));
+  spec.outputs = 12;
+  EXPECT_NO_THROW(check_outputs(graph, spec));
+  spec.outputs = 10;
+  try {
+    check_outputs(graph, spec);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::deck);
+    EXPECT_EQ(error.where(), "deck.toml:1:5");
+    EXPECT_NE(error.problem().find("gives [12], but the targets ask for [10]"), std::string::npos);
+  }
+}
+
 TEST(Layers, EndsOfTheNetwork) {
   expect_deck_error(network({6}, {}), "deck.toml:99:1", {"the model has no layers"});
   expect_deck_error(network({}, {layer("relu")}), "deck.toml:99:1", {"input [] holds no values"});

@@ -160,7 +160,9 @@ TEST(LayersWeighted, Conv2dRefuses) {
   refuse({{"filters", 3}, {"kernel", 3}}, "deck.toml:1:5", {"[channels, height, width]", "[99]", "reshape"},
          {99});
   refuse({{"filters", 6}, {"kernel", 3}, {"groups", 3}}, "deck.toml:1:102",
-         {"groups = 3 does not divide both the input's 4 channels and the 6 filters"});
+         {"groups = 3 does not divide the input's 4 channels"});
+  refuse({{"filters", 6}, {"kernel", 3}, {"groups", 4}}, "deck.toml:1:102",
+         {"groups = 4 does not divide the 6 filters"});
   refuse({{"filters", 6}, {"kernel", 10}}, "deck.toml:1:5",
          {"layer \"conv2d_1\"", "its window [10, 10] is larger than its input [4, 9, 11]", "[0, 0, 0, 0]"});
   refuse({{"filters", 6}, {"kernel", 3}, {"dilation", 5}}, "deck.toml:1:5",

@@ -124,6 +124,25 @@ TEST(Loss, BinaryOfOneOutput) {
   EXPECT_EQ(confusion, (std::vector<int64_t>{0, 0, 1, 1}));
 }
 
+TEST(Loss, ConfusionOfBinaryValues) {
+  const Loss loss({.kind = LossKind::binary_cross_entropy}, 1);
+  const Floats scores = {2, -1, 0, 3, -2, 1}, values = {1, 1, 0.5, 0.75, 0, 0.25};
+  std::vector<int64_t> confusion(4);
+  loss.count_confusion(scores, {{}, values}, confusion);
+  EXPECT_EQ(confusion, (std::vector<int64_t>{2, 1, 1, 2}));  // 0.5 and score 0 are class 0
+  LossSums sums;
+  loss.run(scores, {{}, values}, {}, sums);
+  EXPECT_EQ(sums.correct, confusion[0] + confusion[3]);
+}
+
+TEST(Loss, WhoHasAConfusionMatrix) {
+  EXPECT_EQ(Loss({}, 7).confusion_classes(), 7);
+  EXPECT_EQ(Loss({}, 1).confusion_classes(), 0);
+  EXPECT_EQ(Loss({.kind = LossKind::binary_cross_entropy}, 1).confusion_classes(), 2);
+  EXPECT_EQ(Loss({.kind = LossKind::binary_cross_entropy}, 3).confusion_classes(), 0);
+  EXPECT_EQ(Loss({.kind = LossKind::mse}, 1).confusion_classes(), 0);
+}
+
 TEST(Loss, Confusion) {
   const Loss loss({}, 3);
   std::vector<int64_t> confusion(9);

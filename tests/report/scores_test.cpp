@@ -65,7 +65,21 @@ TEST(Scores, regression_by_hand) {
   EXPECT_DOUBLE_EQ(report.mae, 2.0 / 3);
   EXPECT_DOUBLE_EQ(report.rmse, std::sqrt(4.0 / 3));
   EXPECT_DOUBLE_EQ(report.r2, 1 - 4.0 / 2);
+}
+
+TEST(Scores, r2_of_targets_that_do_not_vary_is_undefined) {
   EXPECT_TRUE(std::isnan(regression_report(2, 1, 1, 4, 8).r2));  // targets 2, 2
+  EXPECT_TRUE(std::isnan(regression_report(3, 0, 0, 0, 0).r2));
+  double targets = 0, squares = 0;  // of 0.1 in double, whose sums are rounded
+  for (int i = 0; i < 1000; ++i) targets += 0.1, squares += 0.1 * 0.1;
+  EXPECT_NE(squares, targets * targets / 1000);
+  EXPECT_TRUE(std::isnan(regression_report(1000, 1, 1, targets, squares).r2));
+}
+
+TEST(Scores, outputs_are_pooled_around_one_mean) {
+  // Two outputs: targets (0, 10), (2, 12); predictions (0, 10), (0, 12). The mean of all targets is 6.
+  const RegressionReport report = regression_report(4, 2, 4, 24, 0 + 100 + 4 + 144);
+  EXPECT_DOUBLE_EQ(report.r2, 1 - 4.0 / (36 + 16 + 16 + 36));
 }
 
 }  // namespace

@@ -8,8 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <memory>
+#include <thread>
 
 #include "base/failpoint.h"
 #include "storage/scratch.h"
@@ -109,6 +111,75 @@ TEST(File, RenameNeverOverwrites) {
   EXPECT_EQ(read_file(scratch / "step-1/x"), "kept");
   rename_durably(scratch / "step-1.tmp", scratch / "step-2");
   EXPECT_EQ(list_directory(scratch.path()), (std::vector<std::string>{"step-1", "step-2"}));
+}
+
+TEST(File, ReplacingLeavesNoMomentWithoutAFile) {
+  const Scratch scratch;
+  const std::string path = scratch / "a";
+  replace_file(path, "first");
+  std::atomic<bool> done{false};
+  int64_t missing = 0;
+  std::thread reader([&] {
+    while (!done) missing += access(path.c_str(), F_OK) != 0;
+  });
+  for (int i = 0; i < 200; ++i) {
+    const std::string content = "content " + std::to_string(i);
+    write_file_durably(scratch / "b", bytes_of(content), "checkpoint");
+    replace_durably(scratch / "b", path);
+    EXPECT_EQ(read_file(path), content);
+  }
+  done = true;
+  reader.join();
+  EXPECT_EQ(missing, 0);
+  EXPECT_EQ(list_directory(scratch.path()), (std::vector<std::string>{"a"}));
+  expect_error(Exit::io, "renaming failed", [&] { replace_durably(scratch / "none", path); });
+  EXPECT_EQ(read_file(path), "content 199");
+}
+
+TEST(File, WhatCanBeReplaced) {
+  const Scratch scratch;
+  replace_file(scratch / "a", "x");
+  make_directories(scratch / "folder");
+  std::filesystem::create_directory_symlink(scratch / "folder", scratch / "link");
+  require_replaceable(scratch / "a");
+  require_replaceable(scratch / "new");
+  require_replaceable("new-in-the-working-directory");
+  for (const char* name : {"folder", "folder/", "link"})
+    expect_error(Exit::usage, "this is a directory", [&] { require_replaceable(scratch / name); });
+  expect_error(Exit::usage, "no file", [&] { require_replaceable("/dev/null"); });
+  expect_error(Exit::io, "there is no directory", [&] { require_replaceable(scratch / "missing/a"); });
+  expect_error(Exit::io, "there is no directory", [&] { require_replaceable(scratch / "a/b"); });
+  if (geteuid() == 0) return;  // root may write anywhere
+  chmod((scratch / "folder").c_str(), 0500);
+  expect_error(Exit::io, "cannot be written", [&] { require_replaceable(scratch / "folder/a"); });
+  chmod((scratch / "folder").c_str(), 0700);
+}
+
+TEST(File, SameFileByOtherNames) {
+  const Scratch scratch;
+  replace_file(scratch / "a", "x");
+  replace_file(scratch / "b", "x");
+  std::filesystem::create_hard_link(scratch / "a", scratch / "hard");
+  std::filesystem::create_symlink("a", scratch / "soft");
+  for (const char* name : {"a", "hard", "soft", "./a"})
+    EXPECT_TRUE(same_file(scratch / "a", scratch / name)) << name;
+  for (const char* name : {"b", "missing"}) EXPECT_FALSE(same_file(scratch / "a", scratch / name)) << name;
+  EXPECT_FALSE(same_file(scratch / "missing", scratch / "missing"));
+}
+
+TEST(File, SharedFileWritesAtOffsets) {
+  const Scratch scratch;
+  const std::string path = scratch / "a";
+  expect_error(Exit::io, path, [&] { SharedFile(path).finish(); });
+  replace_file(path, "..........");
+  SharedFile one(path), other(path);
+  one.write(bytes_of("abc"), 1);
+  other.write(bytes_of("de"), 8);
+  one.finish();
+  other.finish();
+  EXPECT_EQ(read_file(path), ".abc....de");
+  if (access("/dev/full", W_OK) == 0)
+    expect_error(Exit::io, "disk is full", [&] { SharedFile("/dev/full").write(bytes_of("x"), 0); });
 }
 
 TEST(File, Directories) {

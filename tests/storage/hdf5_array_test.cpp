@@ -125,6 +125,16 @@ TEST(Hdf5Array, RowsOutsideAreABug) {
   testing::expect_error(Exit::software, "wrong size", [&] { array.read_rows(0, 4, bytes); });
 }
 
+TEST(Hdf5Array, IsHdf5BySignature) {
+  const Scratch scratch;
+  make_hdf5(scratch / "a.h5", {{"x", testing::u8, {4}, ramp(4)}});
+  std::ofstream(scratch / "text.h5") << "no array in sight";
+  std::ofstream(scratch / "empty.h5").close();
+  EXPECT_TRUE(is_hdf5(scratch / "a.h5"));
+  for (const char* name : {"text.h5", "empty.h5", "missing.h5"})
+    EXPECT_FALSE(is_hdf5(scratch / name)) << name;
+}
+
 TEST(Hdf5Array, FlippedBitUnderFletcher32) {
   const Scratch scratch;
   const std::string file = scratch / "a.h5";

@@ -62,6 +62,21 @@ TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
   EXPECT_EQ(fields[1].second, 0.75);
 }
 
+TEST(EvaluationReport, OtherLossesRankNoClasses) {
+  exact::Lanes lanes = lanes_with(8, 4, 6, {});
+  EvaluationSums sums;
+  sums.add(lanes);
+  for (const int64_t outputs : {1, 3, 10}) {
+    const ops::Loss binary({ops::LossKind::binary_cross_entropy}, outputs);
+    const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, binary, outputs);
+    EXPECT_FALSE(report.top5.has_value());
+    const auto fields = report.fields();
+    ASSERT_EQ(fields.size(), 2u);
+    EXPECT_EQ(fields[0].first, "loss");
+    EXPECT_EQ(fields[1], (std::pair<std::string, double>("accuracy", 0.75)));
+  }
+}
+
 TEST(EvaluationReport, RegressionAgainstTheFormulas) {
   const int64_t n = 50, outputs = 3;
   EvaluationSums sums;
@@ -100,7 +115,11 @@ TEST(EvaluationReport, TargetsThatNeverVaryHaveNoR2) {
   sums.squared_error.add(1);
   sums.target.add(4);
   sums.target_squared.add(8);  // 2 and 2
-  EXPECT_EQ(make_report(sums, exact::RoundKind::test, 1, ops::Loss({ops::LossKind::mse}, 1), 1).r2, 0);
+  const EvaluationReport report =
+      make_report(sums, exact::RoundKind::test, 1, ops::Loss({ops::LossKind::mse}, 1), 1);
+  EXPECT_TRUE(std::isnan(report.r2));
+  EXPECT_EQ(figure_text(report.r2, "{:.4f}"), "undefined");
+  EXPECT_EQ(figure_text(report.rmse, "{:.4f}"), "0.7071");
   EXPECT_TRUE(std::isfinite(make_report({}, exact::RoundKind::test, 1, ops::Loss({}, 2), 2).loss));
 }
 
@@ -184,6 +203,19 @@ TEST_F(BookkeeperTest, MetricsAtTheEndOfEachEpochAndOfEachEvaluation) {
   EXPECT_GT(first["samples_per_second"].get<double>(), 0);
   EXPECT_EQ(last["kind"], "validation");
   EXPECT_EQ(last["accuracy"], 0.5);
+}
+
+TEST_F(BookkeeperTest, AnUndefinedFigureIsNullInMetrics) {
+  const Deck deck = deck_with({{"model.loss", "mse"}});
+  Bookkeeper bookkeeper = make(deck);
+  EvaluationReport evaluation;
+  evaluation.step = 4;
+  evaluation.r2 = NAN;
+  bookkeeper.evaluation(evaluation);
+  bookkeeper.close();
+  const nlohmann::json line = nlohmann::json::parse(lines_of(run_.file("metrics.jsonl")).back());
+  EXPECT_TRUE(line["r2"].is_null()) << line;
+  EXPECT_EQ(line["rmse"], 0.0);
 }
 
 TEST_F(BookkeeperTest, CheckpointsEverySoManySteps) {

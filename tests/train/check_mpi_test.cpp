@@ -88,6 +88,7 @@ TEST_F(Check, PlansStepsAndUnits) {
   EXPECT_EQ(plan["steps"]["units"], 4);
   EXPECT_EQ(plan["shuffle"]["feasible"], true);
   EXPECT_TRUE(plan["warnings"].empty());
+  EXPECT_FALSE(plan["memory"].contains("feasible_nodes"));
 }
 
 TEST_F(Check, MemoryIsDividedAmongNodes) {
@@ -100,13 +101,38 @@ TEST_F(Check, MemoryIsDividedAmongNodes) {
   EXPECT_GE(one["memory"]["state_bytes"].get<int64_t>(), 130 * 32);
 }
 
-TEST_F(Check, TooLittleMemoryIsSaidInBytesAndAWindowIsOffered) {
-  const auto full = report({}, {}, 1, int64_t{1} << 40);
-  const int64_t needs = full["memory"]["node_bytes"];
-  const auto plan = report({{"data.shuffle_block", "1"}, {"data.shuffle", "window"}}, {}, 1, needs - 100);
+TEST_F(Check, TooLittleMemoryIsSaidInBytesAndInNodesThatWouldDo) {
+  const Override wide = {"model.layers",
+                         "[{ type = \"flatten\" }, { type = \"dense\", units = 3000 }, "
+                         "{ type = \"dense\", units = 10 }]"};
+  std::vector<int64_t> needs = {0};
+  for (int nodes = 1; nodes <= 7; ++nodes)
+    needs.push_back(report({wide}, {}, nodes, int64_t{1} << 40)["memory"]["node_bytes"].get<int64_t>());
+  const auto least = [&](int64_t available) {
+    int nodes = 1;
+    while (needs[static_cast<size_t>(nodes)] > available) ++nodes;
+    return nodes;
+  };
+  ASSERT_GT(needs[1], needs[5]);
+  const auto plan = report({wide, {"data.shuffle", "window"}}, {}, 1, needs[1] - 100);
   EXPECT_EQ(plan["memory"]["missing_bytes"], 100);
   EXPECT_EQ(plan["shuffle"]["feasible"], false);
-  EXPECT_EQ(plan["shuffle"]["feasible_window"], (1300 - 100) / 2 / 13);
+  EXPECT_FALSE(plan["shuffle"].contains("feasible_window")) << "a window keeps all rows resident too";
+  EXPECT_EQ(plan["memory"]["feasible_nodes"], least(needs[1] - 100));
+  EXPECT_EQ(report({wide}, {}, 1, needs[5])["memory"]["feasible_nodes"], least(needs[5]));
+  const std::string text = check_text(plan, "");
+  EXPECT_NE(text.find("shuffle window, not feasible in this memory: all rows of the dataset are kept in it"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find(std::to_string(least(needs[1] - 100)) + " nodes with as much memory each would do"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(Check, WhereEveryNodeNeedsTooMuchNoNumberOfNodesWouldDo) {
+  const auto plan = report({}, {}, 1, 1000);
+  EXPECT_EQ(plan["memory"]["feasible_nodes"], 0);
+  EXPECT_NE(check_text(plan, "").find("no number of such nodes would do"), std::string::npos);
 }
 
 TEST_F(Check, FewUnitsForManyThreadsAreAWarning) {
@@ -136,6 +162,8 @@ TEST_F(Check, TheCommandPrintsOnRankZeroOnly) {
     }
     if (!json) {
       EXPECT_NE(text.find("3 per epoch, 9 in all; 4 units of at most 10"), std::string::npos) << text;
+      EXPECT_NE(text.find("values      not read: they are checked when training starts"), std::string::npos)
+          << text;
     }
   }
 }

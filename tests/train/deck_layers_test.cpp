@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lists of layers: options of all types, nested lists, positions, and whatever is no layer.
+// Lists of layers: options of all types, nested lists, positions, whatever is no layer, and layers that the
+// model refuses before any data are known.
 #include "train/deck_layers.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +14,8 @@ TEST(DeckLayers, ReadsOptionsNestedListsAndPositions) {
   const std::string text =
       "[data]\nfile = \"d\"\ntrain = { inputs = \"x\", targets = \"y\" }\n[model]\nlayers = [\n"
       "  { type = \"conv2d\", filters = 8, kernel = [3, 5], bias = false, l2 = 1e-4, padding = \"same\" },\n"
-      "  { type = \"residual\", layers = [\n    { type = \"relu\" } ], projection = [ { type = \"dense\" } ] "
+      "  { type = \"residual\", layers = [\n    { type = \"relu\" } ], projection = [ { type = \"dense\", "
+      "units = 3 } ] "
       "},\n]\n";
   const std::vector<model::LayerSpec> layers = parse(text).model.layers;
   ASSERT_EQ(layers.size(), 2u);
@@ -47,7 +49,8 @@ TEST(DeckLayers, CanonicalTextsAreEqualForEqualLayers) {
   };
   EXPECT_EQ(canonical("{ units = 3, type = \"dense\" }"), "{ type = \"dense\", units = 3 }");
   const std::string nested =
-      "{ type = \"residual\", layers = [{ type = \"conv2d\", kernel = [1, 2] }, { type = \"relu\" }] }";
+      "{ type = \"residual\", layers = [{ type = \"conv2d\", filters = 3, kernel = [1, 2] }, { type = "
+      "\"relu\" }] }";
   EXPECT_EQ(canonical(nested), nested);
   EXPECT_NE(canonical("{ type = \"dense\", units = 3 }"), canonical("{ type = \"dense\", units = 4 }"));
 }
@@ -67,6 +70,24 @@ TEST(DeckLayers, WhateverIsNoLayerIsRefused) {
   refused("[{ type = \"dense\", l2 = inf }]", {"model.layers[0].l2 = inf is not a finite number"});
   refused("[{ type = \"residual\", layers = [] }]", {"model.layers[0].layers holds no layer"});
   refused("[{ type = \"residual\", layers = [{ type = \"relu\" }, 4] }]", {"model.layers[0].layers[1] = 4"});
+}
+
+TEST(DeckLayers, WhatTheModelRefusesIsFoundWhenTheDeckIsRead) {
+  const std::string head = "[data]\nfile = \"d\"\ntrain = { inputs = \"x\", targets = \"y\" }\n[model]\n";
+  expect_error(head + "layers = [\n  { type = \"flatten\" },\n  { type = \"dens\", units = 3 },\n]\n", {},
+               "decks/deck.toml:7:3",
+               {"layer \"dens_1\"", "unknown layer type \"dens\"", "Did you mean \"dense\"?"});
+  expect_error(head + "layers = [\n  { type = \"dense\", unit = 3 },\n]\n", {}, "decks/deck.toml:6:28",
+               {"unknown option \"unit\" of a dense layer", "Did you mean \"units\"?"});
+  expect_error(head + "layers = [\n  { type = \"dense\", units = \"3\" },\n]\n", {}, "decks/deck.toml:6:29",
+               {"units = \"3\" is not an integer from 1 up"});
+  expect_error(head +
+                   "layers = [\n  { type = \"residual\", layers = [\n    { type = \"dropout\", rate = 1 } ] "
+                   "} ]\n",
+               {}, "decks/deck.toml:7:32", {"layer \"residual_1.dropout_1\"", "from 0 to below 1"});
+  expect_error(head + "layers = [ { type = \"dense\", units = 3, init = \"he\" } ]\n", {},
+               "decks/deck.toml:5:48", {"init = \"he\" is not one of", "\"he_normal\""});
+  expect_override_error({{"model.layers", "[{ type = \"dense\" }]"}}, {"needs the option \"units\""});
 }
 
 TEST(DeckLayers, NestingHasAnEnd) {

@@ -59,6 +59,9 @@ TEST(DeckRules, LossAndTargets) {
   EXPECT_EQ(with({{"model.loss", "mae"}}).data.target_kind, data::TargetKind::values);
   EXPECT_EQ(with({}).data.target_kind, data::TargetKind::automatic);
   EXPECT_FALSE(with({{"model.loss", "binary_cross_entropy"}}).data.needs_classes);
+  EXPECT_TRUE(with({{"model.loss", "binary_cross_entropy"}}).data.needs_probabilities);
+  for (const char* loss : {"softmax_cross_entropy", "mse", "mae", "huber"})
+    EXPECT_FALSE(with({{"model.loss", loss}}).data.needs_probabilities) << loss;
 }
 
 TEST(DeckRules, Windows) {

@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
+#include "data/dataset_schema.h"
 #include "deck_helpers.h"
+#include "model/graph.h"
 
 namespace lepton::train {
 namespace {
@@ -122,7 +125,8 @@ TEST(Deck, ResolvedRoundTrips) {
       "[checkpoint]\nevery = \"5 steps\"\n[evaluation]\npatience = 3\n";
   // An empty projection is a list of layers that holds none, which is refused; give it one.
   std::string good = text;
-  good.replace(good.find("projection = []"), 15, "projection = [{ type = \"conv2d\", kernel = [1, 1] }]");
+  good.replace(good.find("projection = []"), 15,
+               "projection = [{ type = \"conv2d\", filters = 1, kernel = [1, 1] }]");
   expect_error(text, {}, "decks/deck.toml:11:75", {"projection holds no layer"});
   const Deck deck = parse(good);
   const Deck again = parse_deck("/elsewhere/deck.toml", deck.resolved, {});
@@ -184,12 +188,44 @@ TEST(Deck, WarmUpMustFitTheResolvedSchedule) {
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::deck);
+    EXPECT_EQ(error.where(), "--set schedule.warmup_steps");
     EXPECT_NE(std::string(error.what()).find("warmup_steps = 100"), std::string::npos);
   }
 }
 
+/// What each deck of inputs/ is meant for: the shape of its stored inputs, and its outputs.
+struct Meant {
+  Shape inputs;
+  int64_t outputs;
+};
+const std::map<std::string, Meant> meant_for = {
+    {"cifar10_resnet20.toml", {{10000, 3, 32, 32}, 10}}, {"digits.toml", {{1438, 8, 8}, 10}},
+    {"friedman_regression.toml", {{5000, 10}, 1}},       {"mnist_lenet.toml", {{60000, 28, 28}, 10}},
+    {"mnist_mlp.toml", {{60000, 28, 28}, 10}},
+};
+
+const std::filesystem::path inputs = std::filesystem::path(__FILE__).parent_path() / "../../inputs";
+
+TEST(Deck, AllDecksOfInputsGiveAGraphForTheirData) {
+  for (const auto& entry : std::filesystem::directory_iterator(inputs)) {
+    if (entry.path().extension() != ".toml") continue;
+    const std::string name = entry.path().filename().string();
+    ASSERT_TRUE(meant_for.contains(name)) << name << ": say here what data it is meant for";
+    const Deck deck = parse_deck(entry.path().string(), file_text(entry.path()), {});
+    storage::ArrayInfo array;
+    array.shape = meant_for.at(name).inputs;
+    model::ModelSpec spec = deck.model;
+    spec.input = data::input_schema(array, deck.data.layout).shape;
+    spec.outputs = meant_for.at(name).outputs;
+    try {
+      EXPECT_EQ(model::build_graph(spec).outputs(), spec.outputs) << name;
+    } catch (const Error& error) {
+      ADD_FAILURE() << error.what();
+    }
+  }
+}
+
 TEST(Deck, AllDecksOfInputsParse) {
-  const auto inputs = std::filesystem::path(__FILE__).parent_path() / "../../inputs";
   int decks = 0;
   for (const auto& entry : std::filesystem::directory_iterator(inputs)) {
     if (entry.path().extension() != ".toml") continue;

@@ -12,6 +12,7 @@
 #include "report/ledger.h"
 #include "storage/file.h"
 #include "storage/hdf5.h"
+#include "storage/make_hdf5.h"
 #include "storage/safetensors.h"
 #include "train/commands.h"
 
@@ -20,11 +21,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Inspect : public testing::Test {
+class Inspect : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = testing::TempDir() + "/lepton_inspect_" +
-                 testing::UnitTest::GetInstance()->current_test_info()->name();
+    directory_ = ::testing::TempDir() + "/lepton_inspect_" +
+                 ::testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::remove_all(directory_);
     fs::create_directories(directory_);
   }
@@ -68,6 +69,63 @@ TEST_F(Inspect, Datasets) {
   const std::string text = inspection_text(report);
   EXPECT_NE(text.find("train/x"), std::string::npos) << text;
   EXPECT_NE(text.find("float32 [100, 6]"), std::string::npos) << text;
+}
+
+/// A float array of 100 x 6; see make_hdf5.h.
+lepton::testing::TestArray rows_of(const std::string& name) {
+  return {
+      .path = name, .type = lepton::testing::f32, .shape = {100, 6}, .values = std::vector<double>(600, 1.5)};
+}
+
+TEST_F(Inspect, EveryRowOfADatasetIsRead) {
+  lepton::testing::TestArray array = rows_of("x");
+  array.chunk = {10, 6};
+  array.fletcher32 = true;
+  for (size_t i = 0; i < array.values.size(); ++i) array.values[i] = 1000 + static_cast<double>(i);
+  lepton::testing::make_hdf5(path("d.h5"), {array, rows_of("y")});
+  EXPECT_EQ(inspect_path(path("d.h5"))["intact"], true);
+  std::string bytes = storage::read_file(path("d.h5"));
+  const float first[] = {1000, 1001, 1002};  // the first row; the last ones stay as they are
+  const size_t at = bytes.find(std::string(reinterpret_cast<const char*>(first), sizeof first));
+  ASSERT_NE(at, std::string::npos);
+  bytes[at] = static_cast<char>(bytes[at] ^ 1);
+  std::ofstream(path("d.h5"), std::ios::binary) << bytes;
+  const auto report = inspect_path(path("d.h5"));
+  EXPECT_EQ(report["intact"], false);
+  EXPECT_EQ(report["arrays"][0]["readable"], false);
+  EXPECT_EQ(report["arrays"][1]["readable"], true);
+  EXPECT_NE(inspection_text(report).find("d.h5: DAMAGED"), std::string::npos) << inspection_text(report);
+}
+
+TEST_F(Inspect, ArraysLargerThanABlockAreReadInBlocks) {
+  lepton::testing::TestArray array = {.path = "x",
+                                      .type = lepton::testing::u8,
+                                      .shape = {3000, 4001},
+                                      .values = std::vector<double>(size_t{3000} * 4001, 7)};
+  lepton::testing::TestArray chunked = array;
+  chunked.path = "y";
+  chunked.chunk = {700, 4001};
+  chunked.deflate = 1;
+  lepton::testing::make_hdf5(path("d.h5"), {array, chunked});
+  const auto report = inspect_path(path("d.h5"));
+  EXPECT_EQ(report["intact"], true) << report;
+  EXPECT_EQ(report["arrays"].size(), 2u);
+}
+
+TEST_F(Inspect, ArraysThatCannotBeDescribedAreNamed) {
+  lepton::testing::TestArray declared = rows_of("declared");
+  declared.values.clear();
+  lepton::testing::make_hdf5(path("d.h5"), {declared, rows_of("x")});
+  const auto report = inspect_path(path("d.h5"));
+  ASSERT_EQ(report["arrays"].size(), 1u);
+  EXPECT_EQ(report["arrays"][0]["path"], "x");
+  ASSERT_EQ(report["unreadable"].size(), 1u);
+  EXPECT_EQ(report["unreadable"][0]["path"], "declared");
+  const std::string text = inspection_text(report);
+  EXPECT_NE(text.find("d.h5: intact, as far as Lepton reads it"), std::string::npos) << text;
+  EXPECT_NE(text.find("declared  not read: the array was declared with 2400 bytes but never written"),
+            std::string::npos)
+      << text;
 }
 
 TEST_F(Inspect, TruncatedDatasetsAreDamagedOrRefused) {
@@ -180,13 +238,13 @@ TEST_F(Inspect, TheCommandPrintsBothWays) {
   write_dataset("d.h5");
   Options options;
   options.target = path("d.h5");
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(inspect(options), Exit::done);
-  EXPECT_NE(testing::internal::GetCapturedStdout().find("d.h5: intact"), std::string::npos);
+  EXPECT_NE(::testing::internal::GetCapturedStdout().find("d.h5: intact"), std::string::npos);
   options.json = true;
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(inspect(options), Exit::done);
-  EXPECT_EQ(nlohmann::json::parse(testing::internal::GetCapturedStdout())["kind"], "dataset");
+  EXPECT_EQ(nlohmann::json::parse(::testing::internal::GetCapturedStdout())["kind"], "dataset");
 }
 
 }  // namespace

@@ -174,6 +174,33 @@ TEST_F(Phases, UpdatesTheSliceAsTheOptimizerDoesAndClearsTheSums) {
   }
 }
 
+TEST(Fold, AddsAllDomainsToTheFirstAndClearsThem) {
+  const comm::World world(60, 1);
+  ArenaLayout layout;
+  layout.add("a", {9000}, TensorRole::parameter, true);
+  layout.finish();
+  setenv("LEPTON_MEMORY_DOMAINS", "3", 1);
+  NodeSizes sizes{.max_samples = 8, .max_units = 8, .moments = 0, .domains = MemoryDomains(world)};
+  unsetenv("LEPTON_MEMORY_DOMAINS");
+  const exact::Slices slices = exact::cut_arena(layout, world.nodes());
+  exact::Lanes lanes(1, world.nodes(), 1, 1);
+  NodeState node(world, layout, sizes, lanes, slices.elements, "/dev/shm");
+  std::vector<float> gradient(9000);
+  for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = value(1, static_cast<int64_t>(i));
+  for (int domain = 0; domain < 3; ++domain)
+    node.accumulator(domain).add(0, 0, gradient, scale, 0x7f800000, 0, 0, 0, lanes);
+  std::vector<int64_t> expected(node.accumulator().elements().begin(), node.accumulator().elements().end());
+  fold_blocks(node, layout);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(node.accumulator().elements()[i], 3 * expected[i]);
+    ASSERT_EQ(node.accumulator(1).elements()[i] | node.accumulator(2).elements()[i], 0);
+  }
+  for (int64_t b = 0; b < layout.blocks(); ++b) EXPECT_TRUE(node.accumulator().intact(b));
+  EXPECT_EQ(
+      node_state_bytes(layout, layout.elements(), 0, 3) - node_state_bytes(layout, layout.elements(), 0),
+      2 * exact::Accumulator::bytes(layout));
+}
+
 TEST_F(Phases, OnePassDoesWhatTwoDo) {
   exact::Lanes checked = verified(1);
   update(1);

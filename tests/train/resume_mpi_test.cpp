@@ -19,9 +19,10 @@ const checkpoint::Identity identity = {
     "cpu avx2 oneDNN 2.6.3 aa", {{"run.seed", "7"}, {"train.batch_size", "32"}}, "ff"};
 
 /// What check_identity says, or "" when it is content.
-std::string refusal(const checkpoint::Identity& now, bool accept = false) {
+std::string refusal(const checkpoint::Identity& now, bool accept = false,
+                    const std::string& checkpoint = "") {
   try {
-    check_identity(identity, now, "runs/x", accept);
+    check_identity(identity, now, "runs/x", checkpoint, accept);
     return "";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::deck);
@@ -30,16 +31,18 @@ std::string refusal(const checkpoint::Identity& now, bool accept = false) {
 }
 
 TEST(CheckIdentity, TheSameIsTheSame) {
-  EXPECT_FALSE(check_identity(identity, identity, "runs/x", false));
-  EXPECT_FALSE(check_identity(identity, identity, "runs/x", true));
+  EXPECT_FALSE(check_identity(identity, identity, "runs/x", "", false));
+  EXPECT_FALSE(check_identity(identity, identity, "runs/x", "", true));
 }
 
 TEST(CheckIdentity, ChangedMathematicsNamesTheKeyAndBothValues) {
   checkpoint::Identity now = identity;
   now.mathematical["train.batch_size"] = "64";
-  const std::string text = refusal(now, true);
-  for (const char* part : {"train.batch_size", "32", "64", "runs/x", "--fresh", "--from"})
+  const std::string text = refusal(now, true, "runs/x/checkpoints/step-00000004");
+  for (const char* part : {"train.batch_size", "32", "64", "runs/x", "--fresh", "run.dir",
+                           "--from runs/x/checkpoints/step-00000004"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+  EXPECT_EQ(refusal(now).find("--from"), std::string::npos);  // where there is no state to begin from
 }
 
 TEST(CheckIdentity, KeysThatCameOrWentCountToo) {
@@ -62,7 +65,7 @@ TEST(CheckIdentity, AnotherClassNeedsConsent) {
   const std::string text = refusal(now);
   for (const char* part : {"avx2", "avx512", "--accept-new-arithmetic"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
-  EXPECT_TRUE(check_identity(identity, now, "runs/x", true));
+  EXPECT_TRUE(check_identity(identity, now, "runs/x", "", true));
 }
 
 template <class Work>
@@ -96,6 +99,91 @@ TEST(SavedStates, AreFoundByRunAndByCheckpoint) {
   EXPECT_TRUE(newest->state.has_best);
   EXPECT_EQ(open_saved(runs.world(), runs.file("run")).path, newest->path);
   EXPECT_EQ(open_saved(runs.world(), newest->path).state.step, 15);
+}
+
+/// Rank 0 does it while the others wait.
+template <class Work>
+void alone(const SmallRuns& runs, Work&& work) {
+  runs.world().barrier();
+  if (runs.world().rank() == 0) work();
+  runs.world().barrier();
+}
+
+TEST(Beginnings, AreNothingAStateOrAnIdentity) {
+  const SmallRuns runs;
+  const Options options = runs.options("dense.toml", "run");
+  const auto find = [&](bool fresh = false) {
+    Options now = options;
+    now.fresh = fresh;
+    return find_beginning(runs.world(), runs.file("run"), now);
+  };
+  const Beginning nothing = find();
+  EXPECT_FALSE(nothing.saved || nothing.kept || nothing.parent);
+  EXPECT_FALSE(nothing.check(identity, "run", false));
+  runs.train(options);
+  const Beginning state = find();
+  ASSERT_TRUE(state.saved && state.kept);
+  EXPECT_EQ(state.kept->identity, state.saved->reader.manifest().identity);
+  EXPECT_EQ(state.origin, Parent{});
+  EXPECT_FALSE(find(true).saved || find(true).kept);
+  alone(runs, [&] { std::filesystem::remove_all(runs.file("run/checkpoints")); });
+  const Beginning begun = find();
+  EXPECT_FALSE(begun.saved);
+  EXPECT_EQ(begun.kept, state.kept);
+  EXPECT_EQ(error_of(Exit::deck, [&] { begun.check(identity, "run", false); }).find("--from"),
+            std::string::npos);
+}
+
+TEST(Beginnings, ADamagedIdentityMattersOnlyWithoutAState) {
+  const SmallRuns runs;
+  const Options options = runs.options("dense.toml", "run");
+  runs.train(options);
+  alone(runs, [&] { write_text(runs.file("run/identity.json"), "{}"); });
+  const Beginning found = find_beginning(runs.world(), runs.file("run"), options);
+  EXPECT_TRUE(found.saved);
+  EXPECT_FALSE(found.kept);
+  alone(runs, [&] { std::filesystem::remove_all(runs.file("run/checkpoints")); });
+  error_of(Exit::data, [&] { find_beginning(runs.world(), runs.file("run"), options); });
+}
+
+TEST(Beginnings, TheParentIsTheOneOfTheFirstStart) {
+  const SmallRuns runs;
+  Options parent = runs.options("dense.toml", "parent");
+  parent.max_steps = 4;
+  runs.train(parent);
+  Options options = runs.options("dense.toml", "child");
+  options.from = runs.file("parent");
+  options.max_steps = 1;
+  runs.train(options);
+  alone(runs, [&] { std::filesystem::remove_all(runs.file("child/checkpoints")); });
+  parent.max_steps = 9;
+  runs.train(parent);  // its newest checkpoint is another one now
+  const std::string first = runs.file("parent/checkpoints/step-00000004");
+  const auto find = [&](const std::string& from) {
+    Options now = options;
+    now.from = from;
+    return find_beginning(runs.world(), runs.file("child"), now);
+  };
+  for (const std::string& from :
+       {std::string(), runs.file("parent"), runs.file("parent/"), runs.file("child/../parent"), first}) {
+    const Beginning found = find(from);
+    ASSERT_TRUE(found.parent) << from;
+    EXPECT_EQ(found.parent->state.step, 4) << from;
+    EXPECT_EQ(found.origin.path, runs.file("parent"));
+  }
+  const std::string other = error_of(Exit::usage, [&] { find(runs.file("dense.toml")); });
+  for (const char* part : {"dense.toml", "child", "parent", "run.dir", "--fresh"})
+    EXPECT_NE(other.find(part), std::string::npos) << part << " in " << other;
+  Options stranger = runs.options("dense.toml", "stranger", {{"run.seed", "9"}});
+  stranger.max_steps = 4;
+  runs.train(stranger);
+  alone(runs, [&] {
+    std::filesystem::remove_all(first);
+    std::filesystem::copy(runs.file("stranger/checkpoints/step-00000004"), first);
+  });
+  EXPECT_NE(error_of(Exit::data, [&] { find(""); }).find("another state"), std::string::npos);
+  alone(runs, [&] { std::filesystem::remove_all(first); });
+  EXPECT_NE(error_of(Exit::no_input, [&] { find(runs.file("parent")); }).find("gone"), std::string::npos);
 }
 
 TEST(SavedStates, AreReadBackBitForBitOnAnyNodes) {

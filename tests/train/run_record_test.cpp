@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // run.json: starts are appended and counted, ends complete the last one, changed operational keys are noted
-// in the log, and a file that is no history does not keep a run from starting.
+// in the log, and a file that is no history does not keep a run from starting. identity.json: read back as it
+// was written, and never when it is damaged.
 #include "train/run_record.h"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "scratch.h"
 
@@ -56,6 +58,9 @@ TEST(RunRecord, ParentageStays) {
   record_start(run.path(), start);
   record_start(run.path(), start_of(1, 3));
   EXPECT_EQ(record_of(run)["parent"], "runs/old/checkpoints/step-00000040");
+  start.parent = "../runs/old/checkpoints/step-00000040";  // the same, named from elsewhere
+  record_start(run.path(), start);
+  EXPECT_EQ(record_of(run)["parent"], "runs/old/checkpoints/step-00000040");
 }
 
 TEST(RunRecord, ChangedOperationalKeysAreNoted) {
@@ -92,6 +97,49 @@ TEST(RunRecord, RecordsOfOtherShapesDoNotStopAStart) {
              R"({"starts": [{"operational": ["odd"]}, {"operational": {"train.epochs": 5}}]})");
   record_start(run.path(), start_of(1, 0));
   EXPECT_EQ(count_starts(run.path()), 3);
+}
+
+const RunIdentity identity = {{"cpu avx2", {{"run.seed", "7"}, {"model.loss", "\"mse\""}}, "ff"},
+                              900,
+                              {"/runs/old", "/runs/old/checkpoints/step-00000040", "0123456789abcdef"}};
+
+TEST(RunIdentity, IsReadBackAsItWasWritten) {
+  const Scratch run;
+  EXPECT_FALSE(read_identity(run.path()));
+  EXPECT_FALSE(std::filesystem::exists(run.file("identity.json")));  // asking writes nothing
+  write_identity(run.path(), identity);
+  EXPECT_EQ(read_identity(run.path()), identity);
+  const RunIdentity other{identity.identity, 0, {}};
+  write_identity(run.path(), other);
+  EXPECT_EQ(read_identity(run.path()), other);
+  EXPECT_FALSE(std::filesystem::exists(run.file("identity.json.tmp")));
+}
+
+TEST(RunIdentity, APathThatIsNoTextDoesNotStopAStart) {
+  RunIdentity odd = identity;
+  odd.parent.path = "/runs/\xff";
+  EXPECT_EQ(RunIdentity::decode(odd.encode(), "x").identity, identity.identity);
+}
+
+TEST(RunIdentity, ADamagedFileIsRefused) {
+  const Scratch run;
+  const std::string whole = identity.encode();
+  std::vector<std::string> texts = {"", "{ torn", "[1]", "{}", whole.substr(0, whole.size() / 2)};
+  for (const char* part : {"cpu avx2", "900", "model.loss", "step-00000040"}) {
+    texts.push_back(whole);
+    texts.back()[whole.find(part)] ^= 1;
+  }
+  for (const std::string& text : texts) {
+    write_text(run.file("identity.json"), text);
+    try {
+      read_identity(run.path());
+      ADD_FAILURE() << "accepted: " << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Exit::data);
+      EXPECT_NE(std::string(error.what()).find("identity.json"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("--fresh"), std::string::npos) << error.what();
+    }
+  }
 }
 
 }  // namespace

@@ -47,6 +47,10 @@ TEST(LoadDeck, ErrorsAreAgreed) {
     load_deck(runs.world(), runs.options("dense.toml", "run", {{"train.epochs", "0"}}));
   });
   EXPECT_NE(message.find("train.epochs"), std::string::npos) << message;
+  const std::string layer = error_of(Exit::deck, [&] {
+    load_deck(runs.world(), runs.options("dense.toml", "run", {{"model.layers", "[{ type = \"dens\" }]"}}));
+  });
+  EXPECT_NE(layer.find("Did you mean \"dense\"?"), std::string::npos) << layer;
 }
 
 /// A dataset whose classes are known.
@@ -68,6 +72,22 @@ TEST(GraphFor, TakesInputShapeAndOutputsFromTheData) {
   EXPECT_EQ(graph.outputs(), 4);
   const Loaded regression(runs, "regression.toml");
   EXPECT_EQ(graph_for(runs.world(), regression.deck, regression.dataset).outputs(), 1);
+}
+
+TEST(GraphFor, NeedsNoRowsButForTheNumberOfClasses) {
+  const SmallRuns runs;
+  const Deck deck = load_deck(
+      runs.world(),
+      runs.options("dense.toml", "run",
+                   {{"model.layers", "[{ type = \"flatten\" }, { type = \"dense\", units = 5 }]"}}));
+  data::Dataset dataset(runs.world(), deck.data);
+  const model::Graph graph = graph_for(runs.world(), deck, dataset);
+  EXPECT_EQ(graph.outputs(), 5);
+  EXPECT_NO_THROW(require_outputs(runs.world(), deck, dataset, graph)) << "any number while unknown";
+  const data::SampleStore store(runs.world(), dataset, "/dev/shm", nullptr);
+  const std::string message =
+      error_of(Exit::deck, [&] { require_outputs(runs.world(), deck, dataset, graph); });
+  EXPECT_NE(message.find("gives [5], but the targets ask for [4]"), std::string::npos) << message;
 }
 
 TEST(GraphFor, ALastLayerOfTheWrongWidthIsADeckErrorNamingIt) {

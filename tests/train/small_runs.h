@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // For MPI tests of train: a scratch directory that all ranks see, with a small data set (four classes by the
-// brighter quadrant of 6 x 6 images, and a regression) and decks of a dense and a convolutional network;
-// whole trainings in this process on worlds cut into nodes as the test likes.
+// brighter quadrant of 6 x 6 images, also one-hot, and a regression with binary targets beside it) and decks
+// of a dense and a convolutional network; whole trainings in this process on worlds cut into nodes as the
+// test likes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -112,14 +113,16 @@ class SmallRuns {
 
  private:
   struct Images {
-    std::vector<uint8_t> pixels, labels;
+    std::vector<uint8_t> pixels, labels, one_hot;
   };
   static Images make_images(int64_t rows, uint64_t seed) {
-    Images images{std::vector<uint8_t>(rows * 36), std::vector<uint8_t>(rows)};
-    auto& [pixels, labels] = images;
+    Images images{std::vector<uint8_t>(rows * 36), std::vector<uint8_t>(rows),
+                  std::vector<uint8_t>(rows * 4)};
+    auto& [pixels, labels, one_hot] = images;
     for (int64_t r = 0; r < rows; ++r) {
       const uint64_t random = mix64(seed * 1000 + r);
       labels[r] = random % 4;
+      one_hot[r * 4 + labels[r]] = 1;
       for (int64_t p = 0; p < 36; ++p) {
         const bool bright = (p / 6 >= 3) == (labels[r] / 2 == 1) && (p % 6 >= 3) == (labels[r] % 2 == 1);
         pixels[r * 36 + p] = static_cast<uint8_t>(mix64(random + p) % 160 + (bright ? 60 : 0));
@@ -132,6 +135,7 @@ class SmallRuns {
     const auto rows = static_cast<int64_t>(images.labels.size());
     image.add(split + "/images", bytes, {rows, 6, 6}, std::as_bytes(std::span(images.pixels)));
     image.add(split + "/labels", bytes, {rows}, std::as_bytes(std::span(images.labels)));
+    image.add(split + "/one_hot", bytes, {rows, 4}, std::as_bytes(std::span(images.one_hot)));
   }
   void write_data() const {
     storage::Hdf5Image image;
@@ -147,6 +151,17 @@ class SmallRuns {
     constexpr storage::StoredType floats{storage::StoredType::Kind::floating, 4, false};
     image.add("regression/x", floats, {train_rows, 5}, std::as_bytes(std::span(x)));
     image.add("regression/y", floats, {train_rows}, std::as_bytes(std::span(y)));
+    constexpr storage::StoredType bytes_of_labels{storage::StoredType::Kind::unsigned_integer, 1, false};
+    std::vector<uint8_t> above(train_rows), signs(train_rows * 2);
+    for (int64_t r = 0; r < train_rows; ++r) {
+      above[r] = y[r] > 0.25f;
+      signs[r * 2] = x[r * 5] > 0;
+      signs[r * 2 + 1] = x[r * 5 + 1] > 0;
+    }
+    const std::vector<float> constant(train_rows, 0.1f);
+    image.add("regression/above", bytes_of_labels, {train_rows}, std::as_bytes(std::span(above)));
+    image.add("regression/signs", bytes_of_labels, {train_rows, 2}, std::as_bytes(std::span(signs)));
+    image.add("regression/constant", floats, {train_rows}, std::as_bytes(std::span(constant)));
     const std::vector<std::byte> bytes = image.bytes();
     std::ofstream(file("data.h5"), std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));

@@ -35,6 +35,12 @@ std::vector<int> threads_of(const std::vector<RankCores>& ranks, int wanted = 0)
   return threads;
 }
 
+TEST(Threads, ListsOfCoresAsTheKernelWritesThem) {
+  EXPECT_EQ(parse_core_list("0-3,8,10-11"), (std::vector<int>{0, 1, 2, 3, 8, 10, 11}));
+  EXPECT_TRUE(parse_core_list("").empty());
+  EXPECT_EQ(parse_core_list("x,5"), std::vector<int>{5});
+}
+
 TEST(Threads, RanksThatShareAMachineDivideItsCores) {
   const RankCores all = rank_on("a", 0, cores(0, 8), cores(0, 8));
   EXPECT_EQ(threads_of({all}), std::vector<int>{8});

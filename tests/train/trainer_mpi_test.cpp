@@ -43,6 +43,20 @@ TEST(Trainer, SeveralUnitsInHandGiveTheSameBits) {
   expect_same_bits(runs, "wide.toml", {{"train.epochs", "1"}, {"train.unit_size", "5"}});
 }
 
+TEST(Trainer, AnAccumulatorPerMemoryDomainGivesTheSameBits) {
+  const SmallRuns runs;
+  for (const char* deck : {"wide.toml", "regression.toml"}) {
+    const std::string one = std::string(deck) + "one", three = std::string(deck) + "three";
+    runs.train(runs.options(deck, one, {{"train.epochs", "1"}}));
+    setenv("LEPTON_MEMORY_DOMAINS", "3", 1);
+    runs.train(runs.options(deck, three, {{"train.epochs", "1"}, {"train.threads", "2"}}), 2);
+    unsetenv("LEPTON_MEMORY_DOMAINS");
+    if (runs.world().rank() == 0) {
+      EXPECT_EQ(runs.ledger(three), runs.ledger(one));
+    }
+  }
+}
+
 TEST(Trainer, ConvolutionBatchNormDropoutMomentumGiveTheSameBits) {
   const SmallRuns runs;
   expect_same_bits(runs, "conv.toml", {{"train.epochs", "2"}});
