@@ -9,6 +9,8 @@
 #include <map>
 #include <vector>
 
+#include "base/hash.h"
+
 namespace lepton::train {
 
 namespace {
@@ -45,7 +47,25 @@ bool by_fraction(const Keys& keys) {
                      [](const auto& item) { return item.first.ends_with(".fraction"); });
 }
 
+const std::string shape_key = "data.input_shape";
+
 }  // namespace
+
+checkpoint::Identity identity_of(const Deck& deck, const std::string& arithmetic_class,
+                                 const data::Dataset& dataset) {
+  checkpoint::Identity identity{arithmetic_class, deck.mathematical, hex64(dataset.fingerprint())};
+  identity.mathematical.emplace(shape_key, shape_text(dataset.input_shape()));
+  return identity;
+}
+
+void require_same_shape(const checkpoint::Identity& trained, const Shape& input_shape,
+                        const std::string& rows, const std::string& where) {
+  const auto shape = trained.mathematical.find(shape_key);
+  REQUIRE(shape != trained.mathematical.end() && shape->second == shape_text(input_shape), Exit::deck, rows,
+          fmt::format("rows of shape {}, but {} was trained on rows of shape {}", shape_text(input_shape),
+                      where, shape == trained.mathematical.end() ? "unknown" : shape->second),
+          "Give rows of the shape, and the deck (data.layout too), that it was trained with.");
+}
 
 void require_same_model(const checkpoint::Identity& trained, const Deck& deck, const std::string& where,
                         bool same_layout) {

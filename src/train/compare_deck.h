@@ -8,9 +8,18 @@
 #include <string>
 
 #include "checkpoint/layout.h"
+#include "data/dataset.h"
 #include "train/deck.h"
 
 namespace lepton::train {
+
+/// What a run is: the deck's mathematical keys and, as "data.input_shape", what the network was made for.
+checkpoint::Identity identity_of(const Deck& deck, const std::string& arithmetic_class,
+                                 const data::Dataset& dataset);
+
+/// Throws Error(deck) naming `rows` and both shapes when the network was trained on rows of another shape.
+void require_same_shape(const checkpoint::Identity& trained, const Shape& input_shape,
+                        const std::string& rows, const std::string& where);
 
 /// Throws Error(deck), with the key and both values, at the first key by which `deck` describes another model
 /// or other inputs than those that were trained: [model], data.normalize, and with `same_layout` data.layout

@@ -83,6 +83,11 @@ Exit evaluate(const comm::World& world, const Options& options) {
                 [&] { require_same_model(saved->reader.manifest().identity, deck, saved->path, true); });
 
   Job job(world, deck, saved ? &saved->state.statistics : nullptr, false, true);
+  if (saved)
+    comm::agree(world, [&] {
+      require_same_shape(saved->reader.manifest().identity, job.dataset.input_shape(), deck.path,
+                         saved->path);
+    });
   if (saved && kind != data::SplitKind::train && world.rank() == 0)
     warn_of_changed_splits(*saved, deck, job.dataset);
   if (saved)

@@ -258,6 +258,7 @@ Model load_model(const comm::World& world, const Deck& deck, const data::DataSpe
     const SavedState saved = open_saved(world, model.path);
     comm::agree(world, [&] {
       require_same_model(saved.reader.manifest().identity, deck, saved.path, false);
+      require_same_shape(saved.reader.manifest().identity, dataset.input_shape(), options.inputs, saved.path);
       read_checkpoint(saved, dataset, options, model.parameters);
       check_groups(saved.state.statistics.mean.size(), dataset, saved.path, options);
     });

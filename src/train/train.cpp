@@ -18,6 +18,7 @@
 #include "report/progress.h"
 #include "storage/file.h"
 #include "train/commands.h"
+#include "train/compare_deck.h"
 #include "train/job.h"
 #include "train/resume.h"
 #include "train/run_record.h"
@@ -256,7 +257,7 @@ Exit train(const comm::World& world, const Options& options) {
   comm::agree(world,
               [&] { resolve_schedule_steps(deck, job.steps_per_epoch(), beginning.schedule_steps()); });
   job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
-  const checkpoint::Identity identity{job.arithmetic, deck.mathematical, hex64(job.dataset.fingerprint())};
+  const checkpoint::Identity identity = identity_of(deck, job.arithmetic, job.dataset);
   bool new_class = false;
   comm::agree(world, [&] {
     new_class = beginning.check(identity, deck.run.directory, options.accept_new_arithmetic);

@@ -202,6 +202,14 @@ def bad_training(name, ranks):
         problems.append(f"---- {name} on {ranks or 'one'}: the old run was touched")
 
 
+def nothing_is_made(ranks):
+    """What the deck alone shows is refused before anything is touched."""
+    for name in ("layer-option",):
+        deck, sets, code, pattern = TRAINING[name]
+        judge(name, ranks, train(f"untouched-{ranks}", deck=f"{deck}.toml", sets=sets, ranks=ranks, code=None), code, pattern)
+    assert not os.path.exists(f"untouched-{ranks}"), "a run directory for a deck that is refused"
+
+
 def bad_command(name, ranks):
     words, code, pattern = OTHERS[name]
     try:
@@ -310,7 +318,7 @@ def main():
     in_parallel(bad_command, [(name, ranks) for name in OTHERS for ranks in ((None,) if name in WITHOUT_MPI else (None, 3))],
                 workers=4)
     in_parallel(lambda test, ranks: test(ranks), [(test, ranks) for ranks in (None, 3) for test in
-                                                  (run_directory_in_use, run_directory_not_writable, bad_environment,
+                                                  (nothing_is_made, run_directory_in_use, run_directory_not_writable, bad_environment,
                                                    begun_without_checkpoint, begun_from_another)])
     skipped_rows()
     assert not problems, "\n".join(problems) + f"\n{len(problems)} problems"

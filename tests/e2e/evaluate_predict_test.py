@@ -309,7 +309,12 @@ def check_and_status():
 def main():
     make_digits()
     make_deck()
-    hashed = train("run", ranks=2, fault="point=unit,action=delay:5ms").hash()
+    result = train("run", "--json", ranks=2, fault="point=unit,action=delay:5ms")
+    hashed = result.hash()
+    ended = json.loads(result.out)
+    assert ended["run"] == "run" and ended["step"] == 18 and ended["state"] == "finished", ended
+    assert ended["parameters_hash"] == run("inspect", "run").hash(), ended
+    assert ended["evaluation"]["split"] == "test" and ended["evaluation"]["accuracy"] > 0.5, ended
     classification(hashed)
     in_parallel(lambda test: test(), [(prediction,), (outputs,), (binary,), (regression,), (divergence,), (skipped_steps,), (best_and_early,)],
                 workers=3)

@@ -44,6 +44,21 @@ TEST(RequireSameModel, NamesTheKeyAndBothValues) {
   EXPECT_THROW(require_same_model(identity_of(longer), with({}), "", true), Error) << "a layer less";
 }
 
+TEST(RequireSameShape, RowsMustHaveTheShapeOfTraining) {
+  checkpoint::Identity trained = identity_of(with({}));
+  trained.mathematical["data.input_shape"] = "[10]";
+  EXPECT_NO_THROW(require_same_shape(trained, {10}, "new.h5:x", "runs/a/step-1"));
+  try {
+    require_same_shape(trained, {12}, "new.h5:x", "runs/a/step-1");
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::deck);
+    EXPECT_EQ(error.where(), "new.h5:x");
+    EXPECT_NE(std::string(error.what()).find("[12]"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("[10]"), std::string::npos);
+  }
+}
+
 TEST(RequireSameModel, OtherKeysMayChange) {
   const checkpoint::Identity trained = identity_of(with({}));
   for (const Override& change : std::vector<Override>{{"run.seed", "9"},
