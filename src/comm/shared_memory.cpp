@@ -40,7 +40,6 @@ struct File {
 
 }  // namespace
 
-/// 0 or the errno of the reservation.
 /// Policies of shared files stay with the file: pages reserved from now on come from this domain while it has
 /// some. (By the system call, because libnuma is one dependency for one call.)
 static void prefer_domain(int file, size_t bytes, int domain) {
@@ -56,6 +55,7 @@ static void prefer_domain(int file, size_t bytes, int domain) {
   munmap(memory, bytes);
 }
 
+/// 0 or the errno of the reservation.
 static int reserve(int file, size_t bytes, int domain) {
   if (domain >= 0) prefer_domain(file, bytes, domain);
   int status = 0;

@@ -119,7 +119,7 @@ Json check_report(const Deck& deck, const data::Dataset& dataset, const model::G
                   int64_t available_bytes) {
   const optim::Optimizer optimizer(deck.optimizer, graph.statistics_momentum);
   const NodeCut cut{nodes, threads.node_threads, static_cast<int>(optimizer.moments().size()),
-                    threads.memory_domains};
+                    threads.domains.count()};
   const MemoryNeeds needs = memory_needs(dataset, graph, sizes, cut);
   Json report = {{"deck", deck.path}, {"run", deck.run.directory}, {"data", data_report(dataset)}};
   report["parameters"] = graph.layout.parameter_count();

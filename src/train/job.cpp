@@ -92,10 +92,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       deck(deck_),
       instruction_set(cap_isa(world, deck)),
       share(share_threads(world, deck)),
-      threads(share.threads),
-      thread_base(share.node_first),
-      node_threads(share.node_threads),
-      threads_per_node(count_threads(world, threads)),
+      threads_per_node(count_threads(world, share.threads)),
       dataset(world, deck.data),
       graph(graph_for(world, deck, dataset)),
       store(fill_store(world, deck, dataset, graph, known)),
@@ -107,10 +104,10 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
           confusion && loss.confusion_classes() <= confusion_classes_max ? loss.confusion_classes() : 0),
       needs(test_memory(world, deck, share,
                         memory_needs(dataset, graph, sizes,
-                                     {world.nodes(), node_threads,
-                                      static_cast<int>(optimizer.moments().size()), share.memory_domains}))),
+                                     {world.nodes(), share.node_threads,
+                                      static_cast<int>(optimizer.moments().size()), share.domains.count()}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes, MemoryDomains(world))),
+                     confusion_classes, share.domains)),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
@@ -157,7 +154,8 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
   const Ensemble ensemble{
       world,      deck,     graph, dataset, optimizer,  loss,       slices,           sizes,
       *schedule_, exchange, node,  writer,  *identity_, bookkeeper, threads_per_node, confusion_classes};
-  trainer_.emplace(world, resources, sizes, ensemble, std::move(state), threads, thread_base, node_threads);
+  trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
+                   share.node_threads);
   return *trainer_;
 }
 

@@ -44,7 +44,6 @@ class Job {
   const Deck& deck;
   std::string instruction_set;
   ThreadShare share;
-  int threads, thread_base, node_threads;  ///< of this rank; of those before it on its node; of the node
   std::vector<int> threads_per_node;
   data::Dataset dataset;
   model::Graph graph;  ///< before the store: a network that does not fit shall not cost the reading of rows

@@ -20,7 +20,7 @@ struct MemoryNeeds {
   int64_t state = 0;       ///< two slots of parameters and moments, the sum, their control
   int64_t checkpoint = 0;  ///< the copy of this node's slice while a checkpoint is in flight
   int64_t staging = 0;     ///< rows of other nodes, ahead of use; 0 with one node
-  int64_t per_thread = 0;  ///< activations and the largest tensor's gradient
+  int64_t per_thread = 0;  ///< activations and the largest gradient of the units that a thread has in hand
   int64_t threads = 0;     ///< compute threads of the node
   int64_t total() const { return data + state + checkpoint + staging + per_thread * threads; }
   /// "state 1.2 GiB, 8 x 30.0 MiB for compute threads": the largest parts, largest first, at most three.

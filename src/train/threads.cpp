@@ -14,7 +14,6 @@
 #include <sstream>
 
 #include "base/log.h"
-#include "train/memory_domains.h"
 
 namespace lepton::train {
 
@@ -223,7 +222,7 @@ ThreadShare threads_per_rank(const comm::World& world, int wanted) {
   std::vector<RankCores> ranks;
   for (const std::string& encoded : world.all_gather(encode(mine))) ranks.push_back(decode(encoded));
   ThreadShare share = share_cores(ranks, wanted)[static_cast<size_t>(world.rank())];
-  share.memory_domains = MemoryDomains(world).count();
+  share.domains = MemoryDomains(world);
   return share;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/world.h"
+#include "train/memory_domains.h"
 
 namespace lepton::train {
 
@@ -36,7 +37,7 @@ struct ThreadShare {
   int node_first = 0;        ///< threads of the ranks before this one on its node
   int node_threads = 1;      ///< of all ranks of its node
   int job_threads = 1;       ///< of all ranks
-  int memory_domains = 1;    ///< of its node
+  MemoryDomains domains;     ///< of its node
   int nodes_on_machine = 1;  ///< more than 1 where LEPTON_RANKS_PER_NODE cuts a machine
   std::string warning;       ///< "" or a whole sentence about the binding; the same on all ranks
 };

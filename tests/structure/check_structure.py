@@ -205,9 +205,13 @@ def check_spdx(root):
 def check_failpoints(root):
     table = re.search(r"known_points = \{(.*?)\}", (root / "src/base/failpoint.cpp").read_text(), re.S)
     known = set(re.findall(r'"([^"]+)"', table.group(1)))
-    return [f'{path}: failpoint "{name}" is not in the table of src/base/failpoint.cpp'
-            for path in files(root, "src") if path.suffix in CPP and path.parent.name != "base"
-            for name in re.findall(r'\bfailpoint\(\s*"([^"]+)"', path.read_text()) if name not in known]
+    texts = {path: path.read_text() for path in files(root, "src") if path.suffix in CPP and path.parent.name != "base"}
+    problems = [f'{path}: failpoint "{name}" is not in the table of src/base/failpoint.cpp'
+                for path, text in texts.items()
+                for name in re.findall(r'\bfailpoint\(\s*"([^"]+)"', text) if name not in known]
+    calls = "\n".join(re.findall(r"\bfailpoint\([^;]*;", "\n".join(texts.values())))  # "unit", or prefix + ".write"
+    return problems + [f'src/base/failpoint.cpp: the point "{name}" is passed nowhere' for name in sorted(known)
+                       if f'"{name}"' not in calls and f'+ ".{name.rpartition(".")[2]}"' not in calls]
 
 
 SPDX = "// SPDX-License-Identifier: Apache-2.0\n// A file of the self-test.\n"
@@ -235,7 +239,8 @@ SELFTEST = [  # check, file, text, what must be found ("" for nothing)
     ("spdx", "src/ops/a.sh", "", "belongs here"),
     ("spdx", "src/ops/a.cpp", "", ""),
     ("failpoints", "src/ops/a.cpp", 'failpoint("nowhere");\n', '"nowhere" is not in the table'),
-    ("failpoints", "src/ops/a.cpp", 'failpoint("unit");\n', ""),
+    ("failpoints", "src/ops/a.cpp", 'failpoint("unit");\nfailpoint(prefix + ".write");\n', ""),
+    ("failpoints", "src/ops/a.cpp", 'failpoint("unit");\n', '"a.write" is passed nowhere'),
     ("format", "src/ops/a.cpp", "int   f( ) ;\n", "run clang-format"),
 ]
 
@@ -248,7 +253,7 @@ def check_selftest(root):
         with tempfile.TemporaryDirectory() as folder:
             tree = pathlib.Path(folder)
             fixed = {f"src/{m}/a.h": SPDX for m in ("base", "comm", "optim")}
-            fixed["src/base/failpoint.cpp"] = SPDX + 'known_points = {"unit", "reduce"};\n'
+            fixed["src/base/failpoint.cpp"] = SPDX + 'known_points = {"unit", "a.write"};\n'
             fixed["tests/base/failpoint_test.cpp"] = SPDX
             for other, content in {**fixed, name: SPDX + text}.items():
                 (tree / other).parent.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ TEST(Job, NumbersThreadsThroughTheNode) {
     const comm::World world(60, ranks_per_node);
     const Deck deck = deck_of(runs, "dense.toml", {{"train.threads", "2"}});
     const Job job(world, deck, nullptr, true, false);
-    EXPECT_EQ(job.threads, 2);
-    EXPECT_EQ(job.node_threads, 2 * world.node_size());
-    EXPECT_EQ(job.thread_base, 2 * world.node_rank());
+    EXPECT_EQ(job.share.threads, 2);
+    EXPECT_EQ(job.share.node_threads, 2 * world.node_size());
+    EXPECT_EQ(job.share.node_first, 2 * world.node_rank());
     ASSERT_EQ(job.threads_per_node.size(), static_cast<size_t>(world.nodes()));
     int total = 0;
     for (const int threads : job.threads_per_node) total += threads;
@@ -129,7 +129,7 @@ TEST(Job, NeedsAreThoseOfWhatIsStillToBeTaken) {
   EXPECT_GT(training.needs.checkpoint, 0);
   EXPECT_EQ(evaluating.needs.checkpoint, 0);
   EXPECT_GT(training.needs.state, evaluating.needs.state);
-  EXPECT_EQ(training.needs.threads, training.node_threads);
+  EXPECT_EQ(training.needs.threads, training.share.node_threads);
 }
 
 TEST(Job, ANetworkThatDoesNotFitIsRefusedBeforeRowsAreRead) {

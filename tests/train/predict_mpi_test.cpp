@@ -166,12 +166,18 @@ TEST(Predict, RegressionHasScoresOnly) {
   EXPECT_EQ(storage::list_arrays(options.output).size(), 1u);
 }
 
-TEST(Predict, OneBinaryOutputIsALogit) {
-  const SmallRuns runs;
-  make_binary(runs, "y", 1);
+/// Trains on the binary task and returns what predicts its rows.
+Options train_binary(const SmallRuns& runs, const std::string& targets, int outputs) {
+  make_binary(runs, targets, outputs);
   runs.train(runs.options("binary.toml", "run"));
   Options options = predict_options(runs, "binary.toml", "", "out.h5");
   options.inputs = runs.file("binary.h5") + ":x";
+  return options;
+}
+
+TEST(Predict, OneBinaryOutputIsALogit) {
+  const SmallRuns runs;
+  const Options options = train_binary(runs, "y", 1);
   ASSERT_EQ(predict_on(options, 1), Exit::done);
   if (runs.world().rank() != 0) return;
   const auto scores = read_array<float>(options.output, "scores");
@@ -188,10 +194,7 @@ TEST(Predict, OneBinaryOutputIsALogit) {
 
 TEST(Predict, SeveralBinaryOutputsAreLabelsWithoutClasses) {
   const SmallRuns runs;
-  make_binary(runs, "both", 2);
-  runs.train(runs.options("binary.toml", "run"));
-  Options options = predict_options(runs, "binary.toml", "", "out.h5");
-  options.inputs = runs.file("binary.h5") + ":x";
+  const Options options = train_binary(runs, "both", 2);
   ASSERT_EQ(predict_on(options, 1000), Exit::done);
   if (runs.world().rank() != 0) return;
   Shape shape;

@@ -74,7 +74,7 @@ class Round {
       for (int t = 0; t < threads; ++t)
         team.emplace_back([this, threads, t] {
           ops::prepare_compute_thread();
-          UnitRunner runner(resources, job.sizes, job.thread_base + t, threads * world.node_size(),
+          UnitRunner runner(resources, job.sizes, job.share.node_first + t, threads * world.node_size(),
                             world.nodes());
           runner.run_queue([] {});
           runner.finish_units(1);
