@@ -21,9 +21,11 @@
 #include "comm/node_barrier.h"
 #include "comm/world.h"
 #include "model/graph.h"
+#include "ops/cuda_module.h"
 #include "ops/table.h"
 #include "storage/hdf5_version.h"
 #include "train/commands.h"
+#include "train/devices.h"
 #include "train/setup.h"
 
 #ifndef LEPTON_VERSION
@@ -48,8 +50,8 @@ struct Command {
 
 std::string version_text() {
   return "lepton " LEPTON_VERSION "\n" + lepton::comm::mpi_version() + "\nHDF5 " +
-         lepton::storage::hdf5_version() + "\n" + lepton::ops::math_library_version() +
-         "\nCLI11 " CLI11_VERSION;
+         lepton::storage::hdf5_version() + "\n" + lepton::ops::math_library_version() + "\n" +
+         lepton::ops::cuda_version() + "\nCLI11 " CLI11_VERSION;
 }
 
 Exit print_keys(const Options&) {
@@ -243,13 +245,14 @@ int guarded(int rank, int ranks, const std::function<Exit()>& work) {
   }
 }
 
-/// The deck says how long waits may last, so a first world reads it and the real one is made from what it
-/// says.
+/// The deck says how long waits may last and what ranks compute on, so a first world reads it and the real
+/// one is made from what it says.
 int run_collective(const lepton::comm::World& first, const Command& command, const Options& options) {
   lepton::start_log(first.rank(), first.size());
   return guarded(first.rank(), first.size(), [&] {
-    const double deadline_s = lepton::train::load_deck(first, options).run.deadline_s;
-    const lepton::comm::World world(deadline_s);
+    const lepton::train::Deck deck = lepton::train::load_deck(first, options);
+    const bool alone = lepton::train::choose_device(first, deck).kind != lepton::DeviceKind::cpu;
+    const lepton::comm::World world(deck.run.deadline_s, 0, alone);
     const int code = guarded(world.rank(), world.size(), [&] { return command.collective(world, options); });
     return static_cast<Exit>(code);
   });

@@ -40,6 +40,11 @@ extern bool failpoints_armed;
 void failpoint_slow(std::string_view point, std::span<std::byte> bytes);
 }  // namespace detail
 
+/// For a point whose bytes would have to be fetched first.
+inline bool failpoints_armed() {
+  return detail::failpoints_armed;
+}
+
 /// Passes a failpoint. `bytes` is what action `flip` flips one bit of. Action `error` throws Error(io).
 inline void failpoint(std::string_view point, std::span<std::byte> bytes = {}) {
   if (detail::failpoints_armed) [[unlikely]]

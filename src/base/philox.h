@@ -10,8 +10,12 @@
 
 #ifdef __CUDACC__
 #define LEPTON_HD __host__ __device__
+#define LEPTON_HD_ELEMENT __host__ __device__
 #else
 #define LEPTON_HD
+/// For the body of a loop that is compiled for several vector widths (base/simd.h): a call left in it would
+/// keep it from vectorising.
+#define LEPTON_HD_ELEMENT [[gnu::always_inline]]
 #endif
 
 namespace lepton {

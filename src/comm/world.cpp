@@ -21,20 +21,16 @@ static int ranks_per_node_asked() {
 }
 
 /// **Collective.** The communicator of this rank's node; the caller frees it.
-static MPI_Comm split_into_nodes(MPI_Comm all, int rank, int ranks_per_node) {
-  MPI_Comm machine = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine),
-            "MPI_Comm_split_type");
-  if (ranks_per_node <= 0) return machine;
-  int machine_rank = 0;
+static MPI_Comm split_into_nodes(MPI_Comm machine, int machine_rank, int rank, int ranks_per_node,
+                                 bool alone) {
+  int color = ranks_per_node > 0 ? machine_rank / ranks_per_node : 0;
+  if (alone) color = (1 << 20) + machine_rank;  // behind all others
   MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_rank(machine, &machine_rank);
-  check_mpi(MPI_Comm_split(machine, machine_rank / ranks_per_node, rank, &node), "MPI_Comm_split");
-  MPI_Comm_free(&machine);
+  check_mpi(MPI_Comm_split(machine, color, rank, &node), "MPI_Comm_split");
   return node;
 }
 
-World::World(double deadline_s, int ranks_per_node)
+World::World(double deadline_s, int ranks_per_node, bool alone)
     : deadline_s_(deadline_s), handles_(std::make_unique<Handles>()) {
   Group& all = handles_->all;
   all.open(MPI_COMM_WORLD, deadline_s);
@@ -47,7 +43,13 @@ World::World(double deadline_s, int ranks_per_node)
                 "Unset it, or set the number of ranks that shall form a node.")
         .as_agreed();
 
-  MPI_Comm node = split_into_nodes(all.comm, rank_, std::stoi(asked));
+  MPI_Comm machine = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(all.comm, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &machine),
+            "MPI_Comm_split_type");
+  MPI_Comm_rank(machine, &machine_rank_);
+  MPI_Comm_size(machine, &machine_size_);
+  MPI_Comm node = split_into_nodes(machine, machine_rank_, rank_, std::stoi(asked), alone);
+  MPI_Comm_free(&machine);
   handles_->node.open(node, deadline_s);
   MPI_Comm_free(&node);
   node_rank_ = handles_->node.rank;

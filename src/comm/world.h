@@ -39,7 +39,8 @@ class World {
   /// **Collective.** Over MPI_COMM_WORLD; `deadline_s` bounds every later wait. `ranks_per_node` > 0 cuts the
   /// machines into nodes of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one
   /// node per machine.
-  explicit World(double deadline_s = 600, int ranks_per_node = 0);
+  /// Ranks that stand `alone` form nodes of their own, whatever else shares their machine.
+  explicit World(double deadline_s = 600, int ranks_per_node = 0, bool alone = false);
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -50,6 +51,8 @@ class World {
   int nodes() const { return nodes_; }
   int node_rank() const { return node_rank_; }
   int node_size() const { return node_size_; }
+  int machine_rank() const { return machine_rank_; }  ///< among all ranks of this machine
+  int machine_size() const { return machine_size_; }
   bool leads() const { return node_rank_ == 0; }
   int leader_of(int node) const { return leaders_[node]; }  ///< world rank
   double deadline_s() const { return deadline_s_; }
@@ -70,6 +73,7 @@ class World {
 
  private:
   int rank_ = 0, size_ = 1, node_ = 0, nodes_ = 1, node_rank_ = 0, node_size_ = 1;
+  int machine_rank_ = 0, machine_size_ = 1;
   double deadline_s_ = 0;
   std::vector<int> leaders_;
   std::unique_ptr<Handles> handles_;

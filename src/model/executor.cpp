@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -21,14 +20,6 @@ struct Run {
 };
 
 namespace {
-
-// x * 0 is 0 or -0 for finite x and NaN else; a sum of zeros stays zero. Vectorises, unlike a test per
-// element.
-bool all_finite(std::span<const float> values) {
-  float zero = 0;
-  for (const float value : values) zero += value * 0.0F;
-  return zero == 0.0F;
-}
 
 void hand_out_parts(std::span<const Run> runs, size_t index, int64_t elements,
                     const ops::GradientParts& parts) {
@@ -61,12 +52,12 @@ void hand_out_whole(const Graph& graph, const Step& step, bool parts, GradientSi
 
 Executor::Plans Executor::make_plans(const Graph& graph, uint64_t seed,
                                      std::span<const int64_t> training_sizes,
-                                     std::span<const int64_t> inference_sizes) {
+                                     std::span<const int64_t> inference_sizes, ops::Arithmetic& arithmetic) {
   Plans plans;
   const auto add = [&](std::span<const int64_t> sizes, bool training) {
     for (const int64_t n : sizes) {
       auto& plan = plans[{n, training}];
-      if (!plan) plan = std::make_unique<Plan>(graph, seed, n, training);
+      if (!plan) plan = std::make_unique<Plan>(graph, seed, n, training, arithmetic);
     }
   };
   add(training_sizes, true);
@@ -81,10 +72,11 @@ static size_t largest(const std::map<std::pair<int64_t, bool>, std::unique_ptr<P
 }
 
 Executor::Executor(const Graph& graph, uint64_t seed, std::span<const int64_t> training_sizes,
-                   std::span<const int64_t> inference_sizes)
+                   std::span<const int64_t> inference_sizes, ops::Arithmetic& arithmetic)
     : graph_(graph),
-      plans_(make_plans(graph, seed, training_sizes, inference_sizes)),
-      workspace_(Device{}, largest(plans_), "activations and gradients of a compute thread") {
+      arithmetic_(arithmetic),
+      plans_(make_plans(graph, seed, training_sizes, inference_sizes, arithmetic)),
+      workspace_(arithmetic.device(), largest(plans_), "activations and gradients of a compute thread") {
   for (auto& [key, plan] : plans_) plan->bind(workspace_.data());
 }
 
@@ -108,15 +100,12 @@ std::span<const float> Executor::scores(int64_t n, bool training) {
 std::span<const float> Executor::forward(int64_t n, bool training, const float* arena,
                                          std::span<const int64_t> sample_ids, uint32_t step) {
   const UnitRun unit{this, n, sample_ids, nullptr};
-  run_forward({&unit, 1}, training, arena, step);
+  forward_together({&unit, 1}, training, arena, &step);
   return scores(n, training);
 }
 
-void Executor::forward_together(std::span<const UnitRun> units, const float* arena, uint32_t step) {
-  run_forward(units, true, arena, step);
-}
-
-void Executor::run_forward(std::span<const UnitRun> units, bool training, const float* arena, uint32_t step) {
+void Executor::forward_together(std::span<const UnitRun> units, bool training, const float* arena,
+                                const uint32_t* step) {
   std::array<Run, most_together> room;
   const std::span<const Run> runs = runs_of(units, training, step, room);
   for (size_t index = 0; index < runs[0].plan->steps().size(); ++index) {
@@ -127,7 +116,7 @@ void Executor::run_forward(std::span<const UnitRun> units, bool training, const 
     units[u].executor->ready_for_backward_ = training ? runs[u].plan : nullptr;
 }
 
-std::span<const Run> Executor::runs_of(std::span<const UnitRun> units, bool training, uint32_t step,
+std::span<const Run> Executor::runs_of(std::span<const UnitRun> units, bool training, const uint32_t* step,
                                        std::span<Run> room) {
   CHECK(!units.empty() && units.size() <= most_together, "one to four units");
   for (size_t u = 0; u < units.size(); ++u) {
@@ -145,10 +134,10 @@ std::span<float> Executor::output_gradient(int64_t n) {
 void Executor::backward(int64_t n, const float* arena, std::span<const int64_t> sample_ids, uint32_t step,
                         GradientSink& sink) {
   const UnitRun unit{this, n, sample_ids, &sink};
-  backward_together({&unit, 1}, arena, step);
+  backward_together({&unit, 1}, arena, &step);
 }
 
-void Executor::backward_together(std::span<const UnitRun> units, const float* arena, uint32_t step) {
+void Executor::backward_together(std::span<const UnitRun> units, const float* arena, const uint32_t* step) {
   std::array<Run, most_together> room;
   const std::span<const Run> runs = runs_of(units, true, step, room);
   const Executor& first = *units[0].executor;
@@ -171,13 +160,14 @@ void Executor::backward_together(std::span<const UnitRun> units, const float* ar
 }
 
 int Executor::first_non_finite(int64_t n, bool training, const float* arena,
-                               std::span<const int64_t> sample_ids, uint32_t step) {
+                               std::span<const int64_t> sample_ids, const uint32_t* step) {
   Plan& chosen = plan(n, training);
   ready_for_backward_ = nullptr;
   const ops::UnitContext unit{sample_ids, step};
   for (Step& planned : chosen.steps()) {
     chosen.run_forward(planned, arena, unit);
-    if (!all_finite(chosen.value(planned.output))) return planned.node;
+    const std::span<const float> values = chosen.value(planned.output);
+    if (!arithmetic_.all_finite(values.data(), static_cast<int64_t>(values.size()))) return planned.node;
   }
   return -1;
 }
@@ -187,8 +177,8 @@ size_t Executor::workspace_bytes() const {
 }
 
 size_t Executor::workspace_bytes(const Graph& graph, std::span<const int64_t> training_sizes,
-                                 std::span<const int64_t> inference_sizes) {
-  return largest(make_plans(graph, 0, training_sizes, inference_sizes));
+                                 std::span<const int64_t> inference_sizes, ops::Arithmetic& arithmetic) {
+  return largest(make_plans(graph, 0, training_sizes, inference_sizes, arithmetic));
 }
 
 }  // namespace lepton::model

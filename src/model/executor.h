@@ -3,8 +3,9 @@
 // plan (model/plan): planned ops, fusions and a memory plan in which activations and gradients share one
 // buffer by liveness. Invariants: nothing is allocated in a run; a parameter's gradient is handed to the sink
 // as soon as it is complete, while hot in cache, from one buffer of at most the size of the largest node's;
-// the bits of everything handed out depend on (parameters, inputs, sample ids, step, seed) alone. Called by
-// train's compute threads.
+// the bits of everything handed out depend on (parameters, inputs, sample ids, step, seed) alone. On a device
+// with queues all of it is enqueued, and everything that is handed in and out lies there. Called by train's
+// compute threads.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "model/graph.h"
+#include "ops/arithmetic.h"
 #include "tensor/buffer.h"
 
 namespace lepton::model {
@@ -54,7 +56,7 @@ class Executor {
   /// keys dropout. Must be constructed in the thread that runs it (after ops::prepare_compute_thread);
   /// `graph` must outlive it.
   Executor(const Graph& graph, uint64_t seed, std::span<const int64_t> training_sizes,
-           std::span<const int64_t> inference_sizes);
+           std::span<const int64_t> inference_sizes, ops::Arithmetic& arithmetic = ops::host_arithmetic());
   ~Executor();
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
@@ -75,14 +77,16 @@ class Executor {
                 GradientSink& sink);
   /// The same for several units of one graph: training forward, and after the losses backward, layer by layer
   /// and part by part, so that parameters and what the sink adds to come from far memory once for all. Bits
-  /// are those of one after another.
-  static void forward_together(std::span<const UnitRun> units, const float* arena, uint32_t step);
-  static void backward_together(std::span<const UnitRun> units, const float* arena, uint32_t step);
+  /// are those of one after another. What `step` points to is read when the ops run, as ids are: on a device
+  /// both lie in its memory.
+  static void forward_together(std::span<const UnitRun> units, bool training, const float* arena,
+                               const uint32_t* step);
+  static void backward_together(std::span<const UnitRun> units, const float* arena, const uint32_t* step);
 
   /// For diagnosis: runs forward node by node and returns the index of the first node whose output holds Inf
   /// or NaN (of a fused pair the first), or -1. The input must have been assembled again.
   int first_non_finite(int64_t n, bool training, const float* arena, std::span<const int64_t> sample_ids,
-                       uint32_t step);
+                       const uint32_t* step);
 
   /// Called behind every node (once for all units of a run together), so that the main thread can move
   /// messages; empty: nothing.
@@ -92,19 +96,20 @@ class Executor {
   size_t workspace_bytes() const;
   /// The same without constructing the buffers: for `check` and for the memory test before training.
   static size_t workspace_bytes(const Graph& graph, std::span<const int64_t> training_sizes,
-                                std::span<const int64_t> inference_sizes);
+                                std::span<const int64_t> inference_sizes,
+                                ops::Arithmetic& arithmetic = ops::host_arithmetic());
 
  private:
   using Plans = std::map<std::pair<int64_t, bool>, std::unique_ptr<Plan>>;
   static Plans make_plans(const Graph& graph, uint64_t seed, std::span<const int64_t> training_sizes,
-                          std::span<const int64_t> inference_sizes);
+                          std::span<const int64_t> inference_sizes, ops::Arithmetic& arithmetic);
   Plan& plan(int64_t n, bool training);
   /// In `room`, of most_together.
-  static std::span<const Run> runs_of(std::span<const UnitRun> units, bool training, uint32_t step,
+  static std::span<const Run> runs_of(std::span<const UnitRun> units, bool training, const uint32_t* step,
                                       std::span<Run> room);
-  static void run_forward(std::span<const UnitRun> units, bool training, const float* arena, uint32_t step);
 
   const Graph& graph_;
+  ops::Arithmetic& arithmetic_;
   Plans plans_;
   Buffer workspace_;  // shared by all plans: one runs at a time
   Plan* ready_for_backward_ = nullptr;

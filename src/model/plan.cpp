@@ -7,22 +7,13 @@
 
 #include "base/error.h"
 #include "base/philox.h"
-#include "base/simd.h"
 #include "ops/table.h"
 
 namespace lepton::model {
 
-namespace {
-
-// Elementwise, so the clones for different instruction sets give the same bits.
-LEPTON_SIMD void add_in_place(float* __restrict into, const float* __restrict from, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) into[i] += from[i];
-}
-
-}  // namespace
-
-Plan::Plan(const Graph& graph, uint64_t seed, int64_t samples, bool training)
+Plan::Plan(const Graph& graph, uint64_t seed, int64_t samples, bool training, ops::Arithmetic& arithmetic)
     : graph_(graph),
+      arithmetic_(arithmetic),
       samples_(samples),
       training_(training),
       needs_gradient_(values_needing_gradient(graph)),
@@ -114,7 +105,7 @@ void Plan::fuse_and_make_ops(uint64_t seed) {
     step.node = static_cast<int>(i);
     step.parameters = node.parameters;
     step.backward = training_ && needs_gradient_[node.output];
-    step.op = ops::make_op(op_spec(node, activation, stream_key(seed, Purpose::dropout, i)));
+    step.op = arithmetic_.make_op(op_spec(node, activation, stream_key(seed, Purpose::dropout, i)));
     steps_.push_back(std::move(step));
   }
 }
@@ -269,7 +260,7 @@ void Plan::run_backward(Step& step, const float* arena, const ops::UnitContext& 
   step.backward_run.unit = &unit;
   step.op->backward(step.backward_run);
   for (const GradientAddition& addition : step.additions)
-    add_in_place(pointer(addition.into), pointer(addition.from), addition.count);
+    arithmetic_.add(pointer(addition.into), pointer(addition.from), addition.count);
 }
 
 std::span<float> Plan::value(int index) const {

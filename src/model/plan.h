@@ -13,7 +13,7 @@
 
 #include "model/graph.h"
 #include "model/memory_plan.h"
-#include "ops/op.h"
+#include "ops/arithmetic.h"
 
 namespace lepton::model {
 
@@ -49,7 +49,8 @@ struct Step {
 class Plan {
  public:
   /// `seed` keys dropout. Plans ops, so the calling thread must be the one that runs them.
-  Plan(const Graph& graph, uint64_t seed, int64_t samples, bool training);
+  Plan(const Graph& graph, uint64_t seed, int64_t samples, bool training,
+       ops::Arithmetic& arithmetic = ops::host_arithmetic());
 
   size_t bytes() const { return memory_.bytes; }
   /// Points everything into `workspace` (bytes() long, aligned to 64).
@@ -88,6 +89,7 @@ class Plan {
   void set_parameters(Step& step, const float* arena) const;
 
   const Graph& graph_;
+  ops::Arithmetic& arithmetic_;
   int64_t samples_;
   bool training_;
   std::vector<bool> needs_gradient_;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise activations (see activation.h) and the operators of that name. The loops are written once per
-// function as templates over the formula, and compiled for each vector width; bits do not depend on it.
-// Gelu: Hendrycks and Gimpel 2016; Elu: Clevert et al. 2015.
+// Elementwise activations (see activation.h) and the operators of that name: one loop per function over the
+// formula of activation_math.h, compiled for each vector width; bits do not depend on it. Twin:
+// kernels/activation.cu.
 #include "ops/activation.h"
 
 #include "base/error.h"
 #include "base/simd.h"
+#include "ops/activation_math.h"
 #include "ops/math.h"
 #include "ops/operators.h"
 
@@ -37,28 +38,14 @@ bool is_epilogue(const std::string& type) {
          type == "Tanh";
 }
 
-// Comparisons are written so that a NaN is kept, not turned into 0.
 LEPTON_SIMD static void relu(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0.0f ? 0.0f : x[i];
+  for (int64_t i = 0; i < count; ++i) y[i] = relu_element(x[i]);
 }
 LEPTON_SIMD static void leaky_relu(int64_t count, float alpha, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0.0f ? alpha * x[i] : x[i];
-}
-// e^x - 1 by a polynomial where the difference would cancel (|x| < 1/4 leaves 2 bits at most).
-static inline float expm1_negative(float x) {
-  float p = 1.0f / 720;
-  p = p * x + 1.0f / 120;
-  p = p * x + 1.0f / 24;
-  p = p * x + 1.0f / 6;
-  p = p * x + 0.5f;
-  const float near = p * (x * x) + x;
-  return x > -0.25f ? near : math::exp(x) - 1.0f;
+  for (int64_t i = 0; i < count; ++i) y[i] = leaky_relu_element(alpha, x[i]);
 }
 LEPTON_SIMD static void elu(int64_t count, float alpha, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float below = alpha * expm1_negative(x[i]);
-    y[i] = x[i] < 0.0f ? below : x[i];
-  }
+  for (int64_t i = 0; i < count; ++i) y[i] = elu_element(alpha, x[i]);
 }
 LEPTON_SIMD static void sigmoid(int64_t count, const float* x, float* y) {
   for (int64_t i = 0; i < count; ++i) y[i] = math::sigmoid(x[i]);
@@ -66,16 +53,11 @@ LEPTON_SIMD static void sigmoid(int64_t count, const float* x, float* y) {
 LEPTON_SIMD static void hyperbolic_tangent(int64_t count, const float* x, float* y) {
   for (int64_t i = 0; i < count; ++i) y[i] = math::tanh(x[i]);
 }
-// gelu(x) = x/2 (1 + erf(x / sqrt 2))
 LEPTON_SIMD static void gelu(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = 0.5f * x[i] * (1.0f + math::erf(x[i] * 0.70710678f));
+  for (int64_t i = 0; i < count; ++i) y[i] = gelu_element(x[i]);
 }
-// gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 LEPTON_SIMD static void gelu_tanh(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float inner = 0.79788456f * (x[i] + 0.044715f * (x[i] * x[i] * x[i]));
-    y[i] = 0.5f * x[i] * (1.0f + math::tanh(inner));
-  }
+  for (int64_t i = 0; i < count; ++i) y[i] = gelu_tanh_element(x[i]);
 }
 
 void activate(const Activation& activation, int64_t count, const float* x, float* y) {
@@ -101,36 +83,26 @@ void activate(const Activation& activation, int64_t count, const float* x, float
 }
 
 LEPTON_SIMD static void relu_gradient(int64_t count, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+  for (int64_t i = 0; i < count; ++i) dx[i] = relu_gradient_element(y[i], dy[i]);
 }
 LEPTON_SIMD static void leaky_relu_gradient(int64_t count, float alpha, const float* y, const float* dy,
                                             float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] > 0.0f ? dy[i] : alpha * dy[i];
+  for (int64_t i = 0; i < count; ++i) dx[i] = leaky_relu_gradient_element(alpha, y[i], dy[i]);
 }
-// elu'(x) = alpha e^x = y + alpha below 0
 LEPTON_SIMD static void elu_gradient(int64_t count, float alpha, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = (y[i] > 0.0f ? 1.0f : y[i] + alpha) * dy[i];
+  for (int64_t i = 0; i < count; ++i) dx[i] = elu_gradient_element(alpha, y[i], dy[i]);
 }
 LEPTON_SIMD static void sigmoid_gradient(int64_t count, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] * (1.0f - y[i]) * dy[i];
+  for (int64_t i = 0; i < count; ++i) dx[i] = sigmoid_gradient_element(y[i], dy[i]);
 }
 LEPTON_SIMD static void tanh_gradient(int64_t count, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = (1.0f - y[i] * y[i]) * dy[i];
+  for (int64_t i = 0; i < count; ++i) dx[i] = tanh_gradient_element(y[i], dy[i]);
 }
-// gelu'(x) = (1 + erf(x / sqrt 2)) / 2 + x e^(-x^2 / 2) / sqrt(2 pi)
 LEPTON_SIMD static void gelu_gradient(int64_t count, const float* x, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float density = 0.39894228f * math::exp(-0.5f * x[i] * x[i]);
-    dx[i] = (0.5f * (1.0f + math::erf(x[i] * 0.70710678f)) + x[i] * density) * dy[i];
-  }
+  for (int64_t i = 0; i < count; ++i) dx[i] = gelu_gradient_element(x[i], dy[i]);
 }
 LEPTON_SIMD static void gelu_tanh_gradient(int64_t count, const float* x, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float square = x[i] * x[i];
-    const float t = math::tanh(0.79788456f * (x[i] + 0.044715f * (square * x[i])));
-    const float inner = 0.79788456f * (1.0f + 3 * 0.044715f * square);
-    dx[i] = (0.5f * (1.0f + t) + 0.5f * x[i] * (1.0f - t * t) * inner) * dy[i];
-  }
+  for (int64_t i = 0; i < count; ++i) dx[i] = gelu_tanh_gradient_element(x[i], dy[i]);
 }
 
 void activation_gradient(const Activation& activation, int64_t count, const float* x, const float* y,

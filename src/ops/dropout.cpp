@@ -53,7 +53,7 @@ class DropoutOp : public Op {
     for (int64_t s = 0; s < n_; ++s) {
       uint8_t* mask = reinterpret_cast<uint8_t*>(run.saved) + 4 * groups_ * s;
       const uint64_t sample = static_cast<uint64_t>(run.unit->sample_ids[static_cast<size_t>(s)]);
-      draw_mask(key_, sample, run.unit->step, threshold_, groups_, mask);
+      draw_mask(key_, sample, *run.unit->step, threshold_, groups_, mask);
       apply_mask(count_, mask, scale_, run.inputs[0] + s * count_, run.output + s * count_);
     }
   }

@@ -30,6 +30,12 @@ struct Targets {
   std::span<const float> values;
 };
 
+/// One unit's sums. Plain data. Which are filled: as in LossSums.
+struct UnitLoss {
+  double loss = 0, absolute_error = 0, squared_error = 0, target = 0, target_squared = 0;
+  int64_t correct = 0, correct_top5 = 0;
+};
+
 /// Sums over samples; all exact, so that merging is order-free. Regression fields are filled by mse, mae,
 /// huber; counts by the classifying losses.
 struct LossSums {
@@ -49,6 +55,10 @@ class Loss {
   /// Adds the unit to `sums`. Returns the unit's loss sum (Inf or NaN are returned, and then not added).
   double run(std::span<const float> scores, const Targets& targets, std::span<float> gradient,
              LossSums& sums) const;
+  /// The same in two halves, for devices that compute the first: a unit's sums; and adding them, if the loss
+  /// is finite.
+  UnitLoss unit(std::span<const float> scores, const Targets& targets, std::span<float> gradient) const;
+  void add(const UnitLoss& unit, int64_t samples, LossSums& sums) const;
   /// Classes of the confusion matrix: the outputs of softmax_cross_entropy, 2 for one output of
   /// binary_cross_entropy; 0 where there is none (regression, several labels at once).
   int64_t confusion_classes() const;

@@ -45,10 +45,10 @@ struct OpSpec {
   uint64_t random_key = 0;  ///< stream_key(seed, dropout, layer), for ops that draw numbers
 };
 
-/// One unit as random ops see it.
+/// One unit as random ops see it, who read it when they run: in the memory of their device.
 struct UnitContext {
   std::span<const int64_t> sample_ids;  ///< n ids
-  uint32_t step = 0;
+  const uint32_t* step = nullptr;
 };
 
 /// Pointers for one run. `=` semantics throughout: every output and gradient is overwritten, in whole.

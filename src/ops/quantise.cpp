@@ -1,34 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Float gradients to 64-bit fixed point and back (see quantise.h). Rounding uses a constant instead of an
-// instruction: for |x| < 2^51 the double x + 1.5 * 2^52 has a unit in the last place of 1, so the addition
-// itself rounds x to the nearest integer, ties to even, and leaves it in the low bits. Every vector width
-// gives the same bits, and the loops are limited by memory. Called by exact/accumulator; the hottest loop but
-// for the products.
+// Float gradients to 64-bit fixed point and back (see quantise.h): loops over the functions of
+// quantise_math.h. Every vector width gives the same bits, and the loops are limited by memory. Called by
+// exact/accumulator; the hottest loop but for the products.
 #include "ops/quantise.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "base/error.h"
 #include "base/simd.h"
+#include "ops/quantise_math.h"
 
 namespace lepton::ops {
 
-static constexpr double rounder = 0x1.8p52;
-
-// 2^n, for n in the normal range of doubles.
 static double power_of_two(int n) {
   CHECK(n >= -1000 && n <= 1000, "scale " + std::to_string(n));
-  return std::bit_cast<double>(static_cast<uint64_t>(n + 1023) << 52);
+  return fixed_point::power_of_two(n);
 }
 
 uint32_t power_of_two_bits(int exponent) {
   return static_cast<uint32_t>(std::clamp(exponent, -126, 127) + 127) << 23;
-}
-
-[[gnu::always_inline]] static inline uint64_t quantised(float g, double factor) {
-  return std::bit_cast<uint64_t>(static_cast<double>(g) * factor + rounder) -
-         std::bit_cast<uint64_t>(rounder);
 }
 
 LEPTON_SIMD static Quantised quantise_loop(const float* __restrict g, double factor, int64_t* __restrict sum,
@@ -36,10 +26,10 @@ LEPTON_SIMD static Quantised quantise_loop(const float* __restrict g, double fac
   uint64_t check = 0;
   uint32_t largest = 0;
   for (int64_t i = 0; i < count; ++i) {
-    const uint64_t q = quantised(g[i], factor);
+    const uint64_t q = fixed_point::quantised(g[i], factor);
     sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) + q);
     check += q;
-    largest = std::max(largest, std::bit_cast<uint32_t>(g[i]) & 0x7fffffffu);
+    largest = std::max(largest, fixed_point::magnitude_bits(g[i]));
   }
   return {check, largest};
 }
@@ -52,7 +42,7 @@ Quantised quantise_add(std::span<const float> g, int scale, std::span<int64_t> s
 LEPTON_SIMD static void take_back_loop(const float* __restrict g, double factor, int64_t* __restrict sum,
                                        int64_t count) {
   for (int64_t i = 0; i < count; ++i)
-    sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) - quantised(g[i], factor));
+    sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) - fixed_point::quantised(g[i], factor));
 }
 
 void quantise_take_back(std::span<const float> g, int scale, std::span<int64_t> sum) {
@@ -70,11 +60,9 @@ uint64_t checksum(std::span<const int64_t> sum) {
   return checksum_loop(sum.data(), static_cast<int64_t>(sum.size()));
 }
 
-// The conversion rounds once, to float; the scaling is exact but for subnormal results.
 LEPTON_SIMD static void dequantise_loop(const int64_t* __restrict sum, double factor, float* __restrict g,
                                         int64_t count) {
-  for (int64_t i = 0; i < count; ++i)
-    g[i] = static_cast<float>(static_cast<double>(static_cast<float>(sum[i])) * factor);
+  for (int64_t i = 0; i < count; ++i) g[i] = fixed_point::dequantised(sum[i], factor);
 }
 
 void dequantise(std::span<const int64_t> sum, int scale, std::span<float> g) {

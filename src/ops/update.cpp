@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/simd.h"
+#include "ops/update_math.h"
 
 namespace lepton::ops {
 
@@ -20,11 +21,9 @@ LEPTON_SIMD static void sgd_loop(SgdStep k, const float* __restrict g, const flo
                                  const float* __restrict v, float* __restrict w_new, float* __restrict v_new,
                                  int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    const float gradient = g[i] + k.decay * w[i];
-    const float velocity = k.momentum * v[i] + gradient;
-    const float nesterov = gradient + k.momentum * velocity;
-    w_new[i] = w[i] - k.learning_rate * (k.nesterov ? nesterov : velocity);
-    v_new[i] = velocity;
+    const SgdElement to = sgd_element(k, g[i], w[i], v[i]);
+    w_new[i] = to.w;
+    v_new[i] = to.v;
   }
 }
 
@@ -36,7 +35,7 @@ void sgd(const SgdStep& step, std::span<const float> g, std::span<const float> w
 
 LEPTON_SIMD static void sgd_plain_loop(SgdStep k, const float* __restrict g, const float* __restrict w,
                                        float* __restrict w_new, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) w_new[i] = w[i] - k.learning_rate * (g[i] + k.decay * w[i]);
+  for (int64_t i = 0; i < count; ++i) w_new[i] = sgd_plain_element(k, g[i], w[i]);
 }
 
 void sgd_plain(const SgdStep& step, std::span<const float> g, std::span<const float> w,
@@ -49,13 +48,10 @@ LEPTON_SIMD static void adam_loop(AdamStep k, const float* __restrict g, const f
                                   float* __restrict w_new, float* __restrict m_new, float* __restrict v_new,
                                   int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    const float gradient = g[i] + k.decay * w[i];
-    const float first = k.beta1 * m[i] + k.one_minus_beta1 * gradient;
-    const float second = k.beta2 * v[i] + k.one_minus_beta2 * (gradient * gradient);
-    const float deviation = std::sqrt(second) * k.inverse_sqrt_correction + k.epsilon;
-    w_new[i] = w[i] * k.keep - k.learning_rate * (first / deviation);
-    m_new[i] = first;
-    v_new[i] = second;
+    const AdamElement to = adam_element(k, g[i], w[i], m[i], v[i]);
+    w_new[i] = to.w;
+    m_new[i] = to.m;
+    v_new[i] = to.v;
   }
 }
 
@@ -65,21 +61,15 @@ void adam(const AdamStep& step, std::span<const float> g, std::span<const float>
   adam_loop(step, g.data(), w.data(), m.data(), v.data(), w_new.data(), m_new.data(), v_new.data(), count);
 }
 
-// Comparisons keep NaN.
-static inline float clipped(float x, float limit) {
-  const float low = x < -limit ? -limit : x;
-  return low > limit ? limit : low;
-}
-
 LEPTON_SIMD static void normalise_loop(float* __restrict g, float weight, float factor, float l2,
                                        const float* __restrict w, float limit, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) g[i] = clipped(g[i] / weight * factor + l2 * w[i], limit);
+  for (int64_t i = 0; i < count; ++i) g[i] = normalised(g[i] / weight, factor, l2, w[i], limit);
 }
 
 // The same bits for a power of two as weight, the usual size of a batch, at a third of the time.
 LEPTON_SIMD static void normalise_exactly_loop(float* __restrict g, float inverse, float factor, float l2,
                                                const float* __restrict w, float limit, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) g[i] = clipped(g[i] * inverse * factor + l2 * w[i], limit);
+  for (int64_t i = 0; i < count; ++i) g[i] = normalised(g[i] * inverse, factor, l2, w[i], limit);
 }
 
 void normalise_gradient(std::span<float> g, float weight, float factor, float l2, std::span<const float> w,
@@ -94,7 +84,7 @@ void normalise_gradient(std::span<float> g, float weight, float factor, float l2
 
 LEPTON_SIMD static void statistic_loop(const float* __restrict sum, float weight, float momentum, float rest,
                                        const float* __restrict r, float* __restrict r_new, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) r_new[i] = momentum * r[i] + rest * (sum[i] / weight);
+  for (int64_t i = 0; i < count; ++i) r_new[i] = statistic_element(sum[i], weight, momentum, rest, r[i]);
 }
 
 void update_statistic(std::span<const float> sum, float weight, float momentum, std::span<const float> r,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Coefficients of the update rules and their dispatch. Clipping by norm is Pascanu et al. 2013. Called by
-// train/phases.
+// Coefficients of the update rules. Clipping by norm is Pascanu et al. 2013. Called by
+// train/conductor.
 #include "optim/optimizer.h"
 
 #include <algorithm>
@@ -32,9 +32,12 @@ std::vector<std::string> Optimizer::moments() const {
   return {};
 }
 
-UpdatePlan Optimizer::plan(int64_t step, double weight, double norm) const {
+ops::UpdateRule Optimizer::plan(int64_t step, double weight, double norm) const {
   const double rate = learning_rate(spec_, step);
-  UpdatePlan plan{};
+  ops::UpdateRule plan{};
+  plan.kind = spec_.rule != Rule::sgd ? ops::UpdateKind::adam
+              : spec_.momentum > 0    ? ops::UpdateKind::sgd
+                                      : ops::UpdateKind::sgd_plain;
   plan.weight = static_cast<float>(weight);
   plan.clip_factor = 1;
   if (clips_by_norm() && norm > spec_.clip_norm)
@@ -59,30 +62,8 @@ UpdatePlan Optimizer::plan(int64_t step, double weight, double norm) const {
   return plan;
 }
 
-void Optimizer::update(const UpdatePlan& plan, const ArenaTensor& tensor, const SegmentState& s) const {
-  if (tensor.role == TensorRole::statistic) {
-    ops::update_statistic(s.gradient, plan.weight, plan.statistics_momentum, s.parameters, s.parameters_new);
-    for (std::span<float> moment : s.moments_new) std::fill(moment.begin(), moment.end(), 0.f);
-    return;
-  }
-  const float l2 = tensor.decays ? static_cast<float>(tensor.l2) : 0.f;
-  ops::normalise_gradient(s.gradient, plan.weight, plan.clip_factor, l2, s.parameters, plan.clip_value);
-  if (spec_.rule == Rule::sgd) {
-    ops::SgdStep step = plan.sgd;
-    if (!tensor.decays) step.decay = 0;
-    if (spec_.momentum > 0)
-      ops::sgd(step, s.gradient, s.parameters, s.moments[0], s.parameters_new, s.moments_new[0]);
-    else
-      ops::sgd_plain(step, s.gradient, s.parameters, s.parameters_new);
-    return;
-  }
-  ops::AdamStep step = plan.adam;
-  if (!tensor.decays) {
-    step.decay = 0;
-    step.keep = 1;
-  }
-  ops::adam(step, s.gradient, s.parameters, s.moments[0], s.moments[1], s.parameters_new, s.moments_new[0],
-            s.moments_new[1]);
+ops::TensorRule tensor_rule(const ArenaTensor& tensor) {
+  return {tensor.role == TensorRole::statistic, tensor.decays, static_cast<float>(tensor.l2)};
 }
 
 }  // namespace lepton::optim

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host allocation of Buffers. Called when a run is set up; never inside a step.
+// Allocation of Buffers. Called when a run is set up; never inside a step.
 #include "tensor/buffer.h"
 
 #include <cstdlib>
@@ -11,29 +11,42 @@
 
 namespace lepton {
 
-Buffer::Buffer(Device device, size_t bytes, const char* purpose) : bytes_(bytes), device_(device) {
+static std::byte* allocate_on_host(size_t bytes) {
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(Buffer::alignment, bytes));
+  if (memory) std::memset(memory, 0, bytes);
+  return memory;
+}
+
+Buffer::Buffer(Device device, size_t bytes, const char* purpose, MemoryKind kind)
+    : bytes_(bytes), device_(device), kind_(kind) {
   if (bytes == 0) return;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  data_ = device.backend ? device.backend->allocate(rounded, kind) : allocate_on_host(rounded);
+  const bool on_device = device.backend && kind == MemoryKind::device;
   REQUIRE(data_ != nullptr, Exit::memory, purpose,
-          "cannot allocate " + std::to_string(rounded >> 20) + " MiB of memory",
+          "cannot allocate " + std::to_string(rounded >> 20) + " MiB of " +
+              (on_device ? "device memory" : "memory"),
           "Use a smaller model, a smaller unit_size or fewer threads, or ask for more memory.");
-  std::memset(data_, 0, rounded);
 }
 
 Buffer::~Buffer() {
-  std::free(data_);
+  if (device_.backend && data_)
+    device_.backend->release(data_, kind_);
+  else
+    std::free(data_);
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),
-      device_(other.device_) {}
+      device_(other.device_),
+      kind_(other.kind_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(device_, other.device_);
+  std::swap(kind_, other.kind_);
   return *this;
 }
 

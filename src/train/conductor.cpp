@@ -269,7 +269,9 @@ void Conductor::accept_step(bool changed) {
   line.skipped = !changed;
   line.weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
   line.loss = total_.exact(static_cast<int>(Exact::loss)).value() / std::max(1.0, line.weight);
-  line.gradient = static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum)));
+  // What is left of sums with a gradient that is not finite is each device's own.
+  line.gradient =
+      changed ? static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum))) : 0;
   line.scales = changed ? used_scales_hash_ : scales_.hash();
   line.parameters = parameters_hash_;
   scale_redos_ = repairs_ = 0;
@@ -371,8 +373,7 @@ void Conductor::after_release() {
   if (!evaluation_report_) return;
   e_.bookkeeper->evaluation(*evaluation_report_);
   if (evaluation_report_->improved && e_.deck.evaluation.keep_best)
-    e_.bookkeeper->keep_best(e_.graph.layout, e_.node.parameters(e_.node.control().header.slot),
-                             *evaluation_report_);
+    e_.bookkeeper->keep_best(e_.graph.layout, e_.current_parameters(), *evaluation_report_);
   evaluation_report_.reset();
 }
 

@@ -47,6 +47,8 @@ struct Ensemble {
   Bookkeeper* bookkeeper;  ///< rank 0 only, else null
   std::vector<int> threads_per_node;
   int64_t confusion_classes = 0;  ///< 0: no confusion matrix
+  /// The node's parameters for who reads them on the host (Job::current_parameters).
+  std::function<std::span<const float>()> current_parameters;
 };
 
 class Conductor {

@@ -14,7 +14,9 @@
 #include "data/spec.h"
 #include "model/spec.h"
 #include "ops/loss.h"
+#include "ops/precision.h"
 #include "optim/spec.h"
+#include "tensor/device.h"
 
 namespace lepton::train {
 
@@ -33,6 +35,9 @@ struct TrainSpec {
   int64_t epochs = 1;
   int64_t batch_size = 32, unit_size = 32;
   int threads = 0;  ///< per rank; 0: this rank's share of the cores
+  DeviceKind device = DeviceKind::cpu;
+  bool device_is_automatic = false;  ///< without one the rank computes on the CPU
+  bool share_devices = false;
   OnNonFinite on_non_finite = OnNonFinite::stop;
   int64_t max_steps = 0;  ///< --max-steps; 0: none
 };
@@ -59,6 +64,7 @@ struct Deck {
   RunSpec run;
   data::DataSpec data;
   model::ModelSpec model;
+  ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
   optim::OptimizerSpec optimizer;
   TrainSpec train;

@@ -71,6 +71,22 @@ std::vector<DeckKey> train_keys() {
        "compute threads per rank; 0: this rank's share of the cores",
        [](Deck& deck, const DeckValue& value) { deck.train.threads = static_cast<int>(value.integer); },
        {.least = 0, .most = 4096}},
+      {"train.device",
+       KeyType::choice,
+       operational,
+       "\"cpu\"",  // until tools/gpu_check has passed on a GPU; then auto
+       "what ranks compute on: auto takes a GPU where there is one; debug tests the way of a GPU without one",
+       [](Deck& deck, const DeckValue& value) {
+         deck.train.device_is_automatic = value.text == "auto";
+         deck.train.device = value.text == "cpu"     ? DeviceKind::cpu
+                             : value.text == "debug" ? DeviceKind::debug
+                                                     : DeviceKind::cuda;
+       },
+       {},
+       {"auto", "cpu", "cuda", "debug"}},
+      {"train.share_devices", KeyType::boolean, operational, "false",
+       "whether a machine may have more ranks than devices",
+       [](Deck& deck, const DeckValue& value) { deck.train.share_devices = value.boolean; }},
       {"train.on_non_finite",
        KeyType::choice,
        mathematical,

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "comm/shared_memory.h"
 #include "ops/table.h"
+#include "report/texts.h"
+#include "train/device_units.h"
 
 namespace lepton::train {
 
@@ -33,9 +35,16 @@ optim::OptimizerSpec without_moments() {
   return spec;
 }
 
+std::optional<ops::Engine> open_engine(const comm::World& world, const Deck& deck,
+                                       const DeviceChoice& choice) {
+  std::optional<ops::Engine> engine;
+  comm::agree(world, [&] { engine = open_device(deck, choice); });
+  return engine;
+}
+
 /// This rank's share of the cores; rank 0 logs a needlessly narrow binding.
-ThreadShare share_threads(const comm::World& world, const Deck& deck) {
-  ThreadShare share = threads_per_rank(world, deck.train.threads);
+ThreadShare share_threads(const comm::World& world, const Deck& deck, bool device) {
+  ThreadShare share = threads_per_rank(world, deck.train.threads, device);
   if (world.rank() == 0 && !share.warning.empty()) log_warning(share.warning);
   return share;
 }
@@ -74,9 +83,13 @@ MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const Thread
 
 NodeState make_node(const comm::World& world, const Deck& deck, const model::Graph& graph,
                     const UnitSizes& sizes, const exact::Slices& slices, int moments,
-                    int64_t confusion_classes, const MemoryDomains& domains) {
+                    int64_t confusion_classes, const MemoryDomains& domains, bool device) {
   NodeSizes node;
-  node.domains = domains;
+  node.domains = device ? MemoryDomains() : domains;
+  if (device) {  // the host has what goes to other nodes and files
+    node.moment_slots = 1;
+    node.parameter_slots = world.nodes() == 1 ? 1 : 2;
+  }
   node.max_samples = sizes.max_samples;
   node.max_units = sizes.max_units;
   node.moments = moments;
@@ -91,7 +104,9 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
     : world(world_),
       deck(deck_),
       instruction_set(cap_isa(world, deck)),
-      share(share_threads(world, deck)),
+      device_choice(choose_device(world, deck)),
+      engine(open_engine(world, deck, device_choice)),
+      share(share_threads(world, deck, engine.has_value())),
       threads_per_node(count_threads(world, share.threads)),
       dataset(world, deck.data),
       graph(graph_for(world, deck, dataset)),
@@ -104,18 +119,45 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
           confusion && loss.confusion_classes() <= confusion_classes_max ? loss.confusion_classes() : 0),
       needs(test_memory(world, deck, share,
                         memory_needs(dataset, graph, sizes,
-                                     {world.nodes(), share.node_threads,
+                                     {world.nodes(), engine ? 0 : share.node_threads,
                                       static_cast<int>(optimizer.moments().size()), share.domains.count()}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes, share.domains)),
+                     confusion_classes, share.domains, engine.has_value())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
+  make_device_state();
   if (training) {
-    arithmetic = arithmetic_class(world, deck, graph, instruction_set, node.parameters(1));
+    arithmetic = arithmetic_class(world, deck, graph, instruction_set, node.parameters(1),
+                                  device ? &*device : nullptr);
     report_units();
   }
+}
+
+void Job::make_device_state() {
+  comm::agree(world, [&] {
+    if (!engine) return;
+    const int64_t slice = node.slice_end() - node.slice_begin();
+    const int64_t needed = DeviceState::bytes(graph.layout, slice, node.moments(), sizes.max_units) +
+                           DeviceUnits::bytes(graph, dataset, sizes, confusion_classes, *engine->arithmetic);
+    const DeviceProperties properties = engine->backend->properties();
+    const auto available = static_cast<int64_t>(properties.bytes_free);
+    REQUIRE(needed <= available, Exit::memory, deck.path,
+            fmt::format("a rank needs {} of memory on {}, {} are available",
+                        report::bytes_text(static_cast<double>(needed)), properties.name,
+                        report::bytes_text(static_cast<double>(available))),
+            "Use a smaller train.unit_size or network, or more devices: moments are divided among them.");
+    device.emplace(*engine, graph.layout, node, sizes.max_units);
+  });
+  if (world.rank() == 0 && !device_choice.note.empty())
+    log_info(fmt::format("computing on the CPU: {}.", device_choice.note));
+}
+
+std::span<const float> Job::current_parameters() {
+  const int slot = node.control().header.slot;
+  if (device && world.nodes() == 1) device->refresh_host(slot);
+  return node.parameters(slot);
 }
 
 void Job::report_units() const {
@@ -149,11 +191,26 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                     const checkpoint::Identity& identity, Bookkeeper* bookkeeper, RunState state) {
   schedule_ = schedule;
   identity_ = identity;
-  const UnitResources resources{deck,       graph, dataset,      exchange,         loss,
-                                assemblers, node,  world.node(), confusion_classes};
-  const Ensemble ensemble{
-      world,      deck,     graph, dataset, optimizer,  loss,       slices,           sizes,
-      *schedule_, exchange, node,  writer,  *identity_, bookkeeper, threads_per_node, confusion_classes};
+  const UnitResources resources{
+      deck,       graph, dataset,      exchange,          loss,
+      assemblers, node,  world.node(), confusion_classes, device ? &*device : nullptr};
+  const Ensemble ensemble{world,
+                          deck,
+                          graph,
+                          dataset,
+                          optimizer,
+                          loss,
+                          slices,
+                          sizes,
+                          *schedule_,
+                          exchange,
+                          node,
+                          writer,
+                          *identity_,
+                          bookkeeper,
+                          threads_per_node,
+                          confusion_classes,
+                          [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
                    share.node_threads);
   return *trainer_;

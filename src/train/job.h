@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,13 @@
 #include "ops/loss.h"
 #include "optim/optimizer.h"
 #include "train/conductor.h"
+#include "train/device_state.h"
+#include "train/devices.h"
 #include "train/memory_needs.h"
 #include "train/node_state.h"
 #include "train/setup.h"
 #include "train/threads.h"
 #include "train/trainer.h"
-#include "train/unit_runner.h"
 
 namespace lepton::train {
 
@@ -37,12 +39,17 @@ class Job {
   Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,
                  Bookkeeper* bookkeeper, RunState state);
 
+  /// The node's parameters, for who reads them on the host: a device's copy is fetched first. Main threads of
+  /// leaders.
+  std::span<const float> current_parameters();
   int64_t steps_per_epoch() const;
   int64_t parts_of(data::SplitKind kind) const;  ///< evaluation rounds of a split
 
   const comm::World& world;
   const Deck& deck;
   std::string instruction_set;
+  DeviceChoice device_choice;
+  std::optional<ops::Engine> engine;  ///< of a rank that computes on a device
   ThreadShare share;
   std::vector<int> threads_per_node;
   data::Dataset dataset;
@@ -56,10 +63,13 @@ class Job {
   MemoryNeeds needs;  ///< of what follows; there is that much
   std::vector<std::unique_ptr<data::Assembler>> assemblers;
   NodeState node;
+  std::optional<DeviceState> device;
   data::RowExchange exchange;
   std::string arithmetic;
 
  private:
+  /// Tests the device's memory, and takes it.
+  void make_device_state();
   void report_units() const;
   std::optional<Schedule> schedule_;
   std::optional<checkpoint::Identity> identity_;

@@ -59,9 +59,10 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
   const bool trains = !sizes.training.empty();
   if (trains) needs.checkpoint = slice * 4 * (1 + cut.moments);
   if (cut.nodes > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
+  needs.threads = cut.threads;
+  if (cut.threads == 0) return needs;
   const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference);
   needs.per_thread = static_cast<int64_t>(workspace) * (trains ? units_together(graph, workspace) : 1);
-  needs.threads = cut.threads;
   return needs;
 }
 

@@ -30,7 +30,7 @@ struct MemoryNeeds {
 /// How a job is cut: what needs depend on beside data and network.
 struct NodeCut {
   int nodes = 1;
-  int threads = 1;  ///< compute threads of the node
+  int threads = 1;  ///< compute threads of the node; 0: it computes on a device
   int moments = 0;  ///< arrays of the optimizer per parameter
   int domains = 1;  ///< memory domains of the node, with an accumulator each
 };

@@ -32,11 +32,14 @@ struct StateViews {
   std::array<std::array<std::span<float>, 2>, 2> moments;
 };
 
-size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, int moments, StateViews& views) {
+size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const NodeSizes& sizes,
+                 StateViews& views) {
   Cutter cutter(memory);
   for (int slot = 0; slot < 2; ++slot) {
-    views.parameters[slot] = cutter.take<float>(elements);
-    for (int m = 0; m < moments; ++m) views.moments[slot][m] = cutter.take<float>(slice);
+    views.parameters[slot] =
+        slot < sizes.parameter_slots ? cutter.take<float>(elements) : views.parameters[0];
+    for (int m = 0; m < sizes.moments; ++m)
+      views.moments[slot][m] = slot < sizes.moment_slots ? cutter.take<float>(slice) : views.moments[0][m];
   }
   return cutter.used();
 }
@@ -75,7 +78,8 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
     : domains_(sizes.domains),
       slice_begin_(slices[world.node()]),
       slice_end_(slices[world.node() + 1]),
-      tickets_(sizes.tickets) {
+      tickets_(sizes.tickets),
+      moment_count_(sizes.moments) {
   for (int domain = 0; domain < domains_.count(); ++domain) {
     accumulator_memory_.emplace_back(world, shm_directory, "accumulator" + std::to_string(domain),
                                      exact::Accumulator::bytes(layout), domains_.kernel_number(domain));
@@ -83,9 +87,9 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   }
   const int64_t slice = slice_end_ - slice_begin_;
   StateViews state;
-  const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes.moments, state);
+  const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes, state);
   state_memory_ = comm::SharedMemory(world, shm_directory, "state", state_bytes);
-  cut_state(state_memory_.data(), layout.elements(), slice, sizes.moments, state);
+  cut_state(state_memory_.data(), layout.elements(), slice, sizes, state);
   parameters_ = state.parameters;
   moments_ = state.moments;
 
@@ -107,7 +111,9 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
 
 size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments, int domains) {
   StateViews views;
-  return cut_state(nullptr, layout.elements(), slice_elements, moments, views) +
+  NodeSizes sizes;
+  sizes.moments = moments;
+  return cut_state(nullptr, layout.elements(), slice_elements, sizes, views) +
          static_cast<size_t>(domains) * exact::Accumulator::bytes(layout);
 }
 

@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -64,7 +65,7 @@ struct alignas(64) NodeControl {
   int64_t blamed_unit = 0;  ///< of Outcome::non_finite
   int blamed_place = 0;     ///< node index, or nodes + tensor
   bool failed = false;      ///< the outcome ends the run: all ranks throw the same error after the loop
-  optim::UpdatePlan update;
+  ops::UpdateRule update;
 };
 
 /// Sizes that NodeState is cut for.
@@ -73,6 +74,8 @@ struct NodeSizes {
   int moments = 0;
   int tickets = 4;
   MemoryDomains domains = {};
+  /// 1: both slots are one copy (of a device node, which has the slots on its device).
+  int parameter_slots = 2, moment_slots = 2;
 };
 
 class NodeState {
@@ -86,6 +89,7 @@ class NodeState {
   std::span<float> parameters(int slot) { return parameters_[slot]; }
   /// Moment m of this node's slice: element i is arena element slice_begin() + i.
   std::span<float> moment(int slot, int m) { return moments_[slot][m]; }
+  int moments() const { return moment_count_; }
   int64_t slice_begin() const { return slice_begin_; }
   int64_t slice_end() const { return slice_end_; }
   /// The sum, once those of the other domains have been folded into it.
@@ -97,6 +101,7 @@ class NodeState {
   std::span<int> scales() { return scales_; }
   std::span<uint32_t> overflow_bits() { return overflow_bits_; }
   std::span<uint64_t> block_hashes(int slot) { return block_hashes_[slot]; }
+  int64_t units_max() const { return std::ssize(unit_begins_.front()) - 1; }  ///< of any round
   std::span<int64_t> samples(int64_t ticket) { return samples_[ticket % tickets_]; }
   std::span<int64_t> unit_begins(int64_t ticket) { return unit_begins_[ticket % tickets_]; }
   size_t bytes() const {
@@ -118,7 +123,7 @@ class NodeState {
   std::span<uint32_t> overflow_bits_;
   std::vector<std::span<int64_t>> samples_, unit_begins_;
   int64_t slice_begin_ = 0, slice_end_ = 0;
-  int tickets_ = 0;
+  int tickets_ = 0, moment_count_ = 0;
 };
 
 /// Shared bytes of the training state of one node with `slice` of `elements` and so many memory domains: for

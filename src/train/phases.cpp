@@ -50,12 +50,12 @@ double block_norm(NodeState& node, const ArenaLayout& layout, int64_t block, Blo
   return sum;
 }
 
-void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
-                    const Segment& segment, BlockScratch& scratch) {
+void update_segment(NodeState& node, const ArenaLayout& layout, const Segment& segment,
+                    BlockScratch& scratch) {
   const int from = node.control().header.slot, to = 1 - from;
   const int64_t begin = segment.begin, count = segment.end - segment.begin,
                 in_slice = begin - node.slice_begin();
-  optim::SegmentState state;
+  ops::SegmentState state;
   state.gradient = rounded(node, segment, scratch);
   state.parameters = node.parameters(from).subspan(begin, count);
   state.parameters_new = node.parameters(to).subspan(begin, count);
@@ -64,23 +64,18 @@ void update_segment(NodeState& node, const ArenaLayout& layout, const optim::Opt
     state.moments[m] = node.moment(from, m).subspan(in_slice, count);
     state.moments_new[m] = node.moment(to, m).subspan(in_slice, count);
   }
-  optimizer.update(node.control().update, layout.tensors()[segment.tensor], state);
+  ops::update_segment(node.control().update, optim::tensor_rule(layout.tensors()[segment.tensor]), state);
 }
 
-void update_block(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
-                  int64_t block, BlockScratch& scratch) {
+void update_block(NodeState& node, const ArenaLayout& layout, int64_t block, BlockScratch& scratch) {
   const int to = 1 - node.control().header.slot;
   for (int64_t s = layout.segment_begin(block); s < layout.segment_begin(block + 1); ++s)
-    update_segment(node, layout, optimizer, layout.segments()[s], scratch);
+    update_segment(node, layout, layout.segments()[s], scratch);
   node.block_hashes(to)[block] = ops::parameters_block_hash(node.parameters(to), block);
 }
 
 void verify_block(NodeState& node, int64_t block, exact::Lanes& lanes) {
-  if (!node.accumulator().intact(block)) ++lanes.checksum_failures();
-  const auto checksum = static_cast<uint64_t>(node.accumulator().checksums()[block]);
-  int64_t& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
-  gradient = static_cast<int64_t>(static_cast<uint64_t>(gradient) +
-                                  mix64(mix64(static_cast<uint64_t>(block)) ^ checksum));
+  add_block_check(block, node.accumulator().checksums()[block], node.accumulator().intact(block), lanes);
 }
 
 bool in_slice(const NodeState& node, int64_t block) {
@@ -88,6 +83,14 @@ bool in_slice(const NodeState& node, int64_t block) {
 }
 
 }  // namespace
+
+void add_block_check(int64_t block, int64_t checksum, bool intact, exact::Lanes& lanes) {
+  if (!intact) ++lanes.checksum_failures();
+  int64_t& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
+  gradient =
+      static_cast<int64_t>(static_cast<uint64_t>(gradient) +
+                           mix64(mix64(static_cast<uint64_t>(block)) ^ static_cast<uint64_t>(checksum)));
+}
 
 void fold_blocks(NodeState& node, const ArenaLayout& layout) {
   for_drawn_blocks(node.control().fold_next, 0, layout.blocks(), [&](int64_t b) {
@@ -109,30 +112,29 @@ void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scr
   lanes.add_exact(static_cast<int>(Exact::norm), norm);
 }
 
-void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
-                   BlockScratch& scratch) {
+void update_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch) {
   const bool accept = node.control().outcome == Outcome::accept;
   if (accept) failpoint("optimizer");
   for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
-    if (accept && in_slice(node, b)) update_block(node, layout, optimizer, b, scratch);
+    if (accept && in_slice(node, b)) update_block(node, layout, b, scratch);
     node.accumulator().clear(b);
   });
 }
 
-void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
-                              BlockScratch& scratch, exact::Lanes& lanes) {
+void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch,
+                              exact::Lanes& lanes) {
   failpoint("check");
   failpoint("optimizer");
   for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
     if (in_slice(node, b)) {
       verify_block(node, b, lanes);
-      update_block(node, layout, optimizer, b, scratch);
+      update_block(node, layout, b, scratch);
     }
     node.accumulator().clear(b);
   });
 }
 
-void copy_state(NodeState& node, int moments, checkpoint::Writer& writer) {
+void copy_state(NodeState& node, checkpoint::Writer& writer) {
   const int slot = node.control().header.slot;
   const int64_t begin = node.slice_begin(), end = node.slice_end();
   for_drawn_blocks(node.control().copy_next, blocks_up_to(begin), blocks_up_to(end), [&](int64_t b) {
@@ -142,7 +144,7 @@ void copy_state(NodeState& node, int moments, checkpoint::Writer& writer) {
       std::copy_n(from.begin() + first, count, to.begin() + first);
     };
     copy(node.parameters(slot).subspan(begin, end - begin), writer.copy_of(0));
-    for (int m = 0; m < moments; ++m) copy(node.moment(slot, m), writer.copy_of(1 + m));
+    for (int m = 0; m < node.moments(); ++m) copy(node.moment(slot, m), writer.copy_of(1 + m));
   });
 }
 

@@ -25,22 +25,24 @@ struct BlockScratch {
 /// (a), this thread's share: adds the other memory domains' sums to the first one's and clears them.
 void fold_blocks(NodeState& node, const ArenaLayout& layout);
 
+/// What the lanes say of a block of the slice: whether its elements gave the checksum that came with them.
+void add_block_check(int64_t block, int64_t checksum, bool intact, exact::Lanes& lanes);
+
 /// One pass, this thread's share, where the update needs no norm: counts blocks of the slice whose checksum
 /// disagrees, adds their checksums to the gradient's, updates them from header.slot into the other slot,
 /// before anybody knows whether that will be the state (if not, nobody looks at it), and hashes them; clears
 /// all blocks of the accumulator.
-void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
-                              BlockScratch& scratch, exact::Lanes& lanes);
+void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch,
+                              exact::Lanes& lanes);
 
 /// Two passes, where the update needs the norm of the whole gradient. The first, before (c): as above without
 /// the update; adds the blocks' sums of squares, from the rounded gradient.
 void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch, exact::Lanes& lanes);
 /// The second, after (c): with Outcome::accept updates and hashes the slice; in any case clears all blocks.
-void update_blocks(NodeState& node, const ArenaLayout& layout, const optim::Optimizer& optimizer,
-                   BlockScratch& scratch);
+void update_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch);
 
 /// Copies this node's slice of the current slot into the checkpoint's buffers, this thread's share.
-void copy_state(NodeState& node, int moments, checkpoint::Writer& writer);
+void copy_state(NodeState& node, checkpoint::Writer& writer);
 
 /// Hash of each block of `arena` into `hashes` (all of them): after initialisation and restart.
 void hash_blocks(std::span<const float> arena, std::span<uint64_t> hashes);

@@ -9,15 +9,13 @@
 #include <set>
 
 #include "base/hash.h"
-#include "base/philox.h"
 #include "comm/shared_memory.h"
 #include "data/batch.h"
-#include "model/executor.h"
 #include "model/initialise.h"
 #include "model/layers.h"
-#include "ops/random.h"
 #include "ops/table.h"
 #include "storage/file.h"
+#include "train/fingerprint.h"
 
 namespace lepton::train {
 
@@ -76,46 +74,20 @@ UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {
   return sizes;
 }
 
-namespace {
-
-/// Hashes every gradient that it is handed.
-class HashSink : public model::GradientSink {
- public:
-  void gradient(int tensor, int64_t first, std::span<const float> values) override {
-    hash_ = mix64(hash_ ^ hash64_of(values, static_cast<uint64_t>(tensor + first)));
-  }
-  void add(std::span<const float> values) { hash_ = mix64(hash_ ^ hash64_of(values)); }
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = 0;
-};
-
-/// What the planned primitives give on one fixed unit with fixed parameters: scores and all gradients.
-uint64_t fingerprint_of(const Deck& deck, const model::Graph& graph, std::span<const float> parameters) {
-  const int64_t n = std::min(deck.train.unit_size, deck.train.batch_size);
-  const std::vector<int64_t> sizes{n};
-  model::Executor executor(graph, 0, sizes, {});
-  std::vector<int64_t> ids(n);
-  for (int64_t i = 0; i < n; ++i) ids[i] = i;
-  ops::fill_uniform(executor.input(n, true), stream_key(0, Purpose::fingerprint, 0), 1.f);
-  HashSink sink;
-  sink.add(executor.forward(n, true, parameters.data(), ids, 1));
-  ops::fill_uniform(executor.output_gradient(n), stream_key(0, Purpose::fingerprint, 1), 1.f);
-  executor.backward(n, parameters.data(), ids, 1, sink);
-  return sink.value();
-}
-
-}  // namespace
-
 std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                             const std::string& instruction_set, std::span<float> parameters) {
+                             const std::string& instruction_set, std::span<float> parameters,
+                             DeviceState* device) {
   if (world.leads()) {
     model::initialise(graph, 0x1e9701, 0, static_cast<int>(graph.layout.tensors().size()), parameters);
   }
   world.node_barrier();
-  const std::string mine = fmt::format("cpu {} {} {}", instruction_set, ops::math_library_version(),
-                                       hex64(fingerprint_of(deck, graph, parameters)));
+  const int64_t samples = std::min(deck.train.unit_size, deck.train.batch_size);
+  const std::string mine =
+      device
+          ? fmt::format("{}, {}, {}", device->engine().backend->properties().name, device->engine().libraries,
+                        hex64(device_fingerprint(graph, samples, parameters, *device)))
+          : fmt::format("cpu {} {} {}", instruction_set, ops::math_library_version(),
+                        hex64(fingerprint(graph, samples, parameters)));
   world.node_barrier();
   const std::vector<std::string> all = world.all_gather(mine);
   comm::agree(world, [&] {

@@ -30,6 +30,8 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
 void require_outputs(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
                      const model::Graph& graph);
 
+class DeviceState;
+
 /// Sizes of units that will occur, without repetition.
 struct UnitSizes {
   std::vector<int64_t> training, inference;
@@ -41,8 +43,9 @@ UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset);
 
 /// **Collective.** "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction set, library, and the hash
 /// of what the planned primitives give on a fixed unit. `parameters` is scratch of arena size, shared by the
-/// node. Error(deck) when ranks differ.
+/// node. With a device: its name and libraries instead. Error(deck) when ranks differ.
 std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                             const std::string& instruction_set, std::span<float> parameters);
+                             const std::string& instruction_set, std::span<float> parameters,
+                             DeviceState* device = nullptr);
 
 }  // namespace lepton::train

@@ -150,7 +150,8 @@ std::string binding_warning(const std::string& host, const Machine& machine,
 
 std::string encode(const RankCores& cores) {
   std::ostringstream text;
-  text << cores.host << '\n' << cores.node << ' ' << (std::isfinite(cores.quota) ? cores.quota : -1.0);
+  text << cores.host << '\n'
+       << cores.node << ' ' << cores.device << ' ' << (std::isfinite(cores.quota) ? cores.quota : -1.0);
   for (const std::vector<int>* list : {&cores.own, &cores.job}) {
     text << ' ' << list->size();
     for (const int core : *list) text << ' ' << core;
@@ -162,7 +163,7 @@ RankCores decode(const std::string& encoded) {
   RankCores cores;
   std::istringstream text(encoded);
   std::getline(text, cores.host);
-  text >> cores.node >> cores.quota;
+  text >> cores.node >> cores.device >> cores.quota;
   if (cores.quota < 0) cores.quota = std::numeric_limits<double>::infinity();
   for (std::vector<int>* list : {&cores.own, &cores.job}) {
     size_t count = 0;
@@ -197,7 +198,7 @@ std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wa
   for (const auto& [host, machine] : machines_of(ranks)) {
     for (const size_t rank : machine.ranks) {
       const int share = std::min(affinity_share(ranks, machine, rank), quota_share(machine, rank));
-      shares[rank].threads = wanted > 0 ? wanted : std::max(1, share);
+      shares[rank].threads = ranks[rank].device ? 1 : wanted > 0 ? wanted : std::max(1, share);
       shares[rank].nodes_on_machine = static_cast<int>(machine.nodes.size());
     }
     if (warning.empty()) warning = binding_warning(host, machine, shares, wanted);
@@ -216,9 +217,10 @@ std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wa
   return shares;
 }
 
-ThreadShare threads_per_rank(const comm::World& world, int wanted) {
+ThreadShare threads_per_rank(const comm::World& world, int wanted, bool device) {
   RankCores mine = local_cores();
   mine.node = world.node();
+  mine.device = device;
   std::vector<RankCores> ranks;
   for (const std::string& encoded : world.all_gather(encode(mine))) ranks.push_back(decode(encoded));
   ThreadShare share = share_cores(ranks, wanted)[static_cast<size_t>(world.rank())];

@@ -20,6 +20,7 @@ struct RankCores {
   int node = 0;
   std::vector<int> own;  ///< core numbers that this process may run on
   std::vector<int> job;  ///< those of its parent: what a launcher could have given it
+  bool device = false;   ///< computes on a device: one thread feeds it
   double quota = std::numeric_limits<double>::infinity();  ///< cores' worth of time that control groups allow
 };
 
@@ -45,8 +46,8 @@ struct ThreadShare {
 /// The share of each rank, `wanted` threads where that is above 0. A pure function of what all ranks know.
 std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wanted);
 
-/// **Collective.** This rank's share.
-ThreadShare threads_per_rank(const comm::World& world, int wanted);
+/// **Collective.** This rank's share; `device`: it computes on one.
+ThreadShare threads_per_rank(const comm::World& world, int wanted, bool device = false);
 
 /// **Collective.** Its number of threads; rank 0 logs the warning.
 int threads_of_rank(const comm::World& world, int wanted);

@@ -195,7 +195,7 @@ void finish(Job& job, const Trainer& trainer, Exit exit, const Options& options)
     failpoint("finalize");
     if (job.world.rank() != 0) return;
     const RunState& state = trainer.conductor()->state();
-    const std::span<const float> parameters = job.node.parameters(job.node.control().header.slot);
+    const std::span<const float> parameters = job.current_parameters();
     const std::string directory = job.deck.run.directory;
     if (exit == Exit::done)
       write_model(directory + "/model.safetensors", job.graph.layout, parameters,

@@ -59,19 +59,20 @@ void Trainer::run_threads() {
 }
 
 void Trainer::loop(int thread) {
-  const auto scratch = std::make_unique<BlockScratch>();
   try {
     ops::prepare_compute_thread();
-    UnitRunner runner(resources_, sizes_, thread_base_ + thread, node_threads_, world_.nodes());
-    if (thread == 0 && conductor_ && world_.nodes() > 1) runner.set_between_nodes(poll_);
+    const bool conducts = thread == 0 && conductor_;
+    const std::unique_ptr<Worker> worker =
+        make_worker(resources_, sizes_, thread_base_ + thread, node_threads_, world_.nodes(),
+                    conducts ? poll_ : std::function<void()>());
     const NodeControl& control = resources_.node.control();
     for (;;) {
-      if (control.header.snapshot) snapshot(thread);
+      if (control.header.snapshot) snapshot(thread, *worker);
       if (!control.header.run) break;
       run_context().step = control.header.id.step;
-      step(thread, runner, *scratch);
+      step(thread, *worker);
     }
-    times_[thread] = runner.times();
+    times_[thread] = worker->times();
   } catch (const comm::NodeFailed&) {
     throw;
   } catch (...) {
@@ -84,64 +85,60 @@ void Trainer::loop(int thread) {
   }
 }
 
-void Trainer::step(int thread, UnitRunner& runner, BlockScratch& scratch) {
+void Trainer::step(int thread, Worker& worker) {
   const bool main = thread == 0, conducts = main && conductor_;
   const RoundHeader header = resources_.node.control().header;
   if (conducts) conductor_->prepare_next();
-  runner.run_queue([&] {
-    if (conducts) conductor_->poll();
-  });
-  if (main) runner.lanes().stop_votes() += stop_requested();
-  if (conducts) conductor_->vote(runner.lanes());
-  runner.finish_units(header.id.round);
+  worker.run_queue(conducts ? poll_ : nothing_);
+  if (main) worker.lanes().stop_votes() += stop_requested();
+  if (conducts) conductor_->vote(worker.lanes());
+  worker.finish_units(header.id.round);
   if (header.id.kind == exact::RoundKind::train)
-    end_step(thread, runner, scratch);
+    end_step(thread, worker);
   else
-    meet(thread, &runner, &Conductor::conclude);
+    meet(thread, &worker, &Conductor::conclude);
   if (conducts) conductor_->after_release();
 }
 
-void Trainer::end_step(int thread, UnitRunner& runner, BlockScratch& scratch) {
+void Trainer::end_step(int thread, Worker& worker) {
   NodeState& node = resources_.node;
-  const ArenaLayout& layout = resources_.graph.layout;
-  const optim::Optimizer& optimizer = ensemble_.optimizer;
-  const bool two_passes = optimizer.clips_by_norm();
+  const bool two_passes = ensemble_.optimizer.clips_by_norm();
   if (node.domains().count() > 1) {
-    meet(thread, &runner, nullptr);
-    const ScopedTimer timer(runner.times().sum_s);
-    fold_blocks(node, layout);
+    meet(thread, &worker, nullptr);
+    const ScopedTimer timer(worker.times().sum_s);
+    fold_blocks(node, resources_.graph.layout);
   }
-  meet(thread, &runner, &Conductor::reduce);
+  meet(thread, &worker, &Conductor::reduce);
   {
-    const ScopedTimer timer(runner.times().optimizer_s);
+    const ScopedTimer timer(worker.times().optimizer_s);
     if (two_passes)
-      verify_blocks(node, layout, scratch, runner.lanes());
+      worker.verify();
     else
-      verify_and_update_blocks(node, layout, optimizer, scratch, runner.lanes());
-    runner.merge_lanes(node.control().header.id.round);
+      worker.verify_and_update();
+    worker.merge_lanes(node.control().header.id.round);
   }
   if (!two_passes) {
-    meet(thread, &runner, &Conductor::conclude);
+    meet(thread, &worker, &Conductor::conclude);
     return;
   }
-  meet(thread, &runner, &Conductor::decide);
+  meet(thread, &worker, &Conductor::decide);
   {
-    const ScopedTimer timer(runner.times().optimizer_s);
-    update_blocks(node, layout, optimizer, scratch);
+    const ScopedTimer timer(worker.times().optimizer_s);
+    worker.update();
   }
-  meet(thread, &runner, &Conductor::advance);
+  meet(thread, &worker, &Conductor::advance);
 }
 
-void Trainer::snapshot(int thread) {
+void Trainer::snapshot(int thread, Worker& worker) {
   double helpers_s = 0;
   const ScopedTimer timer(thread == 0 ? checkpoint_s_ : helpers_s);
-  copy_state(resources_.node, static_cast<int>(ensemble_.optimizer.moments().size()), *ensemble_.writer);
+  worker.copy_state(*ensemble_.writer);
   meet(thread, nullptr, &Conductor::begin_checkpoint);
 }
 
-void Trainer::meet(int thread, UnitRunner* runner, void (Conductor::*serial)()) {
+void Trainer::meet(int thread, Worker* worker, void (Conductor::*serial)()) {
   double ignored_s = 0;
-  const ScopedTimer timer(runner ? runner->times().wait_s : ignored_s);
+  const ScopedTimer timer(worker ? worker->times().wait_s : ignored_s);
   if (thread != 0 || !conductor_) {
     barrier_.wait();  // main threads that do not lead have no messages to move
     return;

@@ -15,7 +15,7 @@
 #include "report/progress.h"
 #include "train/conductor.h"
 #include "train/phases.h"
-#include "train/unit_runner.h"
+#include "train/worker.h"
 
 namespace lepton::train {
 
@@ -37,13 +37,13 @@ class Trainer {
  private:
   void run_threads();
   void loop(int thread);
-  void step(int thread, UnitRunner& runner, BlockScratch& scratch);
+  void step(int thread, Worker& worker);
   /// From the barrier after the last unit to the next round (DESIGN section 4.4).
-  void end_step(int thread, UnitRunner& runner, BlockScratch& scratch);
-  void snapshot(int thread);
+  void end_step(int thread, Worker& worker);
+  void snapshot(int thread, Worker& worker);
   /// Waits for all threads of the node; the leader's main thread runs `serial`, if any, before anybody goes
   /// on.
-  void meet(int thread, UnitRunner* runner, void (Conductor::*serial)());
+  void meet(int thread, Worker* worker, void (Conductor::*serial)());
   void throw_failure() const;
 
   const comm::World& world_;
@@ -53,7 +53,7 @@ class Trainer {
   std::optional<Conductor> conductor_;  // leaders only
   comm::NodeBarrier barrier_;
   std::vector<ThreadTimes> times_;
-  std::function<void()> poll_;
+  std::function<void()> poll_, nothing_;
   double total_s_ = 0, checkpoint_s_ = 0;
   int threads_, thread_base_, node_threads_;
   std::mutex failure_mutex_;

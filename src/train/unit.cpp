@@ -96,8 +96,8 @@ void Unit::diagnose(const RoundHeader& header) {
   assemble(header);
   const bool training = header.id.kind == exact::RoundKind::train;
   const float* parameters = resources_.node.parameters(header.slot).data();
-  const int node = executor_.first_non_finite(samples_, training, parameters, ids(),
-                                              static_cast<uint32_t>(header.id.step));
+  const auto step = static_cast<uint32_t>(header.id.step);
+  const int node = executor_.first_non_finite(samples_, training, parameters, ids(), &step);
   const int last = static_cast<int>(resources_.graph.nodes.size()) - 1;
   sums_.lanes.flag_non_finite(number_, node >= 0 ? node : last);
 }

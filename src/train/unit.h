@@ -35,6 +35,8 @@ struct ThreadTimes {
   int64_t units = 0;
 };
 
+class DeviceState;
+
 /// What units need and do not own.
 struct UnitResources {
   const Deck& deck;
@@ -46,6 +48,7 @@ struct UnitResources {
   NodeState& node;
   int world_node = 0;
   int64_t confusion_classes = 0;  ///< 0: no confusion matrix
+  DeviceState* device = nullptr;  ///< of a node that computes on a device
 };
 
 /// What the units of one thread add to.

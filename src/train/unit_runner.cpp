@@ -3,6 +3,7 @@
 #include "train/unit_runner.h"
 
 #include <array>
+#include <iterator>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -19,14 +20,27 @@ int units_together(const model::Graph& graph, size_t workspace_bytes) {
 
 UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads,
                        int nodes)
-    : resources_(resources),
+    : Worker(resources, thread, nodes),
       node_threads_(node_threads),
-      sums_{make_lanes(resources.graph, nodes, resources.confusion_classes), {}, {}, thread, 0} {
+      scratch_(std::make_unique<BlockScratch>()) {
   units_.push_back(std::make_unique<Unit>(resources_, sizes.training, sizes.inference, sums_));
   if (sizes.training.empty()) return;
   const int count = units_together(resources.graph, units_[0]->workspace_bytes());
   while (std::ssize(units_) < count)  // evaluation takes one at a time
     units_.push_back(std::make_unique<Unit>(resources_, sizes.training, std::span<const int64_t>(), sums_));
+}
+
+void UnitRunner::run_queue(const std::function<void()>& between) {
+  const RoundHeader header = resources_.node.control().header;
+  balance::UnitQueue& queue = resources_.node.control().queue;
+  const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
+  for (bool first = true;; first = false) {
+    const balance::UnitRange units =
+        queue.take(balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first));
+    if (units.empty()) return;
+    run(header, units);
+    if (between) between();
+  }
 }
 
 void UnitRunner::run(const RoundHeader& header, balance::UnitRange numbers) {
@@ -41,9 +55,7 @@ void UnitRunner::run(const RoundHeader& header, balance::UnitRange numbers) {
     units_[0]->evaluate(header);
     units_[0]->end(header);
   }
-  sums_.times.units += numbers.size();
-  sums_.lanes.node_busy_ns(resources_.world_node) += static_cast<int64_t>((now_s() - begin_s) * 1e9);
-  sums_.lanes.node_units(resources_.world_node) += numbers.size();
+  count_time(numbers.size(), now_s() - begin_s);
   run_context().unit = -1;
 }
 
@@ -59,35 +71,32 @@ void UnitRunner::train(const RoundHeader& header, balance::UnitRange numbers) {
     failpoint("forward");
     room[i] = units_[i]->run();
   }
-  model::Executor::forward_together({room.data(), count}, parameters, step);
+  model::Executor::forward_together({room.data(), count}, true, parameters, &step);
   size_t finite = 0;
   for (size_t i = 0; i < count; ++i) {
     if (!units_[i]->add_loss(header)) continue;
     failpoint("backward");
     room[finite++] = units_[i]->run();
   }
-  if (finite > 0) model::Executor::backward_together({room.data(), finite}, parameters, step);
+  if (finite > 0) model::Executor::backward_together({room.data(), finite}, parameters, &step);
   for (size_t i = 0; i < count; ++i) units_[i]->end(header);
   sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s + sums_.times.sum_s - others_s);
 }
 
-void UnitRunner::finish_units(int64_t round) {
-  exact::Lanes& lanes = sums_.lanes;
-  lanes.count(static_cast<int>(Count::samples)) += sums_.loss.samples;
-  lanes.count(static_cast<int>(Count::correct)) += sums_.loss.correct;
-  lanes.count(static_cast<int>(Count::correct_top5)) += sums_.loss.correct_top5;
-  lanes.add_exact(static_cast<int>(Exact::loss), sums_.loss.loss);
-  lanes.add_exact(static_cast<int>(Exact::absolute_error), sums_.loss.absolute_error);
-  lanes.add_exact(static_cast<int>(Exact::squared_error), sums_.loss.squared_error);
-  lanes.add_exact(static_cast<int>(Exact::target), sums_.loss.target);
-  lanes.add_exact(static_cast<int>(Exact::target_squared), sums_.loss.target_squared);
-  sums_.loss = {};
-  merge_lanes(round);
+void UnitRunner::verify() {
+  verify_blocks(resources_.node, resources_.graph.layout, *scratch_, sums_.lanes);
 }
 
-void UnitRunner::merge_lanes(int64_t round) {
-  resources_.node.lanes().add(round, sums_.lanes);
-  sums_.lanes.clear();
+void UnitRunner::verify_and_update() {
+  verify_and_update_blocks(resources_.node, resources_.graph.layout, *scratch_, sums_.lanes);
+}
+
+void UnitRunner::update() {
+  update_blocks(resources_.node, resources_.graph.layout, *scratch_);
+}
+
+void UnitRunner::copy_state(checkpoint::Writer& writer) {
+  train::copy_state(resources_.node, writer);
 }
 
 }  // namespace lepton::train

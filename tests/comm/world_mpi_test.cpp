@@ -26,6 +26,42 @@ TEST(World, CutsRanksIntoNodes) {
   EXPECT_EQ(one_machine.nodes(), 1);
 }
 
+TEST(World, RanksThatStandAloneFormNodesOfTheirOwn) {
+  for (const int each : {1, 2, 3, 1000}) {
+    const World world(60, each, true);
+    EXPECT_EQ(world.nodes(), world.size());
+    EXPECT_EQ(world.node(), world.rank());
+    EXPECT_EQ(world.node_size(), 1);
+    EXPECT_TRUE(world.leads());
+    for (int node = 0; node < world.nodes(); ++node) EXPECT_EQ(world.leader_of(node), node);
+  }
+}
+
+// Odd ranks stand alone; the others share nodes with each other only, and nodes are in order of their first
+// ranks.
+TEST(World, RanksBesideThoseThatStandAloneShareANode) {
+  const World world(60, 1000, World().rank() % 2 == 1);
+  const int rank = world.rank(), size = world.size(), alone = size / 2;
+  EXPECT_EQ(world.nodes(), 1 + alone);
+  EXPECT_EQ(world.node_size(), rank % 2 == 1 ? 1 : size - alone);
+  EXPECT_EQ(world.node_rank(), rank % 2 == 1 ? 0 : rank / 2);
+  EXPECT_EQ(world.node(), rank % 2 == 1 ? (rank + 1) / 2 : 0);
+  EXPECT_EQ(world.leader_of(0), 0);
+  for (int node = 1; node < world.nodes(); ++node) EXPECT_EQ(world.leader_of(node), 2 * node - 1);
+  std::vector<int64_t> leaders{world.leads()};
+  world.all_sum(leaders);
+  EXPECT_EQ(leaders[0], world.nodes());
+}
+
+TEST(World, CountsTheRanksOfAMachineHoweverTheyFormNodes) {
+  for (const bool alone : {false, true})
+    for (const int each : {1, 2, 1000}) {
+      const World world(60, each, alone);
+      EXPECT_EQ(world.machine_size(), world.size());  // the tests run on one machine
+      EXPECT_EQ(world.machine_rank(), world.rank());
+    }
+}
+
 TEST(World, ReadsRanksPerNodeFromTheEnvironmentOfRank0) {
   const int rank = World().rank();
   setenv("LEPTON_RANKS_PER_NODE", rank == 0 ? "2" : "1", 1);

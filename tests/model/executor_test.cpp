@@ -150,16 +150,17 @@ TEST(Executor, UnitsTogetherGiveTheBitsOfOneAfterAnother) {
       units.push_back({&benches[u]->executor, sizes[u], ids[u], &together[u]});
     }
     const float* arena = benches[0]->arena.data();
-    Executor::forward_together(units, arena, 4);
+    const uint32_t step = 4;
+    Executor::forward_together(units, true, arena, &step);
     for (size_t u = 0; u < sizes.size(); ++u) benches[u]->fill_output_gradient(sizes[u]);
-    Executor::backward_together(units, arena, 4);
+    Executor::backward_together(units, arena, &step);
     for (size_t u = 0; u < sizes.size(); ++u) {
       EXPECT_EQ(together[u].gradients, alone[u].gradients) << u;
       EXPECT_EQ(together[u].order, alone[u].order) << u;
     }
-    EXPECT_THROW(Executor::backward_together(units, arena, 4), Error);  // no forward since
-    EXPECT_THROW(Executor::forward_together({}, arena, 4), Error);
-    EXPECT_THROW(Executor::forward_together(std::vector<UnitRun>(5, units[0]), arena, 4), Error);
+    EXPECT_THROW(Executor::backward_together(units, arena, &step), Error);  // no forward since
+    EXPECT_THROW(Executor::forward_together({}, true, arena, &step), Error);
+    EXPECT_THROW(Executor::forward_together(std::vector<UnitRun>(5, units[0]), true, arena, &step), Error);
   }
 }
 
@@ -221,9 +222,10 @@ TEST(Executor, DropoutLayersDrawDifferentNumbers) {
 
 TEST(Executor, FirstNonFiniteNamesTheNode) {
   Bench bench(small_dense(), {2}, {2});
+  const uint32_t step = 0;
   const auto find = [&](bool training) {
     bench.fill_input(2, training);
-    return bench.executor.first_non_finite(2, training, bench.arena.data(), bench.ids(2), 0);
+    return bench.executor.first_non_finite(2, training, bench.arena.data(), bench.ids(2), &step);
   };
   EXPECT_EQ(find(true), -1);
   const Graph& graph = bench.graph();
@@ -235,7 +237,7 @@ TEST(Executor, FirstNonFiniteNamesTheNode) {
   bench.fill_input(2, true);
   bench.executor.input(2, true)[3] = std::numeric_limits<float>::infinity();
   bench.arena[static_cast<size_t>(weight.offset)] = 0;
-  const int first = bench.executor.first_non_finite(2, true, bench.arena.data(), bench.ids(2), 0);
+  const int first = bench.executor.first_non_finite(2, true, bench.arena.data(), bench.ids(2), &step);
   EXPECT_TRUE(first == -1 || first > 0);  // tanh of Inf is finite, a weight of 0 times Inf is not
 }
 

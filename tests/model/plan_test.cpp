@@ -114,7 +114,8 @@ class Poisoner {
   }
 
   std::vector<float> run(const std::vector<float>& arena, const std::vector<int64_t>& ids, bool poison) {
-    const ops::UnitContext unit{ids, 4};
+    const uint32_t number = 4;
+    const ops::UnitContext unit{ids, &number};
     const std::span<float> input = plan_.value(0);
     for (size_t i = 0; i < input.size(); ++i) input[i] = noise(11, static_cast<int64_t>(i));
     const int steps = static_cast<int>(plan_.steps().size());

@@ -108,7 +108,7 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
   std::vector<float*> statistic_pointers, input_pointers, parameter_pointers;
   Results results;
   const auto inputs = pointers(operands.inputs), parameters = pointers(operands.parameters);
-  const UnitContext unit{operands.sample_ids, operands.step};
+  const UnitContext unit{operands.sample_ids, &operands.step};
   const size_t own = spec.parameters.size() - static_cast<size_t>(statistics);
   for (size_t i = own; i < spec.parameters.size(); ++i)
     statistic_memory.emplace_back(static_cast<size_t>(element_count(spec.parameters[i])) * 4);

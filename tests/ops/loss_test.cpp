@@ -183,6 +183,53 @@ TEST(Loss, NonFiniteIsReturnedAndNotAdded) {
     }
 }
 
+TEST(Loss, RunIsAUnitThatIsAdded) {
+  const Floats scores = random_floats(n * outputs, 3, -3, 3), values = random_floats(n * outputs, 5, 0, 1);
+  for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::binary_cross_entropy, LossKind::mse,
+                          LossKind::mae, LossKind::huber}) {
+    const Loss loss({.kind = kind}, outputs);
+    Floats a(scores.size(), NAN), b(scores.size(), NAN);
+    LossSums whole, halves;
+    const UnitLoss unit = loss.unit(scores, {{}, values}, b);
+    for (int time = 0; time < 2; ++time) {
+      EXPECT_EQ(unit.loss, loss.run(scores, {{}, values}, a, whole));
+      loss.add(unit, n, halves);
+    }
+    EXPECT_EQ(a, b);
+    EXPECT_EQ(halves.loss, whole.loss);
+    EXPECT_EQ(halves.samples, 2 * n);
+    EXPECT_EQ(halves.correct, whole.correct);
+    EXPECT_EQ(halves.correct_top5, whole.correct_top5);
+    EXPECT_EQ(halves.absolute_error, whole.absolute_error);
+    EXPECT_EQ(halves.squared_error, whole.squared_error);
+    EXPECT_EQ(halves.target, whole.target);
+    EXPECT_EQ(halves.target_squared, whole.target_squared);
+  }
+}
+
+TEST(Loss, AUnitIsAddedFieldByFieldIfItsLossIsFinite) {
+  const UnitLoss unit{0.5, 1, 2, 3, 4, 5, 6};
+  for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::mse}) {
+    const Loss loss({.kind = kind}, outputs);
+    const bool regression = !loss.classifies();
+    LossSums sums;
+    loss.add(unit, 7, sums);
+    for (const double bad : {NAN, INFINITY, -INFINITY}) {
+      UnitLoss other = unit;
+      other.loss = bad;
+      loss.add(other, 7, sums);  // not added
+    }
+    EXPECT_EQ(sums.loss.value(), 0.5);
+    EXPECT_EQ(sums.samples, 7);
+    EXPECT_EQ(sums.correct, 5);
+    EXPECT_EQ(sums.correct_top5, 6);
+    EXPECT_EQ(sums.absolute_error.value(), regression ? 1 : 0);
+    EXPECT_EQ(sums.squared_error.value(), regression ? 2 : 0);
+    EXPECT_EQ(sums.target.value(), regression ? 3 : 0);
+    EXPECT_EQ(sums.target_squared.value(), regression ? 4 : 0);
+  }
+}
+
 TEST(Loss, Names) {
   EXPECT_EQ(loss_names().size(), 5u);
   EXPECT_TRUE(Loss({}, 3).classifies());

@@ -12,19 +12,19 @@
 #include "ops/harness.h"
 #include "ops/math.h"
 #include "ops/quantise.h"
-#include "ops/update.h"
+#include "ops/update_math.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 
 namespace lepton_math = lepton::ops::math;
 namespace lepton::ops_narrow {
-using ops::AdamStep, ops::Quantised, ops::SgdStep;
+using namespace ops;  // but for what is defined again
 }
 namespace lepton::ops_middle {
-using ops::AdamStep, ops::Quantised, ops::SgdStep;
+using namespace ops;  // but for what is defined again
 }
 namespace lepton::ops_wide {
-using ops::AdamStep, ops::Quantised, ops::SgdStep;
+using namespace ops;  // but for what is defined again
 }
 
 // clang-format off

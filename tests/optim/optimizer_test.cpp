@@ -40,11 +40,10 @@ struct Memory {
       moments_new[m].assign(count, NAN);
     }
   }
-  void update(const Optimizer& optimizer, const UpdatePlan& plan, const ArenaTensor& tensor,
-              std::vector<float> gradient) {
-    const SegmentState state{
+  void update(const ops::UpdateRule& plan, const ArenaTensor& tensor, std::vector<float> gradient) {
+    const ops::SegmentState state{
         gradient, parameters, parameters_new, {moments[0], moments[1]}, {moments_new[0], moments_new[1]}};
-    optimizer.update(plan, tensor, state);
+    ops::update_segment(plan, tensor_rule(tensor), state);
     parameters.swap(parameters_new);
     for (int m = 0; m < 2; ++m) moments[m].swap(moments_new[m]);
   }
@@ -110,7 +109,7 @@ std::vector<float> trained(const OptimizerSpec& spec, const ArenaTensor& tensor)
   const Optimizer optimizer(spec, 0.9);
   Memory memory(optimizer.moments().size());
   for (int t = 1; t <= steps; ++t)
-    memory.update(optimizer, optimizer.plan(t, weight, norm_of(t)), tensor, gradient_sums(t));
+    memory.update(optimizer.plan(t, weight, norm_of(t)), tensor, gradient_sums(t));
   return memory.parameters;
 }
 
@@ -243,7 +242,7 @@ TEST(Optimizer, TheWeightDividesOnce) {
   const Optimizer optimizer(spec_of(Rule::sgd, 1), 0.9);
   Memory memory(0);
   const float before = memory.parameters[0];
-  memory.update(optimizer, optimizer.plan(1, 8, 0), tensor_of(false), std::vector<float>(count, 4.0f));
+  memory.update(optimizer.plan(1, 8, 0), tensor_of(false), std::vector<float>(count, 4.0f));
   EXPECT_EQ(memory.parameters[0], before - 0.5f);
 }
 
@@ -268,7 +267,7 @@ TEST(Optimizer, StatisticsAreAveragedWhateverTheRule) {
       const Optimizer optimizer(spec, momentum);
       Memory memory(optimizer.moments().size());
       const ArenaTensor tensor = tensor_of(false, 0, TensorRole::statistic);
-      memory.update(optimizer, optimizer.plan(1, weight, norm_of(1)), tensor, gradient_sums(1));
+      memory.update(optimizer.plan(1, weight, norm_of(1)), tensor, gradient_sums(1));
       for (int i = 0; i < count; ++i)
         EXPECT_NEAR(memory.parameters[i], momentum * value(1, i) + (1 - momentum) * value(11, i), 1e-6);
       for (size_t m = 0; m < optimizer.moments().size(); ++m)
@@ -289,10 +288,10 @@ TEST(Optimizer, NamesOfMoments) {
 
 TEST(Optimizer, BiasCorrectionLateInARun) {
   const Optimizer optimizer(spec_of(Rule::adam), 0.9);
-  const UpdatePlan plan = optimizer.plan(2'000'000, weight, 0);
+  const ops::UpdateRule plan = optimizer.plan(2'000'000, weight, 0);
   EXPECT_EQ(plan.adam.learning_rate, 0.05f);  // both corrections have become 1
   EXPECT_EQ(plan.adam.inverse_sqrt_correction, 1.0f);
-  const UpdatePlan early = optimizer.plan(100, weight, 0);
+  const ops::UpdateRule early = optimizer.plan(100, weight, 0);
   EXPECT_NEAR(early.adam.inverse_sqrt_correction, 1 / std::sqrt(1 - std::pow(0.999, 100)), 1e-6);
   EXPECT_NEAR(early.adam.learning_rate, 0.05 / (1 - std::pow(0.9, 100)), 1e-8);
 }
@@ -302,7 +301,7 @@ TEST(Optimizer, NonFiniteGradientsAreNotClippedIntoNumbers) {
   spec.clip_value = 1;
   const Optimizer optimizer(spec, 0.9);
   Memory memory(0);
-  memory.update(optimizer, optimizer.plan(1, weight, 0), tensor_of(false),
+  memory.update(optimizer.plan(1, weight, 0), tensor_of(false),
                 std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
   EXPECT_TRUE(std::isnan(memory.parameters[0]));
 }

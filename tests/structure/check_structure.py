@@ -26,13 +26,16 @@ LEVEL_2 = {"exact", "model", "optim", "data", "balance", "checkpoint", "report"}
 MAY_INCLUDE = {"base": set(), "tensor": {"base"}}
 MAY_INCLUDE |= {module: {"base", "tensor"} for module in LEVEL_1}
 MAY_INCLUDE |= {module: {"base", "tensor"} | LEVEL_1 for module in LEVEL_2}
-MAY_INCLUDE["train"] = set(MAY_INCLUDE)
-MAY_INCLUDE[""] = set(MAY_INCLUDE)  # src/main.cpp
+MAY_INCLUDE["kernels"] = {"base", "tensor", "ops"}  # beside src/: the CUDA twins of ops
+MAY_INCLUDE["train"] = set(MAY_INCLUDE) - {"kernels"}
+MAY_INCLUDE[""] = set(MAY_INCLUDE) - {"kernels"}  # src/main.cpp
 # Libraries that one module wraps: how their headers and their calls look, and who may use them.
 WRAPPED = [
     ("MPI", re.compile(r"mpi\.h"), re.compile(r"\bP?MPI_[A-Z]\w*"), {"comm"}),
     ("HDF5", re.compile(r"hdf5\.h|H5\w*public\.h"), re.compile(r"\bH5[A-Z]{1,2}[a-z_]\w*\s*\("), {"storage"}),
     ("oneDNN", re.compile(r"(oneapi/)?dnnl.*"), re.compile(r"\bdnnl::"), {"ops"}),
+    ("CUDA", re.compile(r"cuda\w*\.h|cublas\w*\.h|cudnn\w*\.h"), re.compile(r"\b(?:cuda|cublas|cudnn)[A-Z]\w*\s*\("),
+     {"kernels"}),
     ("spdlog", re.compile(r"spdlog/.*"), re.compile(r"\bspdlog::"), {"base"}),
     ("xxHash", re.compile(r"xxh.*"), re.compile(r"\bXXH\w+\s*\("), {"base"}),
     ("toml++", re.compile(r"toml(\+\+|plusplus).*"), re.compile(r"\btoml::"), {"train"}),
@@ -86,7 +89,8 @@ def check_includes(root):
     for path in files(root, "src", "kernels"):
         if path.suffix not in CPP:
             continue
-        inside = path.relative_to(root / "src").parts if "src" in path.relative_to(root).parts else ("ops", path.name)
+        inside = path.relative_to(root).parts
+        inside = inside[1:] if inside[0] == "src" else inside
         module = inside[0] if len(inside) > 1 else ""
         text = path.read_text()
         if module not in MAY_INCLUDE:
@@ -105,14 +109,14 @@ def check_includes(root):
 
 
 def owners(modules):
-    return " and ".join(sorted(f"src/{module}".rstrip("/") for module in modules))
+    return " and ".join(sorted(module if module == "kernels" else f"src/{module}".rstrip("/") for module in modules))
 
 
 def include_problems(root, place, module, kind, header):
     if kind == "<":
         return [f"{place}: {name} is included by {owners(modules)} only"
                 for name, headers, _, modules in WRAPPED if headers.fullmatch(header) and module not in modules]
-    if not (root / "src" / header).is_file():
+    if not any((root / base / header).is_file() for base in (("src", ".") if module == "kernels" else ("src",))):
         return [f'{place}: "{header}" does not exist in src/ (quoted includes are relative to src/)']
     other = header.split("/")[0] if "/" in header else ""
     if other != module and other not in MAY_INCLUDE[module]:
@@ -229,6 +233,9 @@ SELFTEST = [  # check, file, text, what must be found ("" for nothing)
     ("includes", "src/data/a.cpp", "int a = H5Fopen(0);\n", "HDF5 is called by"),
     ("includes", "src/data/a.cpp", '// H5Fopen( MPI_Init\nconst char* s = "MPI_Init";\n', ""),
     ("includes", "src/other/a.cpp", "", "is not a module"),
+    ("includes", "kernels/a.cu", '#include "comm/a.h"\n', "kernels must not include comm"),
+    ("includes", "kernels/a.cu", '#include "base/a.h"\n#include <cuda_runtime.h>\n', ""),
+    ("includes", "src/ops/a.cpp", "int a = cudaMalloc(0, 0);\n", "CUDA is called by kernels only"),
     ("twins", "src/ops/a.cpp", "", "tests/ops/a_test.cpp is missing"),
     ("limits", "src/ops/a.cpp", "\n" * 400, "402 lines"),
     ("limits", "src/ops/a.cpp", LONG_FUNCTION, "3: a function of 73 lines"),

@@ -34,8 +34,8 @@ std::string dump(const Deck& d) {
   out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << int(d.data.normalisation)
       << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';' << d.data.shuffle_block << ';'
       << int(d.data.bad_rows) << d.data.needs_classes << ';' << d.model.outputs << ';' << d.model.l2 << ';'
-      << d.model.layers.size() << d.model.layers.front().type << ';' << int(d.loss.kind)
-      << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';';
+      << d.model.layers.size() << d.model.layers.front().type << ';' << int(d.loss.kind) << int(d.precision)
+      << ';' << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';';
   const optim::OptimizerSpec& o = d.optimizer;
   out << int(o.rule) << o.learning_rate << ';' << o.momentum << o.nesterov << ';' << o.beta1 << ';' << o.beta2
       << ';' << o.epsilon << ';' << o.weight_decay << ';' << o.clip_norm << ';' << o.clip_value << ';'
@@ -43,11 +43,11 @@ std::string dump(const Deck& d) {
       << o.schedule.step_every << ';' << o.schedule.factor << ';' << o.schedule.power << ';'
       << o.schedule.final_factor << ';';
   out << d.train.epochs << ';' << d.train.batch_size << ';' << d.train.unit_size << ';' << d.train.threads
-      << ';' << int(d.train.on_non_finite) << ';' << d.evaluation.every_epochs << ';'
-      << d.evaluation.every_steps << ';' << d.evaluation.metric << ';' << d.evaluation.patience << ';'
-      << d.evaluation.min_improvement << ';' << d.evaluation.keep_best << int(d.policy) << ';'
-      << d.checkpoint.every_s << ';' << d.checkpoint.every_steps << ';' << d.checkpoint.every_epochs << ';'
-      << d.checkpoint.keep;
+      << ';' << int(d.train.device) << d.train.device_is_automatic << d.train.share_devices << ';'
+      << int(d.train.on_non_finite) << ';' << d.evaluation.every_epochs << ';' << d.evaluation.every_steps
+      << ';' << d.evaluation.metric << ';' << d.evaluation.patience << ';' << d.evaluation.min_improvement
+      << ';' << d.evaluation.keep_best << int(d.policy) << ';' << d.checkpoint.every_s << ';'
+      << d.checkpoint.every_steps << ';' << d.checkpoint.every_epochs << ';' << d.checkpoint.keep;
   return out.str();
 }
 
@@ -109,6 +109,7 @@ Examples other_examples() {
       {"run.deadline", {"5s"}},
       {"run.progress_every", {"1min"}},
       {"model.loss", {"mae"}},
+      {"model.precision", {"bf16"}},
       {"model.label_smoothing", {"0.1"}},
       {"model.huber_delta", {"2", {{"model.loss", "huber"}}}},
       {"model.l2", {"1e-4"}},
@@ -134,6 +135,8 @@ Examples other_examples() {
       {"train.batch_size", {"64"}},
       {"train.unit_size", {"16"}},
       {"train.threads", {"2"}},
+      {"train.device", {"debug"}},
+      {"train.share_devices", {"true"}},
       {"train.on_non_finite", {"skip"}},
       {"evaluation.every", {"10 steps"}},
       {"evaluation.metric", {"loss"}},

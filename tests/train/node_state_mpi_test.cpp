@@ -125,6 +125,55 @@ TEST(NodeState, PiecesDoNotOverlap) {
               });
 }
 
+/// A state of a node whose ranks are all there are.
+struct OneCopy {
+  OneCopy(int parameter_slots, int moment_slots)
+      : slices(exact::cut_arena(layout, world.nodes())),
+        node(world, layout,
+             {.max_samples = 40,
+              .max_units = 7,
+              .moments = 2,
+              .parameter_slots = parameter_slots,
+              .moment_slots = moment_slots},
+             exact::Lanes(3, 1, 2, 5), slices.elements, "/dev/shm") {}
+  ~OneCopy() { world.barrier(); }
+  const comm::World world{60, 1};
+  const ArenaLayout layout = sample_layout();
+  const exact::Slices slices;
+  NodeState node;
+};
+
+TEST(NodeState, BothSlotsAreOneCopyWhereADeviceHasThem) {
+  OneCopy both(2, 2), moments(2, 1), all(1, 1);
+  const auto same = [](NodeState& node) { return node.parameters(0).data() == node.parameters(1).data(); };
+  EXPECT_FALSE(same(both.node));
+  EXPECT_FALSE(same(moments.node));
+  EXPECT_TRUE(same(all.node));
+  const auto slice = static_cast<size_t>(all.node.slice_end() - all.node.slice_begin());
+  for (OneCopy* one : {&both, &moments, &all}) {
+    for (int slot = 0; slot < 2; ++slot) {
+      EXPECT_EQ(one->node.parameters(slot).size(), static_cast<size_t>(one->layout.elements()));
+      for (int m = 0; m < 2; ++m) EXPECT_EQ(one->node.moment(slot, m).size(), slice);
+    }
+    EXPECT_EQ(one->node.moments(), 2);
+    EXPECT_EQ(one->node.units_max(), 7);
+    EXPECT_NE(one->node.block_hashes(0).data(), one->node.block_hashes(1).data()) << "two slots in any case";
+  }
+  if (slice == 0) return;
+  EXPECT_NE(both.node.moment(0, 1).data(), both.node.moment(1, 1).data());
+  for (int m = 0; m < 2; ++m) EXPECT_EQ(moments.node.moment(0, m).data(), moments.node.moment(1, m).data());
+  EXPECT_NE(moments.node.moment(0, 0).data(), moments.node.moment(0, 1).data()) << "still two moments";
+}
+
+TEST(NodeState, OneCopyTakesTheMemoryOfOne) {
+  const OneCopy both(2, 2), moments(2, 1), all(1, 1);
+  const auto elements = static_cast<double>(all.layout.elements()) * 4;
+  const double slice = static_cast<double>(all.node.slice_end() - all.node.slice_begin()) * 4;
+  const auto bytes = [](const OneCopy& one) { return static_cast<double>(one.node.bytes()); };
+  EXPECT_NEAR(bytes(both) - bytes(moments), 2 * slice, 8192) << "two moments";
+  EXPECT_NEAR(bytes(moments) - bytes(all), elements, 8192) << "and one array of parameters";
+}
+
 TEST(NodeState, TakesThe32BytesPerParameterThatAdamMay) {
   ArenaLayout layout;
   layout.add("w", {1000, 5000}, TensorRole::parameter, true);

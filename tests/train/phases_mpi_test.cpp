@@ -92,7 +92,7 @@ class Phases : public testing::Test {
     std::vector<exact::Lanes> each(threads, lanes());
     on_threads(threads, [&](int t) {
       const auto scratch = std::make_unique<BlockScratch>();
-      verify_and_update_blocks(*node_, layout_, optimizer_, *scratch, each[t]);
+      verify_and_update_blocks(*node_, layout_, *scratch, each[t]);
     });
     exact::Lanes sum = lanes();
     for (const exact::Lanes& one : each) sum.merge(one);
@@ -102,7 +102,7 @@ class Phases : public testing::Test {
     node_->control().update_next = 0;
     on_threads(threads, [&](int) {
       const auto scratch = std::make_unique<BlockScratch>();
-      update_blocks(*node_, layout_, optimizer_, *scratch);
+      update_blocks(*node_, layout_, *scratch);
     });
   }
   bool in_slice(int64_t i) const { return i >= node_->slice_begin() && i < node_->slice_end(); }
@@ -134,6 +134,25 @@ TEST_F(Phases, IntactSumsGiveNoFailureAndTheNormOfTheSlice) {
   EXPECT_EQ(one.count(static_cast<int>(Count::gradient_checksum)) == 0, empty);
 }
 
+TEST_F(Phases, TheGradientsChecksumTellsBlocksAndTheirSumsApartInAnyOrder) {
+  const auto checksum_of = [&](const std::vector<std::pair<int64_t, int64_t>>& blocks) {
+    exact::Lanes sum = lanes();
+    for (const auto& [block, checksum] : blocks) add_block_check(block, checksum, true, sum);
+    EXPECT_EQ(sum.checksum_failures(), 0);
+    return sum.count(static_cast<int>(Count::gradient_checksum));
+  };
+  EXPECT_EQ(checksum_of({{0, 5}, {1, -7}, {2, 0}}), checksum_of({{2, 0}, {0, 5}, {1, -7}}));
+  EXPECT_NE(checksum_of({{0, 5}, {1, -7}}), checksum_of({{0, -7}, {1, 5}})) << "blocks changed places";
+  EXPECT_NE(checksum_of({{0, 5}, {1, -7}}), checksum_of({{0, 6}, {1, -8}})) << "the same total";
+  EXPECT_NE(checksum_of({{0, 0}}), checksum_of({})) << "a block of zeros is a block";
+  exact::Lanes sum = lanes();
+  add_block_check(3, 9, false, sum);
+  add_block_check(4, 9, true, sum);
+  add_block_check(5, 9, false, sum);
+  EXPECT_EQ(sum.checksum_failures(), 2);
+  EXPECT_EQ(sum.count(static_cast<int>(Count::gradient_checksum)), checksum_of({{3, 9}, {4, 9}, {5, 9}}));
+}
+
 TEST_F(Phases, AnyFlippedBitOfTheSliceIsCounted) {
   for (int64_t i = node_->slice_begin(); i < node_->slice_end(); i += 331)
     for (const int bit : {0, 1, 31, 62, 63}) {
@@ -154,12 +173,12 @@ TEST_F(Phases, UpdatesTheSliceAsTheOptimizerDoesAndClearsTheSums) {
     ops::dequantise(node_->accumulator().elements().subspan(s.begin, n), scale, gradient);
     if (!in_slice(s.begin)) continue;
     const auto at = static_cast<size_t>(s.begin - node_->slice_begin());
-    optim::SegmentState state{gradient,
-                              node_->parameters(0).subspan(s.begin, n),
-                              std::span<float>(expected).subspan(s.begin, n),
-                              {node_->moment(0, 0).subspan(at, n), node_->moment(0, 1).subspan(at, n)},
-                              {m, v}};
-    optimizer_.update(node_->control().update, layout_.tensors()[s.tensor], state);
+    ops::SegmentState state{gradient,
+                            node_->parameters(0).subspan(s.begin, n),
+                            std::span<float>(expected).subspan(s.begin, n),
+                            {node_->moment(0, 0).subspan(at, n), node_->moment(0, 1).subspan(at, n)},
+                            {m, v}};
+    ops::update_segment(node_->control().update, optim::tensor_rule(layout_.tensors()[s.tensor]), state);
   }
   update(4);
   for (int64_t i = 0; i < layout_.elements(); ++i) {
@@ -268,7 +287,7 @@ TEST_F(Phases, CopiesTheSliceOfAllArraysForACheckpoint) {
   writer_spec.layout.arrays = {"parameters", "adam.m", "adam.v"};
   checkpoint::Writer writer(world_, writer_spec, [] {});
   node_->control().copy_next = 0;
-  on_threads(3, [&](int) { copy_state(*node_, 2, writer); });
+  on_threads(3, [&](int) { copy_state(*node_, writer); });
   const auto slice = static_cast<size_t>(node_->slice_end() - node_->slice_begin());
   ASSERT_EQ(writer.copy_of(0).size(), slice);
   EXPECT_EQ(std::memcmp(writer.copy_of(0).data(), &node_->parameters(0)[node_->slice_begin()], slice * 4), 0);

@@ -22,12 +22,20 @@ constexpr int64_t round_samples = 34, round_unit_size = 12;
 class Round {
  public:
   Round(const SmallRuns& runs, int ranks_per_node, const std::string& deck_name, exact::RoundKind kind,
-        bool confusion)
+        bool confusion, std::vector<Override> overrides = {})
       : world(60, ranks_per_node),
-        deck(load_deck(world, runs.options(deck_name, "run"))),
+        deck(load_deck(world, runs.options(deck_name, "run", std::move(overrides)))),
         job(world, deck, nullptr, true, confusion),
-        resources{deck,           job.graph, job.dataset,  job.exchange,         job.loss,
-                  job.assemblers, job.node,  world.node(), job.confusion_classes} {
+        resources{deck,
+                  job.graph,
+                  job.dataset,
+                  job.exchange,
+                  job.loss,
+                  job.assemblers,
+                  job.node,
+                  world.node(),
+                  job.confusion_classes,
+                  job.device ? &*job.device : nullptr} {
     initialise_state(world, job.graph, 3, job.node);
     begins = data::cut_units(round_samples, round_unit_size);
     ids.resize(round_samples);
@@ -76,7 +84,7 @@ class Round {
           ops::prepare_compute_thread();
           UnitRunner runner(resources, job.sizes, job.share.node_first + t, threads * world.node_size(),
                             world.nodes());
-          runner.run_queue([] {});
+          runner.run_queue({});
           runner.finish_units(1);
         });
       for (std::thread& thread : team) thread.join();

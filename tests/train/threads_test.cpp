@@ -111,6 +111,23 @@ TEST(Threads, WantedThreadsAreTaken) {
   EXPECT_EQ(threads_of({rank_on("a", 0, cores(0, 2), {})}, 5), std::vector<int>{5});
 }
 
+TEST(Threads, ARankThatFeedsADeviceHasOneThreadAndOthersKeepTheirShare) {
+  const RankCores host = rank_on("a", 0, cores(0, 8), cores(0, 8));
+  RankCores fed = rank_on("a", 1, cores(0, 8), cores(0, 8));
+  fed.device = true;
+  EXPECT_EQ(threads_of({fed}), std::vector<int>{1});
+  EXPECT_EQ(threads_of({fed}, 5), std::vector<int>{1}) << "whatever the deck wants";
+  EXPECT_EQ(threads_of({host, fed}), (std::vector<int>{4, 1}));
+  EXPECT_EQ(threads_of({fed, host, host}), (std::vector<int>{1, 3, 3}));
+  EXPECT_EQ(threads_of({host, fed}, 6), (std::vector<int>{6, 1}));
+  const std::vector<ThreadShare> shares = share_cores({host, fed, host}, 0);
+  EXPECT_EQ(shares[1].node_threads, 1);
+  EXPECT_EQ(shares[1].node_first, 0);
+  EXPECT_EQ(shares[0].node_threads, shares[0].threads + shares[2].threads);
+  EXPECT_EQ(shares[0].job_threads, shares[0].node_threads + 1);
+  EXPECT_EQ(shares[0].nodes_on_machine, 2);
+}
+
 TEST(Threads, NothingKnownMeansOne) {
   EXPECT_EQ(threads_of({rank_on("a", 0, {}, {})}), std::vector<int>{1});
 }

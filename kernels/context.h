@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Context: what every kernel launch and library call of one engine stands on: a stream, the handles of the
+// libraries, the type of products. Made by kernels/engine.cu; used by every file of this folder.
+//
+// The rules of this folder. One .cu per op, with the stem of its twin in src/ops, whose semantics it has:
+// shapes, layouts (activations nhwc, float32), `=` throughout, what is saved for backward. Mathematics of one
+// element is not written twice: it comes from the __host__ __device__ functions of src/ops (math.h,
+// activation_math.h, loss_math.h, update_math.h, ...). Compiled with -fmad=false, so bits of elementwise
+// work are the host's. Deterministic: no float atomics, every sum in an order that depends on shapes alone.
+// Everything is enqueued on context.stream and may be recorded (CUDA graphs): no allocation, no host-side
+// synchronisation and no host memory in a run. Launches are followed by check_launch().
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+#include <cudnn.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/error.h"
+#include "ops/precision.h"
+
+namespace lepton::cuda {
+
+struct Context {
+  cudaStream_t stream = nullptr;
+  cublasLtHandle_t blas = nullptr;
+  cudnnHandle_t dnn = nullptr;  ///< bound to the stream
+  ops::Precision precision = ops::Precision::fp32;
+  int multiprocessors = 1;
+};
+
+/// Throw Error(software) that names the call and the library's own text.
+void check(cudaError_t status, const char* call);
+void check(cublasStatus_t status, const char* call);
+void check(cudnnStatus_t status, const char* call);
+/// For the launch before it.
+void check_launch(const char* kernel);
+
+/// Blocks of `threads` that cover `count` elements.
+inline unsigned blocks_for(int64_t count, int threads) {
+  return static_cast<unsigned>((count + threads - 1) / threads);
+}
+
+}  // namespace lepton::cuda

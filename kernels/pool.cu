@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// AveragePool and GlobalAveragePool in nhwc, the twins of src/ops/pool.cpp (count_include_pad and ceil_mode
+// as there). Not cuDNN's, because windows that hang over the edge must count as on the host and every sum has
+// a fixed order: a window row by row, and in backward, which gathers, the windows that contain an input
+// element in the host's order, without atomics; both give the host's bits. A global pool adds its pixels in
+// strands whose number depends on the shape alone. Created by make_average_pool and make_global_pool, for
+// kernels/engine.cu.
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/operators.h"
+#include "ops/pool.h"
+
+namespace lepton::cuda {
+
+namespace {
+
+constexpr int threads = 256;
+constexpr int resident = 4;  // blocks on a multiprocessor: leaves each thread 64 registers, so none spill
+
+/// Consecutive channels of one pixel, as many as one thread works on at once.
+template <int width>
+struct alignas(width * sizeof(float)) Pack {
+  float v[width];
+};
+
+template <int width>
+__device__ inline Pack<width> load(const float* from) {
+  return *reinterpret_cast<const Pack<width>*>(from);
+}
+
+template <int width>
+__device__ inline void store(float* to, const Pack<width>& pack) {
+  *reinterpret_cast<Pack<width>*>(to) = pack;
+}
+
+/// launch(four or one), by what channels and pointers allow.
+template <class Launch>
+void with_width(int64_t channels, const float* a, const float* b, const Launch& launch) {
+  if (channels % 4 == 0 &&
+      (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % sizeof(float4) == 0)
+    launch(std::integral_constant<int, 4>{});
+  else
+    launch(std::integral_constant<int, 1>{});
+}
+
+/// For grid-stride loops: no more blocks than are resident at once.
+unsigned blocks(const Context& context, int64_t count) {
+  return static_cast<unsigned>(
+      std::min<int64_t>((count + threads - 1) / threads, 8 * context.multiprocessors));
+}
+
+/// Numbers begin ... end - 1.
+struct Range {
+  int begin, end;
+};
+
+/// Windows along one axis: tap k of window `o` lies at o * stride - pad + k * dilation.
+struct Axis {
+  int size, out, kernel, stride, dilation, pad, pad_end;
+
+  Axis(const ops::Window& w, int axis, int64_t size, int64_t out)
+      : size(static_cast<int>(size)),
+        out(static_cast<int>(out)),
+        kernel(static_cast<int>(w.kernel[axis])),
+        stride(static_cast<int>(w.stride[axis])),
+        dilation(static_cast<int>(w.dilation[axis])),
+        pad(static_cast<int>(w.pad_begin[axis])),
+        pad_end(static_cast<int>(w.pad_end[axis])) {}
+
+  /// The taps of window `o` that lie inside.
+  __device__ Range taps(int o) const {
+    const int first = o * stride - pad, room = size - first;
+    return {first < 0 ? (dilation - 1 - first) / dilation : 0,
+            room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation)};
+  }
+  /// The taps of window `o` that count: those inside, or also those on the pads.
+  __device__ int counted(int o, bool include_pads) const {
+    const Range inside = taps(o);
+    if (!include_pads) return max(0, inside.end - inside.begin);
+    const int room = size + pad_end - (o * stride - pad);
+    return room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation);
+  }
+  /// The windows that reach over `at`. With dilation not all of them have a tap there: see has_tap().
+  __device__ Range windows(int at) const {
+    const int low = at + pad - (kernel - 1) * dilation;
+    return {low > 0 ? (low + stride - 1) / stride : 0, min(out, (at + pad) / stride + 1)};
+  }
+  __device__ bool has_tap(int o, int at) const { return (at + pad - o * stride) % dilation == 0; }
+};
+
+struct Geometry {
+  int64_t n, channels;
+  Axis y, x;
+
+  explicit Geometry(const ops::PoolGeometry& g)
+      : n(g.n),
+        channels(g.channels),
+        y(g.window, 0, g.height, g.out_height),
+        x(g.window, 1, g.width, g.out_width) {
+    CHECK(std::max(g.inputs(), g.outputs()) / channels <= std::numeric_limits<int>::max(), "pixels");
+  }
+};
+
+/// A thread's place in an image height x width: sample, row, column and first channel. Geometry has checked
+/// that pixels can be counted in 32 bits, whose division is cheaper; elements are counted in 64.
+struct Place {
+  int64_t channel;
+  int sample, y, x;
+
+  __device__ Place(int64_t index, int64_t groups, int group_width, int height, int width) {
+    const int64_t whole = index / groups;
+    const int pixel = static_cast<int>(whole), line = pixel / width;
+    channel = (index - whole * groups) * group_width;
+    x = pixel - line * width;
+    sample = line / height;
+    y = line - sample * height;
+  }
+  /// Where the thread's channels begin at row `y`, column `x` of its sample in another image.
+  __device__ int64_t in(const Geometry& g, int height, int width, int y, int x) const {
+    return ((static_cast<int64_t>(sample) * height + y) * width + x) * g.channels + channel;
+  }
+};
+
+__device__ inline float share_of(int count) {
+  return 1.0f / static_cast<float>(max(count, 1));
+}
+
+// y = (sum over the taps inside) / (taps that count)
+template <int width>
+__global__ void __launch_bounds__(threads, resident)
+    average_pool(Geometry g, bool include_pads, const float* __restrict__ input, float* __restrict__ output) {
+  const int64_t groups = g.channels / width, count = g.n * g.y.out * g.x.out * groups;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
+    const Place to(i, groups, width, g.y.out, g.x.out);
+    const Range rows = g.y.taps(to.y), columns = g.x.taps(to.x);
+    Pack<width> sum{};
+    for (int ky = rows.begin; ky < rows.end; ++ky) {
+      const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
+      for (int kx = columns.begin; kx < columns.end; ++kx) {
+        const int x = to.x * g.x.stride - g.x.pad + kx * g.x.dilation;
+        const auto in = load<width>(input + to.in(g, g.y.size, g.x.size, y, x));
+        for (int k = 0; k < width; ++k) sum.v[k] += in.v[k];
+      }
+    }
+    const float share = share_of(g.y.counted(to.y, include_pads) * g.x.counted(to.x, include_pads));
+    for (int k = 0; k < width; ++k) sum.v[k] *= share;
+    store<width>(output + i * width, sum);
+  }
+}
+
+// dx = sum over the windows that contain the element of dy / (taps that count), in order of windows
+template <int width>
+__global__ void __launch_bounds__(threads, resident)
+    average_pool_backward(Geometry g, bool include_pads, const float* __restrict__ dy,
+                          float* __restrict__ dx) {
+  const int64_t groups = g.channels / width, count = g.n * g.y.size * g.x.size * groups;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
+    const Place at(i, groups, width, g.y.size, g.x.size);
+    const Range rows = g.y.windows(at.y), columns = g.x.windows(at.x);
+    Pack<width> sum{};
+    for (int oy = rows.begin; oy < rows.end; ++oy) {
+      if (!g.y.has_tap(oy, at.y)) continue;
+      const int counted = g.y.counted(oy, include_pads);
+      for (int ox = columns.begin; ox < columns.end; ++ox) {
+        if (!g.x.has_tap(ox, at.x)) continue;
+        const float share = share_of(counted * g.x.counted(ox, include_pads));
+        const auto gradient = load<width>(dy + at.in(g, g.y.out, g.x.out, oy, ox));
+        for (int k = 0; k < width; ++k) sum.v[k] += gradient.v[k] * share;
+      }
+    }
+    store<width>(dx + i * width, sum);
+  }
+}
+
+class AveragePoolOp : public ops::Op {
+ public:
+  AveragePoolOp(const Context& context, const ops::OpSpec& spec)
+      : context_(context),
+        shape_(spec),
+        geometry_(shape_),
+        include_pads_(ops::int_attribute(spec.attributes, "count_include_pad", 0) != 0) {}
+
+  void forward(const ops::OpForward& run) override {
+    const float* x = run.inputs[0];
+    float* y = run.output;
+    with_width(shape_.channels, x, y, [&](auto width) {
+      average_pool<width><<<blocks(context_, shape_.outputs() / width), threads, 0, context_.stream>>>(
+          geometry_, include_pads_, x, y);
+    });
+    check_launch("average_pool");
+  }
+
+  void backward(const ops::OpBackward& run) override {
+    const float* dy = run.output_gradient;
+    float* dx = run.input_gradients[0];
+    if (!dx) return;
+    with_width(shape_.channels, dy, dx, [&](auto width) {
+      average_pool_backward<width>
+          <<<blocks(context_, shape_.inputs() / width), threads, 0, context_.stream>>>(geometry_,
+                                                                                       include_pads_, dy, dx);
+    });
+    check_launch("average_pool_backward");
+  }
+
+  ops::BackwardNeeds backward_needs() const override { return {}; }
+
+ private:
+  const Context& context_;
+  ops::PoolGeometry shape_;
+  Geometry geometry_;
+  bool include_pads_;
+};
+
+// y[s, c] = sum over pixels of x[s, p, c] / pixels. A block has `lanes` threads across channels times
+// `strands` threads down the pixels of one sample; strands are joined pairwise.
+template <int width>
+__global__ void __launch_bounds__(threads)
+    global_pool(int64_t tiles, int64_t pixels, int64_t channels, float share, const float* __restrict__ input,
+                float* __restrict__ output) {
+  __shared__ float parts[width][threads];
+  const int64_t sample = blockIdx.x / tiles, tile = blockIdx.x - sample * tiles;
+  const int64_t channel = (tile * blockDim.x + threadIdx.x) * width;
+  const unsigned lanes = blockDim.x, me = threadIdx.y * lanes + threadIdx.x;
+  Pack<width> sum{};
+  if (channel < channels) {
+    const float* from = input + sample * pixels * channels + channel;
+#pragma unroll 4
+    for (int64_t p = threadIdx.y; p < pixels; p += blockDim.y) {
+      const auto in = load<width>(from + p * channels);
+      for (int k = 0; k < width; ++k) sum.v[k] += in.v[k];
+    }
+  }
+  for (int k = 0; k < width; ++k) parts[k][me] = sum.v[k];
+  __syncthreads();
+  for (unsigned live = blockDim.y; live > 1;) {
+    const unsigned half = (live + 1) / 2;
+    if (threadIdx.y + half < live)
+      for (int k = 0; k < width; ++k) parts[k][me] += parts[k][me + half * lanes];
+    __syncthreads();
+    live = half;
+  }
+  if (threadIdx.y != 0 || channel >= channels) return;
+  for (int k = 0; k < width; ++k) sum.v[k] = parts[k][me] * share;
+  store<width>(output + sample * channels + channel, sum);
+}
+
+template <int width>
+__global__ void __launch_bounds__(threads)
+    global_pool_backward(int64_t count, int64_t pixels, int64_t channels, float share,
+                         const float* __restrict__ dy, float* __restrict__ dx) {
+  const int64_t groups = channels / width, step = static_cast<int64_t>(gridDim.x) * threads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
+    const int64_t pixel = i / groups, channel = (i - pixel * groups) * width;
+    Pack<width> pack = load<width>(dy + pixel / pixels * channels + channel);
+    for (int k = 0; k < width; ++k) pack.v[k] *= share;
+    store<width>(dx + i * width, pack);
+  }
+}
+
+class GlobalPoolOp : public ops::Op {
+ public:
+  GlobalPoolOp(const Context& context, const ops::OpSpec& spec)
+      : context_(context),
+        n_(spec.samples),
+        channels_(spec.inputs[0][0]),
+        pixels_(spec.inputs[0][1] * spec.inputs[0][2]),
+        share_(1.0f / static_cast<float>(pixels_)) {
+    const int64_t groups = channels_ % 4 == 0 ? channels_ / 4 : channels_, tiles = (groups + 31) / 32;
+    lanes_ = static_cast<int>((groups + tiles - 1) / tiles);
+    strands_ = static_cast<int>(std::min<int64_t>(threads / lanes_, pixels_));
+  }
+
+  void forward(const ops::OpForward& run) override {
+    const float* x = run.inputs[0];
+    float* y = run.output;
+    with_width(channels_, x, y, [&](auto width) {
+      const int64_t tiles = blocks_for(channels_, lanes_ * width);
+      global_pool<width><<<static_cast<unsigned>(n_ * tiles), dim3(lanes_, strands_), 0, context_.stream>>>(
+          tiles, pixels_, channels_, share_, x, y);
+    });
+    check_launch("global_pool");
+  }
+
+  void backward(const ops::OpBackward& run) override {
+    const float* dy = run.output_gradient;
+    float* dx = run.input_gradients[0];
+    if (!dx) return;
+    with_width(channels_, dy, dx, [&](auto width) {
+      const int64_t count = n_ * pixels_ * channels_ / width;
+      global_pool_backward<width><<<blocks(context_, count), threads, 0, context_.stream>>>(
+          count, pixels_, channels_, share_, dy, dx);
+    });
+    check_launch("global_pool_backward");
+  }
+
+  ops::BackwardNeeds backward_needs() const override { return {}; }
+
+ private:
+  const Context& context_;
+  int64_t n_, channels_, pixels_;
+  float share_;
+  int lanes_ = 1, strands_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<ops::Op> make_average_pool(const Context& context, const ops::OpSpec& spec) {
+  return std::make_unique<AveragePoolOp>(context, spec);
+}
+
+std::unique_ptr<ops::Op> make_global_pool(const Context& context, const ops::OpSpec& spec) {
+  return std::make_unique<GlobalPoolOp>(context, spec);
+}
+
+}  // namespace lepton::cuda

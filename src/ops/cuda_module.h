@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA module: liblepton_cuda.so (kernels/ and the libraries it needs), loaded at run time, so that one
+// program serves machines with and without CUDA libraries, driver or device. What is missing is said in a
+// sentence, never an error by itself: the caller decides whether it matters. Called by train/devices and
+// main.
+#pragma once
+
+#include <string>
+
+#include "ops/engine.h"
+#include "ops/precision.h"
+
+namespace lepton::ops {
+
+/// What the module exports, as a C function `lepton_cuda_module` that returns it. Built from the same sources
+/// as the program, with the same compiler: `version` says so.
+struct CudaModule {
+  const char* version;                   ///< the program's that it was built with
+  std::string (*libraries)();            ///< "CUDA 13.0, cuBLASLt 13.1.0, cuDNN 9.14.0"
+  int (*devices)(std::string& absence);  ///< how many; 0: why
+  Engine (*open)(int index, Precision precision);
+};
+
+/// Loaded at the first call, from the program's own directory, from ../lib/lepton beside it, or from where
+/// LEPTON_CUDA_MODULE says. Null where it is not there or cannot be loaded.
+const CudaModule* cuda_module();
+/// How many devices this process can use; 0: `absence` says why. Loads nothing where there is no driver.
+int cuda_devices(std::string& absence);
+/// For --version: "CUDA 13.0, cuBLASLt 13.1.0, cuDNN 9.14.0", or "no CUDA: " and why.
+std::string cuda_version();
+
+}  // namespace lepton::ops

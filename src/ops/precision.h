@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The type in which products (Gemm, Conv) multiply. Parameters, activations, sums and the optimizer are
+// float32 or wider whatever it is. Part of the arithmetic class.
+#pragma once
+
+namespace lepton::ops {
+
+enum class Precision {
+  fp32,  ///< float32 throughout
+  tf32,  ///< 10 bits of mantissa, on tensor cores; sums in float32
+  bf16,  ///< operands rounded to bfloat16, sums in float32
+};
+
+inline const char* precision_name(Precision precision) {
+  return precision == Precision::fp32 ? "fp32" : precision == Precision::tf32 ? "tf32" : "bf16";
+}
+
+}  // namespace lepton::ops

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The choice of the loop for a segment. Called by train/phases and by the debug device.
+#include "ops/update_rule.h"
+
+#include <algorithm>
+
+namespace lepton::ops {
+
+UpdateRule rule_for(const UpdateRule& rule, const TensorRule& tensor) {
+  if (tensor.decays) return rule;
+  UpdateRule own = rule;
+  own.sgd.decay = own.adam.decay = 0;
+  own.adam.keep = 1;
+  return own;
+}
+
+void update_segment(const UpdateRule& rule, const TensorRule& tensor, const SegmentState& s) {
+  if (tensor.statistic) {
+    update_statistic(s.gradient, rule.weight, rule.statistics_momentum, s.parameters, s.parameters_new);
+    for (const std::span<float> moment : s.moments_new) std::fill(moment.begin(), moment.end(), 0.f);
+    return;
+  }
+  const UpdateRule own = rule_for(rule, tensor);
+  normalise_gradient(s.gradient, rule.weight, rule.clip_factor, tensor.decays ? tensor.l2 : 0.f, s.parameters,
+                     rule.clip_value);
+  switch (rule.kind) {
+    case UpdateKind::sgd_plain:
+      return sgd_plain(own.sgd, s.gradient, s.parameters, s.parameters_new);
+    case UpdateKind::sgd:
+      return sgd(own.sgd, s.gradient, s.parameters, s.moments[0], s.parameters_new, s.moments_new[0]);
+    case UpdateKind::adam:
+      return adam(own.adam, s.gradient, s.parameters, s.moments[0], s.moments[1], s.parameters_new,
+                  s.moments_new[0], s.moments_new[1]);
+  }
+}
+
+}  // namespace lepton::ops

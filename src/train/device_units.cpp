@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Staging, copying and running units on a device. See the header. Called by device_runner.
+#include "train/device_units.h"
+
+#include <algorithm>
+#include <span>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+
+namespace lepton::train {
+
+namespace {
+
+size_t aligned(size_t bytes) {
+  constexpr size_t alignment = 256;
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
+int64_t largest_unit(const UnitSizes& sizes) {
+  int64_t largest = 1;
+  for (const int64_t n : sizes.training) largest = std::max(largest, n);
+  for (const int64_t n : sizes.inference) largest = std::max(largest, n);
+  return largest;
+}
+
+template <class T>
+T* at(const Buffer& buffer, size_t offset) {
+  return reinterpret_cast<T*>(buffer.data() + offset);
+}
+
+}  // namespace
+
+DeviceUnits::Parts DeviceUnits::parts_of(const model::Graph& graph, const data::Dataset& dataset,
+                                         const UnitSizes& sizes) {
+  const auto n = static_cast<size_t>(largest_unit(sizes));
+  const bool values = dataset.target_kind() == data::TargetKind::values;
+  const size_t targets = values ? n * static_cast<size_t>(graph.outputs()) : n;
+  Parts parts;
+  parts.ids = aligned(sizeof(ops::UnitTag));
+  parts.targets = parts.ids + aligned(n * sizeof(int64_t));
+  parts.inputs = parts.targets + aligned(targets * 4);
+  parts.bytes = parts.inputs + n * static_cast<size_t>(dataset.input_elements()) * sizeof(float);
+  return parts;
+}
+
+int64_t DeviceUnits::bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
+                           int64_t confusion_classes, ops::Arithmetic& arithmetic) {
+  const Parts parts = parts_of(graph, dataset, sizes);
+  const size_t workspace =
+      model::Executor::workspace_bytes(graph, sizes.training, sizes.inference, arithmetic);
+  const auto samples = static_cast<size_t>(largest_unit(sizes));
+  return static_cast<int64_t>(workspace + 2 * parts.bytes + parts.inputs + samples * sizeof(ops::UnitLoss)) +
+         confusion_classes * confusion_classes * 8;
+}
+
+DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
+    : resources_(resources),
+      state_(*resources.device),
+      parts_(parts_of(resources.graph, resources.dataset, sizes)),
+      executor_(resources.graph, resources.deck.run.seed, sizes.training, sizes.inference,
+                *state_.engine().arithmetic),
+      copies_(state_.engine().backend->make_queue()) {
+  Backend& backend = *state_.engine().backend;
+  const Device device = state_.engine().device();
+  for (Place& place : places_) {
+    place.pinned = Buffer(device, parts_.bytes, "rows for the device", MemoryKind::pinned);
+    place.device = Buffer(device, parts_.bytes, "rows of a unit");
+    place.copied = backend.make_event();
+    place.read = backend.make_event();
+    place.finished = backend.make_event();
+  }
+  current_ = Buffer(device, parts_.inputs, "ids and targets of a unit");
+  const auto samples = static_cast<size_t>(largest_unit(sizes));
+  per_sample_ = Buffer(device, samples * sizeof(ops::UnitLoss), "losses of samples");
+  const auto classes = static_cast<size_t>(resources.confusion_classes);
+  confusion_ = Buffer(device, classes * classes * sizeof(int64_t), "confusion matrix");
+  rows_.resize(samples);
+}
+
+DeviceUnits::~DeviceUnits() = default;
+
+int64_t DeviceUnits::assemble(const RoundHeader& header, int64_t number, uint32_t report, std::byte* to) {
+  const std::span<const int64_t> begins = resources_.node.unit_begins(header.ticket);
+  const int64_t first = begins[number], n = begins[number + 1] - first;
+  const auto count = static_cast<size_t>(n);
+  auto* tag = reinterpret_cast<ops::UnitTag*>(to);
+  *tag = {number, static_cast<uint32_t>(header.id.kind == exact::RoundKind::train ? header.id.step : 0),
+          report};
+  const std::span<const int64_t> samples = resources_.node.samples(header.ticket);
+  auto* ids = reinterpret_cast<int64_t*>(to + parts_.ids);
+  for (int64_t i = 0; i < n; ++i) {
+    ids[i] = samples[first + i];
+    rows_[i] = resources_.exchange.row(header.ticket, first + i);
+  }
+  const std::span<const std::byte* const> rows(rows_.data(), count);
+  const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
+  auto* inputs = reinterpret_cast<float*>(to + parts_.inputs);
+  assembler.inputs(rows, {inputs, count * static_cast<size_t>(assembler.input_elements())});
+  if (resources_.dataset.target_kind() == data::TargetKind::values)
+    assembler.values(rows, {reinterpret_cast<float*>(to + parts_.targets),
+                            count * static_cast<size_t>(resources_.graph.outputs())});
+  else
+    assembler.classes(rows, {reinterpret_cast<int32_t*>(to + parts_.targets), count});
+  return n;
+}
+
+void DeviceUnits::start(const RoundHeader& header, int64_t number, uint32_t report,
+                        const std::function<void()>& between, double& data_s) {
+  run_context().unit = number;
+  Place& place = places_[started_++ % places_.size()];
+  while (!place.finished->done())  // its last unit: the one before the last
+    if (between) between();
+  failpoint("unit");
+  const bool training = header.id.kind == exact::RoundKind::train;
+  int64_t samples = 0;
+  {
+    const ScopedTimer timer(data_s);
+    samples = assemble(header, number, report, place.pinned.data());
+  }
+  if (training)
+    failpoint("forward");
+  else
+    failpoint("evaluate");
+  bring(place, samples, training);
+  auto& recording = recordings_[{samples, header.slot, training}];
+  Queue& queue = *state_.engine().queue;
+  if (!recording)
+    recording = state_.engine().backend->record(queue, [&] { enqueue(samples, header.slot, training); });
+  if (training) failpoint("backward");
+  recording->launch(queue);
+  queue.record(*place.finished);
+  run_context().unit = -1;
+}
+
+void DeviceUnits::bring(Place& place, int64_t samples, bool training) {
+  Queue& queue = *state_.engine().queue;
+  const std::span<float> input = executor_.input(samples, training);
+  copies_->wait(*place.read);
+  copies_->copy(place.device.data(), place.pinned.data(), parts_.inputs + input.size_bytes());
+  copies_->record(*place.copied);
+  queue.wait(*place.copied);
+  queue.copy(current_.data(), place.device.data(), parts_.inputs);
+  queue.copy(input.data(), place.device.data() + parts_.inputs, input.size_bytes());
+  queue.record(*place.read);
+}
+
+model::UnitRun DeviceUnits::current(int64_t samples) {
+  return {&executor_, samples, {at<int64_t>(current_, parts_.ids), static_cast<size_t>(samples)}, this};
+}
+
+void DeviceUnits::enqueue(int64_t samples, int slot, bool training) {
+  const model::UnitRun unit = current(samples);
+  const float* parameters = state_.parameters(slot);
+  const uint32_t* step = &at<ops::UnitTag>(current_, 0)->step;
+  model::Executor::forward_together({&unit, 1}, training, parameters, step);
+  run_loss(samples, training);
+  if (training) model::Executor::backward_together({&unit, 1}, parameters, step);
+}
+
+void DeviceUnits::run_loss(int64_t samples, bool training) {
+  ops::LossRun run;
+  run.spec = resources_.loss.spec();
+  run.samples = samples;
+  run.outputs = resources_.graph.outputs();
+  run.scores = executor_.scores(samples, training).data();
+  if (resources_.dataset.target_kind() == data::TargetKind::values)
+    run.values = at<float>(current_, parts_.targets);
+  else
+    run.classes = at<int32_t>(current_, parts_.targets);
+  if (training) run.gradient = executor_.output_gradient(samples).data();
+  if (!training && confusion_.bytes() > 0) run.confusion = confusion();
+  run.per_sample = per_sample_.as<ops::UnitLoss>().data();
+  run.tag = at<ops::UnitTag>(current_, 0);
+  run.reports = state_.reports();
+  state_.engine().step_math->loss(run);
+}
+
+void DeviceUnits::gradient(int tensor, int64_t first, std::span<const float> values) {
+  ops::QuantiseRun run;
+  run.tensor = tensor;
+  run.begin = resources_.graph.layout.tensors()[tensor].offset + first;
+  run.count = static_cast<int64_t>(values.size());
+  run.values = values.data();
+  run.sums = state_.sums();
+  run.tag = at<ops::UnitTag>(current_, 0);
+  run.reports = state_.reports();
+  state_.engine().step_math->quantise_add(run);
+}
+
+int DeviceUnits::first_non_finite(const RoundHeader& header, int64_t number) {
+  Queue& queue = *state_.engine().queue;
+  queue.synchronize();
+  Place& place = places_[0];
+  const bool training = header.id.kind == exact::RoundKind::train;
+  const int64_t samples = assemble(header, number, 0, place.pinned.data());
+  bring(place, samples, training);
+  const std::span<const int64_t> ids = current(samples).sample_ids;
+  return executor_.first_non_finite(samples, training, state_.parameters(header.slot), ids,
+                                    &at<ops::UnitTag>(current_, 0)->step);
+}
+
+}  // namespace lepton::train

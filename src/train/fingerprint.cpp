@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// See the header. What is not asked for in a training step anyway is allocated here and freed again.
+#include "train/fingerprint.h"
+
+#include <vector>
+
+#include "base/hash.h"
+#include "base/philox.h"
+#include "model/executor.h"
+#include "ops/random.h"
+
+namespace lepton::train {
+
+namespace {
+
+constexpr uint32_t step = 1;
+
+/// Hashes every gradient that it is handed.
+class HashSink : public model::GradientSink {
+ public:
+  void gradient(int tensor, int64_t first, std::span<const float> values) override {
+    hash_ = mix64(hash_ ^ hash64_of(values, static_cast<uint64_t>(tensor + first)));
+  }
+  void add(std::span<const float> values) { hash_ = mix64(hash_ ^ hash64_of(values)); }
+  uint64_t value() const { return hash_; }
+
+ private:
+  uint64_t hash_ = 0;
+};
+
+/// Fetches what lies on a device for another sink.
+class FetchingSink : public model::GradientSink {
+ public:
+  FetchingSink(DeviceState& device, HashSink& sink) : device_(device), sink_(sink) {}
+  void gradient(int tensor, int64_t first, std::span<const float> values) override {
+    sink_.gradient(tensor, first, fetched(values));
+  }
+  std::span<const float> fetched(std::span<const float> values) {
+    host_.resize(values.size());
+    device_.download(values.data(), std::as_writable_bytes(std::span(host_)));
+    return host_;
+  }
+
+ private:
+  DeviceState& device_;
+  HashSink& sink_;
+  std::vector<float> host_;
+};
+
+std::vector<int64_t> first_ids(int64_t samples) {
+  std::vector<int64_t> ids(static_cast<size_t>(samples));
+  for (int64_t i = 0; i < samples; ++i) ids[static_cast<size_t>(i)] = i;
+  return ids;
+}
+
+void fill(std::span<float> values, uint64_t stream) {
+  ops::fill_uniform(values, stream_key(0, Purpose::fingerprint, stream), 1.f);
+}
+
+}  // namespace
+
+uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters) {
+  const std::vector<int64_t> sizes{samples}, ids = first_ids(samples);
+  model::Executor executor(graph, 0, sizes, {});
+  fill(executor.input(samples, true), 0);
+  HashSink sink;
+  sink.add(executor.forward(samples, true, parameters.data(), ids, step));
+  fill(executor.output_gradient(samples), 1);
+  executor.backward(samples, parameters.data(), ids, step, sink);
+  return sink.value();
+}
+
+uint64_t device_fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters,
+                            DeviceState& device) {
+  const ops::Engine& engine = device.engine();
+  const std::vector<int64_t> sizes{samples}, ids = first_ids(samples);
+  model::Executor executor(graph, 0, sizes, {}, *engine.arithmetic);
+  const Buffer arena(engine.device(), parameters.size_bytes(), "parameters"),
+      id_memory(engine.device(), ids.size() * sizeof(int64_t), "ids"),
+      step_memory(engine.device(), sizeof step, "step");
+  const auto upload = [&](auto values, void* to) { device.upload(std::as_bytes(values), to); };
+  upload(parameters, arena.data());
+  upload(std::span(ids), id_memory.data());
+  upload(std::span(&step, 1), step_memory.data());
+  const auto upload_random = [&](std::span<float> to, uint64_t stream) {
+    std::vector<float> values(to.size());
+    fill(values, stream);
+    upload(std::span<const float>(values), to.data());
+  };
+
+  upload_random(executor.input(samples, true), 0);
+  HashSink sink;
+  FetchingSink fetching(device, sink);
+  const model::UnitRun unit{&executor, samples, id_memory.as<const int64_t>(), &fetching};
+  const float* on_device = arena.as<float>().data();
+  const uint32_t* device_step = step_memory.as<uint32_t>().data();
+  model::Executor::forward_together({&unit, 1}, true, on_device, device_step);
+  sink.add(fetching.fetched(executor.scores(samples, true)));
+  upload_random(executor.output_gradient(samples), 1);
+  model::Executor::backward_together({&unit, 1}, on_device, device_step);
+  return sink.value();
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What both kinds of workers share, and the choice between them. Called by trainer.
+#include "train/worker.h"
+
+#include "train/device_runner.h"
+#include "train/unit_runner.h"
+
+namespace lepton::train {
+
+Worker::Worker(const UnitResources& resources, int thread, int nodes)
+    : resources_(resources),
+      sums_{make_lanes(resources.graph, nodes, resources.confusion_classes), {}, {}, thread, 0} {}
+
+void Worker::fold_losses() {
+  exact::Lanes& lanes = sums_.lanes;
+  lanes.count(static_cast<int>(Count::samples)) += sums_.loss.samples;
+  lanes.count(static_cast<int>(Count::correct)) += sums_.loss.correct;
+  lanes.count(static_cast<int>(Count::correct_top5)) += sums_.loss.correct_top5;
+  lanes.add_exact(static_cast<int>(Exact::loss), sums_.loss.loss);
+  lanes.add_exact(static_cast<int>(Exact::absolute_error), sums_.loss.absolute_error);
+  lanes.add_exact(static_cast<int>(Exact::squared_error), sums_.loss.squared_error);
+  lanes.add_exact(static_cast<int>(Exact::target), sums_.loss.target);
+  lanes.add_exact(static_cast<int>(Exact::target_squared), sums_.loss.target_squared);
+  sums_.loss = {};
+}
+
+void Worker::finish_units(int64_t round) {
+  fold_losses();
+  merge_lanes(round);
+}
+
+void Worker::merge_lanes(int64_t round) {
+  resources_.node.lanes().add(round, sums_.lanes);
+  sums_.lanes.clear();
+}
+
+void Worker::count_time(int64_t units, double seconds) {
+  sums_.times.units += units;
+  sums_.lanes.node_busy_ns(resources_.world_node) += static_cast<int64_t>(seconds * 1e9);
+  sums_.lanes.node_units(resources_.world_node) += units;
+}
+
+std::unique_ptr<Worker> make_worker(const UnitResources& resources, const UnitSizes& sizes, int thread,
+                                    int node_threads, int nodes, const std::function<void()>& poll) {
+  if (resources.device) return std::make_unique<DeviceRunner>(resources, sizes, nodes);
+  auto runner = std::make_unique<UnitRunner>(resources, sizes, thread, node_threads, nodes);
+  if (poll && nodes > 1) runner->set_between_nodes(poll);
+  return runner;
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every operator on every device against the host's, on random operands at odd sizes: outputs, statistics and
+// all gradients, from poisoned memory, twice to the same bits. (The host's ops are held to references in
+// double and to finite differences by the tests of each.) On CUDA also in the precisions of tensor cores.
+#include <algorithm>
+#include <cmath>
+
+#include "ops/device_rig.h"
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using namespace testing;
+
+OpSpec gemm(int64_t n, int64_t in, int64_t out, const std::string& activation) {
+  return {.type = "Gemm",
+          .attributes = {{"transB", int64_t{1}}},
+          .activation = activation,
+          .samples = n,
+          .training = true,
+          .inputs = {{in}},
+          .parameters = {{out, in}, {out}}};
+}
+
+OpSpec conv(const Shape& input, const Shape& weights, std::vector<int64_t> strides, std::vector<int64_t> pads,
+            std::vector<int64_t> dilations, int64_t group, const std::string& activation) {
+  return {.type = "Conv",
+          .attributes = {{"strides", strides}, {"pads", pads}, {"dilations", dilations}, {"group", group}},
+          .activation = activation,
+          .samples = 3,
+          .training = true,
+          .inputs = {input},
+          .parameters = {weights, {weights[0]}}};
+}
+
+OpSpec pool(const char* type, std::vector<int64_t> kernel, std::vector<int64_t> strides,
+            std::vector<int64_t> pads, const std::string& activation = "") {
+  return {.type = type,
+          .attributes = {{"kernel_shape", kernel}, {"strides", strides}, {"pads", pads}},
+          .activation = activation,
+          .samples = 3,
+          .training = true,
+          .inputs = {{5, 9, 7}}};
+}
+
+OpSpec plain(const char* type, const Shape& input, Attributes attributes = {},
+             std::vector<Shape> parameters = {}, const std::string& activation = "") {
+  return {.type = type,
+          .attributes = std::move(attributes),
+          .activation = activation,
+          .samples = 3,
+          .training = true,
+          .inputs = {input},
+          .parameters = std::move(parameters),
+          .random_key = 77};
+}
+
+std::vector<OpSpec> products() {
+  return {gemm(5, 7, 3, ""),
+          gemm(33, 65, 129, "Relu"),
+          gemm(64, 300, 10, "Tanh"),
+          gemm(1, 1, 1, "Elu"),
+          conv({3, 7, 5}, {5, 3, 3, 2}, {2, 1}, {1, 0, 2, 1}, {1, 1}, 1, ""),
+          conv({8, 9, 11}, {16, 8, 3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, "Relu"),
+          conv({4, 11, 9}, {6, 2, 3, 3}, {1, 2}, {2, 2, 2, 2}, {2, 2}, 2, "LeakyRelu"),
+          conv({6, 6, 6}, {12, 6, 1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1, "")};
+}
+
+std::vector<OpSpec> others() {
+  const Shape image{5, 9, 7}, wide{64, 4, 4};
+  std::vector<OpSpec> specs = {
+      pool("MaxPool", {2, 2}, {2, 2}, {0, 0, 0, 0}),
+      pool("MaxPool", {3, 2}, {2, 1}, {1, 1, 1, 0}, "Relu"),
+      pool("AveragePool", {2, 3}, {2, 2}, {0, 1, 1, 1}),
+      plain("GlobalAveragePool", image),
+      plain("BatchNormalization", image, {}, {{5}, {5}, {5}, {5}}),
+      plain("BatchNormalization", wide, {}, {{64}, {64}, {64}, {64}}, "Relu"),
+      plain("BatchNormalization", {13}, {}, {{13}, {13}, {13}, {13}}),
+      plain("LayerNormalization", {301}, {}, {{301}, {301}}),
+      plain("Dropout", image, {{"ratio", 0.4}}),
+      plain("Flatten", image),
+      plain("Identity", image),
+      plain("Softmax", {11}),
+  };
+  for (const char* type : {"Relu", "LeakyRelu", "Elu", "Gelu", "Sigmoid", "Tanh"})
+    specs.push_back(plain(type, {1003}));
+  specs.push_back(plain("Gelu", {1003}, {{"approximate", std::string("tanh")}}));
+  OpSpec add = plain("Add", image, {}, {}, "Relu");
+  add.inputs = {image, image};
+  specs.push_back(add);
+  return specs;
+}
+
+/// |got - want| / |want| in the Euclidean norm; 1 for NaN.
+double distance(const Floats& got, const Floats& want) {
+  if (got.size() != want.size()) return 1;
+  double error = 0, size = 1e-30;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double e = static_cast<double>(got[i]) - static_cast<double>(want[i]);
+    error += e * e;
+    size += static_cast<double>(want[i]) * static_cast<double>(want[i]);
+  }
+  const double ratio = std::sqrt(error / size);
+  return std::isnan(ratio) ? 1 : ratio;
+}
+
+void expect_close(const Results& got, const Results& want, double tolerance, const std::string& what) {
+  EXPECT_LE(distance(got.output, want.output), tolerance) << what << ": output";
+  const auto expect_all = [&](const std::vector<Floats>& a, const std::vector<Floats>& b, const char* part) {
+    ASSERT_EQ(a.size(), b.size()) << what;
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_LE(distance(a[i], b[i]), tolerance) << what << part << i;
+  };
+  expect_all(got.statistics, want.statistics, ": statistic ");
+  expect_all(got.input_gradients, want.input_gradients, ": input gradient ");
+  expect_all(got.parameter_gradients, want.parameter_gradients, ": parameter gradient ");
+}
+
+Results run_on(Rig& rig, const OpSpec& spec, const Operands& operands) {
+  DeviceRun run(rig, spec);
+  run.upload(operands);
+  run.enqueue();
+  return run.results();
+}
+
+void check(Rig& rig, const std::vector<OpSpec>& specs, double tolerance) {
+  uint32_t seed = 11;
+  for (const OpSpec& open : specs)
+    for (const bool training : {true, false}) {
+      OpSpec spec = completed(open);
+      spec.training = training;
+      Operands operands = random_operands(spec, ++seed);
+      if (spec.type == "BatchNormalization")
+        for (float& variance : operands.parameters[3]) variance = std::abs(variance) + 0.1f;
+      const std::string what = spec.type + " " + spec.activation + " " + shape_text(spec.inputs[0]);
+      const Results got = run_on(rig, spec, operands), again = run_on(rig, spec, operands);
+      expect_close(got, run_op(spec, operands), tolerance, what);
+      expect_bits(again.output, got.output, what);
+      for (size_t i = 0; i < got.parameter_gradients.size(); ++i)
+        expect_bits(again.parameter_gradients[i], got.parameter_gradients[i], what);
+    }
+}
+
+class DeviceOps : public OnDevice {};
+INSTANTIATE_TEST_SUITE_P(Device, DeviceOps, every_device(), device_name);
+
+TEST_P(DeviceOps, ProductsAreTheHosts) {
+  Rig rig(GetParam());
+  check(rig, products(), 2e-6);
+}
+
+TEST_P(DeviceOps, TheOthersAreTheHosts) {
+  Rig rig(GetParam());
+  check(rig, others(), 2e-6);
+}
+
+TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
+  Rig rig(GetParam());
+  for (const OpSpec& open : others()) {
+    if (open.type == "BatchNormalization" || open.type == "LayerNormalization" || open.type == "Softmax" ||
+        open.type.ends_with("AveragePool"))
+      continue;
+    const OpSpec spec = completed(open);
+    const Operands operands = random_operands(spec, 5);
+    const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
+    expect_bits(got.output, want.output, spec.type);
+    expect_bits(got.input_gradients[0], want.input_gradients[0], spec.type);
+  }
+}
+
+class TensorCores : public OnDevice {};
+INSTANTIATE_TEST_SUITE_P(Device, TensorCores, ::testing::Values("cuda"), device_name);
+
+TEST_P(TensorCores, RoundOperandsOnly) {
+  Rig tf32(GetParam(), Precision::tf32), bf16(GetParam(), Precision::bf16);
+  check(tf32, products(), 2e-3);
+  check(bf16, products(), 1e-2);
+}
+
+TEST_P(DeviceOps, AddsAndFindsWhatIsNotFinite) {
+  Rig rig(GetParam());
+  for (const int64_t count : {1, 31, 1003, 100'000}) {
+    Floats into = random_floats(count, 1), from = random_floats(count, 2);
+    float* const sum = rig.up(into);
+    rig.engine.arithmetic->add(sum, rig.up(from), count);
+    for (size_t i = 0; i < into.size(); ++i) into[i] += from[i];
+    expect_bits(rig.down(sum, count), into, "sum");
+    EXPECT_TRUE(rig.engine.arithmetic->all_finite(sum, count));
+    into[static_cast<size_t>(count) / 2] = -std::numeric_limits<float>::infinity();
+    EXPECT_FALSE(rig.engine.arithmetic->all_finite(rig.up(into), count));
+  }
+}
+
+}  // namespace
+}  // namespace lepton::ops

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which loop updates a segment, with which decay: against the loops of ops/update called by hand, bit for
+// bit. What a rule is made of is tested in tests/optim/optimizer_test.cpp, the loops in update_test.cpp.
+#include "ops/update_rule.h"
+
+#include <limits>
+
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using testing::Floats;
+using testing::random_floats;
+
+constexpr int64_t count = 101;
+constexpr TensorRule weights{false, true, 0.02f}, bias{false, false, 0.02f}, statistic{true, false, 0};
+
+UpdateRule rule_of(UpdateKind kind) {
+  return {.kind = kind,
+          .sgd = {0.1f, 0.9f, 0.03f, true},
+          .adam = {0.9f, 0.1f, 0.99f, 0.01f, 1e-6f, 0.01f, 1.5f, 0.04f, 0.95f},
+          .weight = 3,
+          .clip_factor = 0.7f,
+          .clip_value = 0.2f,
+          .statistics_momentum = 0.8f};
+}
+
+/// A segment's memory; what is to be written holds NaN.
+struct Memory {
+  Floats g = random_floats(count, 1), w = random_floats(count, 2), m = random_floats(count, 3),
+         v = random_floats(count, 4, 0, 1);
+  Floats w_new = Floats(count, NAN), m_new = Floats(count, NAN), v_new = Floats(count, NAN);
+
+  void update(const UpdateRule& rule, const TensorRule& tensor) {
+    SegmentState state{g, w, w_new, {m, v}, {m_new, v_new}};
+    if (rule.kind != UpdateKind::adam) state.moments[1] = {}, state.moments_new[1] = {};
+    if (rule.kind == UpdateKind::sgd_plain) state.moments[0] = {}, state.moments_new[0] = {};
+    update_segment(rule, tensor, state);
+  }
+  bool untouched(const Floats& values) const {
+    return std::ranges::all_of(values, [](float value) { return std::isnan(value); });
+  }
+};
+
+/// The mean gradient as update_segment hands it to a loop.
+Memory normalised(const UpdateRule& rule, float l2) {
+  Memory memory;
+  normalise_gradient(memory.g, rule.weight, rule.clip_factor, l2, memory.w, rule.clip_value);
+  return memory;
+}
+
+TEST(UpdateRule, KeepsItsDecayWhereTheTensorDecays) {
+  const UpdateRule rule = rule_of(UpdateKind::adam), same = rule_for(rule, weights);
+  EXPECT_EQ(same.sgd.decay, 0.03f);
+  EXPECT_EQ(same.adam.decay, 0.04f);
+  EXPECT_EQ(same.adam.keep, 0.95f);
+  const UpdateRule without = rule_for(rule, bias);
+  EXPECT_EQ(without.sgd.decay, 0.0f);
+  EXPECT_EQ(without.adam.decay, 0.0f);
+  EXPECT_EQ(without.adam.keep, 1.0f);
+  for (const UpdateRule& own : {same, without}) {  // and everything else
+    EXPECT_EQ(own.kind, UpdateKind::adam);
+    EXPECT_EQ(own.sgd.learning_rate, 0.1f);
+    EXPECT_EQ(own.sgd.momentum, 0.9f);
+    EXPECT_TRUE(own.sgd.nesterov);
+    EXPECT_EQ(own.adam.learning_rate, 0.01f);
+    EXPECT_EQ(own.adam.beta2, 0.99f);
+    EXPECT_EQ(own.weight, 3.0f);
+    EXPECT_EQ(own.clip_factor, 0.7f);
+    EXPECT_EQ(own.clip_value, 0.2f);
+    EXPECT_EQ(own.statistics_momentum, 0.8f);
+  }
+}
+
+TEST(UpdateRule, SgdPlain) {
+  const UpdateRule rule = rule_of(UpdateKind::sgd_plain);
+  for (const TensorRule& tensor : {weights, bias}) {
+    Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
+    got.update(rule, tensor);
+    sgd_plain(rule_for(rule, tensor).sgd, want.g, want.w, want.w_new);
+    EXPECT_EQ(got.w_new, want.w_new);
+    EXPECT_TRUE(got.untouched(got.m_new) && got.untouched(got.v_new));
+  }
+}
+
+TEST(UpdateRule, SgdWithMomentum) {
+  const UpdateRule rule = rule_of(UpdateKind::sgd);
+  for (const TensorRule& tensor : {weights, bias}) {
+    Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
+    got.update(rule, tensor);
+    sgd(rule_for(rule, tensor).sgd, want.g, want.w, want.m, want.w_new, want.m_new);
+    EXPECT_EQ(got.w_new, want.w_new);
+    EXPECT_EQ(got.m_new, want.m_new);
+    EXPECT_TRUE(got.untouched(got.v_new));
+  }
+}
+
+TEST(UpdateRule, Adam) {
+  const UpdateRule rule = rule_of(UpdateKind::adam);
+  for (const TensorRule& tensor : {weights, bias}) {
+    Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
+    got.update(rule, tensor);
+    adam(rule_for(rule, tensor).adam, want.g, want.w, want.m, want.v, want.w_new, want.m_new, want.v_new);
+    EXPECT_EQ(got.w_new, want.w_new);
+    EXPECT_EQ(got.m_new, want.m_new);
+    EXPECT_EQ(got.v_new, want.v_new);
+  }
+}
+
+// L2 and decay are options of the tensor: each alone changes the numbers, and none where it does not decay.
+TEST(UpdateRule, DecayAndL2Count) {
+  for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
+    Memory both, without_l2, neither, l2_only_stated;
+    both.update(rule_of(kind), weights);
+    without_l2.update(rule_of(kind), {false, true, 0});
+    neither.update(rule_of(kind), {false, false, 0});
+    l2_only_stated.update(rule_of(kind), bias);
+    EXPECT_NE(both.w_new, without_l2.w_new);
+    EXPECT_NE(without_l2.w_new, neither.w_new);
+    EXPECT_EQ(l2_only_stated.w_new, neither.w_new);
+  }
+}
+
+TEST(UpdateRule, StatisticsAreAveragedAndTheirMomentsAreZero) {
+  for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
+    Memory got, want;
+    got.update(rule_of(kind), statistic);
+    update_statistic(want.g, 3, 0.8f, want.w, want.w_new);
+    EXPECT_EQ(got.w_new, want.w_new);
+    const Floats zeros(count, 0.0f);
+    if (kind == UpdateKind::sgd_plain)
+      EXPECT_TRUE(got.untouched(got.m_new));
+    else
+      EXPECT_EQ(got.m_new, zeros);
+    if (kind == UpdateKind::adam)
+      EXPECT_EQ(got.v_new, zeros);
+    else
+      EXPECT_TRUE(got.untouched(got.v_new));
+  }
+}
+
+}  // namespace
+}  // namespace lepton::ops
