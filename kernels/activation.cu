@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "kernels/operators.h"
+#include "kernels/pack.h"
 
 namespace lepton::cuda {
 
@@ -84,16 +85,6 @@ Kernels kernels_of(ActivationKind kind) {
   return {};
 }
 
-bool is_aligned(const float* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % sizeof(float4) == 0;
-}
-
-// Enough blocks to fill the device once; each takes its share in strides.
-unsigned blocks(const Context& context, int64_t quads, int64_t count) {
-  return std::min(blocks_for(quads ? quads : count, threads),
-                  8u * static_cast<unsigned>(context.multiprocessors));
-}
-
 void copy(const Context& context, int64_t count, const float* from, float* to) {
   if (from == to) return;
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(float), cudaMemcpyDeviceToDevice,
@@ -107,7 +98,8 @@ void activate(const Context& context, const Activation& activation, int64_t coun
   if (activation.kind == ActivationKind::none) return copy(context, count, x, y);
   const int64_t quads = is_aligned(x) && is_aligned(y) ? count / 4 : 0;
   const Forward kernel = kernels_of(activation.kind).forward;
-  kernel<<<blocks(context, quads, count), threads, 0, context.stream>>>(activation.alpha, quads, count, x, y);
+  kernel<<<resident_blocks(context, quads ? quads : count, threads), threads, 0, context.stream>>>(
+      activation.alpha, quads, count, x, y);
   check_launch("activate");
 }
 
@@ -118,8 +110,8 @@ void activation_gradient(const Context& context, const Activation& activation, i
   const float* known = gelu ? x : y;
   const int64_t quads = is_aligned(known) && is_aligned(dy) && is_aligned(dx) ? count / 4 : 0;
   const Backward kernel = kernels_of(activation.kind).backward;
-  kernel<<<blocks(context, quads, count), threads, 0, context.stream>>>(activation.alpha, quads, count, known,
-                                                                        dy, dx);
+  kernel<<<resident_blocks(context, quads ? quads : count, threads), threads, 0, context.stream>>>(
+      activation.alpha, quads, count, known, dy, dx);
   check_launch("activation_gradient");
 }
 

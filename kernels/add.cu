@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/operators.h"
+#include "kernels/pack.h"
 #include "ops/activation_math.h"
 
 namespace lepton::cuda {
@@ -50,20 +51,11 @@ __global__ void add_relu_gradient_kernel(int64_t quads, int64_t count, const flo
   }
 }
 
-bool is_aligned(const float* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % sizeof(float4) == 0;
-}
-
-// Enough blocks to fill the device once; each takes its share in strides.
-unsigned blocks(const Context& context, int64_t quads, int64_t count) {
-  return std::min(blocks_for(quads ? quads : count, threads),
-                  8u * static_cast<unsigned>(context.multiprocessors));
-}
-
 void add_to(const Context& context, bool with_relu, int64_t count, const float* a, const float* b, float* y) {
   const int64_t quads = is_aligned(a) && is_aligned(b) && is_aligned(y) ? count / 4 : 0;
   const auto kernel = with_relu ? add_kernel<true> : add_kernel<false>;
-  kernel<<<blocks(context, quads, count), threads, 0, context.stream>>>(quads, count, a, b, y);
+  kernel<<<resident_blocks(context, quads ? quads : count, threads), threads, 0, context.stream>>>(
+      quads, count, a, b, y);
   check_launch("add");
 }
 
@@ -71,8 +63,8 @@ void add_relu_gradient(const Context& context, int64_t count, const float* y, co
                        float* dx1) {
   const bool aligned = is_aligned(y) && is_aligned(dy) && is_aligned(dx0) && is_aligned(dx1);
   const int64_t quads = aligned ? count / 4 : 0;
-  add_relu_gradient_kernel<<<blocks(context, quads, count), threads, 0, context.stream>>>(quads, count, y, dy,
-                                                                                          dx0, dx1);
+  add_relu_gradient_kernel<<<resident_blocks(context, quads ? quads : count, threads), threads, 0,
+                             context.stream>>>(quads, count, y, dy, dx0, dx1);
   check_launch("add_relu_gradient");
 }
 

@@ -6,32 +6,17 @@
 // them; how rows are cut depends on the shape alone, also where a pointer rules float4 out. Created by
 // make_batch_norm, for kernels/engine.cu.
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/operators.h"
+#include "kernels/pack.h"
+#include "kernels/team.h"
 #include "ops/operators.h"
 
 namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
-/// Consecutive channels of one pixel, as many as one thread loads at once.
-template <int width>
-struct alignas(width * sizeof(float)) Pack {
-  float v[width];
-};
-
-template <int width>
-__device__ inline Pack<width> load(const float* from) {
-  return *reinterpret_cast<const Pack<width>*>(from);
-}
-
-template <int width>
-__device__ inline void store(float* to, const Pack<width>& pack) {
-  *reinterpret_cast<Pack<width>*>(to) = pack;
-}
+constexpr int threads = team_threads;
 
 /// Memory as a matrix of rows (pixels) x channels, cut into tiles of channels and slices of rows. A block is
 /// `lanes` threads across channels times `team` threads down rows, and takes every slices-th team of rows.
@@ -68,30 +53,6 @@ __device__ inline int64_t first_row() {
 }
 __device__ inline int64_t row_step() {
   return static_cast<int64_t>(gridDim.y) * blockDim.y;
-}
-
-/// Adds up a and b over the threads of a block that have the same threadIdx.x; the sums are those of
-/// threadIdx.y == 0. Every thread of the block calls it.
-template <int width>
-__device__ void fold_team(double (&a)[width], double (&b)[width]) {
-  __shared__ double parts[2 * width][threads];
-  const unsigned lanes = blockDim.x, me = threadIdx.y * lanes + threadIdx.x;
-  for (int k = 0; k < width; ++k) {
-    parts[k][me] = a[k];
-    parts[width + k][me] = b[k];
-  }
-  __syncthreads();
-  for (unsigned live = blockDim.y; live > 1;) {
-    const unsigned half = (live + 1) / 2;
-    if (threadIdx.y + half < live)
-      for (int k = 0; k < 2 * width; ++k) parts[k][me] += parts[k][me + half * lanes];
-    __syncthreads();
-    live = half;
-  }
-  for (int k = 0; k < width; ++k) {
-    a[k] = parts[k][me];
-    b[k] = parts[width + k][me];
-  }
 }
 
 // partial[slice][0 or 1][channel]
@@ -148,10 +109,10 @@ __global__ void __launch_bounds__(threads)
   const int64_t channel = first_channel<width>(), step = row_step();
   double sum[width] = {}, square[width] = {};
   if (channel < cut.channels) {
-    const Pack<width> pivot = load<width>(x + channel);
+    const Pack<float, width> pivot = load<width>(x + channel);
 #pragma unroll 4
     for (int64_t row = first_row(); row < cut.rows; row += step) {
-      const Pack<width> in = load<width>(x + row * cut.channels + channel);
+      const Pack<float, width> in = load<width>(x + row * cut.channels + channel);
       for (int k = 0; k < width; ++k) {
         const double d = static_cast<double>(in.v[k]) - static_cast<double>(pivot.v[k]);
         sum[k] += d;
@@ -192,12 +153,12 @@ __global__ void __launch_bounds__(threads)
     normalise(Cut cut, bool relu, const float* x, Columns columns, float* y) {
   const int64_t channel = first_channel<width>(), step = row_step();
   if (channel >= cut.channels) return;
-  const Pack<width> mean = load<width>(columns.mean + channel),
-                    factor = load<width>(columns.factor + channel),
-                    shift = load<width>(columns.shift + channel);
+  const Pack<float, width> mean = load<width>(columns.mean + channel),
+                           factor = load<width>(columns.factor + channel),
+                           shift = load<width>(columns.shift + channel);
 #pragma unroll 2
   for (int64_t row = first_row(); row < cut.rows; row += step) {
-    Pack<width> pack = load<width>(x + row * cut.channels + channel);
+    Pack<float, width> pack = load<width>(x + row * cut.channels + channel);
     for (int k = 0; k < width; ++k) {
       const float z = (pack.v[k] - mean.v[k]) * factor.v[k] + shift.v[k];
       pack.v[k] = relu && z < 0.0f ? 0.0f : z;
@@ -219,13 +180,13 @@ __global__ void __launch_bounds__(threads)
   const int64_t channel = first_channel<width>(), step = row_step();
   double sum[width] = {}, product[width] = {};
   if (channel < cut.channels) {
-    const Pack<width> mean = load<width>(columns.mean + channel),
-                      factor = load<width>(columns.factor + channel),
-                      shift = load<width>(columns.shift + channel);
+    const Pack<float, width> mean = load<width>(columns.mean + channel),
+                             factor = load<width>(columns.factor + channel),
+                             shift = load<width>(columns.shift + channel);
 #pragma unroll 2
     for (int64_t row = first_row(); row < cut.rows; row += step) {
       const int64_t at = row * cut.channels + channel;
-      const Pack<width> in = load<width>(x + at), gradient = load<width>(dy + at);
+      const Pack<float, width> in = load<width>(x + at), gradient = load<width>(dy + at);
       for (int k = 0; k < width; ++k) {
         const float centred = in.v[k] - mean.v[k];
         const double dz = masked(relu, centred, factor.v[k], shift.v[k], gradient.v[k]);
@@ -263,14 +224,15 @@ __global__ void __launch_bounds__(threads)
                    Columns columns, Pull pull, float* __restrict__ dx) {
   const int64_t channel = first_channel<width>(), step = row_step();
   if (channel >= cut.channels) return;
-  const Pack<width> mean = load<width>(columns.mean + channel),
-                    factor = load<width>(columns.factor + channel),
-                    shift = load<width>(columns.shift + channel), offset = load<width>(pull.offset + channel),
-                    slope = load<width>(pull.slope + channel);
+  const Pack<float, width> mean = load<width>(columns.mean + channel),
+                           factor = load<width>(columns.factor + channel),
+                           shift = load<width>(columns.shift + channel),
+                           offset = load<width>(pull.offset + channel),
+                           slope = load<width>(pull.slope + channel);
   for (int64_t row = first_row(); row < cut.rows; row += step) {
     const int64_t at = row * cut.channels + channel;
-    const Pack<width> in = load<width>(x + at), gradient = load<width>(dy + at);
-    Pack<width> out;
+    const Pack<float, width> in = load<width>(x + at), gradient = load<width>(dy + at);
+    Pack<float, width> out;
     for (int k = 0; k < width; ++k) {
       const float centred = in.v[k] - mean.v[k];
       const float dz = masked(relu, centred, factor.v[k], shift.v[k], gradient.v[k]);
@@ -353,15 +315,7 @@ class BatchNormOp : public ops::Op {
 
  private:
   bool four_wide(const float* a, const float* b) const {
-    return cut_.channels % 4 == 0 &&
-           (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % sizeof(float4) == 0;
-  }
-  template <class Launch>
-  static void with_width(bool four, const Launch& launch) {
-    if (four)
-      launch(std::integral_constant<int, 4>{});
-    else
-      launch(std::integral_constant<int, 1>{});
+    return cut_.channels % 4 == 0 && is_aligned(a) && is_aligned(b);
   }
   Columns columns_at(std::byte* base) const {
     return {ops::floats_at(base, columns_[0]), ops::floats_at(base, columns_[1]),

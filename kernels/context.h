@@ -11,9 +11,7 @@
 // synchronisation and no host memory in a run. Launches are followed by check_launch().
 #pragma once
 
-#include <cublasLt.h>
 #include <cuda_runtime.h>
-#include <cudnn.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -21,20 +19,21 @@
 #include "base/error.h"
 #include "ops/precision.h"
 
+struct cublasLtContext;
+struct cudnnContext;
+
 namespace lepton::cuda {
 
 struct Context {
   cudaStream_t stream = nullptr;
-  cublasLtHandle_t blas = nullptr;
-  cudnnHandle_t dnn = nullptr;  ///< bound to the stream
+  cublasLtContext* blas = nullptr;  ///< a cublasLtHandle_t (kernels/libraries.h)
+  cudnnContext* dnn = nullptr;      ///< a cudnnHandle_t, bound to the stream
   ops::Precision precision = ops::Precision::fp32;
   int multiprocessors = 1;
 };
 
-/// Throw Error(software) that names the call and the library's own text.
+/// Throws Error(software) that names the call and CUDA's own text.
 void check(cudaError_t status, const char* call);
-void check(cublasStatus_t status, const char* call);
-void check(cudnnStatus_t status, const char* call);
 /// For the launch before it.
 void check_launch(const char* kernel);
 

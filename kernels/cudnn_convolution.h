@@ -9,7 +9,7 @@
 
 #include <string>
 
-#include "kernels/context.h"
+#include "kernels/libraries.h"
 
 namespace lepton::cuda {
 

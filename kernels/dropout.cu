@@ -8,6 +8,7 @@
 
 #include "base/philox.h"
 #include "kernels/operators.h"
+#include "kernels/pack.h"
 
 namespace lepton::cuda {
 
@@ -53,10 +54,6 @@ __global__ void dropout_kernel(Mask mask, int64_t samples, int64_t count, bool w
         if (4 * g + k < count) out[k] = masked(mask, word[k], in[k]);
     }
   }
-}
-
-bool is_aligned(const float* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % sizeof(float4) == 0;
 }
 
 class DropoutOp : public ops::Op {

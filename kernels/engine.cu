@@ -8,6 +8,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/finite.h"
+#include "kernels/libraries.h"
 #include "kernels/operators.h"
 #include "kernels/step_math.h"
 #include "tensor/buffer.h"

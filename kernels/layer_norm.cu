@@ -10,14 +10,15 @@
 #include <type_traits>
 
 #include "kernels/operators.h"
+#include "kernels/team.h"
 #include "ops/operators.h"
 
 namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;  // except for teams of 1,024
-constexpr int group = 4;      // consecutive elements of a thread
+constexpr int threads = team_threads;  // except for teams of 1,024
+constexpr int group = 4;               // consecutive elements of a thread
 constexpr int warp_size = 32;
 
 struct RowStatistics {
@@ -163,30 +164,6 @@ struct Cut {
   dim3 grid() const { return dim3(blocks_for(width, lanes * group), static_cast<unsigned>(slices)); }
   size_t partial_bytes() const { return static_cast<size_t>(2 * slices * width) * sizeof(double); }
 };
-
-/// Adds up a and b over the threads of a block that have the same threadIdx.x; the sums are those of
-/// threadIdx.y == 0. Every thread of the block calls it.
-template <int count>
-__device__ void fold_team(double (&a)[count], double (&b)[count]) {
-  __shared__ double parts[2 * count][threads];
-  const unsigned lanes = blockDim.x, me = threadIdx.y * lanes + threadIdx.x;
-  for (int k = 0; k < count; ++k) {
-    parts[k][me] = a[k];
-    parts[count + k][me] = b[k];
-  }
-  __syncthreads();
-  for (unsigned live = blockDim.y; live > 1;) {
-    const unsigned half = (live + 1) / 2;
-    if (threadIdx.y + half < live)
-      for (int k = 0; k < 2 * count; ++k) parts[k][me] += parts[k][me + half * lanes];
-    __syncthreads();
-    live = half;
-  }
-  for (int k = 0; k < count; ++k) {
-    a[k] = parts[k][me];
-    b[k] = parts[count + k][me];
-  }
-}
 
 // partial[slice] = sums of dy xhat, then of dy, over the rows of a slice
 template <bool wide>

@@ -7,6 +7,7 @@
 // In bf16 each operand is rounded once a run, in scratch; products and results are float32.
 #include <algorithm>
 
+#include "kernels/libraries.h"
 #include "kernels/operands.h"
 #include "kernels/operators.h"
 

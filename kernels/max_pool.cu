@@ -5,12 +5,9 @@
 // its window, one byte each; backward gathers: every input element visits the windows that contain it in the
 // host's order, so there are no atomics and the sums are the host's. Created by make_max_pool, for
 // kernels/engine.cu.
-#include <algorithm>
-#include <limits>
-#include <type_traits>
-
 #include "kernels/operators.h"
-#include "ops/pool.h"
+#include "kernels/pack.h"
+#include "kernels/windows.h"
 
 namespace lepton::cuda {
 
@@ -19,90 +16,6 @@ namespace {
 constexpr int threads = 256;
 constexpr int resident = 4;  // blocks on a multiprocessor: leaves each thread 64 registers, so none spill
 constexpr int nowhere = static_cast<int>(ops::window_places_max);  // the largest place is one less
-
-/// Consecutive channels of one pixel, as many as one thread works on at once.
-template <class Element, int width>
-struct alignas(width * sizeof(Element)) Pack {
-  Element v[width];
-};
-
-template <int width, class Element>
-__device__ inline Pack<Element, width> load(const Element* from) {
-  return *reinterpret_cast<const Pack<Element, width>*>(from);
-}
-
-template <int width, class Element>
-__device__ inline void store(Element* to, const Pack<Element, width>& pack) {
-  *reinterpret_cast<Pack<Element, width>*>(to) = pack;
-}
-
-/// Numbers begin ... end - 1.
-struct Range {
-  int begin, end;
-};
-
-/// Windows along one axis: tap k of window `o` lies at o * stride - pad + k * dilation.
-struct Axis {
-  int size, out, kernel, stride, dilation, pad;
-
-  Axis(const ops::Window& w, int axis, int64_t size, int64_t out)
-      : size(static_cast<int>(size)),
-        out(static_cast<int>(out)),
-        kernel(static_cast<int>(w.kernel[axis])),
-        stride(static_cast<int>(w.stride[axis])),
-        dilation(static_cast<int>(w.dilation[axis])),
-        pad(static_cast<int>(w.pad_begin[axis])) {}
-
-  /// The taps of window `o` that lie inside.
-  __device__ Range taps(int o) const {
-    const int first = o * stride - pad, room = size - first;
-    return {first < 0 ? (dilation - 1 - first) / dilation : 0,
-            room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation)};
-  }
-  /// The windows that reach over `at`. With dilation not all of them have a tap there: see tap().
-  __device__ Range windows(int at) const {
-    const int low = at + pad - (kernel - 1) * dilation;
-    return {low > 0 ? (low + stride - 1) / stride : 0, min(out, (at + pad) / stride + 1)};
-  }
-  /// The tap of window `o` that lies at `at`, -1 if none does.
-  __device__ int tap(int o, int at) const {
-    const int distance = at + pad - o * stride, k = distance / dilation;
-    return k * dilation == distance ? k : -1;
-  }
-};
-
-struct Geometry {
-  int64_t n, channels;
-  Axis y, x;
-
-  explicit Geometry(const ops::PoolGeometry& g)
-      : n(g.n),
-        channels(g.channels),
-        y(g.window, 0, g.height, g.out_height),
-        x(g.window, 1, g.width, g.out_width) {
-    CHECK(std::max(g.inputs(), g.outputs()) / channels <= std::numeric_limits<int>::max(), "pixels");
-  }
-};
-
-/// A thread's place in an image height x width: sample, row, column and first channel. Geometry has checked
-/// that pixels can be counted in 32 bits, whose division is cheaper; elements are counted in 64.
-struct Place {
-  int64_t channel;
-  int sample, y, x;
-
-  __device__ Place(int64_t index, int64_t groups, int group_width, int height, int width) {
-    const int64_t whole = index / groups;
-    const int pixel = static_cast<int>(whole), line = pixel / width;
-    channel = (index - whole * groups) * group_width;
-    x = pixel - line * width;
-    sample = line / height;
-    y = line - sample * height;
-  }
-  /// Where the thread's channels begin at row `y`, column `x` of its sample in another image.
-  __device__ int64_t in(const Geometry& g, int height, int width, int y, int x) const {
-    return ((static_cast<int64_t>(sample) * height + y) * width + x) * g.channels + channel;
-  }
-};
 
 // `places` is null where no backward will follow.
 template <int width>
@@ -184,9 +97,10 @@ class MaxPoolOp : public ops::Op {
     const float* x = run.inputs[0];
     float* y = run.output;
     auto* places = training_ ? reinterpret_cast<uint8_t*>(run.saved) : nullptr;
-    with_width(x, y, [&](auto width) {
+    with_width(four_wide(x, y), [&](auto width) {
       max_pool<width>
-          <<<blocks(shape_.outputs() / width), threads, 0, context_.stream>>>(geometry_, relu_, x, y, places);
+          <<<resident_blocks(context_, shape_.outputs() / width, threads), threads, 0, context_.stream>>>(
+              geometry_, relu_, x, y, places);
     });
     check_launch("max_pool");
   }
@@ -196,9 +110,10 @@ class MaxPoolOp : public ops::Op {
     float* dx = run.input_gradients[0];
     if (!dx) return;
     const auto* places = reinterpret_cast<const uint8_t*>(run.saved);
-    with_width(dy, dx, [&](auto width) {
+    with_width(four_wide(dy, dx), [&](auto width) {
       max_pool_backward<width>
-          <<<blocks(shape_.inputs() / width), threads, 0, context_.stream>>>(geometry_, places, dy, dx);
+          <<<resident_blocks(context_, shape_.inputs() / width, threads), threads, 0, context_.stream>>>(
+              geometry_, places, dy, dx);
     });
     check_launch("max_pool_backward");
   }
@@ -206,18 +121,8 @@ class MaxPoolOp : public ops::Op {
   ops::BackwardNeeds backward_needs() const override { return {}; }
 
  private:
-  /// A grid-stride loop: no more blocks than are resident at once.
-  unsigned blocks(int64_t count) const {
-    return static_cast<unsigned>(
-        std::min<int64_t>((count + threads - 1) / threads, 8 * context_.multiprocessors));
-  }
-  template <class Launch>
-  void with_width(const float* a, const float* b, const Launch& launch) const {
-    if (shape_.channels % 4 == 0 &&
-        (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % sizeof(float4) == 0)
-      launch(std::integral_constant<int, 4>{});
-    else
-      launch(std::integral_constant<int, 1>{});
+  bool four_wide(const float* a, const float* b) const {
+    return shape_.channels % 4 == 0 && is_aligned(a) && is_aligned(b);
   }
 
   const Context& context_;

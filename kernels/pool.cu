@@ -5,12 +5,9 @@
 // element in the host's order, without atomics; both give the host's bits. A global pool adds its pixels in
 // strands whose number depends on the shape alone. Created by make_average_pool and make_global_pool, for
 // kernels/engine.cu.
-#include <algorithm>
-#include <limits>
-#include <type_traits>
-
 #include "kernels/operators.h"
-#include "ops/pool.h"
+#include "kernels/pack.h"
+#include "kernels/windows.h"
 
 namespace lepton::cuda {
 
@@ -18,110 +15,6 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int resident = 4;  // blocks on a multiprocessor: leaves each thread 64 registers, so none spill
-
-/// Consecutive channels of one pixel, as many as one thread works on at once.
-template <int width>
-struct alignas(width * sizeof(float)) Pack {
-  float v[width];
-};
-
-template <int width>
-__device__ inline Pack<width> load(const float* from) {
-  return *reinterpret_cast<const Pack<width>*>(from);
-}
-
-template <int width>
-__device__ inline void store(float* to, const Pack<width>& pack) {
-  *reinterpret_cast<Pack<width>*>(to) = pack;
-}
-
-/// launch(four or one), by what channels and pointers allow.
-template <class Launch>
-void with_width(int64_t channels, const float* a, const float* b, const Launch& launch) {
-  if (channels % 4 == 0 &&
-      (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % sizeof(float4) == 0)
-    launch(std::integral_constant<int, 4>{});
-  else
-    launch(std::integral_constant<int, 1>{});
-}
-
-/// For grid-stride loops: no more blocks than are resident at once.
-unsigned blocks(const Context& context, int64_t count) {
-  return static_cast<unsigned>(
-      std::min<int64_t>((count + threads - 1) / threads, 8 * context.multiprocessors));
-}
-
-/// Numbers begin ... end - 1.
-struct Range {
-  int begin, end;
-};
-
-/// Windows along one axis: tap k of window `o` lies at o * stride - pad + k * dilation.
-struct Axis {
-  int size, out, kernel, stride, dilation, pad, pad_end;
-
-  Axis(const ops::Window& w, int axis, int64_t size, int64_t out)
-      : size(static_cast<int>(size)),
-        out(static_cast<int>(out)),
-        kernel(static_cast<int>(w.kernel[axis])),
-        stride(static_cast<int>(w.stride[axis])),
-        dilation(static_cast<int>(w.dilation[axis])),
-        pad(static_cast<int>(w.pad_begin[axis])),
-        pad_end(static_cast<int>(w.pad_end[axis])) {}
-
-  /// The taps of window `o` that lie inside.
-  __device__ Range taps(int o) const {
-    const int first = o * stride - pad, room = size - first;
-    return {first < 0 ? (dilation - 1 - first) / dilation : 0,
-            room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation)};
-  }
-  /// The taps of window `o` that count: those inside, or also those on the pads.
-  __device__ int counted(int o, bool include_pads) const {
-    const Range inside = taps(o);
-    if (!include_pads) return max(0, inside.end - inside.begin);
-    const int room = size + pad_end - (o * stride - pad);
-    return room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation);
-  }
-  /// The windows that reach over `at`. With dilation not all of them have a tap there: see has_tap().
-  __device__ Range windows(int at) const {
-    const int low = at + pad - (kernel - 1) * dilation;
-    return {low > 0 ? (low + stride - 1) / stride : 0, min(out, (at + pad) / stride + 1)};
-  }
-  __device__ bool has_tap(int o, int at) const { return (at + pad - o * stride) % dilation == 0; }
-};
-
-struct Geometry {
-  int64_t n, channels;
-  Axis y, x;
-
-  explicit Geometry(const ops::PoolGeometry& g)
-      : n(g.n),
-        channels(g.channels),
-        y(g.window, 0, g.height, g.out_height),
-        x(g.window, 1, g.width, g.out_width) {
-    CHECK(std::max(g.inputs(), g.outputs()) / channels <= std::numeric_limits<int>::max(), "pixels");
-  }
-};
-
-/// A thread's place in an image height x width: sample, row, column and first channel. Geometry has checked
-/// that pixels can be counted in 32 bits, whose division is cheaper; elements are counted in 64.
-struct Place {
-  int64_t channel;
-  int sample, y, x;
-
-  __device__ Place(int64_t index, int64_t groups, int group_width, int height, int width) {
-    const int64_t whole = index / groups;
-    const int pixel = static_cast<int>(whole), line = pixel / width;
-    channel = (index - whole * groups) * group_width;
-    x = pixel - line * width;
-    sample = line / height;
-    y = line - sample * height;
-  }
-  /// Where the thread's channels begin at row `y`, column `x` of its sample in another image.
-  __device__ int64_t in(const Geometry& g, int height, int width, int y, int x) const {
-    return ((static_cast<int64_t>(sample) * height + y) * width + x) * g.channels + channel;
-  }
-};
 
 __device__ inline float share_of(int count) {
   return 1.0f / static_cast<float>(max(count, 1));
@@ -136,7 +29,7 @@ __global__ void __launch_bounds__(threads, resident)
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const Place to(i, groups, width, g.y.out, g.x.out);
     const Range rows = g.y.taps(to.y), columns = g.x.taps(to.x);
-    Pack<width> sum{};
+    Pack<float, width> sum{};
     for (int ky = rows.begin; ky < rows.end; ++ky) {
       const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
       for (int kx = columns.begin; kx < columns.end; ++kx) {
@@ -161,12 +54,12 @@ __global__ void __launch_bounds__(threads, resident)
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const Place at(i, groups, width, g.y.size, g.x.size);
     const Range rows = g.y.windows(at.y), columns = g.x.windows(at.x);
-    Pack<width> sum{};
+    Pack<float, width> sum{};
     for (int oy = rows.begin; oy < rows.end; ++oy) {
-      if (!g.y.has_tap(oy, at.y)) continue;
+      if (g.y.tap(oy, at.y) < 0) continue;
       const int counted = g.y.counted(oy, include_pads);
       for (int ox = columns.begin; ox < columns.end; ++ox) {
-        if (!g.x.has_tap(ox, at.x)) continue;
+        if (g.x.tap(ox, at.x) < 0) continue;
         const float share = share_of(counted * g.x.counted(ox, include_pads));
         const auto gradient = load<width>(dy + at.in(g, g.y.out, g.x.out, oy, ox));
         for (int k = 0; k < width; ++k) sum.v[k] += gradient.v[k] * share;
@@ -187,9 +80,10 @@ class AveragePoolOp : public ops::Op {
   void forward(const ops::OpForward& run) override {
     const float* x = run.inputs[0];
     float* y = run.output;
-    with_width(shape_.channels, x, y, [&](auto width) {
-      average_pool<width><<<blocks(context_, shape_.outputs() / width), threads, 0, context_.stream>>>(
-          geometry_, include_pads_, x, y);
+    with_width(shape_.channels % 4 == 0 && is_aligned(x) && is_aligned(y), [&](auto width) {
+      average_pool<width>
+          <<<resident_blocks(context_, shape_.outputs() / width, threads), threads, 0, context_.stream>>>(
+              geometry_, include_pads_, x, y);
     });
     check_launch("average_pool");
   }
@@ -198,10 +92,10 @@ class AveragePoolOp : public ops::Op {
     const float* dy = run.output_gradient;
     float* dx = run.input_gradients[0];
     if (!dx) return;
-    with_width(shape_.channels, dy, dx, [&](auto width) {
+    with_width(shape_.channels % 4 == 0 && is_aligned(dy) && is_aligned(dx), [&](auto width) {
       average_pool_backward<width>
-          <<<blocks(context_, shape_.inputs() / width), threads, 0, context_.stream>>>(geometry_,
-                                                                                       include_pads_, dy, dx);
+          <<<resident_blocks(context_, shape_.inputs() / width, threads), threads, 0, context_.stream>>>(
+              geometry_, include_pads_, dy, dx);
     });
     check_launch("average_pool_backward");
   }
@@ -225,7 +119,7 @@ __global__ void __launch_bounds__(threads)
   const int64_t sample = blockIdx.x / tiles, tile = blockIdx.x - sample * tiles;
   const int64_t channel = (tile * blockDim.x + threadIdx.x) * width;
   const unsigned lanes = blockDim.x, me = threadIdx.y * lanes + threadIdx.x;
-  Pack<width> sum{};
+  Pack<float, width> sum{};
   if (channel < channels) {
     const float* from = input + sample * pixels * channels + channel;
 #pragma unroll 4
@@ -255,7 +149,7 @@ __global__ void __launch_bounds__(threads)
   const int64_t groups = channels / width, step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const int64_t pixel = i / groups, channel = (i - pixel * groups) * width;
-    Pack<width> pack = load<width>(dy + pixel / pixels * channels + channel);
+    Pack<float, width> pack = load<width>(dy + pixel / pixels * channels + channel);
     for (int k = 0; k < width; ++k) pack.v[k] *= share;
     store<width>(dx + i * width, pack);
   }
@@ -277,7 +171,7 @@ class GlobalPoolOp : public ops::Op {
   void forward(const ops::OpForward& run) override {
     const float* x = run.inputs[0];
     float* y = run.output;
-    with_width(channels_, x, y, [&](auto width) {
+    with_width(channels_ % 4 == 0 && is_aligned(x) && is_aligned(y), [&](auto width) {
       const int64_t tiles = blocks_for(channels_, lanes_ * width);
       global_pool<width><<<static_cast<unsigned>(n_ * tiles), dim3(lanes_, strands_), 0, context_.stream>>>(
           tiles, pixels_, channels_, share_, x, y);
@@ -289,9 +183,9 @@ class GlobalPoolOp : public ops::Op {
     const float* dy = run.output_gradient;
     float* dx = run.input_gradients[0];
     if (!dx) return;
-    with_width(channels_, dy, dx, [&](auto width) {
+    with_width(channels_ % 4 == 0 && is_aligned(dy) && is_aligned(dx), [&](auto width) {
       const int64_t count = n_ * pixels_ * channels_ / width;
-      global_pool_backward<width><<<blocks(context_, count), threads, 0, context_.stream>>>(
+      global_pool_backward<width><<<resident_blocks(context_, count, threads), threads, 0, context_.stream>>>(
           count, pixels_, channels_, share_, dy, dx);
     });
     check_launch("global_pool_backward");

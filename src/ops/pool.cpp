@@ -118,6 +118,19 @@ class GlobalPoolOp : public Op {
 
 }  // namespace
 
+/// Along one axis: has every window a place inside?
+static bool each_window_holds_something(const Window& window, int axis, int64_t size, int64_t windows) {
+  for (int64_t o = 0; o < windows; ++o) {
+    bool holds = false;
+    for (int64_t k = 0; k < window.kernel[axis]; ++k) {
+      const int64_t at = o * window.stride[axis] - window.pad_begin[axis] + k * window.dilation[axis];
+      holds = holds || (at >= 0 && at < size);
+    }
+    if (!holds) return false;
+  }
+  return true;
+}
+
 Shape infer_pool(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
   require_shape(input.size() == 3,
@@ -125,11 +138,10 @@ Shape infer_pool(const OpSpec& spec) {
   const Window window = parse_window(spec, {});
   require_shape(window.kernel[0] * window.kernel[1] <= window_places_max,
                 spec.type + " windows hold at most 255 elements");
-  for (int axis = 0; axis < 2; ++axis)
-    require_shape(std::max(window.pad_begin[axis], window.pad_end[axis]) <=
-                      (window.kernel[axis] - 1) * window.dilation[axis],
-                  spec.type + " pads must be smaller than the window, or some windows would be empty");
   const auto size = window_output(spec, window, int_attribute(spec.attributes, "ceil_mode", 0) != 0);
+  for (int axis = 0; axis < 2; ++axis)
+    require_shape(each_window_holds_something(window, axis, input[axis + 1], size[axis]),
+                  spec.type + " has windows that lie on its pads only: use smaller pads or dilations");
   return {input[0], size[0], size[1]};
 }
 

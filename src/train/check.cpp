@@ -76,6 +76,9 @@ Json memory_report(const MemoryNeeds& needs, int nodes_on_machine, int64_t avail
 std::vector<std::string> warnings_of(const Deck& deck, const Json& report, const ThreadShare& threads) {
   std::vector<std::string> warnings = deck.warnings;
   if (!threads.warning.empty()) warnings.push_back(threads.warning);
+  if (deck.train.device != DeviceKind::cpu)
+    warnings.push_back(
+        "threads and memory are told for the CPU; the memory of a device is tested when training starts.");
   const auto units = report["steps"]["units"].get<int64_t>(),
              batch = report["steps"]["batch_size"].get<int64_t>();
   if (units < threads.job_threads)

@@ -324,6 +324,7 @@ Exit predict(const comm::World& world, const Options& options) {
   const Output output =
       create_output(world, options, rows, graph.outputs(), class_rule(deck.loss, graph.outputs()));
 
+  if (deck.train.device != DeviceKind::cpu && world.rank() == 0) log_info("predicting on the CPU.");
   const int threads = threads_of_rank(world, deck.train.threads);
   const int64_t blocks = (rows + unit - 1) / unit;
   std::atomic<int64_t> next{world.rank()};  // blocks of this rank: every size-th

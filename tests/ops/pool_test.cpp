@@ -32,7 +32,10 @@ TEST(GlobalAveragePool, Means) {
 TEST(Pool, RefusesWhatDoesNotFit) {
   expect_refused(pool({"MaxPool", 1, 4, 2, 8, {3, 3}}), "larger than its input [4, 2, 8]");
   expect_refused(pool({"AveragePool", 1, 4, 8, 8, {3}}), "2 numbers");
-  expect_refused(pool({"MaxPool", 1, 4, 8, 8, {2, 2}, {1, 1}, {2, 0, 0, 0}}), "smaller than the window");
+  for (const char* type : {"MaxPool", "AveragePool"}) {
+    expect_refused(pool({type, 1, 4, 8, 8, {2, 2}, {1, 1}, {2, 0, 0, 0}}), "on its pads only");
+    expect_refused(pool({type, 1, 4, 3, 8, {2, 2}, {1, 1}, {1, 0, 3, 0}, {4, 1}}), "on its pads only");
+  }
   expect_refused(pool({"MaxPool", 1, 4, 8, 8, {2, 2}, {1, 1}, {-1, 0, 0, 0}}), "negative");
   expect_refused(pool({"MaxPool", 1, 4, 80, 80, {16, 16}}), "255");
   OpSpec vector = pool({"MaxPool", 1, 4, 8, 8, {2, 2}});

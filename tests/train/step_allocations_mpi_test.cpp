@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "allocations.h"
+#include "base/clock.h"
 #include "small_runs.h"
 
 namespace lepton::train {
@@ -28,10 +29,13 @@ TEST(Step, AllocatesNothingAfterTheFirst) {
     for (const int ranks_per_node : {1000, 1}) {
       const std::string name = deck + std::to_string(ranks_per_node);
       const int64_t few = allocations_of_training(runs, deck, name + "few", 10, ranks_per_node);
+      const double begin_s = now_s();
       const int64_t many = allocations_of_training(runs, deck, name + "many", 60, ranks_per_node);
       EXPECT_GT(few, 100);  // they are counted
-      // A line of metrics, once in a second, is the worst that may come between.
-      EXPECT_LT(many - few, 50) << name << ": " << static_cast<double>(many - few) / 50 << " per step";
+      // On rank 0 a line of metrics, once in a second, may come between; the machine may be slow.
+      const auto lines = static_cast<int64_t>(now_s() - begin_s);
+      EXPECT_LT(many - few, 40 + 30 * lines)
+          << name << ": " << static_cast<double>(many - few) / 50 << " per step";
     }
 }
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Windows of pools as kernels see them: which taps of a window lie inside, which windows contain a pixel (so
+// that backward can gather, in the host's order, without atomics), and where a thread stands. Used by
+// max_pool.cu and pool.cu.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/context.h"
+#include "ops/pool.h"
+
+namespace lepton::cuda {
+
+/// Numbers begin ... end - 1.
+struct Range {
+  int begin, end;
+};
+
+/// Windows along one axis: tap k of window `o` lies at o * stride - pad + k * dilation.
+struct Axis {
+  int size, out, kernel, stride, dilation, pad, pad_end;
+
+  Axis(const ops::Window& w, int axis, int64_t size, int64_t out)
+      : size(static_cast<int>(size)),
+        out(static_cast<int>(out)),
+        kernel(static_cast<int>(w.kernel[axis])),
+        stride(static_cast<int>(w.stride[axis])),
+        dilation(static_cast<int>(w.dilation[axis])),
+        pad(static_cast<int>(w.pad_begin[axis])),
+        pad_end(static_cast<int>(w.pad_end[axis])) {}
+
+  /// The taps of window `o` that lie inside.
+  __device__ Range taps(int o) const {
+    const int first = o * stride - pad, room = size - first;
+    return {first < 0 ? (dilation - 1 - first) / dilation : 0,
+            room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation)};
+  }
+  /// The taps of window `o` that count: those inside, or also those on the pads.
+  __device__ int counted(int o, bool include_pads) const {
+    const Range inside = taps(o);
+    if (!include_pads) return max(0, inside.end - inside.begin);
+    const int room = size + pad_end - (o * stride - pad);
+    return room <= 0 ? 0 : min(kernel, (room + dilation - 1) / dilation);
+  }
+  /// The windows that reach over `at`. With dilation not all of them have a tap there: see tap().
+  __device__ Range windows(int at) const {
+    const int low = at + pad - (kernel - 1) * dilation;
+    return {low > 0 ? (low + stride - 1) / stride : 0, min(out, (at + pad) / stride + 1)};
+  }
+  /// The tap of window `o` that lies at `at`, -1 if none does.
+  __device__ int tap(int o, int at) const {
+    const int distance = at + pad - o * stride, k = distance / dilation;
+    return k * dilation == distance ? k : -1;
+  }
+};
+
+struct Geometry {
+  int64_t n, channels;
+  Axis y, x;
+
+  explicit Geometry(const ops::PoolGeometry& g)
+      : n(g.n),
+        channels(g.channels),
+        y(g.window, 0, g.height, g.out_height),
+        x(g.window, 1, g.width, g.out_width) {
+    CHECK(std::max(g.inputs(), g.outputs()) / channels <= std::numeric_limits<int>::max(), "pixels");
+  }
+};
+
+/// A thread's place in an image height x width: sample, row, column and first channel. Geometry has checked
+/// that pixels can be counted in 32 bits, whose division is cheaper; elements are counted in 64.
+struct Place {
+  int64_t channel;
+  int sample, y, x;
+
+  __device__ Place(int64_t index, int64_t groups, int group_width, int height, int width) {
+    const int64_t whole = index / groups;
+    const int pixel = static_cast<int>(whole), line = pixel / width;
+    channel = (index - whole * groups) * group_width;
+    x = pixel - line * width;
+    sample = line / height;
+    y = line - sample * height;
+  }
+  /// Where the thread's channels begin at row `y`, column `x` of its sample in another image.
+  __device__ int64_t in(const Geometry& g, int height, int width, int y, int x) const {
+    return ((static_cast<int64_t>(sample) * height + y) * width + x) * g.channels + channel;
+  }
+};
+
+}  // namespace lepton::cuda
