@@ -21,7 +21,6 @@ class CudaEvent : public Event {
     check(status, "cudaEventQuery");
     return true;
   }
-  void wait() override { check(cudaEventSynchronize(event), "cudaEventSynchronize"); }
 
   cudaEvent_t event = nullptr;
 };

@@ -26,23 +26,18 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const Place to(i, groups, width, g.y.out, g.x.out);
-    const Range rows = g.y.taps(to.y), columns = g.x.taps(to.x);
     Pack<float, width> best{};
     int place[width];
     for (int k = 0; k < width; ++k) place[k] = nowhere;
-    for (int ky = rows.begin; ky < rows.end; ++ky) {
-      const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
-      for (int kx = columns.begin; kx < columns.end; ++kx) {
-        const int x = to.x * g.x.stride - g.x.pad + kx * g.x.dilation;
-        const auto in = load<width>(input + to.in(g, g.y.size, g.x.size, y, x));
-        for (int k = 0; k < width; ++k) {
-          // The first tap is taken whatever it is; NaN always.
-          const bool takes = place[k] == nowhere || in.v[k] > best.v[k] || in.v[k] != in.v[k];
-          best.v[k] = takes ? in.v[k] : best.v[k];
-          place[k] = takes ? ky * g.x.kernel + kx : place[k];
-        }
+    for_taps(g, to, [&](int ky, int kx, int64_t from) {
+      const auto in = load<width>(input + from);
+      for (int k = 0; k < width; ++k) {
+        // The first tap is taken whatever it is; NaN always.
+        const bool takes = place[k] == nowhere || in.v[k] > best.v[k] || in.v[k] != in.v[k];
+        best.v[k] = takes ? in.v[k] : best.v[k];
+        place[k] = takes ? ky * g.x.kernel + kx : place[k];
       }
-    }
+    });
     Pack<uint8_t, width> kept;
     for (int k = 0; k < width; ++k) {
       kept.v[k] = static_cast<uint8_t>(relu && !(best.v[k] > 0.0f) ? nowhere : place[k]);
@@ -62,20 +57,13 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const Place at(i, groups, width, g.y.size, g.x.size);
-    const Range rows = g.y.windows(at.y), columns = g.x.windows(at.x);
     Pack<float, width> sum{};
-    for (int oy = rows.begin; oy < rows.end; ++oy) {
-      const int ky = g.y.tap(oy, at.y);
-      if (ky < 0) continue;
-      for (int ox = columns.begin; ox < columns.end; ++ox) {
-        const int kx = g.x.tap(ox, at.x), here = ky * g.x.kernel + kx;
-        if (kx < 0) continue;
-        const int64_t from = at.in(g, g.y.out, g.x.out, oy, ox);
-        const auto place = load<width>(places + from);
-        const auto gradient = load<width>(dy + from);
-        for (int k = 0; k < width; ++k) sum.v[k] += place.v[k] == here ? gradient.v[k] : 0.0f;
-      }
-    }
+    for_windows(g, at, [&](int, int, int ky, int kx, int64_t from) {
+      const int here = ky * g.x.kernel + kx;
+      const auto place = load<width>(places + from);
+      const auto gradient = load<width>(dy + from);
+      for (int k = 0; k < width; ++k) sum.v[k] += place.v[k] == here ? gradient.v[k] : 0.0f;
+    });
     store<width>(dx + i * width, sum);
   }
 }

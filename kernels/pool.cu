@@ -28,16 +28,11 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const Place to(i, groups, width, g.y.out, g.x.out);
-    const Range rows = g.y.taps(to.y), columns = g.x.taps(to.x);
     Pack<float, width> sum{};
-    for (int ky = rows.begin; ky < rows.end; ++ky) {
-      const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
-      for (int kx = columns.begin; kx < columns.end; ++kx) {
-        const int x = to.x * g.x.stride - g.x.pad + kx * g.x.dilation;
-        const auto in = load<width>(input + to.in(g, g.y.size, g.x.size, y, x));
-        for (int k = 0; k < width; ++k) sum.v[k] += in.v[k];
-      }
-    }
+    for_taps(g, to, [&](int, int, int64_t from) {
+      const auto in = load<width>(input + from);
+      for (int k = 0; k < width; ++k) sum.v[k] += in.v[k];
+    });
     const float share = share_of(g.y.counted(to.y, include_pads) * g.x.counted(to.x, include_pads));
     for (int k = 0; k < width; ++k) sum.v[k] *= share;
     store<width>(output + i * width, sum);
@@ -53,18 +48,12 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
     const Place at(i, groups, width, g.y.size, g.x.size);
-    const Range rows = g.y.windows(at.y), columns = g.x.windows(at.x);
     Pack<float, width> sum{};
-    for (int oy = rows.begin; oy < rows.end; ++oy) {
-      if (g.y.tap(oy, at.y) < 0) continue;
-      const int counted = g.y.counted(oy, include_pads);
-      for (int ox = columns.begin; ox < columns.end; ++ox) {
-        if (g.x.tap(ox, at.x) < 0) continue;
-        const float share = share_of(counted * g.x.counted(ox, include_pads));
-        const auto gradient = load<width>(dy + at.in(g, g.y.out, g.x.out, oy, ox));
-        for (int k = 0; k < width; ++k) sum.v[k] += gradient.v[k] * share;
-      }
-    }
+    for_windows(g, at, [&](int oy, int ox, int, int, int64_t from) {
+      const float share = share_of(g.y.counted(oy, include_pads) * g.x.counted(ox, include_pads));
+      const auto gradient = load<width>(dy + from);
+      for (int k = 0; k < width; ++k) sum.v[k] += gradient.v[k] * share;
+    });
     store<width>(dx + i * width, sum);
   }
 }

@@ -211,7 +211,7 @@ struct Element {
   float w, first, second;  ///< parameter and moments, as many as the rule has
 };
 
-/// ops::update_segment for one element, ops::rule_for with it.
+/// ops::update_segment for one element.
 template <ops::UpdateKind kind>
 __device__ inline Element updated(const ops::UpdateRule& rule, const Part& part, float sum, Element old) {
   if (part.statistic) {
@@ -220,14 +220,11 @@ __device__ inline Element updated(const ops::UpdateRule& rule, const Part& part,
   }
   const float g = ops::normalised(sum / rule.weight, rule.clip_factor, part.l2, old.w, rule.clip_value);
   if constexpr (kind == ops::UpdateKind::adam) {
-    ops::AdamStep step = rule.adam;
-    step.decay = part.decays ? step.decay : 0.0f;
-    step.keep = part.decays ? step.keep : 1.0f;
+    const ops::AdamStep step = ops::step_for(rule.adam, part.decays);
     const ops::AdamElement to = ops::adam_element(step, g, old.w, old.first, old.second);
     return {to.w, to.m, to.v};
   } else {
-    ops::SgdStep step = rule.sgd;
-    step.decay = part.decays ? step.decay : 0.0f;
+    const ops::SgdStep step = ops::step_for(rule.sgd, part.decays);
     if constexpr (kind == ops::UpdateKind::sgd_plain) return {ops::sgd_plain_element(step, g, old.w), 0, 0};
     const ops::SgdElement to = ops::sgd_element(step, g, old.w, old.first);
     return {to.w, to.v, 0};

@@ -88,4 +88,31 @@ struct Place {
   }
 };
 
+/// Calls visit(tap down, tap across, first element) for what the window at `to` holds, in the host's order.
+template <class Visit>
+__device__ inline void for_taps(const Geometry& g, const Place& to, const Visit& visit) {
+  const Range rows = g.y.taps(to.y), columns = g.x.taps(to.x);
+  for (int ky = rows.begin; ky < rows.end; ++ky) {
+    const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
+    for (int kx = columns.begin; kx < columns.end; ++kx) {
+      const int x = to.x * g.x.stride - g.x.pad + kx * g.x.dilation;
+      visit(ky, kx, to.in(g, g.y.size, g.x.size, y, x));
+    }
+  }
+}
+
+/// Calls visit(row, column, tap down, tap across, first element) for the windows that hold the pixel `at`.
+template <class Visit>
+__device__ inline void for_windows(const Geometry& g, const Place& at, const Visit& visit) {
+  const Range rows = g.y.windows(at.y), columns = g.x.windows(at.x);
+  for (int oy = rows.begin; oy < rows.end; ++oy) {
+    const int ky = g.y.tap(oy, at.y);
+    if (ky < 0) continue;
+    for (int ox = columns.begin; ox < columns.end; ++ox) {
+      const int kx = g.x.tap(ox, at.x);
+      if (kx >= 0) visit(oy, ox, ky, kx, at.in(g, g.y.out, g.x.out, oy, ox));
+    }
+  }
+}
+
 }  // namespace lepton::cuda

@@ -38,8 +38,7 @@ class World {
  public:
   /// **Collective.** Over MPI_COMM_WORLD; `deadline_s` bounds every later wait. `ranks_per_node` > 0 cuts the
   /// machines into nodes of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one
-  /// node per machine.
-  /// Ranks that stand `alone` form nodes of their own, whatever else shares their machine.
+  /// node per machine. Ranks that stand `alone` form nodes of their own, whatever else shares their machine.
   explicit World(double deadline_s = 600, int ranks_per_node = 0, bool alone = false);
   ~World();
   World(const World&) = delete;

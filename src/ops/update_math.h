@@ -22,6 +22,17 @@ LEPTON_HD_ELEMENT inline float normalised(float mean, float factor, float l2, fl
   return clipped(mean * factor + l2 * w, limit);
 }
 
+/// The step for a tensor, without decay where it does not decay.
+LEPTON_HD_ELEMENT inline SgdStep step_for(SgdStep step, bool decays) {
+  step.decay = decays ? step.decay : 0.0f;
+  return step;
+}
+LEPTON_HD_ELEMENT inline AdamStep step_for(AdamStep step, bool decays) {
+  step.decay = decays ? step.decay : 0.0f;
+  step.keep = decays ? step.keep : 1.0f;
+  return step;
+}
+
 struct SgdElement {
   float w, v;
 };

@@ -4,15 +4,9 @@
 
 #include <algorithm>
 
-namespace lepton::ops {
+#include "ops/update_math.h"
 
-UpdateRule rule_for(const UpdateRule& rule, const TensorRule& tensor) {
-  if (tensor.decays) return rule;
-  UpdateRule own = rule;
-  own.sgd.decay = own.adam.decay = 0;
-  own.adam.keep = 1;
-  return own;
-}
+namespace lepton::ops {
 
 void update_segment(const UpdateRule& rule, const TensorRule& tensor, const SegmentState& s) {
   if (tensor.statistic) {
@@ -20,17 +14,17 @@ void update_segment(const UpdateRule& rule, const TensorRule& tensor, const Segm
     for (const std::span<float> moment : s.moments_new) std::fill(moment.begin(), moment.end(), 0.f);
     return;
   }
-  const UpdateRule own = rule_for(rule, tensor);
   normalise_gradient(s.gradient, rule.weight, rule.clip_factor, tensor.decays ? tensor.l2 : 0.f, s.parameters,
                      rule.clip_value);
   switch (rule.kind) {
     case UpdateKind::sgd_plain:
-      return sgd_plain(own.sgd, s.gradient, s.parameters, s.parameters_new);
+      return sgd_plain(step_for(rule.sgd, tensor.decays), s.gradient, s.parameters, s.parameters_new);
     case UpdateKind::sgd:
-      return sgd(own.sgd, s.gradient, s.parameters, s.moments[0], s.parameters_new, s.moments_new[0]);
+      return sgd(step_for(rule.sgd, tensor.decays), s.gradient, s.parameters, s.moments[0], s.parameters_new,
+                 s.moments_new[0]);
     case UpdateKind::adam:
-      return adam(own.adam, s.gradient, s.parameters, s.moments[0], s.moments[1], s.parameters_new,
-                  s.moments_new[0], s.moments_new[1]);
+      return adam(step_for(rule.adam, tensor.decays), s.gradient, s.parameters, s.moments[0], s.moments[1],
+                  s.parameters_new, s.moments_new[0], s.moments_new[1]);
   }
 }
 

@@ -31,8 +31,6 @@ struct TensorRule {
   bool decays = false;     ///< weight decay and L2 apply
   float l2 = 0;
 };
-/// For one tensor: without decay where it does not decay.
-UpdateRule rule_for(const UpdateRule& rule, const TensorRule& tensor);
 
 /// One segment's memory; old and new lie in different slots. Moments beyond the rule's are empty.
 struct SegmentState {

@@ -23,8 +23,6 @@ class Event {
   virtual ~Event() = default;
   /// Has the work before its last record() been done? True if it was never recorded.
   virtual bool done() = 0;
-  /// Waits for that. Throws Error as Queue::synchronize does.
-  virtual void wait() = 0;
 };
 
 /// Work for the device, done one after another. Enqueuing allocates nothing on CUDA.
@@ -38,7 +36,8 @@ class Queue {
   virtual void record(Event& event) = 0;
   /// What is enqueued later waits for `event`, as it was recorded last.
   virtual void wait(Event& event) = 0;
-  /// The caller waits until all is done. Throws Error(software) with the device's own text when work failed.
+  /// The caller waits until all is done. Throws Error(software) with the device's own text when work failed
+  /// (enqueuing may throw it as well).
   virtual void synchronize() = 0;
 };
 

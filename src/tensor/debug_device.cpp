@@ -35,7 +35,6 @@ class DebugQueue;
 class DebugEvent : public Event {
  public:
   bool done() override;
-  void wait() override;
 
   DebugQueue* queue = nullptr;         ///< where it was recorded last
   uint64_t recorded = 0, reached = 0;  ///< numbers of records: enqueued; done
@@ -130,10 +129,6 @@ bool DebugEvent::done() {
   if (reached == recorded) return true;
   queue->run_one();  // who asks lets time pass
   return reached == recorded;
-}
-
-void DebugEvent::wait() {
-  while (!done()) continue;
 }
 
 namespace {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -68,11 +69,8 @@ void DeviceRunner::run_queue(const std::function<void()>& between) {
     if (between) between();
   }
   const bool training = header.id.kind == exact::RoundKind::train;
-  if (training) pass_flip("accumulate");
-  if (!training || !alone()) {
-    enqueue_reports(header);
-    collect(header);
-  }
+  if (training) pass_flip();
+  if (!training || !alone()) collect(header);
   if (training && !alone()) download_sums();
   sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s - others_s);
 }
@@ -88,9 +86,10 @@ void DeviceRunner::enqueue_reports(const RoundHeader& header) {
 }
 
 void DeviceRunner::collect(const RoundHeader& header) {
+  const bool first = !std::exchange(collected_, true);
+  if (first) enqueue_reports(header);
   state_.engine().queue->synchronize();
-  CHECK(!collected_, "a round is collected once");
-  collected_ = true;
+  if (!first) return;
   const auto reports = mail<const ops::UnitReport>(layout_.reports, std::ssize(numbers_));
   for (size_t i = 0; i < numbers_.size(); ++i) collect_unit(header, numbers_[i], reports[i]);
   if (header.id.kind == exact::RoundKind::train)
@@ -133,12 +132,12 @@ void DeviceRunner::collect_confusion() {
 }
 
 /// A fault may flip a bit of the sums' first element: only then does it come to the host.
-void DeviceRunner::pass_flip(const char* point) {
+void DeviceRunner::pass_flip() {
   if (!failpoints_armed()) return;
   int64_t element = 0;
   const std::span<int64_t> one(&element, 1);
   state_.download(state_.sums().elements, std::as_writable_bytes(one));
-  failpoint(point, std::as_writable_bytes(one));
+  failpoint("accumulate", std::as_writable_bytes(one));
   state_.upload(std::as_bytes(one), state_.sums().elements);
 }
 
@@ -228,32 +227,20 @@ void DeviceRunner::clear_sums() {
 }
 
 void DeviceRunner::verify_and_update() {
-  const RoundHeader header = resources_.node.control().header;
   failpoint("check");
   failpoint("optimizer");
   enqueue_verify(false);
   enqueue_update();
   clear_sums();
-  if (!collected_) {
-    enqueue_reports(header);
-    collect(header);
-  } else {
-    state_.engine().queue->synchronize();
-  }
+  collect(resources_.node.control().header);
   collect_checks(false);
   collect_update();
 }
 
 void DeviceRunner::verify() {
-  const RoundHeader header = resources_.node.control().header;
   failpoint("check");
   enqueue_verify(true);
-  if (!collected_) {
-    enqueue_reports(header);
-    collect(header);
-  } else {
-    state_.engine().queue->synchronize();
-  }
+  collect(resources_.node.control().header);
   collect_checks(true);
 }
 

@@ -30,7 +30,7 @@ class DeviceRunner : public Worker {
   void begin_round(const RoundHeader& header);
   /// Enqueues the copies of what came out of the round, to pinned memory.
   void enqueue_reports(const RoundHeader& header);
-  /// Waits for everything that was enqueued, and counts units.
+  /// Waits for everything that was enqueued; counts the round's units, the first time.
   void collect(const RoundHeader& header);
   void collect_unit(const RoundHeader& header, int64_t number, const ops::UnitReport& report);
   void collect_magnitudes();
@@ -44,7 +44,7 @@ class DeviceRunner : public Worker {
   /// After the update is done: hashes, and with several nodes the slice's parameters, to the host's copy.
   void collect_update();
   void clear_sums();
-  void pass_flip(const char* point);
+  void pass_flip();
   bool alone() const { return nodes_ == 1; }
 
   /// Offsets of what comes back, in pinned memory.

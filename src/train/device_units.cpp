@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <span>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -54,6 +55,12 @@ int64_t DeviceUnits::bytes(const model::Graph& graph, const data::Dataset& datas
          confusion_classes * confusion_classes * 8;
 }
 
+int64_t DeviceUnits::pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
+                                  const UnitSizes& sizes) {
+  constexpr size_t places = std::tuple_size_v<decltype(places_)>;
+  return static_cast<int64_t>(places * parts_of(graph, dataset, sizes).bytes);
+}
+
 DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
     : resources_(resources),
       state_(*resources.device),
@@ -67,7 +74,6 @@ DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
     place.pinned = Buffer(device, parts_.bytes, "rows for the device", MemoryKind::pinned);
     place.device = Buffer(device, parts_.bytes, "rows of a unit");
     place.copied = backend.make_event();
-    place.read = backend.make_event();
     place.finished = backend.make_event();
   }
   current_ = Buffer(device, parts_.inputs, "ids and targets of a unit");
@@ -136,13 +142,11 @@ void DeviceUnits::start(const RoundHeader& header, int64_t number, uint32_t repo
 void DeviceUnits::bring(Place& place, int64_t samples, bool training) {
   Queue& queue = *state_.engine().queue;
   const std::span<float> input = executor_.input(samples, training);
-  copies_->wait(*place.read);
   copies_->copy(place.device.data(), place.pinned.data(), parts_.inputs + input.size_bytes());
   copies_->record(*place.copied);
   queue.wait(*place.copied);
   queue.copy(current_.data(), place.device.data(), parts_.inputs);
   queue.copy(input.data(), place.device.data() + parts_.inputs, input.size_bytes());
-  queue.record(*place.read);
 }
 
 model::UnitRun DeviceUnits::current(int64_t samples) {

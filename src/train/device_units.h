@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // DeviceUnits: the way of units through a device: rows are assembled into pinned memory, copied on a queue of
 // their own while the unit before computes, and run as one recording: forward, loss, backward, each gradient
-// added to the sum as soon as it is enqueued. Two places for staged units; a third waits until the first has
-// been read. What a recording reads lies at fixed addresses, into which the staged unit is moved first.
+// added to the sum behind the op that gives it. Two places for staged units; a third waits until the first
+// is finished. What a recording reads lies at fixed addresses, into which the staged unit is moved first.
 // Invariant: what a unit adds is a pure function of (parameters, sample ids, step, seed). Made and used by
 // device_runner.
 #pragma once
@@ -31,6 +31,10 @@ class DeviceUnits : public model::GradientSink {
   static int64_t bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
                        int64_t confusion_classes, ops::Arithmetic& arithmetic);
 
+  /// Pinned host bytes that it takes.
+  static int64_t pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
+                              const UnitSizes& sizes);
+
   /// Waits, calling `between` if it is not empty, until at most one unit is ahead on the queue; stages and
   /// enqueues unit `number` of the round; its report goes to place `report`.
   void start(const RoundHeader& header, int64_t number, uint32_t report, const std::function<void()>& between,
@@ -50,7 +54,7 @@ class DeviceUnits : public model::GradientSink {
   };
   struct Place {
     Buffer pinned, device;
-    std::unique_ptr<Event> copied, read, finished;
+    std::unique_ptr<Event> copied, finished;
   };
   using Key = std::tuple<int64_t, int, bool>;  // samples, slot, training
 

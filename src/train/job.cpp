@@ -86,13 +86,10 @@ NodeState make_node(const comm::World& world, const Deck& deck, const model::Gra
                     int64_t confusion_classes, const MemoryDomains& domains, bool device) {
   NodeSizes node;
   node.domains = device ? MemoryDomains() : domains;
-  if (device) {  // the host has what goes to other nodes and files
-    node.moment_slots = 1;
-    node.parameter_slots = world.nodes() == 1 ? 1 : 2;
-  }
+
   node.max_samples = sizes.max_samples;
   node.max_units = sizes.max_units;
-  node.moments = moments;
+  node.state = state_shape(moments, device, world.nodes());
   return NodeState(world, graph.layout, node, make_lanes(graph, world.nodes(), confusion_classes),
                    slices.elements, deck.run.shm_directory);
 }
@@ -117,10 +114,11 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       slices(exact::cut_arena(graph.layout, world.nodes())),
       confusion_classes(
           confusion && loss.confusion_classes() <= confusion_classes_max ? loss.confusion_classes() : 0),
-      needs(test_memory(world, deck, share,
-                        memory_needs(dataset, graph, sizes,
-                                     {world.nodes(), engine ? 0 : share.node_threads,
-                                      static_cast<int>(optimizer.moments().size()), share.domains.count()}))),
+      needs(test_memory(
+          world, deck, share,
+          memory_needs(dataset, graph, sizes,
+                       {world.nodes(), share.node_threads, static_cast<int>(optimizer.moments().size()),
+                        share.domains.count(), engine.has_value()}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
                      confusion_classes, share.domains, engine.has_value())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory) {
@@ -144,8 +142,9 @@ void Job::make_device_state() {
     const DeviceProperties properties = engine->backend->properties();
     const auto available = static_cast<int64_t>(properties.bytes_free);
     REQUIRE(needed <= available, Exit::memory, deck.path,
-            fmt::format("a rank needs {} of memory on {}, {} are available",
+            fmt::format("a rank needs {} of memory on {}, of whose {} {} are available",
                         report::bytes_text(static_cast<double>(needed)), properties.name,
+                        report::bytes_text(static_cast<double>(properties.bytes_total)),
                         report::bytes_text(static_cast<double>(available))),
             "Use a smaller train.unit_size or network, or more devices: moments are divided among them.");
     device.emplace(*engine, graph.layout, node, sizes.max_units);

@@ -10,6 +10,7 @@
 #include "exact/slices.h"
 #include "model/executor.h"
 #include "report/texts.h"
+#include "train/device_units.h"
 #include "train/node_state.h"
 #include "train/unit_runner.h"
 
@@ -55,12 +56,17 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
   int64_t slice = 0;
   for (size_t node = 0; node + 1 < slices.elements.size(); ++node)
     slice = std::max(slice, slices.elements[node + 1] - slices.elements[node]);
-  needs.state = static_cast<int64_t>(node_state_bytes(graph.layout, slice, cut.moments, cut.domains));
+  const StateShape state = state_shape(cut.moments, cut.device, cut.nodes);
+  needs.state =
+      static_cast<int64_t>(node_state_bytes(graph.layout, slice, state, cut.device ? 1 : cut.domains));
   const bool trains = !sizes.training.empty();
   if (trains) needs.checkpoint = slice * 4 * (1 + cut.moments);
   if (cut.nodes > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
   needs.threads = cut.threads;
-  if (cut.threads == 0) return needs;
+  if (cut.device) {
+    needs.per_thread = DeviceUnits::pinned_bytes(graph, dataset, sizes);
+    return needs;
+  }
   const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference);
   needs.per_thread = static_cast<int64_t>(workspace) * (trains ? units_together(graph, workspace) : 1);
   return needs;

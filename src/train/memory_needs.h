@@ -20,8 +20,10 @@ struct MemoryNeeds {
   int64_t state = 0;       ///< two slots of parameters and moments, the sum, their control
   int64_t checkpoint = 0;  ///< the copy of this node's slice while a checkpoint is in flight
   int64_t staging = 0;     ///< rows of other nodes, ahead of use; 0 with one node
-  int64_t per_thread = 0;  ///< activations and the largest gradient of the units that a thread has in hand
-  int64_t threads = 0;     ///< compute threads of the node
+  /// Activations and the largest gradient of the units that a thread has in hand; where it feeds a device,
+  /// the rows of those.
+  int64_t per_thread = 0;
+  int64_t threads = 0;  ///< compute threads of the node
   int64_t total() const { return data + state + checkpoint + staging + per_thread * threads; }
   /// "state 1.2 GiB, 8 x 30.0 MiB for compute threads": the largest parts, largest first, at most three.
   std::string largest_parts() const;
@@ -30,9 +32,10 @@ struct MemoryNeeds {
 /// How a job is cut: what needs depend on beside data and network.
 struct NodeCut {
   int nodes = 1;
-  int threads = 1;  ///< compute threads of the node; 0: it computes on a device
-  int moments = 0;  ///< arrays of the optimizer per parameter
-  int domains = 1;  ///< memory domains of the node, with an accumulator each
+  int threads = 1;      ///< compute threads of the node
+  int moments = 0;      ///< arrays of the optimizer per parameter
+  int domains = 1;      ///< memory domains of the node, with an accumulator each
+  bool device = false;  ///< the node computes on one, whose own memory is tested by job
 };
 
 /// The largest node's needs. A job without training steps writes no checkpoint, and needs no copy for it.

@@ -32,14 +32,14 @@ struct StateViews {
   std::array<std::array<std::span<float>, 2>, 2> moments;
 };
 
-size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const NodeSizes& sizes,
+size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const StateShape& shape,
                  StateViews& views) {
   Cutter cutter(memory);
   for (int slot = 0; slot < 2; ++slot) {
     views.parameters[slot] =
-        slot < sizes.parameter_slots ? cutter.take<float>(elements) : views.parameters[0];
-    for (int m = 0; m < sizes.moments; ++m)
-      views.moments[slot][m] = slot < sizes.moment_slots ? cutter.take<float>(slice) : views.moments[0][m];
+        slot < shape.parameter_slots ? cutter.take<float>(elements) : views.parameters[0];
+    for (int m = 0; m < shape.moments; ++m)
+      views.moments[slot][m] = slot < shape.moment_slots ? cutter.take<float>(slice) : views.moments[0][m];
   }
   return cutter.used();
 }
@@ -79,7 +79,7 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
       slice_begin_(slices[world.node()]),
       slice_end_(slices[world.node() + 1]),
       tickets_(sizes.tickets),
-      moment_count_(sizes.moments) {
+      moment_count_(sizes.state.moments) {
   for (int domain = 0; domain < domains_.count(); ++domain) {
     accumulator_memory_.emplace_back(world, shm_directory, "accumulator" + std::to_string(domain),
                                      exact::Accumulator::bytes(layout), domains_.kernel_number(domain));
@@ -87,9 +87,9 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   }
   const int64_t slice = slice_end_ - slice_begin_;
   StateViews state;
-  const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes, state);
+  const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes.state, state);
   state_memory_ = comm::SharedMemory(world, shm_directory, "state", state_bytes);
-  cut_state(state_memory_.data(), layout.elements(), slice, sizes, state);
+  cut_state(state_memory_.data(), layout.elements(), slice, sizes.state, state);
   parameters_ = state.parameters;
   moments_ = state.moments;
 
@@ -109,12 +109,16 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   unit_begins_ = views.unit_begins;
 }
 
-size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments, int domains) {
+size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, const StateShape& shape,
+                        int domains) {
   StateViews views;
-  NodeSizes sizes;
-  sizes.moments = moments;
-  return cut_state(nullptr, layout.elements(), slice_elements, sizes, views) +
+  return cut_state(nullptr, layout.elements(), slice_elements, shape, views) +
          static_cast<size_t>(domains) * exact::Accumulator::bytes(layout);
+}
+
+StateShape state_shape(int moments, bool device, int nodes) {
+  if (!device) return {.moments = moments};
+  return {.moments = moments, .parameter_slots = nodes == 1 ? 1 : 2, .moment_slots = 1};
 }
 
 }  // namespace lepton::train

@@ -68,14 +68,21 @@ struct alignas(64) NodeControl {
   ops::UpdateRule update;
 };
 
+/// What the host keeps of the state.
+struct StateShape {
+  int moments = 0;
+  /// 1: both slots are one copy, of a device node, which has the slots on its device.
+  int parameter_slots = 2, moment_slots = 2;
+};
+/// `device`: the node computes on one, and keeps here what goes to the other nodes and to files.
+StateShape state_shape(int moments, bool device, int nodes);
+
 /// Sizes that NodeState is cut for.
 struct NodeSizes {
   int64_t max_samples = 0, max_units = 0;  ///< of any round
-  int moments = 0;
+  StateShape state = {};
   int tickets = 4;
   MemoryDomains domains = {};
-  /// 1: both slots are one copy (of a device node, which has the slots on its device).
-  int parameter_slots = 2, moment_slots = 2;
 };
 
 class NodeState {
@@ -128,6 +135,7 @@ class NodeState {
 
 /// Shared bytes of the training state of one node with `slice` of `elements` and so many memory domains: for
 /// `check` and for the test of memory before training.
-size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, int moments, int domains = 1);
+size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, const StateShape& shape,
+                        int domains = 1);
 
 }  // namespace lepton::train

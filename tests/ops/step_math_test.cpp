@@ -12,6 +12,7 @@
 #include "ops/harness.h"
 #include "ops/parameters_hash.h"
 #include "ops/quantise.h"
+#include "ops/update_rules.h"
 
 namespace lepton::ops {
 namespace {
@@ -324,16 +325,6 @@ TEST_P(StepMath, AFlippedBitShows) {
       }
       flip();
     }
-}
-
-UpdateRule rule_of(UpdateKind kind) {
-  return {.kind = kind,
-          .sgd = {0.1f, 0.9f, 0.03f, true},
-          .adam = {0.9f, 0.1f, 0.99f, 0.01f, 1e-6f, 0.01f, 1.5f, 0.04f, 0.95f},
-          .weight = 3,
-          .clip_factor = 0.7f,
-          .clip_value = 0.2f,
-          .statistics_momentum = 0.8f};
 }
 
 Floats poison(int64_t count) {

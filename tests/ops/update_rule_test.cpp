@@ -6,25 +6,18 @@
 #include <limits>
 
 #include "ops/harness.h"
+#include "ops/update_math.h"
+#include "ops/update_rules.h"
 
 namespace lepton::ops {
 namespace {
 
 using testing::Floats;
 using testing::random_floats;
+using testing::rule_of;
 
 constexpr int64_t count = 101;
 constexpr TensorRule weights{false, true, 0.02f}, bias{false, false, 0.02f}, statistic{true, false, 0};
-
-UpdateRule rule_of(UpdateKind kind) {
-  return {.kind = kind,
-          .sgd = {0.1f, 0.9f, 0.03f, true},
-          .adam = {0.9f, 0.1f, 0.99f, 0.01f, 1e-6f, 0.01f, 1.5f, 0.04f, 0.95f},
-          .weight = 3,
-          .clip_factor = 0.7f,
-          .clip_value = 0.2f,
-          .statistics_momentum = 0.8f};
-}
 
 /// A segment's memory; what is to be written holds NaN.
 struct Memory {
@@ -50,26 +43,19 @@ Memory normalised(const UpdateRule& rule, float l2) {
   return memory;
 }
 
-TEST(UpdateRule, KeepsItsDecayWhereTheTensorDecays) {
-  const UpdateRule rule = rule_of(UpdateKind::adam), same = rule_for(rule, weights);
-  EXPECT_EQ(same.sgd.decay, 0.03f);
-  EXPECT_EQ(same.adam.decay, 0.04f);
-  EXPECT_EQ(same.adam.keep, 0.95f);
-  const UpdateRule without = rule_for(rule, bias);
-  EXPECT_EQ(without.sgd.decay, 0.0f);
-  EXPECT_EQ(without.adam.decay, 0.0f);
-  EXPECT_EQ(without.adam.keep, 1.0f);
-  for (const UpdateRule& own : {same, without}) {  // and everything else
-    EXPECT_EQ(own.kind, UpdateKind::adam);
-    EXPECT_EQ(own.sgd.learning_rate, 0.1f);
-    EXPECT_EQ(own.sgd.momentum, 0.9f);
-    EXPECT_TRUE(own.sgd.nesterov);
-    EXPECT_EQ(own.adam.learning_rate, 0.01f);
-    EXPECT_EQ(own.adam.beta2, 0.99f);
-    EXPECT_EQ(own.weight, 3.0f);
-    EXPECT_EQ(own.clip_factor, 0.7f);
-    EXPECT_EQ(own.clip_value, 0.2f);
-    EXPECT_EQ(own.statistics_momentum, 0.8f);
+TEST(StepFor, KeepsItsDecayWhereTheTensorDecaysAndEverythingElseAnyway) {
+  const UpdateRule rule = rule_of(UpdateKind::adam);
+  for (const bool decays : {true, false}) {
+    const SgdStep sgd = step_for(rule.sgd, decays);
+    EXPECT_EQ(sgd.decay, decays ? 0.03f : 0.0f);
+    EXPECT_EQ(sgd.learning_rate, 0.1f);
+    EXPECT_EQ(sgd.momentum, 0.9f);
+    EXPECT_TRUE(sgd.nesterov);
+    const AdamStep adam = step_for(rule.adam, decays);
+    EXPECT_EQ(adam.decay, decays ? 0.04f : 0.0f);
+    EXPECT_EQ(adam.keep, decays ? 0.95f : 1.0f);
+    EXPECT_EQ(adam.learning_rate, 0.01f);
+    EXPECT_EQ(adam.beta2, 0.99f);
   }
 }
 
@@ -78,7 +64,7 @@ TEST(UpdateRule, SgdPlain) {
   for (const TensorRule& tensor : {weights, bias}) {
     Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
     got.update(rule, tensor);
-    sgd_plain(rule_for(rule, tensor).sgd, want.g, want.w, want.w_new);
+    sgd_plain(step_for(rule.sgd, tensor.decays), want.g, want.w, want.w_new);
     EXPECT_EQ(got.w_new, want.w_new);
     EXPECT_TRUE(got.untouched(got.m_new) && got.untouched(got.v_new));
   }
@@ -89,7 +75,7 @@ TEST(UpdateRule, SgdWithMomentum) {
   for (const TensorRule& tensor : {weights, bias}) {
     Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
     got.update(rule, tensor);
-    sgd(rule_for(rule, tensor).sgd, want.g, want.w, want.m, want.w_new, want.m_new);
+    sgd(step_for(rule.sgd, tensor.decays), want.g, want.w, want.m, want.w_new, want.m_new);
     EXPECT_EQ(got.w_new, want.w_new);
     EXPECT_EQ(got.m_new, want.m_new);
     EXPECT_TRUE(got.untouched(got.v_new));
@@ -101,7 +87,8 @@ TEST(UpdateRule, Adam) {
   for (const TensorRule& tensor : {weights, bias}) {
     Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
     got.update(rule, tensor);
-    adam(rule_for(rule, tensor).adam, want.g, want.w, want.m, want.v, want.w_new, want.m_new, want.v_new);
+    adam(step_for(rule.adam, tensor.decays), want.g, want.w, want.m, want.v, want.w_new, want.m_new,
+         want.v_new);
     EXPECT_EQ(got.w_new, want.w_new);
     EXPECT_EQ(got.m_new, want.m_new);
     EXPECT_EQ(got.v_new, want.v_new);

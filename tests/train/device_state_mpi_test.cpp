@@ -35,13 +35,11 @@ struct Bench {
   explicit Bench(int moments, int parameter_slots = 2, int moment_slots = 2)
       : world(60, 1),
         slices(exact::cut_arena(layout, world.nodes())),
-        node(world, layout,
-             NodeSizes{.max_samples = 40,
-                       .max_units = units_max,
-                       .moments = moments,
-                       .parameter_slots = parameter_slots,
-                       .moment_slots = moment_slots},
-             exact::Lanes(4, world.nodes(), 1, 1), slices.elements, "/dev/shm"),
+        node(
+            world, layout,
+            NodeSizes{
+                .max_samples = 40, .max_units = units_max, .state = {moments, parameter_slots, moment_slots}},
+            exact::Lanes(4, world.nodes(), 1, 1), slices.elements, "/dev/shm"),
         engine(ops::open_debug_engine(memory_bytes, static_cast<uint64_t>(world.rank()))),
         free_before(engine.backend->properties().bytes_free),
         state(engine, layout, node, units_max) {}

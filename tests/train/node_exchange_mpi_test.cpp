@@ -17,7 +17,7 @@ class Nodes : public testing::Test {
     layout_.add("a", {30000}, TensorRole::parameter, true);
     layout_.finish();
     slices_ = exact::cut_arena(layout_, world_.nodes());
-    node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8, .moments = 0},
+    node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8},
                   exact::Lanes(1, world_.nodes(), 1, 1), slices_.elements, "/dev/shm");
   }
   static float value(int64_t i) { return static_cast<float>(i) * 0.25F; }

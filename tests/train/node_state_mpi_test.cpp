@@ -29,7 +29,7 @@ void with_states(int moments, Test&& test) {
   for (const int ranks_per_node : {1000, 1, 2, 3}) {
     const comm::World world(60, ranks_per_node);
     const exact::Slices slices = exact::cut_arena(layout, world.nodes());
-    NodeState node(world, layout, {.max_samples = 40, .max_units = 7, .moments = moments}, lanes,
+    NodeState node(world, layout, {.max_samples = 40, .max_units = 7, .state = {.moments = moments}}, lanes,
                    slices.elements, "/dev/shm");
     test(world, layout, slices, node);
     world.barrier();
@@ -129,12 +129,7 @@ TEST(NodeState, PiecesDoNotOverlap) {
 struct OneCopy {
   OneCopy(int parameter_slots, int moment_slots)
       : slices(exact::cut_arena(layout, world.nodes())),
-        node(world, layout,
-             {.max_samples = 40,
-              .max_units = 7,
-              .moments = 2,
-              .parameter_slots = parameter_slots,
-              .moment_slots = moment_slots},
+        node(world, layout, {.max_samples = 40, .max_units = 7, .state = {2, parameter_slots, moment_slots}},
              exact::Lanes(3, 1, 2, 5), slices.elements, "/dev/shm") {}
   ~OneCopy() { world.barrier(); }
   const comm::World world{60, 1};
@@ -180,7 +175,7 @@ TEST(NodeState, TakesThe32BytesPerParameterThatAdamMay) {
   layout.finish();
   const auto parameters = static_cast<double>(layout.parameter_count());
   const auto per_parameter = [&](int64_t slice, int moments) {
-    return static_cast<double>(node_state_bytes(layout, slice, moments)) / parameters;
+    return static_cast<double>(node_state_bytes(layout, slice, {.moments = moments})) / parameters;
   };
   EXPECT_NEAR(per_parameter(layout.elements(), 2), 32, 0.1);      // 2 slots of w, m, v, and the int64 sum
   EXPECT_NEAR(per_parameter(layout.elements() / 4, 2), 20, 0.1);  // moments divided by four nodes

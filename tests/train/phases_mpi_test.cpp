@@ -37,8 +37,8 @@ class Phases : public testing::Test {
     layout_.add("mean", {100}, TensorRole::statistic, false);
     layout_.finish();
     slices_ = exact::cut_arena(layout_, world_.nodes());
-    node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8, .moments = 2}, lanes(),
-                  slices_.elements, "/dev/shm");
+    node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8, .state = {.moments = 2}},
+                  lanes(), slices_.elements, "/dev/shm");
     fill();
   }
   static optim::OptimizerSpec spec() {
@@ -199,7 +199,7 @@ TEST(Fold, AddsAllDomainsToTheFirstAndClearsThem) {
   layout.add("a", {9000}, TensorRole::parameter, true);
   layout.finish();
   setenv("LEPTON_MEMORY_DOMAINS", "3", 1);
-  NodeSizes sizes{.max_samples = 8, .max_units = 8, .moments = 0, .domains = MemoryDomains(world)};
+  NodeSizes sizes{.max_samples = 8, .max_units = 8, .domains = MemoryDomains(world)};
   unsetenv("LEPTON_MEMORY_DOMAINS");
   const exact::Slices slices = exact::cut_arena(layout, world.nodes());
   exact::Lanes lanes(1, world.nodes(), 1, 1);
@@ -216,7 +216,7 @@ TEST(Fold, AddsAllDomainsToTheFirstAndClearsThem) {
   }
   for (int64_t b = 0; b < layout.blocks(); ++b) EXPECT_TRUE(node.accumulator().intact(b));
   EXPECT_EQ(
-      node_state_bytes(layout, layout.elements(), 0, 3) - node_state_bytes(layout, layout.elements(), 0),
+      node_state_bytes(layout, layout.elements(), {}, 3) - node_state_bytes(layout, layout.elements(), {}),
       2 * exact::Accumulator::bytes(layout));
 }
 
