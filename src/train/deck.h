@@ -52,6 +52,20 @@ struct EvaluationSpec {
 };
 
 enum class BalancePolicy { static_, proportional };
+/// What a job does whose ranks compute differently (train/classes.h).
+enum class ClassPolicy { refuse, fixed, free };
+
+/// So many of each sum(units) units are for ranks whose class begins with `name`.
+struct ClassShare {
+  int64_t units = 1;
+  std::string name;
+};
+
+struct BalanceSpec {
+  BalancePolicy policy = BalancePolicy::proportional;
+  ClassPolicy classes = ClassPolicy::refuse;
+  std::vector<ClassShare> shares;  ///< of ClassPolicy::fixed
+};
 
 struct CheckpointSpec {
   double every_s = 60;  ///< exactly one of the three is > 0, or all 0: only at the end
@@ -69,7 +83,7 @@ struct Deck {
   optim::OptimizerSpec optimizer;
   TrainSpec train;
   EvaluationSpec evaluation;
-  BalancePolicy policy = BalancePolicy::proportional;
+  BalanceSpec balance;
   CheckpointSpec checkpoint;
 
   /// Canonical "key -> value" of every mathematical key (layers included), defaults filled in: kept in

@@ -29,28 +29,33 @@ DevicesHere cuda_devices() {
 
 }  // namespace
 
-DeviceChoice choose(DeviceKind wanted, bool automatic, bool share, const DevicesHere& here, int machine_rank,
-                    int machine_size, const std::string& place) {
-  if (wanted == DeviceKind::cpu) return {};
-  if (automatic && here.count == 0) return {DeviceKind::cpu, 0, here.absence};
+DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int machine_rank, int machine_size,
+                    const std::string& place) {
+  if (wish.kind == DeviceKind::cpu) return {};
+  if (wish.automatic && here.count == 0) return {DeviceKind::cpu, 0, here.absence};
   REQUIRE(here.count > 0, Exit::no_device, place, "no such device: " + here.absence,
           "Set train.device = \"auto\" or \"cpu\", or start on a machine that has one.");
-  REQUIRE(share || machine_size <= here.count, Exit::no_device, place,
-          "this machine has " + std::to_string(here.count) + (here.count == 1 ? " device" : " devices") +
-              " for " + std::to_string(machine_size) + " ranks",
-          "Start one rank per device, or set train.share_devices = true.");
-  return {wanted, machine_rank % here.count, ""};
+  if (wish.mixed && !wish.share && machine_rank >= here.count)
+    return {DeviceKind::cpu, 0, "this machine has more ranks than devices"};
+  REQUIRE(
+      wish.share || wish.mixed || machine_size <= here.count, Exit::no_device, place,
+      "this machine has " + std::to_string(here.count) + (here.count == 1 ? " device" : " devices") +
+          " for " + std::to_string(machine_size) + " ranks",
+      "Start one rank per device, or set train.share_devices = true; or let the others compute on the CPU: "
+      "balance.classes.");
+  return {wish.kind, machine_rank % here.count, ""};
 }
 
 DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
   DeviceChoice choice;
   comm::agree(world, [&] {
-    const bool debug = deck.train.device == DeviceKind::debug;
-    const DevicesHere here = deck.train.device == DeviceKind::cpu ? DevicesHere{}
-                             : debug                              ? debug_devices()
-                                                                  : cuda_devices();
-    choice = choose(deck.train.device, deck.train.device_is_automatic, deck.train.share_devices, here,
-                    world.machine_rank(), world.machine_size(), deck.place("train.device"));
+    const DeviceWish wish{deck.train.device, deck.train.device_is_automatic, deck.train.share_devices,
+                          deck.balance.classes != ClassPolicy::refuse};
+    const bool debug = wish.kind == DeviceKind::debug;
+    const DevicesHere here = wish.kind == DeviceKind::cpu ? DevicesHere{}
+                             : debug                      ? debug_devices()
+                                                          : cuda_devices();
+    choice = choose(wish, here, world.machine_rank(), world.machine_size(), deck.place("train.device"));
   });
   return choice;
 }

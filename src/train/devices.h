@@ -25,11 +25,19 @@ struct DevicesHere {
   std::string absence;  ///< why there are none
 };
 
+/// What a deck says of devices.
+struct DeviceWish {
+  DeviceKind kind = DeviceKind::cpu;
+  bool automatic = false;  ///< the CPU where there is none
+  bool share = false;      ///< a machine may have more ranks than devices
+  bool mixed = false;      ///< and those without one may compute on the CPU (balance.classes)
+};
+
 /// A pure function, for tests: `machine_rank` of `machine_size` ranks on this machine. Throws
 /// Error(no_device) when the deck demands what is not there, and when there are more ranks than devices and
-/// they shall not share.
-DeviceChoice choose(DeviceKind wanted, bool automatic, bool share, const DevicesHere& here, int machine_rank,
-                    int machine_size, const std::string& place);
+/// they shall neither share nor go without.
+DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int machine_rank, int machine_size,
+                    const std::string& place);
 
 /// **Collective.** The same, agreed.
 DeviceChoice choose_device(const comm::World& world, const Deck& deck);

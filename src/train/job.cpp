@@ -121,14 +121,15 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
                         share.domains.count(), engine.has_value()}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
                      confusion_classes, share.domains, engine.has_value())),
-      exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory) {
+      exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
+      classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
   make_device_state();
   if (training) {
-    arithmetic = arithmetic_class(world, deck, graph, instruction_set, node.parameters(1),
-                                  device ? &*device : nullptr);
+    classes =
+        settle_classes(world, deck, graph, instruction_set, node.parameters(1), device ? &*device : nullptr);
     report_units();
   }
 }
@@ -169,6 +170,8 @@ void Job::report_units() const {
       fmt::format("{} ranks on {} nodes, {} compute threads; {} parameters; {} units of {} samples per step.",
                   world.size(), world.nodes(), total_threads, graph.layout.parameter_count(), units,
                   deck.train.unit_size));
+  if (classes.members.size() > 1)
+    for (const std::string& member : classes.members) log_info("ranks of several classes: " + member);
   if (units < total_threads)
     log_warning(fmt::format(
         "a step has {} units for {} compute threads, so {} of them idle. A unit_size of {} or less would "
@@ -208,6 +211,7 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                           *identity_,
                           bookkeeper,
                           threads_per_node,
+                          classes,
                           confusion_classes,
                           [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,

@@ -16,6 +16,7 @@
 #include "exact/slices.h"
 #include "ops/loss.h"
 #include "optim/optimizer.h"
+#include "train/classes.h"
 #include "train/conductor.h"
 #include "train/device_state.h"
 #include "train/devices.h"
@@ -65,7 +66,7 @@ class Job {
   NodeState node;
   std::optional<DeviceState> device;
   data::RowExchange exchange;
-  std::string arithmetic;
+  Classes classes;
 
  private:
   /// Tests the device's memory, and takes it.

@@ -109,25 +109,32 @@ std::map<std::string, Machine> machines_of(const std::vector<RankCores>& ranks) 
   return machines;
 }
 
-/// What affinity leaves to a rank: ranks with the same cores divide them evenly, others by the sharers of
-/// each core.
-int affinity_share(const std::vector<RankCores>& ranks, const Machine& machine, size_t rank) {
-  int same = 0, index = 0;
-  for (const size_t other : machine.ranks) {
-    if (ranks[other].own != ranks[rank].own) continue;
-    if (other < rank) ++index;
-    ++same;
+/// Ranks that divide cores among themselves. Those that feed a device take one each.
+struct Sharers {
+  int devices = 0, others = 0, index = 0;  ///< index: of the rank asked for among the others
+  void add(bool device, bool before) {
+    ++(device ? devices : others);
+    index += !device && before;
   }
+  int share(int cores) const { return part_of(std::max(0, cores - devices), std::max(1, others), index); }
+};
+
+/// What affinity leaves to a rank without a device: ranks with the same cores divide them evenly, others by
+/// the sharers of each core.
+int affinity_share(const std::vector<RankCores>& ranks, const Machine& machine, size_t rank) {
+  Sharers same;
+  for (const size_t other : machine.ranks)
+    if (ranks[other].own == ranks[rank].own) same.add(ranks[other].device, other < rank);
   double share = 0;
   for (const int core : ranks[rank].own) share += 1.0 / machine.users.at(core);
-  return part_of(static_cast<int>(std::floor(share * same + 1e-6)), same, index);
+  return same.share(static_cast<int>(std::floor(share * (same.devices + same.others) + 1e-6)));
 }
 
-int quota_share(const Machine& machine, size_t rank) {
+int quota_share(const std::vector<RankCores>& ranks, const Machine& machine, size_t rank) {
   if (!std::isfinite(machine.quota)) return std::numeric_limits<int>::max();
-  const auto place = std::find(machine.ranks.begin(), machine.ranks.end(), rank) - machine.ranks.begin();
-  const int whole = static_cast<int>(std::min(65536.0, std::floor(machine.quota + 1e-6)));
-  return part_of(whole, static_cast<int>(machine.ranks.size()), static_cast<int>(place));
+  Sharers all;
+  for (const size_t other : machine.ranks) all.add(ranks[other].device, other < rank);
+  return all.share(static_cast<int>(std::min(65536.0, std::floor(machine.quota + 1e-6))));
 }
 
 /// A sentence when the ranks of a machine are bound to fewer cores than the job has there and could use.
@@ -197,7 +204,7 @@ std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wa
   std::string warning;
   for (const auto& [host, machine] : machines_of(ranks)) {
     for (const size_t rank : machine.ranks) {
-      const int share = std::min(affinity_share(ranks, machine, rank), quota_share(machine, rank));
+      const int share = std::min(affinity_share(ranks, machine, rank), quota_share(ranks, machine, rank));
       shares[rank].threads = ranks[rank].device ? 1 : wanted > 0 ? wanted : std::max(1, share);
       shares[rank].nodes_on_machine = static_cast<int>(machine.nodes.size());
     }
