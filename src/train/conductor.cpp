@@ -15,7 +15,6 @@
 #include "base/stop.h"
 #include "data/batch.h"
 #include "ops/parameters_hash.h"
-#include "train/node_exchange.h"
 #include "train/unit.h"
 
 namespace lepton::train {
@@ -162,7 +161,7 @@ void Conductor::vote(exact::Lanes& lanes) {
 }
 
 void Conductor::reduce() {
-  reduce_sums(reduction_, e_.slices, e_.node, [this] { poll(); });
+  e_.between.reduce_sums([this] { poll(); });
 }
 
 void Conductor::decide() {
@@ -257,7 +256,7 @@ void Conductor::accept_step(bool changed) {
   const int64_t step = current_->work.step;
   if (changed) {
     const int to = 1 - control.header.slot;
-    gather_parameters(reduction_, e_.slices, e_.node, to, [this] { poll(); });
+    e_.between.gather_parameters(to, [this] { poll(); });
     control.header.slot = to;  // (f): from here on the new slot is the state
     parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(to));
     publish_scales();

@@ -20,10 +20,10 @@
 #include "data/exchange.h"
 #include "exact/lanes.h"
 #include "exact/scale.h"
-#include "exact/slices.h"
 #include "optim/optimizer.h"
 #include "train/bookkeeper.h"
 #include "train/classes.h"
+#include "train/node_exchange.h"
 #include "train/node_state.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
@@ -39,7 +39,7 @@ struct Ensemble {
   const data::Dataset& dataset;
   const optim::Optimizer& optimizer;
   const ops::Loss& loss;
-  const exact::Slices& slices;
+  NodeExchange& between;
   const UnitSizes& sizes;
   const Schedule& schedule;
   data::RowExchange& exchange;

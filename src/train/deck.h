@@ -31,6 +31,14 @@ struct RunSpec {
 
 enum class OnNonFinite { stop, skip };
 
+/// How devices exchange sums and parameters between nodes.
+enum class DeviceSums {
+  automatic,  ///< the first of the others that can be
+  nccl,
+  mpi,  ///< on device memory
+  host  ///< by MPI from the host's copy
+};
+
 struct TrainSpec {
   int64_t epochs = 1;
   int64_t batch_size = 32, unit_size = 32;
@@ -38,6 +46,7 @@ struct TrainSpec {
   DeviceKind device = DeviceKind::cpu;
   bool device_is_automatic = false;  ///< without one the rank computes on the CPU
   bool share_devices = false;
+  DeviceSums device_sums = DeviceSums::automatic;
   OnNonFinite on_non_finite = OnNonFinite::stop;
   int64_t max_steps = 0;  ///< --max-steps; 0: none
 };

@@ -87,6 +87,18 @@ std::vector<DeckKey> train_keys() {
       {"train.share_devices", KeyType::boolean, operational, "false",
        "whether a machine may have more ranks than devices",
        [](Deck& deck, const DeckValue& value) { deck.train.share_devices = value.boolean; }},
+      {"train.device_sums",
+       KeyType::choice,
+       operational,
+       "\"auto\"",
+       "how devices exchange sums and parameters between nodes: by NCCL, by an MPI that reaches device "
+       "memory, or "
+       "by MPI through the host; auto takes the first that can be",
+       [](Deck& deck, const DeckValue& value) {
+         deck.train.device_sums = static_cast<DeviceSums>(value.choice);
+       },
+       {},
+       {"auto", "nccl", "mpi", "host"}},
       {"train.on_non_finite",
        KeyType::choice,
        mathematical,

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "comm/mpi_device_group.h"
 #include "ops/cuda_module.h"
 #include "ops/debug_engine.h"
 
@@ -58,6 +59,60 @@ DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
     choice = choose(wish, here, world.machine_rank(), world.machine_size(), deck.place("train.device"));
   });
   return choice;
+}
+
+namespace {
+
+/// Why NCCL cannot serve all nodes of this job; "" if it can. **Collective.**
+std::string nccl_obstacle(const comm::World& world, const Deck& deck, const DeviceChoice& choice) {
+  std::string mine;
+  if (choice.kind != DeviceKind::cuda)
+    mine = "not every rank computes on a CUDA device";
+  else if (deck.train.share_devices && world.machine_size() > cuda_devices().count)
+    mine = "ranks share a device";
+  else
+    ops::cuda_module()->nccl(mine);
+  for (const std::string& obstacle : world.all_gather(mine))
+    if (!obstacle.empty()) return obstacle;
+  return "";
+}
+
+std::unique_ptr<DeviceGroup> join_by_nccl(const comm::World& world, ops::Engine& engine) {
+  std::string id;
+  comm::agree(world, [&] {
+    if (world.rank() == 0) id = ops::cuda_module()->group_id();
+  });
+  world.broadcast(id);
+  return ops::cuda_module()->join(engine, id, world.node(), world.nodes(), world.deadline_s());
+}
+
+}  // namespace
+
+std::unique_ptr<DeviceGroup> join_devices(const comm::World& world, const Deck& deck,
+                                          const DeviceChoice& choice, std::optional<ops::Engine>& engine) {
+  const DeviceSums wanted = deck.train.device_sums;
+  std::vector<int64_t> devices{engine.has_value()};
+  world.all_max(devices);
+  if (devices[0] == 0 || world.nodes() == 1 || wanted == DeviceSums::host) return nullptr;
+  const std::string place = deck.place("train.device_sums");
+  if (wanted != DeviceSums::mpi) {
+    const std::string obstacle = nccl_obstacle(world, deck, choice);
+    if (obstacle.empty()) return join_by_nccl(world, *engine);
+    comm::agree(world, [&] {
+      REQUIRE(wanted != DeviceSums::nccl, Exit::no_device, place, "NCCL cannot be used: " + obstacle,
+              "Set train.device_sums = \"auto\".");
+    });
+  }
+  const bool reached = engine && comm::mpi_reaches(choice.kind);
+  comm::agree(world, [&] {
+    REQUIRE(wanted != DeviceSums::mpi || !engine || reached, Exit::no_device, place,
+            "this MPI does not reach the memory of devices", "Set train.device_sums = \"auto\".");
+  });
+  if (!reached) return nullptr;
+  const auto add = [math = engine->step_math.get()](int64_t* sums, const int64_t* more, int64_t count) {
+    math->add_sums(sums, more, count);
+  };
+  return std::make_unique<comm::MpiDeviceGroup>(world, engine->device(), *engine->queue, add);
 }
 
 std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice) {

@@ -4,11 +4,13 @@
 // i. Called by main (for nodes) and by job.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "comm/world.h"
 #include "ops/engine.h"
+#include "tensor/device_group.h"
 #include "train/deck.h"
 
 namespace lepton::train {
@@ -41,6 +43,12 @@ DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int machine
 
 /// **Collective.** The same, agreed.
 DeviceChoice choose_device(const comm::World& world, const Deck& deck);
+
+/// **Collective.** How this node's device exchanges sums and parameters with the other nodes, by
+/// train.device_sums; null: by the host. Throws Error(no_device, deck) where the deck demands what cannot be,
+/// DeadlineError.
+std::unique_ptr<DeviceGroup> join_devices(const comm::World& world, const Deck& deck,
+                                          const DeviceChoice& choice, std::optional<ops::Engine>& engine);
 
 /// **Local.** Nothing for the CPU. Throws Error(deck) where the device does not have the deck's precision.
 std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice);

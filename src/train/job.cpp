@@ -138,7 +138,7 @@ void Job::make_device_state() {
   comm::agree(world, [&] {
     if (!engine) return;
     const int64_t slice = node.slice_end() - node.slice_begin();
-    const int64_t needed = DeviceState::bytes(graph.layout, slice, node.moments(), sizes.max_units) +
+    const int64_t needed = DeviceState::bytes(graph.layout, slices, slice, node.moments(), sizes.max_units) +
                            DeviceUnits::bytes(graph, dataset, sizes, confusion_classes, *engine->arithmetic);
     const DeviceProperties properties = engine->backend->properties();
     const auto available = static_cast<int64_t>(properties.bytes_free);
@@ -148,7 +148,14 @@ void Job::make_device_state() {
                         report::bytes_text(static_cast<double>(properties.bytes_total)),
                         report::bytes_text(static_cast<double>(available))),
             "Use a smaller train.unit_size or network, or more devices: moments are divided among them.");
-    device.emplace(*engine, graph.layout, node, sizes.max_units);
+  });
+  group = join_devices(world, deck, device_choice, engine);
+  comm::agree(world, [&] {
+    if (engine) device.emplace(*engine, graph.layout, node, slices, sizes.max_units, group.get());
+    if (group)
+      between = std::make_unique<DeviceExchange>(*device, slices, node);
+    else
+      between = std::make_unique<HostExchange>(world, slices, node);
   });
   if (world.rank() == 0 && !device_choice.note.empty())
     log_info(fmt::format("computing on the CPU: {}.", device_choice.note));
@@ -156,7 +163,7 @@ void Job::make_device_state() {
 
 std::span<const float> Job::current_parameters() {
   const int slot = node.control().header.slot;
-  if (device && world.nodes() == 1) device->refresh_host(slot);
+  if (device && (world.nodes() == 1 || group)) device->refresh_host(slot);
   return node.parameters(slot);
 }
 
@@ -202,7 +209,7 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                           dataset,
                           optimizer,
                           loss,
-                          slices,
+                          *between,
                           sizes,
                           *schedule_,
                           exchange,

@@ -18,6 +18,7 @@
 #include "optim/optimizer.h"
 #include "train/classes.h"
 #include "train/conductor.h"
+#include "train/device_exchange.h"
 #include "train/device_state.h"
 #include "train/devices.h"
 #include "train/memory_needs.h"
@@ -64,7 +65,9 @@ class Job {
   MemoryNeeds needs;  ///< of what follows; there is that much
   std::vector<std::unique_ptr<data::Assembler>> assemblers;
   NodeState node;
+  std::unique_ptr<DeviceGroup> group;  ///< of devices that exchange without the host
   std::optional<DeviceState> device;
+  std::unique_ptr<NodeExchange> between;
   data::RowExchange exchange;
   Classes classes;
 

@@ -57,8 +57,8 @@ def killed(reference):
 
 
 def free_units(reference):
-    """A device three times as fast as the CPU ranks gets more units; a restart on other classes just goes on."""
-    faster = "point=unit,action=delay:9ms;rank=0,point=unit,action=delay:3ms"
+    """A device that is much faster than the CPU ranks gets more units; a restart on other classes just goes on."""
+    faster = "point=unit,action=delay:100ms;rank=0,point=unit,action=delay:1ms"
     result = train("free", "--max-steps", 12, deck=DECK, ranks=3, sets=FREE, fault=faster)
     units = units_by_rank(result)
     assert units[0] > max(units[1], units[2]), f"units do not go where they are done faster: {units}"
