@@ -30,7 +30,7 @@ def mpi_environment():
 
 
 @contextlib.contextmanager
-def training(program, deck, ranks, threads, settings):
+def training(program, deck, ranks, threads, settings, environment=None):
     """A training that goes on until it is stopped: yields (process of mpirun, run directory)."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="lepton-bench-"))
     run = folder / "run"
@@ -40,7 +40,8 @@ def training(program, deck, ranks, threads, settings):
     for key, value in every.items():
         command += ["--set", f"{key}={value}"]
     with open(folder / "output", "w", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=mpi_environment())
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT,
+                                   env={**mpi_environment(), **(environment or {})})
         try:
             yield process, run
         finally:
@@ -91,9 +92,9 @@ def shares(output):
     return dict(zip(PHASES, (float(x) for x in re.findall(r"[\d.]+", rows[-1][1]))))
 
 
-def throughput(program, deck, ranks, threads, seconds, settings):
+def throughput(program, deck, ranks, threads, seconds, settings, environment=None):
     """Steady-state samples per second (median of the lines of metrics.jsonl, start-up left out) and phase shares."""
-    with training(program, deck, ranks, threads, settings) as (process, run):
+    with training(program, deck, ranks, threads, settings, environment) as (process, run):
         wait_for(process, run, lambda: len(train_lines(run)) > 1, 120, "training did not start")
         first = len(train_lines(run))
         time.sleep(seconds)

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Training throughput of PyTorch on CPU for the three benchmark networks: the peer that tools/bench compares with.
+"""Training throughput of PyTorch for the benchmark networks: the peer that tools/bench and tools/gpu_compare compare with.
 
   tools/bench_torch.py --network mlp --batch 256 --arrays DIR --threads 2 [--seconds 5] [--channels-last] [--optimizer foreach]
-                       [--compile]
+                       [--compile] [--device cuda] [--precision bf16]
 
-DIR holds images.npy (uint8) and labels.npy, which tools/bench makes from the HDF5 file of the decks. The networks
-and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml and cifar10_resnet20.toml. A step takes
-a random batch from memory, standardises it, and does forward, backward and update. One line of JSON on stdout:
+DIR holds images.npy (uint8) and labels.npy, which the callers make from or beside HDF5 files. The networks
+and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml and cifar10_resnet20.toml, and a ResNet-50. A step takes
+a random batch from the device's memory, standardises it, and does forward, backward and update. One line of JSON on stdout:
 samples_per_second is the median of windows of at least half a second, after a warm-up. The environment (threads,
 malloc, instruction set) is the caller's; tools/bench tries several and takes the best.
 """
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-NETWORKS = ("mlp", "lenet", "resnet20")
+NETWORKS = ("mlp", "lenet", "resnet20", "resnet50")
 WARM_UP_S = 1.5
 WINDOW_S = 0.5
 
@@ -46,7 +46,37 @@ class Block(nn.Module):
         return functional.relu(self.second_norm(self.second(y)) + self.shortcut(x), inplace=True)
 
 
+class Bottleneck(nn.Module):
+    """A residual block of ResNet-50, with a projection where the shape changes."""
+
+    def __init__(self, inputs, channels, stride):
+        super().__init__()
+        outputs = 4 * channels
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = nn.Identity()
+        if inputs != outputs or stride != 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        return functional.relu(self.body(x) + self.shortcut(x), inplace=True)
+
+
+def build_resnet50():
+    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    inputs = 64
+    for channels, blocks, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for block in range(blocks):
+            layers.append(Bottleneck(inputs, channels, stride if block == 0 else 1))
+            inputs = 4 * channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+
+
 def build(network):
+    if network == "resnet50":
+        return build_resnet50()
     if network == "mlp":
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(inplace=True),
                              nn.Linear(512, 256), nn.ReLU(inplace=True), nn.Linear(256, 10))
@@ -65,29 +95,30 @@ def build(network):
 
 def optimizer_of(network, mode, parameters):
     options = {} if mode == "default" else {mode: True}
-    if network == "resnet20":
+    if network.startswith("resnet"):
         return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4, **options)
     return torch.optim.Adam(parameters, lr=1e-3, **options)
 
 
 class Batches:
-    """Random batches of a data set in memory, epoch by epoch, standardised per channel."""
+    """Random batches of a data set in the device's memory, epoch by epoch, standardised per channel."""
 
-    def __init__(self, arrays, batch, channels_last):
+    def __init__(self, arrays, batch, channels_last, device):
         images = torch.from_numpy(numpy.load(os.path.join(arrays, "images.npy")))
         self.images = images if images.dim() == 4 else images.unsqueeze(1)
         if channels_last:
             self.images = self.images.contiguous(memory_format=torch.channels_last)
         self.labels = torch.from_numpy(numpy.load(os.path.join(arrays, "labels.npy")).astype(numpy.int64))
-        sample = self.images[:5000].float()
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+        sample = self.images[:1000].float()
         self.mean = sample.mean((0, 2, 3), keepdim=True)
         self.factor = 1 / sample.std((0, 2, 3), keepdim=True)
         self.batch = batch
 
     def __iter__(self):
         while True:
-            order = torch.randperm(len(self.labels))
-            for begin in range(0, len(order), self.batch):
+            order = torch.randperm(len(self.labels), device=self.labels.device)
+            for begin in range(0, len(order) // self.batch * self.batch or 1, self.batch):
                 rows = order[begin:begin + self.batch]
                 yield self.images[rows].float().sub_(self.mean).mul_(self.factor), self.labels[rows]
 
@@ -95,8 +126,13 @@ class Batches:
 def measure(arguments):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    batches = iter(Batches(arguments.arrays, arguments.batch, arguments.channels_last))
-    model = build(arguments.network)
+    device = torch.device(arguments.device)
+    if arguments.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = arguments.precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    batches = iter(Batches(arguments.arrays, arguments.batch, arguments.channels_last, device))
+    model = build(arguments.network).to(device)
     if arguments.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = optimizer_of(arguments.network, arguments.optimizer, model.parameters())
@@ -106,10 +142,12 @@ def measure(arguments):
     def step():
         inputs, labels = next(batches)
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(runnable(inputs), labels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16"):
+            loss = loss_function(runnable(inputs), labels)
         loss.backward()
         optimizer.step()
-        return float(loss.detach()), len(labels)
+        # A copy from a GPU would wait for it in each step, which nobody needs.
+        return loss.detach() if device.type == "cuda" else float(loss.detach()), len(labels)
 
     for _ in range(3):
         step()  # compiles, plans, allocates
@@ -125,6 +163,9 @@ def measure(arguments):
         samples += count
         now = time.perf_counter()
         if now - window >= WINDOW_S:
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+                now = time.perf_counter()
             rates.append(samples / (now - window))
             window, samples = now, 0
     return rates, losses
@@ -140,11 +181,13 @@ def main():
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--optimizer", choices=["default", "foreach", "fused"], default="default")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
     arguments = parser.parse_args()
     rates, losses = measure(arguments)
     print(json.dumps({"network": arguments.network, "torch": torch.__version__, "threads": arguments.threads,
                       "samples_per_second": statistics.median(rates), "windows": len(rates),
-                      "first_loss": losses[0], "last_loss": losses[-1],
+                      "first_loss": float(losses[0]), "last_loss": float(losses[-1]),
                       "cpu": getattr(torch.backends.cpu, "get_cpu_capability", lambda: "?")()
                       if hasattr(torch.backends, "cpu") else "?"}))
     return 0

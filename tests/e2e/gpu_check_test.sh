@@ -11,6 +11,8 @@ grep -Eq '^tests of the device +passed +[1-9][0-9]* tests' table.txt
 grep -Eq '^bits of 1 and 2 ranks on one device +same +[0-9a-f]{16}$' table.txt
 grep -Eq '^bits after a kill and a restart +same +[0-9a-f]{16}$' table.txt
 [ "$(grep -c '^device .* measured .*=' table.txt)" -eq 8 ]
+grep -Eq '^debug rank at [0-9.]+ of a CPU rank.s speed and two of those +(met|NOT MET) +[0-9.]+ % of all three' table.txt
+grep -Eq '^trainings to PyTorch +skipped' table.txt
 ! grep -q FAILED table.txt
 
 if ! nvidia-smi -L >/dev/null 2>&1; then
