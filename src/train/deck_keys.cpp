@@ -26,7 +26,9 @@ std::vector<DeckKey> run_keys() {
        KeyType::choice,
        operational,
        "\"auto\"",
-       "caps the instruction set, so that unlike machines give the same bits",
+       "caps the instruction set, so that unlike machines give the same bits; bf16 needs auto or avx512 "
+       "(without "
+       "AMX)",
        [](Deck& deck, const DeckValue& value) { deck.run.isa = value.text; },
        {},
        {"auto", "avx2", "avx512"}},

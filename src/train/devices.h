@@ -34,7 +34,7 @@ DeviceChoice choose(DeviceKind wanted, bool automatic, bool share, const Devices
 /// **Collective.** The same, agreed.
 DeviceChoice choose_device(const comm::World& world, const Deck& deck);
 
-/// **Local.** Nothing for the CPU. Throws Error(deck) where the device does not have the deck's precision.
-std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice);
+/// **Local.** Nothing for the CPU. `host`: in what debug devices multiply, with the host's ops.
+std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice, ops::Precision host);
 
 }  // namespace lepton::train

@@ -75,8 +75,7 @@ UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {
 }
 
 std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                             const std::string& instruction_set, std::span<float> parameters,
-                             DeviceState* device) {
+                             const HostMath& host, std::span<float> parameters, DeviceState* device) {
   if (world.leads()) {
     model::initialise(graph, 0x1e9701, 0, static_cast<int>(graph.layout.tensors().size()), parameters);
   }
@@ -86,8 +85,8 @@ std::string arithmetic_class(const comm::World& world, const Deck& deck, const m
       device
           ? fmt::format("{}, {}, {}", device->engine().backend->properties().name, device->engine().libraries,
                         hex64(device_fingerprint(graph, samples, parameters, *device)))
-          : fmt::format("cpu {} {} {}", instruction_set, ops::math_library_version(),
-                        hex64(fingerprint(graph, samples, parameters)));
+          : fmt::format("cpu {} {} {}", host.instruction_set, ops::math_library_version(),
+                        hex64(fingerprint(graph, samples, parameters, host.precision)));
   world.node_barrier();
   const std::vector<std::string> all = world.all_gather(mine);
   comm::agree(world, [&] {

@@ -14,6 +14,7 @@
 #include "model/graph.h"
 #include "train/commands.h"
 #include "train/deck.h"
+#include "train/host_math.h"
 
 namespace lepton::train {
 
@@ -42,10 +43,11 @@ struct UnitSizes {
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset);
 
 /// **Collective.** "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction set, library, and the hash
-/// of what the planned primitives give on a fixed unit. `parameters` is scratch of arena size, shared by the
+/// of what the planned primitives give on a fixed unit. ("cpu avx512_bf16 ...": products in bf16.)
+/// `parameters` is scratch of arena size, shared by the
 /// node. With a device: its name and libraries instead. Error(deck) when ranks differ.
 std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                             const std::string& instruction_set, std::span<float> parameters,
+                             const HostMath& host, std::span<float> parameters,
                              DeviceState* device = nullptr);
 
 }  // namespace lepton::train

@@ -139,7 +139,8 @@ TEST(ArithmeticClass, IsOneForAllRanksAndStable) {
     const Loaded loaded(runs, "conv.toml");
     const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
     const comm::SharedMemory memory(world, "/dev/shm", "test", graph.layout.elements() * sizeof(float));
-    classes.insert(arithmetic_class(world, loaded.deck, graph, isa, memory.as<float>()));
+    classes.insert(
+        arithmetic_class(world, loaded.deck, graph, {isa, ops::Precision::fp32, ""}, memory.as<float>()));
     world.barrier();
   }
   ASSERT_EQ(classes.size(), 1u);
@@ -154,9 +155,9 @@ TEST(ArithmeticClass, RanksThatDifferAreRefusedByAll) {
   const Loaded loaded(runs, "dense.toml");
   const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
   std::vector<float> scratch(graph.layout.elements(), 0);
-  const std::string isa = world.rank() + 1 == world.size() ? "avx1024" : "avx512";
+  const HostMath host = {world.rank() + 1 == world.size() ? "avx1024" : "avx512", ops::Precision::fp32, ""};
   const std::string message =
-      error_of(Exit::deck, [&] { arithmetic_class(world, loaded.deck, graph, isa, scratch); });
+      error_of(Exit::deck, [&] { arithmetic_class(world, loaded.deck, graph, host, scratch); });
   EXPECT_NE(message.find("rank " + std::to_string(world.size() - 1)), std::string::npos) << message;
   EXPECT_NE(message.find("avx1024"), std::string::npos) << message;
 }
