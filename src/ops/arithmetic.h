@@ -25,7 +25,7 @@ class Arithmetic {
   virtual bool all_finite(const float* values, int64_t count) = 0;
 };
 
-/// The calling thread's own: oneDNN and the loops of this folder.
-Arithmetic& host_arithmetic();
+/// The calling thread's own: oneDNN and the loops of this folder; products in fp32 or bf16.
+Arithmetic& host_arithmetic(Precision precision = Precision::fp32);
 
 }  // namespace lepton::ops

@@ -3,48 +3,26 @@
 // are OIHW in the arena and packed into the order oneDNN prefers in scratch, once per unit and direction.
 // Backward, with dz = dy f'(y): dx by backward data, dW and db by backward weights. Blocked activations would
 // make dW faster by itself (one input channel: 280 against 805 us; three: 449 against 536), but reordering dz
-// costs what that gains (541 and 292 us), so nhwc it is for every shape. Made by the table, run by
-// model/executor.
-#include "ops/onednn.h"
-#include "ops/operators.h"
+// costs what that gains (541 and 292 us), so nhwc it is for every shape. In bf16 the images, too, are rounded
+// into scratch, and db is our own loop, because the primitive would sum dz as it was rounded. Made by the
+// table, run by model/executor.
+#include <algorithm>
+
+#include "ops/operands.h"
 
 namespace lepton::ops {
 
 namespace {
 
-using onednn::Desc;
 using onednn::Tag;
-
-/// Weights, or their gradient, in the layout that a primitive chose, and the reorder from or to the arena's.
-struct Packed {
-  Desc layout;
-  onednn::Reorder reorder;
-  size_t offset = 0;  ///< in scratch, where the layouts differ
-
-  void plan(const Desc& plain, const Desc& chosen, bool into_chosen) {
-    layout = chosen;
-    reorder = into_chosen ? onednn::reorder(plain, chosen) : onednn::reorder(chosen, plain);
-  }
-  void place(MemoryPlan& memory) {
-    if (reorder.primitive) offset = memory.add(onednn::bytes(layout));
-  }
-  /// The operand in the chosen layout: itself, or its copy in scratch.
-  const void* pack(const void* plain, std::byte* scratch, std::byte* pad) {
-    if (!reorder.primitive) return plain;
-    reorder.primitive.run({plain, scratch + offset, pad});
-    return scratch + offset;
-  }
-  void* target(void* plain, std::byte* scratch) { return reorder.primitive ? scratch + offset : plain; }
-  void unpack(void* plain, std::byte* scratch, std::byte* pad) {
-    if (reorder.primitive) reorder.primitive.run({scratch + offset, plain, pad});
-  }
-};
 
 class ConvOp : public Op {
  public:
   explicit ConvOp(const OpSpec& spec)
       : activation_(parse_activation(spec.activation, spec.activation_attributes)),
-        bias_(spec.parameters.size() > 1) {
+        bias_(spec.parameters.size() > 1),
+        sums_bias_(bias_ && spec.precision == Precision::bf16),
+        filters_(spec.parameters[0][0]) {
     const Shape &x = spec.inputs[0], &w = spec.parameters[0], &y = spec.output;
     const int64_t group = int_attribute(spec.attributes, "group", 1);
     const Window window = parse_window(spec, {w[2], w[3]});
@@ -52,10 +30,11 @@ class ConvOp : public Op {
     const auto weights_dims = group == 1 ? onednn::Dims{w[0], w[1], w[2], w[3]}
                                          : onednn::Dims{group, w[0] / group, w[1], w[2], w[3]};
     plain_weights_ = onednn::desc(weights_dims, group == 1 ? Tag::oihw : Tag::goihw);
-    convolution_.source = onednn::desc({spec.samples, x[0], x[1], x[2]}, Tag::nhwc);
-    convolution_.destination = onednn::desc({spec.samples, y[0], y[1], y[2]}, Tag::nhwc);
-    convolution_.weights = onednn::desc(weights_dims, Tag::any);
-    convolution_.bias = bias_ ? onednn::desc({w[0]}, Tag::a) : Desc();
+    convolution_.source = {spec.samples, x[0], x[1], x[2]};
+    convolution_.weights = weights_dims;
+    convolution_.destination = {spec.samples, y[0], y[1], y[2]};
+    convolution_.bias = bias_;
+    convolution_.operands = operand_type(spec.precision);
     convolution_.strides = {window.stride[0], window.stride[1]};
     convolution_.dilations = {window.dilation[0] - 1, window.dilation[1] - 1};  // oneDNN counts the gaps
     convolution_.pads_begin = {window.pad_begin[0], window.pad_begin[1]};
@@ -72,11 +51,12 @@ class ConvOp : public Op {
 
   void forward(const OpForward& run) override {
     std::byte* pad = run.scratch;
+    const void* x = forward_input_.pack(run.inputs[0], run.scratch, pad);
     const void* weights = forward_weights_.pack(run.parameters[0], run.scratch, pad);
     if (bias_)
-      forward_.primitive.run({run.inputs[0], weights, run.output, pad, run.parameters[1]});
+      forward_.primitive.run({x, weights, run.output, pad, run.parameters[1]});
     else
-      forward_.primitive.run({run.inputs[0], weights, run.output, pad});
+      forward_.primitive.run({x, weights, run.output, pad});
   }
 
   void backward(const OpBackward& run) override {
@@ -87,16 +67,19 @@ class ConvOp : public Op {
       dz = own;
     }
     std::byte* pad = run.scratch;
+    const void* gradient = gradient_.pack(dz, run.scratch, pad);
+    const void* x = input_.pack(run.inputs[0], run.scratch, pad);
     if (run.input_gradients[0]) {
       const void* weights = data_weights_.pack(run.parameters[0], run.scratch, pad);
-      data_.primitive.run({run.input_gradients[0], weights, dz, pad});
+      data_.primitive.run({run.input_gradients[0], weights, gradient, pad});
     }
-    void* gradient = gradient_.target(run.parameter_gradients[0], run.scratch);
-    if (bias_)
-      weights_.primitive.run({run.inputs[0], gradient, dz, pad, run.parameter_gradients[1]});
+    const void* weights = weights_gradient_.where(run.parameter_gradients[0], run.scratch);
+    if (bias_ && !sums_bias_)
+      weights_.primitive.run({x, weights, gradient, pad, run.parameter_gradients[1]});
     else
-      weights_.primitive.run({run.inputs[0], gradient, dz, pad});
-    gradient_.unpack(run.parameter_gradients[0], run.scratch, pad);
+      weights_.primitive.run({x, weights, gradient, pad});
+    weights_gradient_.unpack(run.parameter_gradients[0], run.scratch, pad);
+    if (sums_bias_) sum_rows(outputs_ / filters_, filters_, dz, run.parameter_gradients[1]);
   }
 
   BackwardNeeds backward_needs() const override {
@@ -104,42 +87,56 @@ class ConvOp : public Op {
   }
 
  private:
-  // Scratch of each direction begins with one scratchpad that serves its primitives in turn.
+  /// An image of the caller's as it is multiplied: rounded first, in bf16.
+  Packed operand(const onednn::Dims& dims) const {
+    return Packed::operand(onednn::desc(dims, Tag::nhwc),
+                           onednn::desc(dims, Tag::nhwc, convolution_.operands));
+  }
+
+  // Scratch begins with one scratchpad that serves the primitives of a direction in turn.
   void plan_forward(bool training) {
     onednn::Convolution c = convolution_;
     c.activation = activation_;
     forward_ = onednn::convolution_forward(c, training);
-    forward_weights_.plan(plain_weights_, forward_.weights, true);
+    forward_weights_ = Packed::operand(plain_weights_, forward_.weights);
+    forward_input_ = operand(convolution_.source);
     MemoryPlan memory;
-    memory.add(std::max(forward_.scratchpad_bytes, forward_weights_.reorder.scratchpad_bytes));
+    memory.add(std::max(
+        {forward_.scratchpad_bytes, forward_weights_.scratchpad_bytes(), forward_input_.scratchpad_bytes()}));
     forward_weights_.place(memory);
+    forward_input_.place(memory);
     scratch_bytes_ = memory.bytes();
   }
 
   void plan_backward(bool input_gradient) {
+    onednn::Convolution c = convolution_;
+    c.bias = bias_ && !sums_bias_;
     if (input_gradient) {
-      data_ = onednn::convolution_backward_data(convolution_);
-      data_weights_.plan(plain_weights_, data_.weights, true);
+      data_ = onednn::convolution_backward_data(c);
+      data_weights_ = Packed::operand(plain_weights_, data_.weights);
     }
-    weights_ = onednn::convolution_backward_weights(convolution_);
-    gradient_.plan(plain_weights_, weights_.weights, false);
+    weights_ = onednn::convolution_backward_weights(c);
+    weights_gradient_ = Packed::result(plain_weights_, weights_.weights);
+    gradient_ = operand(convolution_.destination);
+    input_ = operand(convolution_.source);
 
     MemoryPlan memory;
     size_t pad = std::max(data_.scratchpad_bytes, weights_.scratchpad_bytes);
-    for (Packed* packed : {&data_weights_, &gradient_}) pad = std::max(pad, packed->reorder.scratchpad_bytes);
+    const auto packed = {&data_weights_, &weights_gradient_, &gradient_, &input_};
+    for (const Packed* one : packed) pad = std::max(pad, one->scratchpad_bytes());
     memory.add(pad);
     if (activation_.kind != ActivationKind::none) dz_offset_ = memory.add_floats(outputs_);
-    for (Packed* packed : {&data_weights_, &gradient_}) packed->place(memory);
+    for (Packed* one : packed) one->place(memory);
     scratch_bytes_ = std::max(scratch_bytes_, memory.bytes());
   }
 
   Activation activation_;
-  bool bias_;
-  int64_t outputs_ = 0;
-  Desc plain_weights_;
+  bool bias_, sums_bias_;
+  int64_t outputs_ = 0, filters_;
+  onednn::Desc plain_weights_;
   onednn::Convolution convolution_;
   onednn::Planned forward_, data_, weights_;
-  Packed forward_weights_, data_weights_, gradient_;
+  Packed forward_input_, forward_weights_, input_, data_weights_, weights_gradient_, gradient_;
   size_t dz_offset_ = 0;
 };
 

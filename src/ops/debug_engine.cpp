@@ -52,7 +52,8 @@ std::vector<T> copied(std::span<const T> values) {
 /// An op of the host whose runs are enqueued.
 class DebugOp : public Op {
  public:
-  DebugOp(const Site& site, const OpSpec& spec) : site_(site), spec_(spec), op_(ops::make_op(spec)) {
+  DebugOp(const Site& site, const OpSpec& spec, Arithmetic& planner)
+      : site_(site), spec_(spec), op_(planner.make_op(spec)) {
     saved_bytes_ = op_->saved_bytes();
     scratch_bytes_ = op_->scratch_bytes();
   }
@@ -142,9 +143,12 @@ class DebugOp : public Op {
 
 class DebugArithmetic : public Arithmetic {
  public:
-  explicit DebugArithmetic(const Site& site) : site_(site) {}
+  DebugArithmetic(const Site& site, Precision precision)
+      : site_(site), planner_(host_arithmetic(precision)) {}
   Device device() const override { return {DeviceKind::debug, 0, &site_.device}; }
-  std::unique_ptr<Op> make_op(const OpSpec& spec) override { return std::make_unique<DebugOp>(site_, spec); }
+  std::unique_ptr<Op> make_op(const OpSpec& spec) override {
+    return std::make_unique<DebugOp>(site_, spec, planner_);
+  }
   void add(float* into, const float* from, int64_t count) override {
     site_.need(into, count, "a sum");
     site_.need(from, count, "an addend");
@@ -160,6 +164,7 @@ class DebugArithmetic : public Arithmetic {
 
  private:
   Site site_;
+  Arithmetic& planner_;
 };
 
 class DebugStepMath : public StepMath {
@@ -327,15 +332,15 @@ void DebugStepMath::add_sums(int64_t* sums, const int64_t* more, int64_t count) 
 
 }  // namespace
 
-Engine open_debug_engine(size_t bytes_max, uint64_t seed) {
+Engine open_debug_engine(size_t bytes_max, uint64_t seed, Precision precision) {
   auto device = std::make_unique<DebugDevice>(bytes_max, seed);
   Engine engine;
   engine.queue = device->make_queue();
   const Site site{*device, *engine.queue};
-  engine.arithmetic = std::make_unique<DebugArithmetic>(site);
+  engine.arithmetic = std::make_unique<DebugArithmetic>(site, precision);
   engine.step_math = std::make_unique<DebugStepMath>(site);
   engine.backend = std::move(device);
-  engine.libraries = math_library_version();
+  engine.libraries = math_library_version() + ", " + precision_name(precision);
   return engine;
 }
 

@@ -10,7 +10,7 @@
 
 namespace lepton::ops {
 
-/// `bytes_max` of device memory; `seed`: which work runs early.
-Engine open_debug_engine(size_t bytes_max, uint64_t seed);
+/// `bytes_max` of device memory; `seed`: which work runs early; `precision`: fp32 or bf16.
+Engine open_debug_engine(size_t bytes_max, uint64_t seed, Precision precision = Precision::fp32);
 
 }  // namespace lepton::ops

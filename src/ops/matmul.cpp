@@ -2,29 +2,21 @@
 // Gemm: y[n, out] = f(x[n, in] W[out, in]^T + b), the dense layer (ONNX Gemm with transB = 1, alpha = beta =
 // 1), by oneDNN's matmul with bias and activation fused. Backward, with dz = dy f'(y):
 //   dx = dz W,   dW = dz^T x,   db = sum over samples of dz.
-// The bias gradient is our own loop in sample order. The wider operand is the one whose copying into oneDNN's
+// The bias gradient is our own loop in sample order. In bf16 x, W and dz are rounded into scratch, once per
+// unit and direction. The wider operand is the one whose copying into oneDNN's
 // order costs most, and it copies its second: so a layer of many outputs is computed as y^T = W x^T, which
 // copies x instead of W (784 to 512, 64 samples: 310-375 us instead of 410-460), and turned afterwards
 // together with bias and activation. Made by the table, run by model/executor.
 #include <algorithm>
 #include <vector>
 
-#include "base/simd.h"
-#include "ops/onednn.h"
-#include "ops/operators.h"
+#include "ops/operands.h"
 
 namespace lepton::ops {
 
 namespace {
 
 using onednn::Tag;
-
-// sum[c] = sum over rows of z[r, c], rows in order.
-LEPTON_SIMD void sum_rows(int64_t rows, int64_t columns, const float* z, float* sum) {
-  for (int64_t c = 0; c < columns; ++c) sum[c] = z[c];
-  for (int64_t r = 1; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c) sum[c] += z[r * columns + c];
-}
 
 constexpr int64_t wide_outputs =
     256;  // from here on y^T = W x^T; never a matter of n, which must not change bits
@@ -72,39 +64,34 @@ class GemmOp : public Op {
  public:
   explicit GemmOp(const OpSpec& spec)
       : activation_(parse_activation(spec.activation, spec.activation_attributes)),
+        type_(operand_type(spec.precision)),
         n_(spec.samples),
         in_(spec.parameters[0][1]),
         out_(spec.parameters[0][0]),
         bias_(spec.parameters.size() > 1),
-        wide_(out_ >= wide_outputs) {
-    MemoryPlan forward;
-    if (wide_) {
-      forward_ = onednn::matmul(onednn::desc({out_, in_}, Tag::ab), onednn::strided({in_, n_}, {1, in_}), {},
-                                onednn::desc({out_, n_}, Tag::ab), {});
-      turned_offset_ = forward.add_floats(n_ * out_);
-      if (!bias_) no_bias_.assign(static_cast<size_t>(out_), 0.0f);
-    } else {
-      const auto x = onednn::desc({n_, in_}, Tag::ab), y = onednn::desc({n_, out_}, Tag::ab);
-      const auto weights = onednn::strided({in_, out_}, {1, in_});
-      const auto bias = bias_ ? onednn::desc({1, out_}, Tag::ab) : onednn::Desc();
-      forward_ = onednn::matmul(x, weights, bias, y, activation_);
-    }
-    forward_scratchpad_ = forward.add(forward_.scratchpad_bytes);
-    scratch_bytes_ = forward.bytes();
-    if (spec.training) plan_backward(spec.input_needs_gradient[0]);
+        wide_(out_ >= wide_outputs),
+        input_(operand({n_, in_})),
+        weights_(operand({out_, in_})) {
+    MemoryPlan memory;
+    input_.place(memory);
+    weights_.place(memory);
+    plan_forward(memory);
+    if (spec.training) plan_backward(spec.input_needs_gradient[0], memory);
   }
 
   void forward(const OpForward& run) override {
     std::byte* pad = run.scratch + forward_scratchpad_;
+    const void* x = input_.pack(run.inputs[0], run.scratch, pad);
+    const void* weights = weights_.pack(run.parameters[0], run.scratch, pad);
     if (wide_) {
       float* turned = floats_at(run.scratch, turned_offset_);
-      forward_.primitive.run({run.parameters[0], run.inputs[0], turned, pad});
+      forward_.primitive.run({weights, x, turned, pad});
       turn(n_, out_, turned, bias_ ? run.parameters[1] : no_bias_.data(), run.output);
       if (activation_.kind != ActivationKind::none) activate(activation_, n_ * out_, run.output, run.output);
     } else if (bias_)
-      forward_.primitive.run({run.inputs[0], run.parameters[0], run.output, pad, run.parameters[1]});
+      forward_.primitive.run({x, weights, run.output, pad, run.parameters[1]});
     else
-      forward_.primitive.run({run.inputs[0], run.parameters[0], run.output, pad});
+      forward_.primitive.run({x, weights, run.output, pad});
   }
 
   void backward(const OpBackward& run) override {
@@ -115,8 +102,12 @@ class GemmOp : public Op {
       dz = own;
     }
     std::byte* pad = run.scratch + backward_scratchpad_;
-    if (run.input_gradients[0]) data_.primitive.run({dz, run.parameters[0], run.input_gradients[0], pad});
-    if (parts_.count == 1) weights_.primitive.run({dz, run.inputs[0], run.parameter_gradients[0], pad});
+    const void* gradient = gradient_.pack(dz, run.scratch, pad);
+    const void* x = input_.pack(run.inputs[0], run.scratch, pad);  // backward_part() finds both there
+    if (run.input_gradients[0])
+      data_product_.primitive.run(
+          {gradient, weights_.pack(run.parameters[0], run.scratch, pad), run.input_gradients[0], pad});
+    if (parts_.count == 1) weights_product_.primitive.run({gradient, x, run.parameter_gradients[0], pad});
     if (bias_) sum_rows(n_, out_, dz, run.parameter_gradients[1]);
   }
 
@@ -125,8 +116,11 @@ class GemmOp : public Op {
   void backward_part(const OpBackward& run, int64_t part) override {
     const bool masked = activation_.kind != ActivationKind::none;  // dz lies in scratch since backward()
     const float* dz = masked ? floats_at(run.scratch, dz_offset_) : run.output_gradient;
-    onednn::Planned& product = part + 1 < parts_.count ? weights_ : last_weights_;
-    product.primitive.run({dz + part * (parts_.elements / in_), run.inputs[0], run.parameter_gradients[0],
+    const auto* gradient = static_cast<const std::byte*>(gradient_.where(dz, run.scratch));
+    const int64_t first_row = part * (parts_.elements / in_);
+    onednn::Planned& product = part + 1 < parts_.count ? weights_product_ : last_weights_product_;
+    product.primitive.run({gradient + static_cast<size_t>(first_row) * onednn::bytes(type_),
+                           input_.where(run.inputs[0], run.scratch), run.parameter_gradients[0],
                            run.scratch + backward_scratchpad_});
   }
 
@@ -135,31 +129,62 @@ class GemmOp : public Op {
   }
 
  private:
-  void plan_backward(bool input_gradient) {
-    const auto x = onednn::desc({n_, in_}, Tag::ab), y = onednn::desc({n_, out_}, Tag::ab);
-    if (input_gradient) data_ = onednn::matmul(y, onednn::desc({out_, in_}, Tag::ab), {}, x, {});
+  /// A matrix of the caller's as it is multiplied: rounded first, in bf16.
+  Packed operand(const onednn::Dims& dims) const {
+    return Packed::operand(onednn::desc(dims, Tag::ab), onednn::desc(dims, Tag::ab, type_));
+  }
+
+  void plan_forward(MemoryPlan memory) {
+    if (wide_) {
+      forward_ = onednn::matmul(onednn::desc({out_, in_}, Tag::ab, type_),
+                                onednn::strided({in_, n_}, {1, in_}, type_), {},
+                                onednn::desc({out_, n_}, Tag::ab), {});
+      turned_offset_ = memory.add_floats(n_ * out_);
+      if (!bias_) no_bias_.assign(static_cast<size_t>(out_), 0.0f);
+    } else {
+      const auto x = onednn::desc({n_, in_}, Tag::ab, type_);
+      const auto weights = onednn::strided({in_, out_}, {1, in_}, type_);
+      const auto bias = bias_ ? onednn::desc({1, out_}, Tag::ab) : onednn::Desc();
+      forward_ = onednn::matmul(x, weights, bias, onednn::desc({n_, out_}, Tag::ab), activation_);
+    }
+    forward_scratchpad_ = memory.add(
+        std::max({forward_.scratchpad_bytes, input_.scratchpad_bytes(), weights_.scratchpad_bytes()}));
+    scratch_bytes_ = memory.bytes();
+  }
+
+  void plan_backward(bool input_gradient, MemoryPlan memory) {
+    gradient_ = operand({n_, out_});
+    if (input_gradient)
+      data_product_ =
+          onednn::matmul(onednn::desc({n_, out_}, Tag::ab, type_), onednn::desc({out_, in_}, Tag::ab, type_),
+                         {}, onednn::desc({n_, in_}, Tag::ab), {});
     const int64_t rows = part_rows(in_, out_);
     parts_ = {(out_ + rows - 1) / rows, rows * in_};
-    weights_ = gradient_rows(rows);
-    if (parts_.count > 1) last_weights_ = gradient_rows(out_ - (parts_.count - 1) * rows);
-    MemoryPlan backward;
-    if (activation_.kind != ActivationKind::none) dz_offset_ = backward.add_floats(n_ * out_);
-    backward_scratchpad_ = backward.add(
-        std::max({data_.scratchpad_bytes, weights_.scratchpad_bytes, last_weights_.scratchpad_bytes}));
-    scratch_bytes_ = std::max(scratch_bytes_, backward.bytes());
+    weights_product_ = gradient_rows(rows);
+    if (parts_.count > 1) last_weights_product_ = gradient_rows(out_ - (parts_.count - 1) * rows);
+    if (activation_.kind != ActivationKind::none) dz_offset_ = memory.add_floats(n_ * out_);
+    gradient_.place(memory);
+    backward_scratchpad_ =
+        memory.add(std::max({data_product_.scratchpad_bytes, weights_product_.scratchpad_bytes,
+                             last_weights_product_.scratchpad_bytes, input_.scratchpad_bytes(),
+                             weights_.scratchpad_bytes(), gradient_.scratchpad_bytes()}));
+    scratch_bytes_ = std::max(scratch_bytes_, memory.bytes());
   }
 
   /// dW of so many outputs.
   onednn::Planned gradient_rows(int64_t rows) const {
-    return onednn::matmul(onednn::strided({rows, n_}, {1, out_}), onednn::desc({n_, in_}, Tag::ab), {},
-                          onednn::desc({rows, in_}, Tag::ab), {});
+    return onednn::matmul(onednn::strided({rows, n_}, {1, out_}, type_),
+                          onednn::desc({n_, in_}, Tag::ab, type_), {}, onednn::desc({rows, in_}, Tag::ab),
+                          {});
   }
 
   Activation activation_;
+  onednn::Type type_;
   int64_t n_, in_, out_;
   bool bias_, wide_;
   std::vector<float> no_bias_;  ///< of a wide layer without one
-  onednn::Planned forward_, data_, weights_, last_weights_;
+  Packed input_, weights_, gradient_;
+  onednn::Planned forward_, data_product_, weights_product_, last_weights_product_;
   GradientParts parts_;
   size_t turned_offset_ = 0, forward_scratchpad_ = 0, backward_scratchpad_ = 0, dz_offset_ = 0;
 };

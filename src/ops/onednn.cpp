@@ -28,11 +28,18 @@ static dnnl::stream& thread_stream() {
   return stream;
 }
 
-Desc desc(const Dims& dims, Tag tag) {
-  return Desc(dims, dnnl::memory::data_type::f32, tag);
+static dnnl::memory::data_type data_type(Type type) {
+  return type == Type::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
 }
-Desc strided(const Dims& dims, const Dims& strides) {
-  return Desc(dims, dnnl::memory::data_type::f32, strides);
+size_t bytes(Type type) {
+  return dnnl::memory::data_type_size(data_type(type));
+}
+
+Desc desc(const Dims& dims, Tag tag, Type type) {
+  return Desc(dims, data_type(type), tag);
+}
+Desc strided(const Dims& dims, const Dims& strides, Type type) {
+  return Desc(dims, data_type(type), strides);
 }
 size_t bytes(const Desc& desc) {
   return desc.get_size();
@@ -135,51 +142,64 @@ Planned matmul(const Desc& source, const Desc& weights, const Desc& bias, const 
                                                  {DNNL_ARG_DST, pd.dst_desc()},
                                                  {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}};
   if (with_bias) arguments.emplace_back(DNNL_ARG_BIAS, bias);
-  return {Primitive(dnnl::matmul(pd), arguments), pd.src_desc(), pd.weights_desc(), pd.dst_desc(),
-          bytes(pd.scratchpad_desc())};
+  return {Primitive(dnnl::matmul(pd), arguments), pd.weights_desc(), bytes(pd.scratchpad_desc())};
 }
 
-static dnnl::convolution_forward::primitive_desc forward_descriptor(const Convolution& c, bool training) {
+/// The descriptors of a convolution whose results, of these types, are what one primitive writes.
+struct ConvolutionDescs {
+  ConvolutionDescs(const Convolution& c, Type source_type, Type weights_type, Type destination_type)
+      : source(desc(c.source, Tag::nhwc, source_type)),
+        weights(desc(c.weights, Tag::any, weights_type)),
+        destination(desc(c.destination, Tag::nhwc, destination_type)) {
+    if (c.bias) bias = desc({c.destination[1]}, Tag::a);
+  }
+  Desc source, weights, destination, bias;
+};
+
+static dnnl::convolution_forward::primitive_desc forward_descriptor(const Convolution& c, bool training,
+                                                                    Type destination) {
+  const ConvolutionDescs d(c, c.operands, c.operands, destination);
   const auto kind = training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
   const auto direct = dnnl::algorithm::convolution_direct;
 #if DNNL_VERSION_MAJOR >= 3
-  return dnnl::convolution_forward::primitive_desc(cpu_engine(), kind, direct, c.source, c.weights, c.bias,
-                                                   c.destination, c.strides, c.dilations, c.pads_begin,
+  return dnnl::convolution_forward::primitive_desc(cpu_engine(), kind, direct, d.source, d.weights, d.bias,
+                                                   d.destination, c.strides, c.dilations, c.pads_begin,
                                                    c.pads_end, attributes(c.activation));
 #else
-  const dnnl::convolution_forward::desc operation(kind, direct, c.source, c.weights, c.bias, c.destination,
+  const dnnl::convolution_forward::desc operation(kind, direct, d.source, d.weights, d.bias, d.destination,
                                                   c.strides, c.dilations, c.pads_begin, c.pads_end);
   return dnnl::convolution_forward::primitive_desc(operation, attributes(c.activation), cpu_engine());
 #endif
 }
 
 Planned convolution_forward(const Convolution& c, bool training) {
-  const auto pd = forward_descriptor(c, training);
+  const auto pd = forward_descriptor(c, training, Type::f32);
   std::vector<std::pair<int, Desc>> arguments = {{DNNL_ARG_SRC, pd.src_desc()},
                                                  {DNNL_ARG_WEIGHTS, pd.weights_desc()},
                                                  {DNNL_ARG_DST, pd.dst_desc()},
                                                  {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}};
-  if (present(c.bias)) arguments.emplace_back(DNNL_ARG_BIAS, c.bias);
-  return {Primitive(dnnl::convolution_forward(pd), arguments), pd.src_desc(), pd.weights_desc(),
-          pd.dst_desc(), bytes(pd.scratchpad_desc())};
+  if (c.bias) arguments.emplace_back(DNNL_ARG_BIAS, pd.bias_desc());
+  return {Primitive(dnnl::convolution_forward(pd), arguments), pd.weights_desc(),
+          bytes(pd.scratchpad_desc())};
 }
 
 // The hint that backward primitives want: a forward one with every layout open and nothing fused.
 static dnnl::convolution_forward::primitive_desc hint(const Convolution& c) {
   Convolution open = c;
   open.activation = {};
-  return forward_descriptor(open, true);
+  return forward_descriptor(open, true, c.operands);
 }
 
 Planned convolution_backward_data(const Convolution& c) {
+  const ConvolutionDescs d(c, Type::f32, c.operands, c.operands);
   const auto direct = dnnl::algorithm::convolution_direct;
   const dnnl::primitive_attr attr = attributes({});
 #if DNNL_VERSION_MAJOR >= 3
-  const dnnl::convolution_backward_data::primitive_desc pd(cpu_engine(), direct, c.source, c.weights,
-                                                           c.destination, c.strides, c.dilations,
+  const dnnl::convolution_backward_data::primitive_desc pd(cpu_engine(), direct, d.source, d.weights,
+                                                           d.destination, c.strides, c.dilations,
                                                            c.pads_begin, c.pads_end, hint(c), attr);
 #else
-  const dnnl::convolution_backward_data::desc operation(direct, c.source, c.weights, c.destination, c.strides,
+  const dnnl::convolution_backward_data::desc operation(direct, d.source, d.weights, d.destination, c.strides,
                                                         c.dilations, c.pads_begin, c.pads_end);
   const dnnl::convolution_backward_data::primitive_desc pd(operation, attr, cpu_engine(), hint(c));
 #endif
@@ -187,19 +207,20 @@ Planned convolution_backward_data(const Convolution& c) {
                                                        {DNNL_ARG_WEIGHTS, pd.weights_desc()},
                                                        {DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
                                                        {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}};
-  return {Primitive(dnnl::convolution_backward_data(pd), arguments), pd.diff_src_desc(), pd.weights_desc(),
-          pd.diff_dst_desc(), bytes(pd.scratchpad_desc())};
+  return {Primitive(dnnl::convolution_backward_data(pd), arguments), pd.weights_desc(),
+          bytes(pd.scratchpad_desc())};
 }
 
 Planned convolution_backward_weights(const Convolution& c) {
+  const ConvolutionDescs d(c, c.operands, Type::f32, c.operands);
   const auto direct = dnnl::algorithm::convolution_direct;
   const dnnl::primitive_attr attr = attributes({});
 #if DNNL_VERSION_MAJOR >= 3
-  const dnnl::convolution_backward_weights::primitive_desc pd(cpu_engine(), direct, c.source, c.weights,
-                                                              c.bias, c.destination, c.strides, c.dilations,
+  const dnnl::convolution_backward_weights::primitive_desc pd(cpu_engine(), direct, d.source, d.weights,
+                                                              d.bias, d.destination, c.strides, c.dilations,
                                                               c.pads_begin, c.pads_end, hint(c), attr);
 #else
-  const dnnl::convolution_backward_weights::desc operation(direct, c.source, c.weights, c.bias, c.destination,
+  const dnnl::convolution_backward_weights::desc operation(direct, d.source, d.weights, d.bias, d.destination,
                                                            c.strides, c.dilations, c.pads_begin, c.pads_end);
   const dnnl::convolution_backward_weights::primitive_desc pd(operation, attr, cpu_engine(), hint(c));
 #endif
@@ -207,9 +228,9 @@ Planned convolution_backward_weights(const Convolution& c) {
                                                  {DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc()},
                                                  {DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
                                                  {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}};
-  if (present(c.bias)) arguments.emplace_back(DNNL_ARG_DIFF_BIAS, c.bias);
-  return {Primitive(dnnl::convolution_backward_weights(pd), arguments), pd.src_desc(), pd.diff_weights_desc(),
-          pd.diff_dst_desc(), bytes(pd.scratchpad_desc())};
+  if (c.bias) arguments.emplace_back(DNNL_ARG_DIFF_BIAS, pd.diff_bias_desc());
+  return {Primitive(dnnl::convolution_backward_weights(pd), arguments), pd.diff_weights_desc(),
+          bytes(pd.scratchpad_desc())};
 }
 
 Reorder reorder(const Desc& from, const Desc& to) {
@@ -229,27 +250,44 @@ void prepare_compute_thread() {
   omp_set_num_threads(1);
 }
 
+static bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+std::string precision_refusal(const std::string& isa, Precision precision) {
+  if (precision == Precision::fp32) return "";
+  if (precision == Precision::tf32) return "CPUs multiply in fp32 or bf16, not in tf32";
+  if (!has_avx512() || !__builtin_cpu_supports("avx512bf16"))
+    return "this machine's CPU has no instructions that multiply in bf16";
+  return isa == "avx2" ? "AVX2, to which run.isa caps it, has no instructions that multiply in bf16" : "";
+}
+
 // Kinds of oneDNN that differ in int8 and bf16 only count as one: in float32 they run the same code, and the
-// cap makes sure of it, so that "avx512" names one arithmetic.
-std::string cap_instruction_set(const std::string& isa) {
+// cap makes sure of it, so that "avx512" names one arithmetic. Products in bf16 differ between vectors and
+// the tiles of AMX, which only "auto" takes.
+std::string cap_instruction_set(const std::string& isa, Precision precision) {
   REQUIRE(isa == "auto" || isa == "avx2" || isa == "avx512", Exit::deck, "run.isa",
           "unknown instruction set \"" + isa + "\"", "use auto, avx2 or avx512");
-  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  REQUIRE(isa != "avx512" || has_avx512, Exit::deck, "run.isa", "this machine has no AVX-512",
+  REQUIRE(isa != "avx512" || has_avx512(), Exit::deck, "run.isa", "this machine has no AVX-512",
           "set run.isa to \"auto\" or \"avx2\"");
   REQUIRE(isa != "avx2" || has_avx2, Exit::deck, "run.isa", "this machine has no AVX2",
           "set run.isa to \"auto\"");
-  const bool use_avx512 = has_avx512 && isa != "avx2";
-  const std::string name = use_avx512 ? "avx512" : has_avx2 ? "avx2" : "sse4.1";
-  const dnnl_cpu_isa_t wanted = use_avx512 ? dnnl_cpu_isa_avx512_core
-                                : has_avx2 ? dnnl_cpu_isa_avx2
-                                           : dnnl_cpu_isa_sse41;
+  CHECK(precision_refusal(isa, precision).empty(), precision_refusal(isa, precision));
+  const bool use_avx512 = has_avx512() && isa != "avx2", bf16 = precision == Precision::bf16;
+  const dnnl_cpu_isa_t wanted =
+      bf16         ? isa == "auto" ? dnnl_cpu_isa_avx512_core_amx : dnnl_cpu_isa_avx512_core_bf16
+      : use_avx512 ? dnnl_cpu_isa_avx512_core
+      : has_avx2   ? dnnl_cpu_isa_avx2
+                   : dnnl_cpu_isa_sse41;
   // oneDNN refuses once it has planned something; then the cap that stands must be the one that is asked for.
-  CHECK(dnnl_set_max_cpu_isa(wanted) == dnnl_success || dnnl_get_effective_cpu_isa() == wanted,
-        "cap_instruction_set comes before the first op");
-  return name;
+  const bool capped = dnnl_set_max_cpu_isa(wanted) == dnnl_success;
+  const dnnl_cpu_isa_t effective = dnnl_get_effective_cpu_isa();
+  const bool has_bf16 = (effective & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+  CHECK(bf16 ? has_bf16 : capped || effective == wanted, "cap_instruction_set comes before the first op");
+  if (bf16) return effective == dnnl_cpu_isa_avx512_core_amx ? "avx512_amx_bf16" : "avx512_bf16";
+  return use_avx512 ? "avx512" : has_avx2 ? "avx2" : "sse4.1";
 }
 
 std::string math_library_version() {

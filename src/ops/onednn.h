@@ -19,8 +19,12 @@ using Desc = dnnl::memory::desc;
 using Dims = dnnl::memory::dims;
 using Tag = dnnl::memory::format_tag;
 
-Desc desc(const Dims& dims, Tag tag);
-Desc strided(const Dims& dims, const Dims& strides);
+/// The type of an operand's elements.
+enum class Type { f32, bf16 };
+size_t bytes(Type type);
+
+Desc desc(const Dims& dims, Tag tag, Type type = Type::f32);
+Desc strided(const Dims& dims, const Dims& strides, Type type = Type::f32);
 size_t bytes(const Desc& desc);
 
 /// A primitive with its arguments' descriptors in a fixed order (the scratchpad is one of them).
@@ -40,17 +44,19 @@ class Primitive {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What it takes to plan a convolution; memory orders are in the descriptors.
+/// What it takes to plan a convolution. Images lie in nhwc, weights as oneDNN likes them.
 struct Convolution {
-  Desc source, weights, bias, destination;  ///< a zero Desc as bias: none
+  Dims source, weights, destination;
+  bool bias = false;
   Dims strides, dilations, pads_begin, pads_end;
   Activation activation;
+  Type operands = Type::f32;  ///< of the two that are multiplied; sums, results and bias are float32
 };
 
-/// A planned primitive and the layouts that oneDNN chose where the caller said `any`.
+/// A planned primitive and the layout that oneDNN chose for the weights, where it was left to choose.
 struct Planned {
   Primitive primitive;
-  Desc source, weights, destination;
+  Desc weights;
   size_t scratchpad_bytes = 0;
 };
 
@@ -63,7 +69,8 @@ Planned convolution_forward(const Convolution& convolution, bool training);
 Planned convolution_backward_data(const Convolution& convolution);
 /// Arguments: source, weight gradient, destination gradient, scratchpad [, bias gradient].
 Planned convolution_backward_weights(const Convolution& convolution);
-/// Copies between layouts; arguments: from, to, scratchpad. Empty when the two are equal.
+/// Copies between layouts and types (to bf16: rounded to the nearest, ties to even); arguments: from, to,
+/// scratchpad. Empty when the two are equal.
 struct Reorder {
   Primitive primitive;
   size_t scratchpad_bytes = 0;

@@ -17,6 +17,7 @@
 #include <variant>
 #include <vector>
 
+#include "ops/precision.h"
 #include "tensor/shape.h"
 
 namespace lepton::ops {
@@ -42,7 +43,8 @@ struct OpSpec {
   std::vector<Shape> parameters = {};  ///< as in the arena
   Shape output = {};
   std::vector<bool> input_needs_gradient = {};  ///< per activation input: false for the network's own input
-  uint64_t random_key = 0;  ///< stream_key(seed, dropout, layer), for ops that draw numbers
+  uint64_t random_key = 0;                ///< stream_key(seed, dropout, layer), for ops that draw numbers
+  Precision precision = Precision::fp32;  ///< of products; who plans (Arithmetic) sets it
 };
 
 /// One unit as random ops see it, who read it when they run: in the memory of their device.

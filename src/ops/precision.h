@@ -6,9 +6,13 @@
 namespace lepton::ops {
 
 enum class Precision {
-  fp32,  ///< float32 throughout
-  tf32,  ///< 10 bits of mantissa, on tensor cores; sums in float32
-  bf16,  ///< operands rounded to bfloat16, sums in float32; convolutions on CUDA round their results, too
+  /// float32 throughout.
+  fp32,
+  /// 10 bits of mantissa, on tensor cores; sums in float32. CUDA's alone.
+  tf32,
+  /// Operands rounded to bfloat16, sums in float32; convolutions on CUDA round their results, too. On CPUs
+  /// that have instructions for it.
+  bf16,
 };
 
 inline const char* precision_name(Precision precision) {

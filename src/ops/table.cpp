@@ -70,6 +70,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
   const Shape inferred = row->infer(spec);
   CHECK(spec.output == inferred,
         spec.type + " gives " + shape_text(inferred) + ", not " + shape_text(spec.output));
+  CHECK(spec.precision != Precision::tf32, "no CPU multiplies in tf32");
   CHECK(row->fuses(spec.activation), spec.type + " cannot fuse " + spec.activation);
   return row->make(spec);
 }

@@ -32,9 +32,13 @@ std::unique_ptr<Op> make_op(const OpSpec& spec);
 /// Sets oneDNN to one thread for the calling thread (one unit per thread; bits do not depend on the count),
 /// and signals to a stack of their own. Must run in each compute thread before it plans or runs an op.
 void prepare_compute_thread();
+/// Why ops of this machine cannot multiply in this precision under the cap `isa`: a clause; "": they can.
+/// bf16 needs instructions of its own: in others it would be slower than fp32.
+std::string precision_refusal(const std::string& isa, Precision precision);
 /// Caps oneDNN's instruction set; must run before the first op is planned. isa: "auto" | "avx2" | "avx512".
-/// Returns the effective instruction set's name. Throws Error(deck) when the machine lacks what is asked.
-std::string cap_instruction_set(const std::string& isa);
+/// `precision`: the most that ops will be planned for, which must not be refused. Returns the effective
+/// instruction set's name. Throws Error(deck) when the machine lacks what is asked.
+std::string cap_instruction_set(const std::string& isa, Precision precision = Precision::fp32);
 /// "oneDNN 2.6.3": part of the arithmetic class.
 std::string math_library_version();
 

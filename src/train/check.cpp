@@ -10,6 +10,7 @@
 #include "optim/optimizer.h"
 #include "report/texts.h"
 #include "train/commands.h"
+#include "train/devices.h"
 #include "train/memory_needs.h"
 
 namespace lepton::train {
@@ -118,11 +119,12 @@ std::string shuffle_text(const Json& shuffle, const Json& memory) {
 }  // namespace
 
 Json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                  const UnitSizes& sizes, const ThreadShare& threads, int ranks, int nodes,
-                  int64_t available_bytes) {
+                  const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host, int ranks,
+                  int nodes, int64_t available_bytes) {
   const optim::Optimizer optimizer(deck.optimizer, graph.statistics_momentum);
-  const NodeCut cut{nodes, threads.node_threads, static_cast<int>(optimizer.moments().size()),
-                    threads.domains.count()};
+  const NodeCut cut{
+      nodes, threads.node_threads, static_cast<int>(optimizer.moments().size()), threads.domains.count(),
+      false, host.precision};
   const MemoryNeeds needs = memory_needs(dataset, graph, sizes, cut);
   Json report = {{"deck", deck.path}, {"run", deck.run.directory}, {"data", data_report(dataset)}};
   report["parameters"] = graph.layout.parameter_count();
@@ -133,6 +135,8 @@ Json check_report(const Deck& deck, const data::Dataset& dataset, const model::G
                        {"usable_cores", usable_cores()},
                        {"per_node", threads.node_threads},
                        {"job", threads.job_threads}};
+  report["arithmetic"] = {{"precision", ops::precision_name(deck.precision)},
+                          {"instruction_set", host.instruction_set}};
   report["memory"] = memory_report(needs, threads.nodes_on_machine, available_bytes);
   const char* const shuffles[] = {"global", "window", "none"};
   report["shuffle"] = {{"kind", shuffles[static_cast<int>(deck.data.shuffle)]},
@@ -161,6 +165,8 @@ std::string check_text(const Json& report, const std::string& table) {
   text += "threads     " + number(threads["job"]) + " on " + number(threads["ranks"]) + " ranks and " +
           number(threads["nodes"]) + " nodes; " + number(threads["usable_cores"]) +
           " usable cores for rank 0\n";
+  text += "arithmetic  products in " + report["arithmetic"]["precision"].get<std::string>() +
+          "; CPUs: " + report["arithmetic"]["instruction_set"].get<std::string>() + "\n";
   text += memory_text(report["memory"], threads["per_node"].get<int64_t>()) +
           shuffle_text(report["shuffle"], report["memory"]);
   for (const Json& warning : report["warnings"]) text += "warning: " + warning.get<std::string>() + "\n";
@@ -169,6 +175,7 @@ std::string check_text(const Json& report, const std::string& table) {
 
 Exit check(const comm::World& world, const Options& options) {
   const Deck deck = load_deck(world, options);
+  const HostMath host = prepare_host_math(world, deck, choose_device(world, deck).kind, true);
   const data::Dataset dataset(world, deck.data);
   const model::Graph graph = graph_for(world, deck, dataset);
   const UnitSizes sizes = unit_sizes(deck, dataset);
@@ -180,7 +187,8 @@ Exit check(const comm::World& world, const Options& options) {
   Json report;
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    report = check_report(deck, dataset, graph, sizes, threads, world.size(), world.nodes(), -available[0]);
+    report =
+        check_report(deck, dataset, graph, sizes, threads, host, world.size(), world.nodes(), -available[0]);
     std::cout << (options.json ? report.dump(2) + "\n" : check_text(report, model::describe(graph)))
               << std::flush;
     REQUIRE(

@@ -13,6 +13,7 @@
 #include "data/dataset.h"
 #include "model/graph.h"
 #include "train/deck.h"
+#include "train/host_math.h"
 #include "train/setup.h"
 #include "train/threads.h"
 
@@ -22,8 +23,8 @@ namespace lepton::train {
 /// `memory.feasible_nodes` (0: none) among it. available: what the poorest machine has left, shared by its
 /// nodes.
 nlohmann::ordered_json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                                    const UnitSizes& sizes, const ThreadShare& threads, int ranks, int nodes,
-                                    int64_t available_bytes);
+                                    const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host,
+                                    int ranks, int nodes, int64_t available_bytes);
 
 /// The same for people; `table` is model::describe's.
 std::string check_text(const nlohmann::ordered_json& report, const std::string& table);

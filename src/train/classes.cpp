@@ -62,12 +62,12 @@ void sort_by_share(const Deck& deck, std::span<const std::string> of_rank, std::
 
 }  // namespace
 
-std::string rank_class(const Deck& deck, const model::Graph& graph, const std::string& instruction_set,
+std::string rank_class(const Deck& deck, const model::Graph& graph, const HostMath& host,
                        std::span<const float> parameters, DeviceState* device) {
   const int64_t samples = std::min(deck.train.unit_size, deck.train.batch_size);
   if (!device)
-    return fmt::format("cpu {} {} {}", instruction_set, ops::math_library_version(),
-                       hex64(fingerprint(graph, samples, parameters)));
+    return fmt::format("cpu {} {} {}", host.instruction_set, ops::math_library_version(),
+                       hex64(fingerprint(graph, samples, parameters, host.precision)));
   const ops::Engine& engine = device->engine();
   return fmt::format("{}{}, {}, {}", engine.device().kind == DeviceKind::cuda ? "cuda " : "",
                      engine.backend->properties().name, engine.libraries,
@@ -101,11 +101,11 @@ Classes sort_classes(const Deck& deck, std::span<const std::string> of_rank,
 }
 
 Classes settle_classes(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                       const std::string& instruction_set, std::span<float> parameters, DeviceState* device) {
+                       const HostMath& host, std::span<float> parameters, DeviceState* device) {
   if (world.leads())
     model::initialise(graph, 0x1e9701, 0, static_cast<int>(graph.layout.tensors().size()), parameters);
   world.node_barrier();
-  const std::string mine = rank_class(deck, graph, instruction_set, parameters, device);
+  const std::string mine = rank_class(deck, graph, host, parameters, device);
   world.node_barrier();
   const std::vector<std::string> of_rank = world.all_gather(mine);
   std::vector<int> node_of_rank;

@@ -13,6 +13,7 @@
 #include "model/graph.h"
 #include "train/deck.h"
 #include "train/device_state.h"
+#include "train/host_math.h"
 
 namespace lepton::train {
 
@@ -24,9 +25,9 @@ struct Classes {
 };
 
 /// **Local.** What this rank computes with: "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction
-/// set, library, and the hash of what the planned primitives give on a fixed unit with these parameters. With
-/// a device: its name and libraries instead.
-std::string rank_class(const Deck& deck, const model::Graph& graph, const std::string& instruction_set,
+/// set ("avx512_bf16": products in bf16), library, and the hash of what the planned primitives give on a
+/// fixed unit with these parameters. With a device: its name and libraries instead.
+std::string rank_class(const Deck& deck, const model::Graph& graph, const HostMath& host,
                        std::span<const float> parameters, DeviceState* device);
 
 /// A pure function, for tests, of all ranks' classes and nodes. Throws Error(deck) where ranks differ and may
@@ -36,7 +37,7 @@ Classes sort_classes(const Deck& deck, std::span<const std::string> of_rank,
 
 /// **Collective.** The same, agreed. `parameters` is scratch of arena size, shared by the node.
 Classes settle_classes(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                       const std::string& instruction_set, std::span<float> parameters, DeviceState* device);
+                       const HostMath& host, std::span<float> parameters, DeviceState* device);
 
 /// Nodes that take any unit: where bits are nobody's promise (evaluation of a finished model).
 Classes one_class(int nodes);

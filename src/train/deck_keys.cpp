@@ -26,7 +26,8 @@ std::vector<DeckKey> run_keys() {
        KeyType::choice,
        operational,
        "\"auto\"",
-       "caps the instruction set, so that unlike machines give the same bits",
+       "caps the instruction set, so that unlike machines give the same bits; avx512 keeps "
+       "products in bf16 from AMX",
        [](Deck& deck, const DeckValue& value) { deck.run.isa = value.text; },
        {},
        {"auto", "avx2", "avx512"}},

@@ -61,7 +61,8 @@ std::vector<DeckKey> network_keys() {
        KeyType::choice,
        mathematical,
        "\"fp32\"",
-       "type in which dense layers and convolutions multiply; all but fp32 need a GPU",
+       "type in which dense layers and convolutions multiply; bf16 needs a GPU or a CPU with "
+       "AVX512_BF16 or AMX, tf32 a GPU",
        [](Deck& deck, const DeckValue& value) { deck.precision = static_cast<ops::Precision>(value.choice); },
        {},
        {"fp32", "tf32", "bf16"}},

@@ -115,16 +115,12 @@ std::unique_ptr<DeviceGroup> join_devices(const comm::World& world, const Deck& 
   return std::make_unique<comm::MpiDeviceGroup>(world, engine->device(), *engine->queue, add);
 }
 
-std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice) {
-  REQUIRE(choice.kind == DeviceKind::cuda || deck.precision == ops::Precision::fp32, Exit::deck,
-          deck.place("model.precision"),
-          std::string("this rank multiplies in fp32 only, not in ") + ops::precision_name(deck.precision),
-          "Set model.precision = \"fp32\", or train on GPUs (train.device = \"cuda\").");
+std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice, ops::Precision host) {
   if (choice.kind == DeviceKind::cuda) return ops::cuda_module()->open(choice.index, deck.precision);
   if (choice.kind == DeviceKind::cpu) return std::nullopt;
   const int64_t gigabyte = int64_t{1} << 30;
   return ops::open_debug_engine(static_cast<size_t>(number_in("LEPTON_DEBUG_DEVICE_BYTES", 4 * gigabyte)),
-                                static_cast<uint64_t>(choice.index));
+                                static_cast<uint64_t>(choice.index), host);
 }
 
 }  // namespace lepton::train

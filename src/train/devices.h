@@ -50,7 +50,7 @@ DeviceChoice choose_device(const comm::World& world, const Deck& deck);
 std::unique_ptr<DeviceGroup> join_devices(const comm::World& world, const Deck& deck,
                                           const DeviceChoice& choice, std::optional<ops::Engine>& engine);
 
-/// **Local.** Nothing for the CPU. Throws Error(deck) where the device does not have the deck's precision.
-std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice);
+/// **Local.** Nothing for the CPU. `host`: in what debug devices multiply, with the host's ops.
+std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice, ops::Precision host);
 
 }  // namespace lepton::train

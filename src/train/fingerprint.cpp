@@ -59,9 +59,10 @@ void fill(std::span<float> values, uint64_t stream) {
 
 }  // namespace
 
-uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters) {
+uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters,
+                     ops::Precision precision) {
   const std::vector<int64_t> sizes{samples}, ids = first_ids(samples);
-  model::Executor executor(graph, 0, sizes, {});
+  model::Executor executor(graph, 0, sizes, {}, ops::host_arithmetic(precision));
   fill(executor.input(samples, true), 0);
   HashSink sink;
   sink.add(executor.forward(samples, true, parameters.data(), ids, step));

@@ -13,7 +13,8 @@
 namespace lepton::train {
 
 /// On the CPU, of a unit of so many samples.
-uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters);
+uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters,
+                     ops::Precision precision = ops::Precision::fp32);
 /// On a device; `parameters` on the host.
 uint64_t device_fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters,
                             DeviceState& device);

@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "comm/shared_memory.h"
-#include "ops/table.h"
 #include "report/texts.h"
 #include "train/device_units.h"
 
@@ -16,17 +15,12 @@ namespace lepton::train {
 
 namespace {
 
-std::string cap_isa(const comm::World& world, const Deck& deck) {
-  std::string effective;
-  comm::agree(world, [&] {
-    try {
-      effective = ops::cap_instruction_set(deck.run.isa);
-    } catch (const Error& error) {
-      fail(error.code(), deck.place("run.isa"), error.problem(), error.hint());
-    }
-  });
-  ops::prepare_compute_thread();
-  return effective;
+/// Training is refused where the CPU lacks the deck's precision; evaluation does without it.
+HostMath host_math(const comm::World& world, const Deck& deck, const DeviceChoice& choice, bool training) {
+  HostMath math = prepare_host_math(world, deck, choice.kind, training);
+  if (world.rank() == 0 && !math.refusal.empty())
+    log_info(fmt::format("products are computed in fp32: {}.", math.refusal));
+  return math;
 }
 
 optim::OptimizerSpec without_moments() {
@@ -35,10 +29,10 @@ optim::OptimizerSpec without_moments() {
   return spec;
 }
 
-std::optional<ops::Engine> open_engine(const comm::World& world, const Deck& deck,
-                                       const DeviceChoice& choice) {
+std::optional<ops::Engine> open_engine(const comm::World& world, const Deck& deck, const DeviceChoice& choice,
+                                       const HostMath& host) {
   std::optional<ops::Engine> engine;
-  comm::agree(world, [&] { engine = open_device(deck, choice); });
+  comm::agree(world, [&] { engine = open_device(deck, choice, host.precision); });
   return engine;
 }
 
@@ -100,9 +94,9 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
          bool confusion)
     : world(world_),
       deck(deck_),
-      instruction_set(cap_isa(world, deck)),
       device_choice(choose_device(world, deck)),
-      engine(open_engine(world, deck, device_choice)),
+      host(host_math(world, deck, device_choice, training)),
+      engine(open_engine(world, deck, device_choice, host)),
       share(share_threads(world, deck, engine.has_value())),
       threads_per_node(count_threads(world, share.threads)),
       dataset(world, deck.data),
@@ -118,7 +112,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
           world, deck, share,
           memory_needs(dataset, graph, sizes,
                        {world.nodes(), share.node_threads, static_cast<int>(optimizer.moments().size()),
-                        share.domains.count(), engine.has_value()}))),
+                        share.domains.count(), engine.has_value(), host.precision}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
                      confusion_classes, share.domains, engine.has_value())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
@@ -128,8 +122,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
   make_device_state();
   if (training) {
-    classes =
-        settle_classes(world, deck, graph, instruction_set, node.parameters(1), device ? &*device : nullptr);
+    classes = settle_classes(world, deck, graph, host, node.parameters(1), device ? &*device : nullptr);
     report_units();
   }
 }
@@ -201,8 +194,9 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
   schedule_ = schedule;
   identity_ = identity;
   const UnitResources resources{
-      deck,       graph, dataset,      exchange,          loss,
-      assemblers, node,  world.node(), confusion_classes, device ? &*device : nullptr};
+      deck,          graph, dataset,      exchange,          loss,
+      assemblers,    node,  world.node(), confusion_classes, device ? &*device : nullptr,
+      host.precision};
   const Ensemble ensemble{world,
                           deck,
                           graph,

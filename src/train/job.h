@@ -21,6 +21,7 @@
 #include "train/device_exchange.h"
 #include "train/device_state.h"
 #include "train/devices.h"
+#include "train/host_math.h"
 #include "train/memory_needs.h"
 #include "train/node_state.h"
 #include "train/setup.h"
@@ -49,8 +50,8 @@ class Job {
 
   const comm::World& world;
   const Deck& deck;
-  std::string instruction_set;
   DeviceChoice device_choice;
+  HostMath host;
   std::optional<ops::Engine> engine;  ///< of a rank that computes on a device
   ThreadShare share;
   std::vector<int> threads_per_node;

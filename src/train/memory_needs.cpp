@@ -67,7 +67,8 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
     needs.per_thread = DeviceUnits::pinned_bytes(graph, dataset, sizes);
     return needs;
   }
-  const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference);
+  const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference,
+                                                            ops::host_arithmetic(cut.precision));
   needs.per_thread = static_cast<int64_t>(workspace) * (trains ? units_together(graph, workspace) : 1);
   return needs;
 }

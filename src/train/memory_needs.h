@@ -36,6 +36,7 @@ struct NodeCut {
   int moments = 0;      ///< arrays of the optimizer per parameter
   int domains = 1;      ///< memory domains of the node, with an accumulator each
   bool device = false;  ///< the node computes on one, whose own memory is tested by job
+  ops::Precision precision = ops::Precision::fp32;  ///< of products on the CPU
 };
 
 /// The largest node's needs. A job without training steps writes no checkpoint, and needs no copy for it.

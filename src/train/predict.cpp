@@ -118,13 +118,13 @@ class Predictor {
  public:
   Predictor(const model::Graph& graph, const data::Dataset& dataset, const data::Assembler& assembler,
             const float* parameters, const std::vector<int64_t>& sizes, const Output& output,
-            const data::DataSpec& spec)
+            const data::DataSpec& spec, ops::Precision precision)
       : assembler_(assembler),
         parameters_(parameters),
         output_(output),
         bad_rows_(spec.bad_rows),
         normalised_(spec.normalisation != data::Normalisation::none),
-        executor_(graph, 0, {}, sizes),
+        executor_(graph, 0, {}, sizes, ops::host_arithmetic(precision)),
         source_(dataset.sources()[0]),
         reader_(source_.inputs) {}
 
@@ -288,7 +288,6 @@ Deck deck_for_inputs(const comm::World& world, const Options& options, data::Dat
             "Example: lepton predict inputs/digits.toml --inputs new.h5:images --output scores.h5");
     deck.data = inputs_only(deck, options);
     if (world.rank() == 0) check_output(options.output);
-    ops::cap_instruction_set(deck.run.isa);
   });
   return deck;
 }
@@ -308,7 +307,9 @@ void report_end(const Options& options, const std::string& model, int64_t rows, 
 Exit predict(const comm::World& world, const Options& options) {
   data::DataSpec training;
   const Deck deck = deck_for_inputs(world, options, training);
-  ops::prepare_compute_thread();
+  const HostMath host = prepare_host_math(world, deck, DeviceKind::cpu, false);
+  if (world.rank() == 0 && !host.refusal.empty())
+    log_info(fmt::format("predicting in fp32: {}.", host.refusal));
   const data::Dataset dataset(world, deck.data);
   comm::agree(world, [&] {
     if (world.rank() == 0)
@@ -332,7 +333,8 @@ Exit predict(const comm::World& world, const Options& options) {
     ThreadTeam team(threads);
     team.run([&](int) {
       ops::prepare_compute_thread();
-      Predictor predictor(graph, dataset, assembler, model.parameters.data(), sizes, output, deck.data);
+      Predictor predictor(graph, dataset, assembler, model.parameters.data(), sizes, output, deck.data,
+                          host.precision);
       for (int64_t b; (b = next.fetch_add(world.size())) < blocks;)
         predictor.rows(b * unit, std::min(rows, (b + 1) * unit));
     });

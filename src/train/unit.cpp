@@ -20,7 +20,8 @@ Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_siz
            std::span<const int64_t> inference_sizes, ThreadSums& sums)
     : resources_(resources),
       sums_(sums),
-      executor_(resources.graph, resources.deck.run.seed, training_sizes, inference_sizes) {
+      executor_(resources.graph, resources.deck.run.seed, training_sizes, inference_sizes,
+                ops::host_arithmetic(resources.precision)) {
   int64_t largest = 0;
   for (int64_t n : training_sizes) largest = std::max(largest, n);
   for (int64_t n : inference_sizes) largest = std::max(largest, n);

@@ -47,8 +47,9 @@ struct UnitResources {
   const std::vector<std::unique_ptr<data::Assembler>>& assemblers;  ///< one per source
   NodeState& node;
   int world_node = 0;
-  int64_t confusion_classes = 0;  ///< 0: no confusion matrix
-  DeviceState* device = nullptr;  ///< of a node that computes on a device
+  int64_t confusion_classes = 0;                    ///< 0: no confusion matrix
+  DeviceState* device = nullptr;                    ///< of a node that computes on a device
+  ops::Precision precision = ops::Precision::fp32;  ///< of products on the CPU
 };
 
 /// What the units of one thread add to.

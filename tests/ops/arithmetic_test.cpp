@@ -5,7 +5,7 @@
 #include <bit>
 #include <limits>
 
-#include "ops/harness.h"
+#include "ops/bf16.h"
 
 namespace lepton::ops {
 namespace {
@@ -57,6 +57,28 @@ TEST(HostArithmetic, MakesTheOpsOfTheTable) {
   Operands operands = random_operands(spec);
   operands.inputs[0] = {-1, 2, -3};
   EXPECT_EQ(run_op(*op, spec, operands).output, (Floats{0, 2, 0}));
+}
+
+TEST(HostArithmetic, IsOnePerPrecisionAndHasNoTf32) {
+  EXPECT_EQ(&host_arithmetic(), &host_arithmetic(Precision::fp32));
+  EXPECT_NE(&host_arithmetic(), &host_arithmetic(Precision::bf16));
+  EXPECT_THROW(host_arithmetic(Precision::tf32), Error);
+}
+
+using HostArithmeticBf16 = InBf16;
+
+TEST_F(HostArithmeticBf16, PlansProductsInItsPrecisionWhateverTheSpecSays) {
+  prepare_thread();
+  const OpSpec fp32 = completed({.type = "Gemm", .samples = 3, .inputs = {{40}}, .parameters = {{7, 40}}});
+  const OpSpec bf16 = in_bf16(fp32);
+  const Operands operands = random_operands(fp32);
+  const auto output = [&](Precision precision, const OpSpec& spec) {
+    return run_op(*host_arithmetic(precision).make_op(spec), spec, operands).output;
+  };
+  const Floats rounded = output(Precision::bf16, fp32), exact = output(Precision::fp32, bf16);
+  EXPECT_EQ(rounded, run_op(bf16, operands).output);
+  EXPECT_EQ(exact, run_op(fp32, operands).output);
+  EXPECT_NE(rounded, exact);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conv against plain loops in double: strides, pads on each side, dilations, groups, depthwise, no bias,
 // fused activations, layouts that need packing, refusals.
-#include "ops/harness.h"
+#include "ops/bf16.h"
 
 namespace lepton::ops {
 namespace {
@@ -146,6 +146,49 @@ TEST(Conv, BitsOfASampleDoNotDependOnTheUnit) {
   EXPECT_TRUE(std::equal(got.output.begin(), got.output.end(), want.output.begin()));
   EXPECT_TRUE(std::equal(got.input_gradients[0].begin(), got.input_gradients[0].end(),
                          want.input_gradients[0].begin()));
+}
+
+using ConvBf16 = InBf16;
+
+TEST_F(ConvBf16, IsTheConvolutionOfRoundedOperands) {
+  for (const Case& c : std::vector<Case>{{2, 1, 6, 7, 3, 3, 3},
+                                         {1, 3, 5, 8, 4, 2, 3},
+                                         {3, 5, 4, 4, 7, 1, 1},
+                                         {2, 16, 4, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}},
+                                         {1, 20, 4, 4, 9, 3, 3, {1, 1}, {1, 1, 1, 1}},
+                                         {2, 3, 7, 8, 4, 3, 2, {2, 3}},
+                                         {1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}},
+                                         {1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}},
+                                         {1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}},
+                                         {2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
+                                         {1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
+                                         {2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16},
+                                         {1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5},
+                                         {8, 32, 14, 14, 64, 3, 3, {1, 1}, {1, 1, 1, 1}}})
+    for (const char* activation : {"", "Relu", "Tanh"})
+      for (const bool bias : {false, true}) {
+        OpSpec spec = convolution(c);
+        spec.activation = activation;
+        if (!bias) spec.parameters.pop_back();
+        SCOPED_TRACE(shape_text(spec.inputs[0]) + " by " + shape_text(spec.parameters[0]) + " " + activation);
+        check_bf16(spec, spec.activation == "Tanh" ? 1e-5 : 2e-6);  // oneDNN's own tanh is that exact
+      }
+}
+
+TEST_F(ConvBf16, AtTheNetworksInputAndInInference) {
+  OpSpec spec = convolution({2, 3, 6, 6, 8, 3, 3});
+  spec.input_needs_gradient = {false};
+  check_bf16(spec);
+  spec.training = false;
+  check_bf16(spec);
+}
+
+TEST_F(ConvBf16, RoundsItsOperands) {
+  for (const int64_t group : {1, 2, 16}) {
+    Case c{2, 16, 6, 6, 16, 3, 3, {1, 1}, {1, 1, 1, 1}};
+    c.group = group;
+    expect_rounded(convolution(c));
+  }
 }
 
 TEST(Conv, RefusesWhatDoesNotFit) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "ops/bf16.h"
 #include "ops/device_rig.h"
 #include "ops/harness.h"
 
@@ -64,7 +65,7 @@ std::vector<OpSpec> odd_ops() {
 TEST(DebugEngine, SaysWhatItIs) {
   Rig rig;
   EXPECT_EQ(rig.engine.device(), (Device{DeviceKind::debug, 0, rig.engine.backend.get()}));
-  EXPECT_EQ(rig.engine.libraries, math_library_version());
+  EXPECT_EQ(rig.engine.libraries, math_library_version() + ", fp32");
   EXPECT_EQ(rig.engine.backend->properties().bytes_total, size_t{64} << 20);
 }
 
@@ -82,6 +83,24 @@ TEST(DebugEngine, OpsGiveTheBitsOfTheHost) {
       parts = parts || make_op(spec)->gradient_parts().count > 1;
     }
   EXPECT_TRUE(parts) << "no op gave its gradient in parts";
+}
+
+using DebugEngineBf16 = InBf16;
+
+TEST_F(DebugEngineBf16, ProductsInBf16GiveTheBitsOfTheHost) {
+  Rig rig("debug", Precision::bf16);
+  EXPECT_TRUE(rig.engine.libraries.ends_with(", bf16")) << rig.engine.libraries;
+  for (const OpSpec& spec : odd_ops()) {
+    const Operands operands = random_operands(spec, 5);
+    DeviceRun run(rig, spec);
+    run.upload(operands);
+    run.enqueue();
+    const Results want = run_op(in_bf16(spec), operands);
+    expect_same(run.results(), want, spec.type);
+    if (spec.type == "Gemm" || spec.type == "Conv") {
+      EXPECT_NE(want.output, run_op(spec, operands).output) << spec.type;
+    }
+  }
 }
 
 TEST(DebugEngine, RecordedOpsWorkOnWhatTheirMemoryHoldsThen) {

@@ -25,7 +25,7 @@ class Rig {
   explicit Rig(uint64_t seed = 1) : engine(open_debug_engine(size_t{64} << 20, seed)) { prepare_thread(); }
   explicit Rig(const std::string& device, Precision precision = Precision::fp32)
       : engine(device == "cuda" ? cuda_module()->open(0, precision)
-                                : open_debug_engine(size_t{64} << 20, 1)) {
+                                : open_debug_engine(size_t{64} << 20, 1, precision)) {
     prepare_thread();
   }
 

@@ -33,9 +33,19 @@ inline Floats random_floats(int64_t count, uint32_t seed, float low = -1, float 
   return values;
 }
 
-/// What a compute thread does before it plans: the same cap in every test, for it holds for the process.
+/// The cap holds for the process, so the first test that asks decides. Whose tests ctest runs, has a process
+/// for each.
+inline Precision capped_for(Precision wanted) {
+  static const Precision taken = [wanted] {
+    cap_instruction_set("auto", wanted);
+    return wanted;
+  }();
+  return taken;
+}
+
+/// What a compute thread does before it plans.
 inline void prepare_thread() {
-  cap_instruction_set("auto");
+  capped_for(Precision::fp32);
   prepare_compute_thread();
 }
 

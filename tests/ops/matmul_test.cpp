@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "base/stop.h"
-#include "ops/harness.h"
+#include "ops/bf16.h"
 
 namespace lepton::ops {
 namespace {
@@ -155,6 +155,55 @@ TEST(Gemm, SignalsDoNotDisturbProducts) {
   signals.join();
   clear_stop();
   EXPECT_TRUE(same);
+}
+
+using GemmBf16 = InBf16;
+
+TEST_F(GemmBf16, IsTheProductOfRoundedOperands) {
+  for (const auto& [n, in, out] : {std::array<int64_t, 3>{1, 1, 1},
+                                   {5, 7, 3},
+                                   {3, 33, 10},
+                                   {17, 20, 19},
+                                   {64, 256, 10},
+                                   {1, 3, 256},
+                                   {2, 2, 271},
+                                   {17, 1, 257},
+                                   {64, 129, 256}})
+    for (const bool bias : {false, true})
+      for (const char* activation : {"", "Relu", "Tanh"}) check_bf16(dense(n, in, out, bias, activation));
+}
+
+TEST_F(GemmBf16, LargeGradientsComeInPartsOfOneRounding) {
+  for (const char* activation : {"", "Relu"}) {
+    const OpSpec spec = dense(5, 700, 401, true, activation);
+    EXPECT_EQ(make_op(in_bf16(spec))->gradient_parts().count, 7);
+    check_bf16(spec);
+  }
+}
+
+TEST_F(GemmBf16, AtTheNetworksInputAndInInference) {
+  OpSpec spec = dense(3, 5, 4, true);
+  spec.input_needs_gradient = {false};
+  check_bf16(spec);
+  for (const int64_t out : {4, 300}) {
+    OpSpec inference = dense(6, 5, out, true, "Relu");
+    inference.training = false;
+    check_bf16(inference);
+  }
+}
+
+TEST_F(GemmBf16, RoundsOperandsAndNothingElse) {
+  for (const int64_t out : {10, 300}) {
+    expect_rounded(dense(16, 40, out, true));
+    // Operands that bfloat16 holds, and a sum and a bias that it does not.
+    OpSpec spec = in_bf16(dense(1, 2, out, true));
+    spec.training = false;
+    Operands operands = random_operands(spec);
+    operands.inputs[0] = {1, 0x1p-12f};
+    std::fill(operands.parameters[0].begin(), operands.parameters[0].end(), 1.0f);
+    std::fill(operands.parameters[1].begin(), operands.parameters[1].end(), 0x1p-20f);
+    for (const float y : run_op(spec, operands).output) ASSERT_EQ(y, 1 + 0x1p-12f + 0x1p-20f);
+  }
 }
 
 TEST(Gemm, RefusesWhatDoesNotFit) {

@@ -2,7 +2,7 @@
 // The wrapper of oneDNN: reorders, matmul through it, versions, instruction sets.
 #include "ops/onednn.h"
 
-#include "ops/harness.h"
+#include "ops/bf16.h"
 
 namespace lepton::ops {
 namespace {
@@ -11,12 +11,38 @@ using namespace testing;
 
 // Run in a process where other tests have planned before: the same cap again is no error.
 TEST(OneDnn, InstructionSet) {
+  if (capped_for(Precision::fp32) != Precision::fp32) GTEST_SKIP() << "another test capped for bf16";
   const std::string name = cap_instruction_set("auto");
   EXPECT_TRUE(name == "avx512" || name == "avx2" || name == "sse4.1") << name;
   EXPECT_EQ(cap_instruction_set("auto"), name);
   EXPECT_THROW(cap_instruction_set("avx10"), Error);
   if (name != "avx512") {
     EXPECT_THROW(cap_instruction_set("avx512"), Error);
+  }
+}
+
+using OneDnnBf16 = InBf16;
+
+TEST_F(OneDnnBf16, InstructionSet) {
+  const std::string name = cap_instruction_set("auto", Precision::bf16);
+  EXPECT_TRUE(name == "avx512_bf16" || name == "avx512_amx_bf16") << name;
+  EXPECT_THROW(cap_instruction_set("avx2", Precision::bf16), Error) << "the caller must have asked";
+}
+
+TEST(OneDnn, WhatTheCpuCannotMultiplyInIsRefusedInWords) {
+  const auto says = [](const std::string& isa, Precision precision, const std::string& part) {
+    EXPECT_NE(precision_refusal(isa, precision).find(part), std::string::npos)
+        << precision_refusal(isa, precision);
+  };
+  for (const std::string isa : {"auto", "avx2", "avx512"}) {
+    EXPECT_EQ(precision_refusal(isa, Precision::fp32), "");
+    says(isa, Precision::tf32, "not in tf32");
+  }
+  if (precision_refusal("auto", Precision::bf16).empty()) {
+    EXPECT_EQ(precision_refusal("avx512", Precision::bf16), "");
+    says("avx2", Precision::bf16, "run.isa");
+  } else {
+    for (const std::string isa : {"auto", "avx2", "avx512"}) says(isa, Precision::bf16, "no instructions");
   }
 }
 

@@ -62,6 +62,9 @@ TEST(Table, MakeOpChecksItsCaller) {
   bad = good;
   bad.inputs.push_back({5});
   EXPECT_EQ(code_of(bad), Exit::software);
+  bad = good;
+  bad.precision = Precision::tf32;
+  EXPECT_EQ(code_of(bad), Exit::software);
 }
 
 TEST(Table, MemoryNeedsAreMultiplesOf64) {

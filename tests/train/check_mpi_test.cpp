@@ -57,7 +57,8 @@ class Check : public testing::Test {
     const Deck deck = load_deck(world_, options(overrides));
     const data::Dataset dataset(world_, deck.data);
     const model::Graph graph = graph_for(world_, deck, dataset);
-    return check_report(deck, dataset, graph, unit_sizes(deck, dataset), threads, nodes, nodes, available);
+    return check_report(deck, dataset, graph, unit_sizes(deck, dataset), threads,
+                        {"avx512", ops::Precision::fp32, ""}, nodes, nodes, available);
   }
 
   void expect_error(const std::vector<Override>& overrides, Exit code, const std::string& part) const {
@@ -87,6 +88,9 @@ TEST_F(Check, PlansStepsAndUnits) {
   EXPECT_EQ(plan["steps"]["last_batch"], 10);
   EXPECT_EQ(plan["steps"]["units"], 4);
   EXPECT_EQ(plan["shuffle"]["feasible"], true);
+  EXPECT_EQ(plan["arithmetic"]["precision"], "fp32");
+  EXPECT_EQ(plan["arithmetic"]["instruction_set"], "avx512");
+  EXPECT_NE(check_text(plan, "").find("products in fp32; CPUs: avx512\n"), std::string::npos);
   EXPECT_TRUE(plan["warnings"].empty());
   EXPECT_FALSE(plan["memory"].contains("feasible_nodes"));
 }

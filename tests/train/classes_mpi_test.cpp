@@ -111,7 +111,9 @@ TEST(Classes, AreOneForAllRanksAndStable) {
     const Loaded loaded(runs, "conv.toml");
     const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
     const comm::SharedMemory memory(world, "/dev/shm", "test", graph.layout.elements() * sizeof(float));
-    classes.insert(settle_classes(world, loaded.deck, graph, isa, memory.as<float>(), nullptr).arithmetic);
+    classes.insert(settle_classes(world, loaded.deck, graph, {isa, ops::Precision::fp32, ""},
+                                  memory.as<float>(), nullptr)
+                       .arithmetic);
     world.barrier();
   }
   ASSERT_EQ(classes.size(), 1u);
@@ -126,10 +128,10 @@ TEST(Classes, RanksThatDifferAreRefusedByAll) {
   const Loaded loaded(runs, "dense.toml");
   const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
   std::vector<float> scratch(graph.layout.elements(), 0);
-  const std::string isa = world.rank() + 1 == world.size() ? "avx1024" : "avx512";
+  const HostMath host = {world.rank() + 1 == world.size() ? "avx1024" : "avx512", ops::Precision::fp32, ""};
   std::string message;
   try {
-    settle_classes(world, loaded.deck, graph, isa, scratch, nullptr);
+    settle_classes(world, loaded.deck, graph, host, scratch, nullptr);
     ADD_FAILURE() << "nothing thrown";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::deck);

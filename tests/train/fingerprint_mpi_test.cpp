@@ -62,6 +62,18 @@ TEST(Fingerprint, AnotherNetworkUnitOrParameterGivesAnother) {
   }
 }
 
+TEST(Fingerprint, AnotherPrecisionGivesAnother) {
+  const std::string refusal = ops::precision_refusal("auto", ops::Precision::bf16);
+  if (!refusal.empty()) GTEST_SKIP() << refusal;
+  const SmallRuns runs;
+  for (const char* deck : {"dense.toml", "conv.toml"}) {
+    const Bench bench(runs, deck);
+    const auto in_bf16 = [&] { return fingerprint(bench.graph, 12, bench.parameters, ops::Precision::bf16); };
+    EXPECT_NE(in_bf16(), bench.on_host(12)) << deck;
+    EXPECT_EQ(in_bf16(), in_bf16()) << deck << ": not stable";
+  }
+}
+
 TEST(Fingerprint, LeavesTheDevicesStateAndMemoryAlone) {
   const SmallRuns runs;
   Bench bench(runs, "conv.toml");

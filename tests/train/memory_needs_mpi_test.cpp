@@ -48,6 +48,19 @@ TEST(MemoryNeeds, WithoutTrainingNoCheckpointAndNoGradients) {
   EXPECT_LT(evaluating.per_thread, training.per_thread);
 }
 
+TEST(MemoryNeeds, RoundedOperandsTakeRoomToo) {
+  const std::string refusal = ops::precision_refusal("auto", ops::Precision::bf16);
+  if (!refusal.empty()) GTEST_SKIP() << refusal;
+  const SmallRuns runs;
+  Planned plan(runs);
+  plan.sizes.training.clear();  // one unit in hand
+  NodeCut cut{1, 1, 0};
+  constexpr int64_t largest_weights = 600 * 600 * 2;
+  EXPECT_LT(plan.needs(cut).per_thread, largest_weights);
+  cut.precision = ops::Precision::bf16;
+  EXPECT_GT(plan.needs(cut).per_thread, largest_weights);
+}
+
 TEST(MemoryNeeds, FeasibleNodesAreTheLeast) {
   const SmallRuns runs;
   const Planned plan(runs);

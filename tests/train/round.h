@@ -35,7 +35,8 @@ class Round {
                   job.node,
                   world.node(),
                   job.confusion_classes,
-                  job.device ? &*job.device : nullptr} {
+                  job.device ? &*job.device : nullptr,
+                  job.host.precision} {
     initialise_state(world, job.graph, 3, job.node);
     begins = data::cut_units(round_samples, round_unit_size);
     ids.resize(round_samples);
