@@ -50,7 +50,7 @@ DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
                              : debug                              ? debug_devices()
                                                                   : cuda_devices();
     choice = choose(deck.train.device, deck.train.device_is_automatic, deck.train.share_devices, here,
-                    world.machine_rank(), world.machine_size(), deck.place("train.device"));
+                    world.host_rank(), world.host_size(), deck.place("train.device"));
   });
   return choice;
 }
