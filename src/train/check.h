@@ -18,11 +18,15 @@
 
 namespace lepton::train {
 
+struct JobCut {
+  int ranks = 1, nodes = 1, machines = 1;
+};
+
 /// What `check` prints; `warnings` and, where memory does not suffice, `memory.missing_bytes` and
-/// `memory.feasible_nodes` (0: none) among it. available: what the poorest machine has left, shared by its
+/// `memory.feasible_nodes` (0: none) among it. available: what the poorest host has left, shared by its
 /// nodes.
 nlohmann::ordered_json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                                    const UnitSizes& sizes, const ThreadShare& threads, int ranks, int nodes,
+                                    const UnitSizes& sizes, const ThreadShare& threads, const JobCut& cut,
                                     int64_t available_bytes);
 
 /// The same for people; `table` is model::describe's.
