@@ -104,6 +104,11 @@ class CudaBackend : public Backend {
     return std::make_unique<CudaRecording>(graph);
   }
 
+  void with_memory(Queue& queue, const std::function<void()>& work) override {
+    queue.synchronize();
+    work();
+  }
+
   DeviceProperties properties() override {
     cudaDeviceProp found{};
     check(cudaGetDeviceProperties(&found, index_), "cudaGetDeviceProperties");

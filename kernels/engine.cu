@@ -139,6 +139,9 @@ class CudaStepMath : public ops::StepMath {
                    uint64_t* hashes) override {
     cuda::hash_blocks(context_, arena, elements, first_block, end_block, hashes);
   }
+  void add_sums(int64_t* sums, const int64_t* more, int64_t count) override {
+    cuda::add_sums(context_, sums, more, count);
+  }
 
  private:
   const Context& context_;

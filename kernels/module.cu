@@ -3,6 +3,7 @@
 #include <string>
 
 #include "kernels/engine.h"
+#include "kernels/nccl_group.h"
 #include "ops/cuda_module.h"
 
 namespace lepton::cuda {
@@ -16,7 +17,10 @@ std::string dotted(int version) {
 std::string libraries() {
   int runtime = 0;
   cudaRuntimeGetVersion(&runtime);
-  return "CUDA " + dotted(runtime) + ", " + library_versions();
+  std::string absence;
+  const std::string nccl = nccl_version(absence);
+  return "CUDA " + dotted(runtime) + ", " + library_versions() + ", " +
+         (nccl.empty() ? "no NCCL (" + absence + ")" : nccl);
 }
 
 int devices(std::string& absence) {
@@ -28,12 +32,18 @@ int devices(std::string& absence) {
   return 0;
 }
 
+std::unique_ptr<DeviceGroup> join(ops::Engine& engine, const std::string& id, int node, int nodes,
+                                  double deadline_s) {
+  return join_nccl_group(*engine.backend, *engine.queue, id, node, nodes, deadline_s);
+}
+
 }  // namespace
 
 }  // namespace lepton::cuda
 
 extern "C" [[gnu::visibility("default")]] const lepton::ops::CudaModule* lepton_cuda_module() {
-  static const lepton::ops::CudaModule module{LEPTON_VERSION, lepton::cuda::libraries, lepton::cuda::devices,
-                                              lepton::cuda::open_engine};
+  using namespace lepton::cuda;
+  static const lepton::ops::CudaModule module{LEPTON_VERSION, libraries,     devices, open_engine,
+                                              nccl_version,   nccl_group_id, join};
   return &module;
 }

@@ -25,8 +25,8 @@ __device__ inline void store(Element* to, const Pack<Element, width>& pack) {
   *reinterpret_cast<Pack<Element, width>*>(to) = pack;
 }
 
-/// Can float4 be used on it? (Views within buffers may begin at any element.)
-inline bool is_aligned(const float* pointer) {
+/// Can 16 bytes of it be accessed at once? (Views within buffers may begin at any element.)
+inline bool is_aligned(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % sizeof(float4) == 0;
 }
 

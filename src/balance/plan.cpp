@@ -37,6 +37,29 @@ void plan_units(int64_t units, std::span<const double> speeds, std::vector<int64
   for (size_t n = 0; n < nodes; ++n) begins[n + 1] += begins[n];
 }
 
+ClassPlan::ClassPlan(std::vector<int> class_of_node)
+    : class_of_node_(std::move(class_of_node)), ranges_(class_of_node_.size()) {
+  speeds_.reserve(ranges_.size());
+}
+
+std::span<const UnitRange> ClassPlan::plan(std::span<const int64_t> class_begins,
+                                           std::span<const double> speeds) {
+  CHECK(speeds.size() == ranges_.size(), "one speed per node");
+  for (int c = 0; c + 1 < std::ssize(class_begins); ++c) {
+    speeds_.clear();
+    for (size_t n = 0; n < ranges_.size(); ++n)
+      if (class_of_node_[n] == c) speeds_.push_back(speeds[n]);
+    plan_units(class_begins[c + 1] - class_begins[c], speeds_, begins_);
+    size_t place = 0;
+    for (size_t n = 0; n < ranges_.size(); ++n) {
+      if (class_of_node_[n] != c) continue;
+      ranges_[n] = {class_begins[c] + begins_[place], class_begins[c] + begins_[place + 1]};
+      ++place;
+    }
+  }
+  return ranges_;
+}
+
 Speeds::Speeds(std::vector<int> threads_per_node)
     : threads_(std::move(threads_per_node)),
       recent_(threads_.size() * 3, 0.0),

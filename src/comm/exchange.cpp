@@ -18,8 +18,17 @@ LEPTON_SIMD static void add_words(int64_t* __restrict sums, const int64_t* __res
   for (size_t i = 0; i < count; ++i) to[i] += from[i];
 }
 
-Exchange::Exchange(Group& leaders, size_t piece_bytes)
-    : leaders_(leaders), piece_bytes_(std::max(piece_bytes / 8 * 8, size_t{8})) {
+std::byte* HostMemory::scratch(size_t bytes) {
+  if (scratch_.size() * sizeof(int64_t) < bytes) scratch_.resize(bytes / sizeof(int64_t) + 1);
+  return reinterpret_cast<std::byte*>(scratch_.data());
+}
+
+void HostMemory::add(int64_t* sums, const int64_t* more, size_t count) {
+  add_words(sums, more, count);
+}
+
+Exchange::Exchange(Group& leaders, size_t piece_bytes, ExchangeMemory& memory)
+    : leaders_(leaders), piece_bytes_(std::max(piece_bytes / 8 * 8, size_t{8})), memory_(memory) {
   std::fill(std::begin(requests_), std::end(requests_), MPI_REQUEST_NULL);
 }
 
@@ -58,8 +67,8 @@ void Exchange::post(std::byte* array, bool add) {
 void Exchange::finish(int slot, std::byte* array, bool add) {
   if (slot >= window || !add) return;
   const Range& piece = slots_[slot].piece;
-  add_words(reinterpret_cast<int64_t*>(array + piece.begin), reinterpret_cast<const int64_t*>(scratch(slot)),
-            (piece.end - piece.begin) / sizeof(int64_t));
+  memory_.add(reinterpret_cast<int64_t*>(array + piece.begin),
+              reinterpret_cast<const int64_t*>(scratch(slot)), (piece.end - piece.begin) / sizeof(int64_t));
 }
 
 /// Takes the receives back, so that nothing is written behind our back, and says who did not come.
@@ -80,7 +89,7 @@ void Exchange::give_up(const char* name) {
 
 void Exchange::run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add,
                    const char* name, const std::function<void()>& poll) {
-  if (add) scratch_.resize(window * piece_bytes_ / sizeof(int64_t));
+  if (add) scratch_ = memory_.scratch(window * piece_bytes_);
   in_ = {&incoming, -1, 0, 0, {}};
   out_ = {&outgoing, +1, 0, 0, {}};
   Pace pace;

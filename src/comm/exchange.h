@@ -19,6 +19,26 @@
 
 namespace lepton::comm {
 
+/// Where an exchange's arrays lie.
+class ExchangeMemory {
+ public:
+  virtual ~ExchangeMemory() = default;
+  /// Room beside the arrays, kept from call to call.
+  virtual std::byte* scratch(size_t bytes) = 0;
+  /// sums[i] += more[i], modulo 2^64; `more` may be overwritten when it returns.
+  virtual void add(int64_t* sums, const int64_t* more, size_t count) = 0;
+};
+
+/// The host's.
+class HostMemory : public ExchangeMemory {
+ public:
+  std::byte* scratch(size_t bytes) override;
+  void add(int64_t* sums, const int64_t* more, size_t count) override;
+
+ private:
+  std::vector<int64_t> scratch_;
+};
+
 class Exchange {
  public:
   /// Part of the array, in bytes, that goes between rank `peer` and this rank.
@@ -28,7 +48,7 @@ class Exchange {
   /// The range for a peer, by its rank.
   using RangeOf = std::function<Range(int peer)>;
 
-  Exchange(Group& leaders, size_t piece_bytes);
+  Exchange(Group& leaders, size_t piece_bytes, ExchangeMemory& memory);
 
   /// Sends outgoing(peer) to each peer. What comes is added to incoming(peer) as int64 if `add`, else stored
   /// there. `name` is for errors.
@@ -52,11 +72,12 @@ class Exchange {
   void post(std::byte* array, bool add);
   void finish(int slot, std::byte* array, bool add);
   void give_up(const char* name);
-  std::byte* scratch(int slot) { return reinterpret_cast<std::byte*>(scratch_.data()) + slot * piece_bytes_; }
+  std::byte* scratch(int slot) const { return scratch_ + static_cast<size_t>(slot) * piece_bytes_; }
 
   Group& leaders_;
   size_t piece_bytes_;
-  std::vector<int64_t> scratch_;  // one piece per receive in the window
+  ExchangeMemory& memory_;
+  std::byte* scratch_ = nullptr;  // one piece per receive in the window
   // Slots 0 .. window - 1 receive, the rest send.
   MPI_Request requests_[2 * window];
   Slot slots_[2 * window];

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/waiting.h"
+#include "base/waiting.h"
 #include "comm/world.h"
 
 namespace lepton::comm {

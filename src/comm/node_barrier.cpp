@@ -15,7 +15,7 @@
 #include <ctime>
 
 #include "base/clock.h"
-#include "comm/waiting.h"
+#include "base/waiting.h"
 
 namespace lepton::comm {
 

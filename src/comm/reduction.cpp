@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <climits>
 
-#include "base/failpoint.h"
 #include "comm/exchange.h"
 #include "comm/group.h"
 
@@ -34,8 +33,10 @@ static void merge_lanes(void* in, void* inout, int* count, MPI_Datatype*) {
 }
 
 struct LeaderReduction::State {
-  State(const World& the_world, size_t piece_bytes)
-      : world(the_world), leaders(the_world.handles().leaders), exchange(leaders, piece_bytes) {
+  State(const World& the_world, size_t piece_bytes, ExchangeMemory* memory)
+      : world(the_world),
+        leaders(the_world.handles().leaders),
+        exchange(leaders, piece_bytes, memory ? *memory : host) {
     check_mpi(MPI_Op_create(merge_lanes, 1, &merge), "MPI_Op_create");
   }
   ~State() {
@@ -61,14 +62,15 @@ struct LeaderReduction::State {
 
   const World& world;
   Group& leaders;
+  HostMemory host;
   Exchange exchange;
   MPI_Op merge = MPI_OP_NULL;
   MPI_Datatype message_type = MPI_DATATYPE_NULL;
   std::vector<int64_t> outgoing, incoming;
 };
 
-LeaderReduction::LeaderReduction(const World& world, size_t piece_bytes)
-    : state_(std::make_unique<State>(world, piece_bytes)) {}
+LeaderReduction::LeaderReduction(const World& world, size_t piece_bytes, ExchangeMemory* memory)
+    : state_(std::make_unique<State>(world, piece_bytes, memory)) {}
 
 LeaderReduction::~LeaderReduction() = default;
 
@@ -88,7 +90,6 @@ void LeaderReduction::reduce_scatter(std::span<int64_t> sums, std::span<const in
                                      const std::function<void()>& poll) {
   const World& world = state_->world;
   check_offsets(world, offsets, sums.size());
-  failpoint("reduce", std::as_writable_bytes(sums));
   if (world.nodes() == 1) return;
   const Exchange::RangeOf theirs = [&](int node) { return part(offsets, node, sizeof(int64_t)); };
   const Exchange::Range own = part(offsets, world.node(), sizeof(int64_t));

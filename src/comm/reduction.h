@@ -14,18 +14,21 @@
 
 namespace lepton::comm {
 
+class ExchangeMemory;
+
 class LeaderReduction {
  public:
   /// `piece_bytes`: how arrays are cut on their way; scratch is eight pieces. Smaller only in tests.
-  explicit LeaderReduction(const World& world, size_t piece_bytes = size_t{512} << 10);
+  /// `memory`: where arrays lie, if not on the host; what the other nodes have makes no difference.
+  explicit LeaderReduction(const World& world, size_t piece_bytes = size_t{512} << 10,
+                           ExchangeMemory* memory = nullptr);
   ~LeaderReduction();
   LeaderReduction(const LeaderReduction&) = delete;
   LeaderReduction& operator=(const LeaderReduction&) = delete;
 
   /// In place: afterwards elements [offsets[node], offsets[node + 1]) of `sums` hold the total over nodes;
   /// the rest stays as it was. offsets has nodes + 1 entries, the same on every node. Integer addition modulo
-  /// 2^64. Works in bounded pieces so that no second copy of the array is needed. Passes failpoint "reduce"
-  /// with `sums`.
+  /// 2^64. Works in bounded pieces so that no second copy of the array is needed.
   void reduce_scatter(std::span<int64_t> sums, std::span<const int64_t> offsets,
                       const std::function<void()>& poll);
   /// In place, one message: the first `sum_count` entries are added (modulo 2^64), the others take the

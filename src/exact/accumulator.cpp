@@ -95,12 +95,12 @@ int64_t rotation(int start, int64_t count) {
 
 /// Adds of those put aside what it can, until at most `keep` are left.
 void Accumulator::come_back(Aside& aside, size_t keep, Found& found) {
-  for (comm::Pace pace; aside.count > keep; pace.step()) {
+  for (Pace pace; aside.count > keep; pace.step()) {
     for (size_t i = aside.count; i-- > 0;)
       if (try_add(aside.parts[i], found)) aside.parts[i] = aside.parts[--aside.count];
     if (aside.count > keep && pace.waited_s() > lock_deadline_s)
-      throw comm::DeadlineError("a block of the gradient sum", lock_deadline_s,
-                                "another thread of this node holds its lock");
+      throw DeadlineError("a block of the gradient sum", lock_deadline_s,
+                          "another thread of this node holds its lock");
   }
 }
 

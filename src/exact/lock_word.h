@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <string>
 
-#include "comm/waiting.h"
+#include "base/waiting.h"
 
 namespace lepton::exact {
 
@@ -24,9 +24,9 @@ class LockWord {
   /// Throws DeadlineError naming `what`.
   void lock(const char* what) {
     if (try_lock()) return;
-    for (comm::Pace pace; !try_lock(); pace.step())
+    for (Pace pace; !try_lock(); pace.step())
       if (pace.waited_s() > lock_deadline_s)
-        throw comm::DeadlineError(what, lock_deadline_s, "another thread of this node holds the lock");
+        throw DeadlineError(what, lock_deadline_s, "another thread of this node holds the lock");
   }
   void unlock() { word_.store(0, std::memory_order_release); }
 

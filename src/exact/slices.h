@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Slices: which blocks of the arena each node sums up and updates. Contiguous, whole blocks, sizes that
-// differ by at most one block. A slice never changes bits: norms, checksums and hashes are taken per block.
+// Slices: which blocks of the arena each node sums up and updates. Contiguous, whole blocks, equal numbers
+// but that the last nodes may have fewer or none: equal parts are what NCCL exchanges, and no node has more
+// than with any other cut. A slice never changes bits: norms, checksums and hashes are taken per block.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +16,6 @@ struct Slices {
   std::vector<int64_t> elements;  ///< the same in arena elements; the last ends with the arena
 };
 
-/// Also for cutting a node's slice over its ranks or threads (see `cut_range`).
 Slices cut_arena(const ArenaLayout& layout, int nodes);
-
-/// parts + 1 offsets that cut [begin, end) into parts whose sizes differ by at most one, the longer ones
-/// first.
-std::vector<int64_t> cut_range(int64_t begin, int64_t end, int parts);
 
 }  // namespace lepton::exact

@@ -5,10 +5,12 @@
 // main.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "ops/engine.h"
 #include "ops/precision.h"
+#include "tensor/device_group.h"
 
 namespace lepton::ops {
 
@@ -19,6 +21,13 @@ struct CudaModule {
   std::string (*libraries)();            ///< "CUDA 13.0, cuBLASLt 13.1.0, cuDNN 9.14.0"
   int (*devices)(std::string& absence);  ///< how many; 0: why
   Engine (*open)(int index, Precision precision);
+  /// "NCCL 2.28.3", or "" and why there is none. Then the other two must not be called.
+  std::string (*nccl)(std::string& absence);
+  /// Made by one node, given to all that join() a group: **collective** over them, in the thread that opened
+  /// the engine. Throws DeadlineError.
+  std::string (*group_id)();
+  std::unique_ptr<DeviceGroup> (*join)(Engine& engine, const std::string& id, int node, int nodes,
+                                       double deadline_s);
 };
 
 /// Loaded at the first call, from the program's own directory, from ../lib/lepton beside it, or from where

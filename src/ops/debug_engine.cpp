@@ -171,6 +171,7 @@ class DebugStepMath : public StepMath {
   void update(const UpdateRun& run) override;
   void hash_blocks(const float* arena, int64_t elements, int64_t first_block, int64_t end_block,
                    uint64_t* hashes) override;
+  void add_sums(int64_t* sums, const int64_t* more, int64_t count) override;
 
  private:
   Site site_;
@@ -312,6 +313,15 @@ void DebugStepMath::hash_blocks(const float* arena, int64_t elements, int64_t fi
   site_.enqueue([=] {
     for (int64_t b = first_block; b < end_block; ++b)
       hashes[b] = parameters_block_hash(span_of(arena, elements), b);
+  });
+}
+
+void DebugStepMath::add_sums(int64_t* sums, const int64_t* more, int64_t count) {
+  site_.need(sums, count, "the sums");
+  site_.need(more, count, "another node's sums");
+  site_.enqueue([=] {
+    for (int64_t i = 0; i < count; ++i)
+      sums[i] = static_cast<int64_t>(static_cast<uint64_t>(sums[i]) + static_cast<uint64_t>(more[i]));
   });
 }
 

@@ -106,6 +106,8 @@ class StepMath {
   /// hashes[b] = the hash of block b of `arena`, for first_block <= b < end_block.
   virtual void hash_blocks(const float* arena, int64_t elements, int64_t first_block, int64_t end_block,
                            uint64_t* hashes) = 0;
+  /// sums[i] += more[i], modulo 2^64: of another node.
+  virtual void add_sums(int64_t* sums, const int64_t* more, int64_t count) = 0;
 };
 
 }  // namespace lepton::ops

@@ -64,6 +64,8 @@ class Backend {
   /// What `work` enqueues into `queue` is not done but recorded.
   virtual std::unique_ptr<Recording> record(Queue& queue, const std::function<void()>& work) = 0;
   virtual DeviceProperties properties() = 0;
+  /// Runs `work` on the host when all of `queue` is done, for libraries that reach device memory themselves.
+  virtual void with_memory(Queue& queue, const std::function<void()>& work) = 0;
 };
 
 }  // namespace lepton

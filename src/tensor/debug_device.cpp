@@ -163,7 +163,7 @@ std::byte* DebugDevice::allocate(size_t bytes, MemoryKind kind) {
     pinned_[memory] = size;
     return memory;
   }
-  CHECK(mprotect(memory, size, PROT_NONE) == 0, "closing fresh memory");
+  CHECK(open_ > 0 || mprotect(memory, size, PROT_NONE) == 0, "closing fresh memory");
   device_[memory] = size;
   bytes_used_ += size;
   return memory;
@@ -193,14 +193,19 @@ void DebugDevice::protect(bool open) const {
 }
 
 void DebugDevice::run_open(const std::function<void()>& work) {
-  protect(true);
+  if (open_++ == 0) protect(true);
   try {
     work();
   } catch (...) {
-    protect(false);
+    if (--open_ == 0) protect(false);
     throw;
   }
-  protect(false);
+  if (--open_ == 0) protect(false);
+}
+
+void DebugDevice::with_memory(Queue& queue, const std::function<void()>& work) {
+  queue.synchronize();
+  run_open(work);
 }
 
 // Half of the time nothing runs early for 256 tasks on end, so that what is enqueued piles up.

@@ -31,6 +31,7 @@ class DebugDevice : public Backend {
   std::unique_ptr<Event> make_event() override;
   std::unique_ptr<Recording> record(Queue& queue, const std::function<void()>& work) override;
   DeviceProperties properties() override;
+  void with_memory(Queue& queue, const std::function<void()>& work) override;
 
   /// Work for a queue of this device, in which device memory is open. Copies what it needs: it runs later.
   void enqueue(Queue& queue, std::function<void()> work);
@@ -41,7 +42,7 @@ class DebugDevice : public Backend {
   friend class DebugQueue;
   using Allocations = std::map<const std::byte*, size_t>;  // begin, bytes in whole pages
   static bool within(const Allocations& allocations, const void* memory, size_t bytes);
-  /// Runs `work` with the device's memory open.
+  /// Runs `work` with the device's memory open; may be nested.
   void run_open(const std::function<void()>& work);
   void protect(bool open) const;
   /// The coin that decides what runs early.
@@ -49,6 +50,7 @@ class DebugDevice : public Backend {
 
   Allocations device_, pinned_;
   size_t bytes_max_, bytes_used_ = 0;
+  int open_ = 0;  ///< run_open's that run
   uint64_t coin_;
 };
 

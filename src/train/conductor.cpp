@@ -15,7 +15,6 @@
 #include "base/stop.h"
 #include "data/batch.h"
 #include "ops/parameters_hash.h"
-#include "train/node_exchange.h"
 #include "train/unit.h"
 
 namespace lepton::train {
@@ -40,6 +39,8 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       limit_bits_(exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) /
                                     e_.deck.train.unit_size)),
       speeds_(e_.threads_per_node),
+      shares_(e_.classes.shares),
+      plan_(e_.classes.of_node),
       reduction_(e_.world),
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
@@ -51,7 +52,6 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
         e_.deck.train.batch_size);
   }
   unit_node_.reserve(e_.sizes.max_units);
-  plan_.reserve(e_.world.nodes() + 1);
   for (int threads : e_.threads_per_node) static_speeds_.push_back(threads);
   busy_scratch_.resize(e_.world.nodes());
   units_scratch_.resize(e_.world.nodes());
@@ -77,17 +77,22 @@ Conductor::Prepared Conductor::prepare(const Work& work) {
   prepared.ticket = next_ticket_++;
   prepared.split = split_of(work.kind);
   fill_samples(work, prepared);
-  const bool learned = e_.deck.policy == BalancePolicy::proportional;
-  balance::plan_units(prepared.units, learned ? speeds_.current() : std::span<const double>(static_speeds_),
-                      plan_);
-  unit_node_.resize(prepared.units);
-  for (int node = 0; node < e_.world.nodes(); ++node)
-    std::fill(unit_node_.begin() + plan_[node], unit_node_.begin() + plan_[node + 1], node);
+  prepared.mine = share_out(work, prepared.units);
   const std::span<int64_t> samples = e_.node.samples(prepared.ticket).first(prepared.samples);
   const std::span<int64_t> begins = e_.node.unit_begins(prepared.ticket).first(prepared.units + 1);
   e_.exchange.begin({prepared.ticket, prepared.split, samples, begins, unit_node_});
-  prepared.mine = {plan_[e_.world.node()], plan_[e_.world.node() + 1]};
   return prepared;
+}
+
+balance::UnitRange Conductor::share_out(const Work& work, int64_t units) {
+  const bool learned = e_.deck.balance.policy == BalancePolicy::proportional;
+  shares_.cut(work.kind == RoundKind::train ? work.step - 1 : work.part, units, class_begins_);
+  const std::span<const balance::UnitRange> plan =
+      plan_.plan(class_begins_, learned ? speeds_.current() : std::span<const double>(static_speeds_));
+  unit_node_.resize(units);
+  for (int node = 0; node < e_.world.nodes(); ++node)
+    std::fill(unit_node_.begin() + plan[node].begin, unit_node_.begin() + plan[node].end, node);
+  return plan[e_.world.node()];
 }
 
 void Conductor::fill_samples(const Work& work, Prepared& prepared) {
@@ -156,7 +161,7 @@ void Conductor::vote(exact::Lanes& lanes) {
 }
 
 void Conductor::reduce() {
-  reduce_sums(reduction_, e_.slices, e_.node, [this] { poll(); });
+  e_.between.reduce_sums([this] { poll(); });
 }
 
 void Conductor::decide() {
@@ -251,7 +256,7 @@ void Conductor::accept_step(bool changed) {
   const int64_t step = current_->work.step;
   if (changed) {
     const int to = 1 - control.header.slot;
-    gather_parameters(reduction_, e_.slices, e_.node, to, [this] { poll(); });
+    e_.between.gather_parameters(to, [this] { poll(); });
     control.header.slot = to;  // (f): from here on the new slot is the state
     parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(to));
     publish_scales();

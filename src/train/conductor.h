@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "balance/class_shares.h"
 #include "balance/plan.h"
 #include "checkpoint/writer.h"
 #include "comm/reduction.h"
@@ -19,9 +20,10 @@
 #include "data/exchange.h"
 #include "exact/lanes.h"
 #include "exact/scale.h"
-#include "exact/slices.h"
 #include "optim/optimizer.h"
 #include "train/bookkeeper.h"
+#include "train/classes.h"
+#include "train/node_exchange.h"
 #include "train/node_state.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
@@ -37,7 +39,7 @@ struct Ensemble {
   const data::Dataset& dataset;
   const optim::Optimizer& optimizer;
   const ops::Loss& loss;
-  const exact::Slices& slices;
+  NodeExchange& between;
   const UnitSizes& sizes;
   const Schedule& schedule;
   data::RowExchange& exchange;
@@ -46,6 +48,7 @@ struct Ensemble {
   const checkpoint::Identity& identity;
   Bookkeeper* bookkeeper;  ///< rank 0 only, else null
   std::vector<int> threads_per_node;
+  const Classes& classes;
   int64_t confusion_classes = 0;  ///< 0: no confusion matrix
   /// The node's parameters for who reads them on the host (Job::current_parameters).
   std::function<std::span<const float>()> current_parameters;
@@ -92,6 +95,8 @@ class Conductor {
   };
   Prepared prepare(const Work& work);
   void fill_samples(const Work& work, Prepared& prepared);
+  /// Who computes which units: into unit_node_; this node's.
+  balance::UnitRange share_out(const Work& work, int64_t units);
   void conduct(const Prepared& prepared, int attempt);
   void drop(Prepared& prepared);
   Outcome judge_training();
@@ -112,6 +117,8 @@ class Conductor {
   exact::Scales scales_;
   int limit_bits_;  ///< of a quantised value, for the units of a batch
   balance::Speeds speeds_;
+  balance::ClassShares shares_;
+  balance::ClassPlan plan_;
   comm::LeaderReduction reduction_;
   exact::Lanes total_;
   EvaluationSums evaluation_, last_sums_;
@@ -120,7 +127,7 @@ class Conductor {
   std::optional<EvaluationReport> evaluation_report_;
   std::optional<data::BatchPlan> batches_;
   std::optional<Prepared> current_, next_;
-  std::vector<int64_t> plan_, ids_, unit_begins_;
+  std::vector<int64_t> class_begins_, ids_, unit_begins_;
   std::vector<int> unit_node_;
   std::vector<double> static_speeds_;
   std::vector<int64_t> busy_scratch_, units_scratch_;

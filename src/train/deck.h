@@ -31,6 +31,14 @@ struct RunSpec {
 
 enum class OnNonFinite { stop, skip };
 
+/// How devices exchange sums and parameters between nodes.
+enum class DeviceSums {
+  automatic,  ///< the first of the others that can be
+  nccl,
+  mpi,  ///< on device memory
+  host  ///< by MPI from the host's copy
+};
+
 struct TrainSpec {
   int64_t epochs = 1;
   int64_t batch_size = 32, unit_size = 32;
@@ -38,6 +46,7 @@ struct TrainSpec {
   DeviceKind device = DeviceKind::cpu;
   bool device_is_automatic = false;  ///< without one the rank computes on the CPU
   bool share_devices = false;
+  DeviceSums device_sums = DeviceSums::automatic;
   OnNonFinite on_non_finite = OnNonFinite::stop;
   int64_t max_steps = 0;  ///< --max-steps; 0: none
 };
@@ -52,6 +61,20 @@ struct EvaluationSpec {
 };
 
 enum class BalancePolicy { static_, proportional };
+/// What a job does whose ranks compute differently (train/classes.h).
+enum class ClassPolicy { refuse, fixed, free };
+
+/// So many of each sum(units) units are for ranks whose class begins with `name`.
+struct ClassShare {
+  int64_t units = 1;
+  std::string name;
+};
+
+struct BalanceSpec {
+  BalancePolicy policy = BalancePolicy::proportional;
+  ClassPolicy classes = ClassPolicy::refuse;
+  std::vector<ClassShare> shares;  ///< of ClassPolicy::fixed
+};
 
 struct CheckpointSpec {
   double every_s = 60;  ///< exactly one of the three is > 0, or all 0: only at the end
@@ -69,7 +92,7 @@ struct Deck {
   optim::OptimizerSpec optimizer;
   TrainSpec train;
   EvaluationSpec evaluation;
-  BalancePolicy policy = BalancePolicy::proportional;
+  BalanceSpec balance;
   CheckpointSpec checkpoint;
 
   /// Canonical "key -> value" of every mathematical key (layers included), defaults filled in: kept in

@@ -87,6 +87,18 @@ std::vector<DeckKey> train_keys() {
       {"train.share_devices", KeyType::boolean, operational, "false",
        "whether a machine may have more ranks than devices",
        [](Deck& deck, const DeckValue& value) { deck.train.share_devices = value.boolean; }},
+      {"train.device_sums",
+       KeyType::choice,
+       operational,
+       "\"auto\"",
+       "how devices exchange sums and parameters between nodes: by NCCL, by an MPI that reaches device "
+       "memory, or "
+       "by MPI through the host; auto takes the first that can be",
+       [](Deck& deck, const DeckValue& value) {
+         deck.train.device_sums = static_cast<DeviceSums>(value.choice);
+       },
+       {},
+       {"auto", "nccl", "mpi", "host"}},
       {"train.on_non_finite",
        KeyType::choice,
        mathematical,
@@ -141,9 +153,26 @@ std::vector<DeckKey> upkeep_keys() {
        .standard = "\"proportional\"",
        .sentence = "how units are shared out: equally, or by the speeds of the last steps",
        .set = [](Deck& deck,
-                 const DeckValue& value) { deck.policy = static_cast<BalancePolicy>(value.choice); },
+                 const DeckValue& value) { deck.balance.policy = static_cast<BalancePolicy>(value.choice); },
        .choices = {"static", "proportional"},
        .planned = "steal"},
+      {"balance.classes",
+       KeyType::choice,
+       operational,
+       "\"refuse\"",
+       "what to do with ranks that compute differently: refuse them, give each class its fixed share of "
+       "units "
+       "(the same bits for the same shares), or let units go anywhere (the bits may differ)",
+       [](Deck& deck, const DeckValue& value) {
+         deck.balance.classes = static_cast<ClassPolicy>(value.choice);
+       },
+       {},
+       {"refuse", "fixed", "free"}},
+      {"balance.shares", KeyType::shares, operational, "",
+       "units for each class of ranks, named as inspect shows it or by how that begins (classes = \"fixed\")",
+       [](Deck& deck, const DeckValue& value) {
+         for (const auto& [units, name] : value.shares) deck.balance.shares.push_back({units, name});
+       }},
       {.path = "checkpoint.every",
        .type = KeyType::interval_or_duration,
        .key_class = operational,

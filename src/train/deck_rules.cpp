@@ -36,6 +36,7 @@ const std::vector<Fit>& fits() {
       {"schedule.factor", "schedule.type", {"step"}},
       {"schedule.power", "schedule.type", {"polynomial"}},
       {"schedule.final_factor", "schedule.type", {"cosine", "polynomial"}},
+      {"balance.shares", "balance.classes", {"fixed"}},
   };
   return table;
 }
@@ -119,6 +120,9 @@ void check_train(const DeckFacts& facts, const Deck& deck) {
         facts, "train.unit_size",
         value_text(facts, "train.unit_size") + " is larger than " + value_text(facts, "train.batch_size"),
         "A batch is cut into work units.");
+  if (deck.balance.classes == ClassPolicy::fixed && deck.balance.shares.empty())
+    contradiction(facts, "balance.classes", value_text(facts, "balance.classes") + " needs balance.shares",
+                  "Say how many units each class computes, as in shares = [\"8 cuda\", \"1 cpu\"].");
 }
 
 void check_evaluation(const DeckFacts& facts, Deck& deck) {

@@ -2,6 +2,7 @@
 // Checking one value against its key; see the header.
 #include "train/deck_value.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -79,6 +80,31 @@ DeckValue check_files(const DeckKey& key, const DeckNode& node) {
   for (const DeckNode& item : node.children) {
     if (item.kind != DeckNode::Kind::text || item.text.empty()) wrong(key, node);
     value.texts.push_back(item.text);
+  }
+  value.canonical = toml_text(node);
+  return value;
+}
+
+/// The same name twice, or one that begins like an earlier one, could never be reached.
+bool reachable(const std::vector<std::pair<int64_t, std::string>>& shares, const std::string& name) {
+  return std::ranges::none_of(shares, [&](const auto& earlier) { return name.starts_with(earlier.second); });
+}
+
+DeckValue check_shares(const DeckKey& key, const DeckNode& node) {
+  constexpr int64_t units_max = 10000;
+  if (node.kind != DeckNode::Kind::list || node.children.empty()) wrong(key, node);
+  DeckValue value;
+  for (const DeckNode& item : node.children) {
+    if (item.kind != DeckNode::Kind::text) wrong(key, node);
+    int64_t units = 0;
+    const char* const end = item.text.data() + item.text.size();
+    const auto [rest, status] = std::from_chars(item.text.data(), end, units);
+    const bool named = status == std::errc() && end - rest >= 2 && *rest == ' ' && rest[1] != ' ';
+    if (!named || units < 1 || units > units_max) wrong(key, node);
+    const std::string name(rest + 1, end);
+    if (!reachable(value.shares, name))
+      wrong(key, node, "\"" + name + "\" begins like a share before it: give the longer names first.");
+    value.shares.emplace_back(units, name);
   }
   value.canonical = toml_text(node);
   return value;
@@ -202,6 +228,8 @@ std::string expectation(const DeckKey& key) {
       return "an interval, as in \"500 steps\", \"1 epoch\" or \"end\"";
     case KeyType::interval_or_duration:
       return "an interval, as in \"60s\", \"500 steps\", \"1 epoch\" or \"end\"";
+    case KeyType::shares:
+      return "a list of units, 1 to 10000, and class names, as in [\"8 cuda\", \"1 cpu\"]";
     case KeyType::layers:
       return "a list of layers, as in [{ type = \"dense\", units = 10 }]";
   }
@@ -221,6 +249,8 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_rows(key, node);
     case KeyType::files:
       return check_files(key, node);
+    case KeyType::shares:
+      return check_shares(key, node);
     case KeyType::duration:
     case KeyType::interval:
     case KeyType::interval_or_duration:

@@ -27,6 +27,7 @@ enum class KeyType {
   duration,              ///< "60s"
   interval,              ///< "500 steps", "2 epochs", "end"
   interval_or_duration,  ///< also "60s"
+  shares,                ///< a list of "8 cuda"
   layers
 };
 
@@ -52,6 +53,7 @@ struct DeckValue {
   std::string text;
   std::vector<std::string> texts;
   std::pair<int64_t, int64_t> rows;
+  std::vector<std::pair<int64_t, std::string>> shares;
   int choice = 0;  ///< index into the key's choices
   Interval interval;
   std::string canonical;  ///< TOML, the same for values that mean the same

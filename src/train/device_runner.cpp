@@ -45,7 +45,7 @@ DeviceRunner::Mail DeviceRunner::mail_layout() const {
 
 void DeviceRunner::begin_round(const RoundHeader& header) {
   Queue& queue = *state_.engine().queue;
-  if (header.slot != slot_ && !alone()) state_.upload_parameters(header.slot);  // gathered from all nodes
+  if (header.slot != slot_ && through_host()) state_.upload_parameters(header.slot);  // gathered from all
   slot_ = header.slot;
   const std::span<const int> scales = resources_.node.scales();
   std::copy(scales.begin(), scales.end(), scales_.as<int32_t>().begin());
@@ -71,7 +71,7 @@ void DeviceRunner::run_queue(const std::function<void()>& between) {
   const bool training = header.id.kind == exact::RoundKind::train;
   if (training) pass_flip();
   if (!training || !alone()) collect(header);
-  if (training && !alone()) download_sums();
+  if (training && through_host()) download_sums();
   sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s - others_s);
 }
 
@@ -88,7 +88,7 @@ void DeviceRunner::enqueue_reports(const RoundHeader& header) {
 void DeviceRunner::collect(const RoundHeader& header) {
   const bool first = !std::exchange(collected_, true);
   if (first) enqueue_reports(header);
-  state_.engine().queue->synchronize();
+  state_.finish();
   if (!first) return;
   const auto reports = mail<const ops::UnitReport>(layout_.reports, std::ssize(numbers_));
   for (size_t i = 0; i < numbers_.size(); ++i) collect_unit(header, numbers_[i], reports[i]);
@@ -134,11 +134,8 @@ void DeviceRunner::collect_confusion() {
 /// A fault may flip a bit of the sums' first element: only then does it come to the host.
 void DeviceRunner::pass_flip() {
   if (!failpoints_armed()) return;
-  int64_t element = 0;
-  const std::span<int64_t> one(&element, 1);
-  state_.download(state_.sums().elements, std::as_writable_bytes(one));
-  failpoint("accumulate", std::as_writable_bytes(one));
-  state_.upload(std::as_bytes(one), state_.sums().elements);
+  Fetched<int64_t> first(state_, state_.sums().elements);
+  failpoint("accumulate", first.bytes());
 }
 
 void DeviceRunner::download_sums() {
@@ -158,7 +155,7 @@ void DeviceRunner::upload_sums() {
 }
 
 void DeviceRunner::enqueue_verify(bool norms) {
-  if (!alone()) upload_sums();
+  if (through_host()) upload_sums();
   ops::VerifyRun run;
   run.table = state_.table();
   run.sums = state_.sums();
@@ -212,7 +209,7 @@ void DeviceRunner::collect_update() {
   const int64_t first = state_.first_block(), end = state_.end_block();
   const auto hashes = mail<const uint64_t>(layout_.hashes, end - first);
   std::copy(hashes.begin(), hashes.end(), resources_.node.block_hashes(to).begin() + first);
-  if (alone()) return;
+  if (!through_host()) return;
   const int64_t begin = resources_.node.slice_begin(), count = resources_.node.slice_end() - begin;
   const auto host =
       resources_.node.parameters(to).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
@@ -251,7 +248,7 @@ void DeviceRunner::update() {
     enqueue_update();
   }
   clear_sums();
-  state_.engine().queue->synchronize();
+  state_.finish();
   if (accept) collect_update();
 }
 

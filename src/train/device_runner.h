@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // DeviceRunner: the Worker that feeds a device. It takes single units from the node's queue, keeps two of
 // them ahead, and does the passes over the node's slice there. With one node a step has one synchronisation,
-// behind the update; with several the sums, and then the parameters, go through the host's copy, where
-// leaders reduce and gather them. What units counted is put into the lanes when their reports have come.
+// behind the update; with several the sums, and then the parameters, are exchanged by the devices themselves
+// (train/device_exchange) or go through the host's copy, where leaders reduce and gather them. What units
+// counted is put into the lanes when their reports have come.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +47,8 @@ class DeviceRunner : public Worker {
   void clear_sums();
   void pass_flip();
   bool alone() const { return nodes_ == 1; }
+  /// Do sums and parameters go to the other nodes by the host's copy?
+  bool through_host() const { return !alone() && !state_.group(); }
 
   /// Offsets of what comes back, in pinned memory.
   struct Mail {

@@ -22,6 +22,11 @@ int64_t block_of(int64_t element) {
   return (element + block_elements - 1) / block_elements;
 }
 
+/// Elements of an array that has room for whole parts (tensor/device_group.h).
+int64_t whole_parts(std::span<const int64_t> offsets) {
+  return std::max(offsets.back(), (offsets[1] - offsets[0]) * (std::ssize(offsets) - 1));
+}
+
 std::vector<ops::TensorRule> rules_of(const ArenaLayout& layout) {
   std::vector<ops::TensorRule> rules;
   for (const ArenaTensor& tensor : layout.tensors()) rules.push_back(optim::tensor_rule(tensor));
@@ -30,39 +35,42 @@ std::vector<ops::TensorRule> rules_of(const ArenaLayout& layout) {
 
 }  // namespace
 
-int64_t DeviceState::bytes(const ArenaLayout& layout, int64_t slice_elements, int moments,
-                           int64_t units_max) {
-  const int64_t state = 2 * 4 * (layout.elements() + moments * slice_elements);
-  const int64_t sums = 8 * layout.elements();
-  const int64_t blocks = layout.blocks() * static_cast<int64_t>(8 + 8 + 8 + sizeof(ops::BlockCheck)) +
+int64_t DeviceState::bytes(const ArenaLayout& layout, const exact::Slices& slices, int64_t slice_elements,
+                           int moments, int64_t units_max) {
+  const int64_t state = 2 * 4 * (whole_parts(slices.elements) + moments * slice_elements);
+  const int64_t sums = 8 * whole_parts(slices.elements);
+  const int64_t blocks = whole_parts(slices.blocks) * static_cast<int64_t>(8 + 8) +
+                         layout.blocks() * static_cast<int64_t>(8 + 8 + sizeof(ops::BlockCheck)) +
                          static_cast<int64_t>(layout.segments().size() * sizeof(Segment));
   const auto tensors = static_cast<int64_t>(layout.tensors().size() * (8 + sizeof(ops::TensorRule)));
   return state + sums + blocks + tensors + units_max * static_cast<int64_t>(sizeof(ops::UnitReport));
 }
 
-DeviceState::DeviceState(ops::Engine& engine, const ArenaLayout& layout, NodeState& node, int64_t units_max)
+DeviceState::DeviceState(ops::Engine& engine, const ArenaLayout& layout, NodeState& node,
+                         const exact::Slices& slices, int64_t units_max, DeviceGroup* group)
     : engine_(engine),
       node_(node),
+      group_(group),
       elements_(layout.elements()),
       first_block_(block_of(node.slice_begin())),
       end_block_(block_of(node.slice_end())),
       bounce_(engine.device(), bounce_bytes, "copies to the device", MemoryKind::pinned) {
   const auto tensors = static_cast<int64_t>(layout.tensors().size());
   for (int slot = 0; slot < 2; ++slot) {
-    parameters_[slot] = array_on<float>(engine, elements_, "parameters");
+    parameters_[slot] = array_on<float>(engine, whole_parts(slices.elements), "parameters");
     engine.queue->clear(parameters_[slot].data(), parameters_[slot].bytes());  // padding is zero for ever
     for (int m = 0; m < node.moments(); ++m) {
       moments_[slot][m] = array_on<float>(engine, node.slice_end() - node.slice_begin(), "moments");
       engine.queue->clear(moments_[slot][m].data(), moments_[slot][m].bytes());
     }
   }
-  elements_sum_ = array_on<int64_t>(engine, elements_, "sums of gradients");
-  checksums_ = array_on<int64_t>(engine, layout.blocks(), "checksums");
+  elements_sum_ = array_on<int64_t>(engine, whole_parts(slices.elements), "sums of gradients");
+  checksums_ = array_on<int64_t>(engine, whole_parts(slices.blocks), "checksums");
   magnitudes_ = array_on<uint32_t>(engine, tensors, "magnitudes");
   scales_ = array_on<int32_t>(engine, tensors, "scales");
   reports_ = array_on<ops::UnitReport>(engine, units_max, "reports of units");
   checks_ = array_on<ops::BlockCheck>(engine, end_block_ - first_block_, "checks of blocks");
-  hashes_ = array_on<uint64_t>(engine, layout.blocks(), "hashes of blocks");
+  hashes_ = array_on<uint64_t>(engine, whole_parts(slices.blocks), "hashes of blocks");
   segments_ = array_on<Segment>(engine, static_cast<int64_t>(layout.segments().size()), "segments");
   segment_begin_ = array_on<int64_t>(engine, layout.blocks() + 1, "segments");
   rules_ = array_on<ops::TensorRule>(engine, tensors, "rules");

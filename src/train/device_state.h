@@ -12,23 +12,29 @@
 #include <span>
 #include <vector>
 
+#include "exact/slices.h"
 #include "ops/engine.h"
 #include "tensor/buffer.h"
+#include "tensor/device_group.h"
 #include "train/node_state.h"
 
 namespace lepton::train {
 
 class DeviceState {
  public:
-  /// Takes all memory of the state on the device. Throws Error(memory).
-  DeviceState(ops::Engine& engine, const ArenaLayout& layout, NodeState& node, int64_t units_max);
+  /// Takes all memory of the state on the device. `group`: by which it exchanges with other nodes; null where
+  /// there are none, or the host does. Throws Error(memory).
+  DeviceState(ops::Engine& engine, const ArenaLayout& layout, NodeState& node, const exact::Slices& slices,
+              int64_t units_max, DeviceGroup* group = nullptr);
   DeviceState(const DeviceState&) = delete;
   DeviceState& operator=(const DeviceState&) = delete;
 
   /// Device bytes that it takes.
-  static int64_t bytes(const ArenaLayout& layout, int64_t slice_elements, int moments, int64_t units_max);
+  static int64_t bytes(const ArenaLayout& layout, const exact::Slices& slices, int64_t slice_elements,
+                       int moments, int64_t units_max);
 
   ops::Engine& engine() const { return engine_; }
+  DeviceGroup* group() const { return group_; }
   float* parameters(int slot) const { return parameters_[slot].as<float>().data(); }
   float* moment(int slot, int m) const { return moments_[slot][m].as<float>().data(); }
   ops::DeviceSums sums() const;
@@ -40,6 +46,8 @@ class DeviceState {
   int64_t end_block() const { return end_block_; }
   int64_t elements() const { return elements_; }
 
+  /// Waits for all that was enqueued.
+  void finish() { group_ ? group_->finish({}) : engine_.queue->synchronize(); }
   /// Copies that are through when they return; `host` may be any memory.
   void upload(std::span<const std::byte> host, void* device);
   void download(const void* device, std::span<std::byte> host);
@@ -54,12 +62,29 @@ class DeviceState {
  private:
   ops::Engine& engine_;
   NodeState& node_;
+  DeviceGroup* group_;
   int64_t elements_, first_block_, end_block_;
   std::array<Buffer, 2> parameters_;
   std::array<std::array<Buffer, 2>, 2> moments_;  // [slot][moment]
   Buffer elements_sum_, checksums_, magnitudes_, scales_, reports_, checks_, hashes_;
   Buffer segments_, segment_begin_, rules_;
   Buffer bounce_;  // pinned
+};
+
+/// One value of device memory for a fault to change: fetched, and put back in the end.
+template <class Value>
+class Fetched {
+ public:
+  Fetched(DeviceState& state, Value* from) : state_(state), from_(from) { state.download(from, bytes()); }
+  ~Fetched() noexcept(false) { state_.upload(bytes(), from_); }
+  Fetched(const Fetched&) = delete;
+  Fetched& operator=(const Fetched&) = delete;
+  std::span<std::byte> bytes() { return std::as_writable_bytes(std::span(&value_, 1)); }
+
+ private:
+  DeviceState& state_;
+  Value* from_;
+  Value value_{};
 };
 
 }  // namespace lepton::train

@@ -4,11 +4,13 @@
 // i. Called by main (for nodes) and by job.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "comm/world.h"
 #include "ops/engine.h"
+#include "tensor/device_group.h"
 #include "train/deck.h"
 
 namespace lepton::train {
@@ -25,14 +27,28 @@ struct DevicesHere {
   std::string absence;  ///< why there are none
 };
 
+/// What a deck says of devices.
+struct DeviceWish {
+  DeviceKind kind = DeviceKind::cpu;
+  bool automatic = false;  ///< the CPU where there is none
+  bool share = false;      ///< a machine may have more ranks than devices
+  bool mixed = false;      ///< and those without one may compute on the CPU (balance.classes)
+};
+
 /// A pure function, for tests: `machine_rank` of `machine_size` ranks on this machine. Throws
 /// Error(no_device) when the deck demands what is not there, and when there are more ranks than devices and
-/// they shall not share.
-DeviceChoice choose(DeviceKind wanted, bool automatic, bool share, const DevicesHere& here, int machine_rank,
-                    int machine_size, const std::string& place);
+/// they shall neither share nor go without.
+DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int machine_rank, int machine_size,
+                    const std::string& place);
 
 /// **Collective.** The same, agreed.
 DeviceChoice choose_device(const comm::World& world, const Deck& deck);
+
+/// **Collective.** How this node's device exchanges sums and parameters with the other nodes, by
+/// train.device_sums; null: by the host. Throws Error(no_device, deck) where the deck demands what cannot be,
+/// DeadlineError.
+std::unique_ptr<DeviceGroup> join_devices(const comm::World& world, const Deck& deck,
+                                          const DeviceChoice& choice, std::optional<ops::Engine>& engine);
 
 /// **Local.** Nothing for the CPU. Throws Error(deck) where the device does not have the deck's precision.
 std::optional<ops::Engine> open_device(const Deck& deck, const DeviceChoice& choice);

@@ -121,14 +121,15 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
                                       engine.has_value()}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
                      confusion_classes, share.domains, engine.has_value())),
-      exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory) {
+      exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
+      classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
   make_device_state();
   if (training) {
-    arithmetic = arithmetic_class(world, deck, graph, instruction_set, node.parameters(1),
-                                  device ? &*device : nullptr);
+    classes =
+        settle_classes(world, deck, graph, instruction_set, node.parameters(1), device ? &*device : nullptr);
     report_units();
   }
 }
@@ -137,7 +138,7 @@ void Job::make_device_state() {
   comm::agree(world, [&] {
     if (!engine) return;
     const int64_t slice = node.slice_end() - node.slice_begin();
-    const int64_t needed = DeviceState::bytes(graph.layout, slice, node.moments(), sizes.max_units) +
+    const int64_t needed = DeviceState::bytes(graph.layout, slices, slice, node.moments(), sizes.max_units) +
                            DeviceUnits::bytes(graph, dataset, sizes, confusion_classes, *engine->arithmetic);
     const DeviceProperties properties = engine->backend->properties();
     const auto available = static_cast<int64_t>(properties.bytes_free);
@@ -147,7 +148,14 @@ void Job::make_device_state() {
                         report::bytes_text(static_cast<double>(properties.bytes_total)),
                         report::bytes_text(static_cast<double>(available))),
             "Use a smaller train.unit_size or network, or more devices: moments are divided among them.");
-    device.emplace(*engine, graph.layout, node, sizes.max_units);
+  });
+  group = join_devices(world, deck, device_choice, engine);
+  comm::agree(world, [&] {
+    if (engine) device.emplace(*engine, graph.layout, node, slices, sizes.max_units, group.get());
+    if (group)
+      between = std::make_unique<DeviceExchange>(*device, slices, node);
+    else
+      between = std::make_unique<HostExchange>(world, slices, node);
   });
   if (world.rank() == 0 && !device_choice.note.empty())
     log_info(fmt::format("computing on the CPU: {}.", device_choice.note));
@@ -155,7 +163,7 @@ void Job::make_device_state() {
 
 std::span<const float> Job::current_parameters() {
   const int slot = node.control().header.slot;
-  if (device && world.nodes() == 1) device->refresh_host(slot);
+  if (device && (world.nodes() == 1 || group)) device->refresh_host(slot);
   return node.parameters(slot);
 }
 
@@ -169,6 +177,8 @@ void Job::report_units() const {
       fmt::format("{} ranks on {} nodes, {} compute threads; {} parameters; {} units of {} samples per step.",
                   world.size(), world.nodes(), total_threads, graph.layout.parameter_count(), units,
                   deck.train.unit_size));
+  if (classes.members.size() > 1)
+    for (const std::string& member : classes.members) log_info("ranks of several classes: " + member);
   if (units < total_threads)
     log_warning(fmt::format(
         "a step has {} units for {} compute threads, so {} of them idle. A unit_size of {} or less would "
@@ -199,7 +209,7 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                           dataset,
                           optimizer,
                           loss,
-                          slices,
+                          *between,
                           sizes,
                           *schedule_,
                           exchange,
@@ -208,6 +218,7 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                           *identity_,
                           bookkeeper,
                           threads_per_node,
+                          classes,
                           confusion_classes,
                           [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,

@@ -16,7 +16,9 @@
 #include "exact/slices.h"
 #include "ops/loss.h"
 #include "optim/optimizer.h"
+#include "train/classes.h"
 #include "train/conductor.h"
+#include "train/device_exchange.h"
 #include "train/device_state.h"
 #include "train/devices.h"
 #include "train/memory_needs.h"
@@ -63,9 +65,11 @@ class Job {
   MemoryNeeds needs;  ///< of what follows; there is that much
   std::vector<std::unique_ptr<data::Assembler>> assemblers;
   NodeState node;
+  std::unique_ptr<DeviceGroup> group;  ///< of devices that exchange without the host
   std::optional<DeviceState> device;
+  std::unique_ptr<NodeExchange> between;
   data::RowExchange exchange;
-  std::string arithmetic;
+  Classes classes;
 
  private:
   /// Tests the device's memory, and takes it.

@@ -126,6 +126,7 @@ void record_start(const std::string& run_directory, const StartRecord& start) {
                               {"nodes", start.nodes},
                               {"step", start.step},
                               {"arithmetic_class", start.arithmetic_class},
+                              {"classes", start.classes},
                               {"operational", start.operational}});
   save(run_directory, record);
 }

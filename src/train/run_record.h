@@ -44,6 +44,7 @@ struct StartRecord {
   int ranks = 1, nodes = 1;
   int64_t step = 0;  ///< of the state it starts from
   std::string arithmetic_class, parent;
+  std::vector<std::string> classes;  ///< of its ranks, each once
   std::map<std::string, std::string> operational;
 };
 

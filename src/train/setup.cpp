@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// From deck to graph, unit sizes and arithmetic class. Called by the commands train, evaluate, predict and
+// From deck to graph and unit sizes. Called by the commands train, evaluate, predict and
 // check.
 #include "train/setup.h"
-
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
 
-#include "base/hash.h"
 #include "comm/shared_memory.h"
 #include "data/batch.h"
-#include "model/initialise.h"
 #include "model/layers.h"
-#include "ops/table.h"
 #include "storage/file.h"
-#include "train/fingerprint.h"
 
 namespace lepton::train {
 
@@ -72,32 +66,6 @@ UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {
   sizes.max_samples = std::max(batch, sizes.evaluation_round);
   sizes.max_units = (sizes.max_samples + unit - 1) / unit;
   return sizes;
-}
-
-std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                             const std::string& instruction_set, std::span<float> parameters,
-                             DeviceState* device) {
-  if (world.leads()) {
-    model::initialise(graph, 0x1e9701, 0, static_cast<int>(graph.layout.tensors().size()), parameters);
-  }
-  world.node_barrier();
-  const int64_t samples = std::min(deck.train.unit_size, deck.train.batch_size);
-  const std::string mine =
-      device
-          ? fmt::format("{}, {}, {}", device->engine().backend->properties().name, device->engine().libraries,
-                        hex64(device_fingerprint(graph, samples, parameters, *device)))
-          : fmt::format("cpu {} {} {}", instruction_set, ops::math_library_version(),
-                        hex64(fingerprint(graph, samples, parameters)));
-  world.node_barrier();
-  const std::vector<std::string> all = world.all_gather(mine);
-  comm::agree(world, [&] {
-    for (size_t rank = 1; rank < all.size(); ++rank)
-      REQUIRE(
-          all[rank] == all[0], Exit::deck, "[run] isa",
-          fmt::format("ranks compute differently: rank 0 is '{}', rank {} is '{}'", all[0], rank, all[rank]),
-          "Use nodes of one kind, or cap the instruction set with isa = \"avx2\".");
-  });
-  return mine;
 }
 
 }  // namespace lepton::train

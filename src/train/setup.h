@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Setup: from a deck to everything that training, evaluation and prediction stand on: dataset, graph, unit
-// sizes, threads, arithmetic class. Each step is agreed: one bad file or layer gives one message and one exit
+// sizes. Each step is agreed: one bad file or layer gives one message and one exit
 // code on all ranks.
 #pragma once
 
@@ -30,8 +30,6 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
 void require_outputs(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
                      const model::Graph& graph);
 
-class DeviceState;
-
 /// Sizes of units that will occur, without repetition.
 struct UnitSizes {
   std::vector<int64_t> training, inference;
@@ -40,12 +38,5 @@ struct UnitSizes {
   int64_t evaluation_round = 0;  ///< samples per round of evaluation
 };
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset);
-
-/// **Collective.** "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction set, library, and the hash
-/// of what the planned primitives give on a fixed unit. `parameters` is scratch of arena size, shared by the
-/// node. With a device: its name and libraries instead. Error(deck) when ranks differ.
-std::string arithmetic_class(const comm::World& world, const Deck& deck, const model::Graph& graph,
-                             const std::string& instruction_set, std::span<float> parameters,
-                             DeviceState* device = nullptr);
 
 }  // namespace lepton::train

@@ -110,25 +110,32 @@ std::map<std::string, Host> hosts_of(const std::vector<RankCores>& ranks) {
   return hosts;
 }
 
-/// What affinity leaves to a rank: ranks with the same cores divide them evenly, others by the sharers of
-/// each core.
-int affinity_share(const std::vector<RankCores>& ranks, const Host& host, size_t rank) {
-  int same = 0, index = 0;
-  for (const size_t other : host.ranks) {
-    if (ranks[other].own != ranks[rank].own) continue;
-    if (other < rank) ++index;
-    ++same;
+/// Ranks that divide cores among themselves. Those that feed a device take one each.
+struct Sharers {
+  int devices = 0, others = 0, index = 0;  ///< index: of the rank asked for among the others
+  void add(bool device, bool before) {
+    ++(device ? devices : others);
+    index += !device && before;
   }
+  int share(int cores) const { return part_of(std::max(0, cores - devices), std::max(1, others), index); }
+};
+
+/// What affinity leaves to a rank without a device: ranks with the same cores divide them evenly, others by
+/// the sharers of each core.
+int affinity_share(const std::vector<RankCores>& ranks, const Host& host, size_t rank) {
+  Sharers same;
+  for (const size_t other : host.ranks)
+    if (ranks[other].own == ranks[rank].own) same.add(ranks[other].device, other < rank);
   double share = 0;
   for (const int core : ranks[rank].own) share += 1.0 / host.users.at(core);
-  return part_of(static_cast<int>(std::floor(share * same + 1e-6)), same, index);
+  return same.share(static_cast<int>(std::floor(share * (same.devices + same.others) + 1e-6)));
 }
 
-int quota_share(const Host& host, size_t rank) {
+int quota_share(const std::vector<RankCores>& ranks, const Host& host, size_t rank) {
   if (!std::isfinite(host.quota)) return std::numeric_limits<int>::max();
-  const auto place = std::find(host.ranks.begin(), host.ranks.end(), rank) - host.ranks.begin();
-  const int whole = static_cast<int>(std::min(65536.0, std::floor(host.quota + 1e-6)));
-  return part_of(whole, static_cast<int>(host.ranks.size()), static_cast<int>(place));
+  Sharers all;
+  for (const size_t other : host.ranks) all.add(ranks[other].device, other < rank);
+  return all.share(static_cast<int>(std::min(65536.0, std::floor(host.quota + 1e-6))));
 }
 
 /// A sentence when the ranks of a host are bound to fewer cores than the job has there and could use.
@@ -199,7 +206,7 @@ std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wa
   std::string warning;
   for (const auto& [name, host] : hosts_of(ranks)) {
     for (const size_t rank : host.ranks) {
-      const int share = std::min(affinity_share(ranks, host, rank), quota_share(host, rank));
+      const int share = std::min(affinity_share(ranks, host, rank), quota_share(ranks, host, rank));
       shares[rank].threads = ranks[rank].device ? 1 : wanted > 0 ? wanted : std::max(1, share);
       shares[rank].on_host = {static_cast<int>(host.nodes.size()), static_cast<int>(host.machines.size())};
     }

@@ -216,8 +216,10 @@ void open_books(const Job& job, const Beginning& beginning, const RunIdentity& k
   storage::replace_file(directory + "/deck.toml", deck.resolved);
   std::optional<report::LedgerLine> last;
   if (!state.last_ledger_line.empty()) last = report::LedgerLine::decode(state.last_ledger_line);
-  bookkeeper.emplace(deck, last, state.step, !new_class, job.steps_per_epoch(),
+  const bool free = deck.balance.classes == ClassPolicy::free;
+  bookkeeper.emplace(deck, last, state.step, !new_class && !free, job.steps_per_epoch(),
                      job.dataset.split(data::SplitKind::train).samples, last_step);
+  if (free) bookkeeper->note_next("free-classes");
   // Without a state nothing of the old class is in the run: it has one class, and its ledger no mark.
   if (new_class && beginning.saved) bookkeeper->note_next("new-arithmetic-class");
   // After the ledger: once the new class is on record its lines are compared again, and the old must be away.
@@ -257,7 +259,7 @@ Exit train(const comm::World& world, const Options& options) {
   comm::agree(world,
               [&] { resolve_schedule_steps(deck, job.steps_per_epoch(), beginning.schedule_steps()); });
   job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
-  const checkpoint::Identity identity = identity_of(deck, job.arithmetic, job.dataset);
+  const checkpoint::Identity identity = identity_of(deck, job.classes.arithmetic, job.dataset);
   bool new_class = false;
   comm::agree(world, [&] {
     new_class = beginning.check(identity, deck.run.directory, options.accept_new_arithmetic);
@@ -272,8 +274,8 @@ Exit train(const comm::World& world, const Options& options) {
     RunIdentity kept{identity, state.schedule_steps, beginning.origin};
     kept.parent.checkpoint = directory.present_path(deck, kept.parent.checkpoint);
     open_books(job, beginning, kept, state, new_class, schedule.last_step, bookkeeper);
-    record_start(deck.run.directory,
-                 {world.size(), world.nodes(), state.step, job.arithmetic, options.from, deck.operational});
+    record_start(deck.run.directory, {world.size(), world.nodes(), state.step, job.classes.arithmetic,
+                                      options.from, job.classes.members, deck.operational});
   });
   std::optional<checkpoint::Writer> writer;
   comm::agree(world, [&] {

@@ -82,6 +82,23 @@ TEST(PlanUnits, IsAPureFunction) {
   EXPECT_EQ(begins, again);
 }
 
+TEST(ClassPlan, EachClassSharesItsUnitsOutBySpeed) {
+  ClassPlan plan({1, 0, 1, 0});
+  const auto ranges = plan.plan(Counts{0, 10, 30}, Values{1, 4, 3, 1});
+  EXPECT_EQ(std::vector<UnitRange>(ranges.begin(), ranges.end()),
+            (std::vector<UnitRange>{{10, 15}, {0, 8}, {15, 30}, {8, 10}}));
+}
+
+TEST(ClassPlan, OneClassIsPlannedAsWithoutClasses) {
+  ClassPlan plan({0, 0, 0});
+  for (const int64_t units : {1, 7, 100}) {
+    Counts begins;
+    plan_units(units, Values{0.3, 1, 0.9}, begins);
+    const auto ranges = plan.plan(Counts{0, units}, Values{0.3, 1, 0.9});
+    for (size_t n = 0; n < 3; ++n) EXPECT_EQ(ranges[n], (UnitRange{begins[n], begins[n + 1]}));
+  }
+}
+
 /// One round: units done and seconds per unit and thread of each node.
 void observe(Speeds& speeds, const Counts& units, const Values& unit_s) {
   Counts busy_ns(units.size());

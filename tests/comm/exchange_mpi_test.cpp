@@ -13,7 +13,8 @@ TEST(Exchange, ADeadlineNamesTheMissingRank) {
   if (world.size() == 1) GTEST_SKIP() << "nobody can be missing";
   const int missing = world.size() - 1;
   std::vector<int64_t> words(static_cast<size_t>(world.size()) * 1000);
-  Exchange exchange(world.handles().leaders, 512);
+  HostMemory memory;
+  Exchange exchange(world.handles().leaders, 512, memory);
   const Exchange::RangeOf theirs = [](int node) {
     return Exchange::Range{static_cast<size_t>(node) * 8000, static_cast<size_t>(node + 1) * 8000};
   };

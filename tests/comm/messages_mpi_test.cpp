@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "comm/waiting.h"
+#include "base/waiting.h"
 #include "comm/worlds.h"
 
 namespace lepton::comm {

@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/waiting.h"
 #include "comm/shared_memory.h"
-#include "comm/waiting.h"
 #include "comm/worlds.h"
 
 namespace lepton::comm {

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "comm/waiting.h"
+#include "base/waiting.h"
 #include "comm/worlds.h"
 
 namespace lepton::comm {

@@ -54,10 +54,11 @@ def state_of(directory, step):
     return found
 
 
-def same_bits(network, ranks, per_machine=None):
+def same_bits(network, ranks, sums="auto", per_machine=None):
     """per_machine: ranks that share their rows; those of other machines are sent."""
-    directory = f"{network}-{ranks}-{per_machine}"
-    result = train(directory, deck=f"{network}.toml", ranks=ranks, per_node=per_machine, sets=DEBUG)
+    directory = f"{network}-{ranks}-{sums}-{per_machine}"
+    result = train(directory, deck=f"{network}.toml", ranks=ranks, per_node=per_machine,
+                   sets={**DEBUG, "train.device_sums": sums})
     same_run(directory, network, "against the CPU")
     assert result.hash() == hashes[network], result.told("another parameters_hash")
     for name in ("model.safetensors", "best.safetensors"):
@@ -88,9 +89,10 @@ def killed_and_restarted(network, kills, last_ranks):
     assert state_of(directory, 18) == state_of(network, 18), f"{directory}: the last checkpoint holds another state"
 
 
-def flipped(network, name, fault, ranks):
+def flipped(network, name, fault, ranks, sums="auto"):
     directory = f"{network}-{name}"
-    result = train(directory, deck=f"{network}.toml", ranks=ranks, fault=fault, sets={**DEBUG, "balance.policy": "static"})
+    result = train(directory, deck=f"{network}.toml", ranks=ranks, fault=fault,
+                   sets={**DEBUG, "balance.policy": "static", "train.device_sums": sums})
     assert re.search(r"step 5: a checksum.*redone", result.err), result.told(f"{directory}: not noticed")
     same_run(directory, network, "after a flipped bit")
     assert result.hash() == hashes[network], result.told(directory)
@@ -159,6 +161,10 @@ def too_little():
         refused(69, r"no such device.*LEPTON_DEBUG_DEVICES", **DEBUG)
 
 
+def sums_that_cannot_be():
+    refused(69, r"NCCL cannot be used: not every rank.*train\.device_sums", 2, **DEBUG, **{"train.device_sums": "nccl"})
+
+
 def without_cuda():
     with contextlib.suppress(OSError):
         if subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).returncode == 0:
@@ -178,16 +184,19 @@ def main():
         hashes[network] = result.hash()
     assert any(re.search(r"attempts=[2-9]", line) for line in ledger("dense") + ledger("conv")), "no attempt was redone"
     work = [(same_bits, network, ranks) for network in NETWORKS for ranks in (None, 2, 3)]
-    work += [(same_bits, "dense", 2, 1), (same_bits, "conv", 3, 2)]
+    work += [(same_bits, "dense", 3, "host"), (same_bits, "conv", 2, "host"), (same_bits, "conv", 3, "mpi")]
+    work += [(same_bits, "dense", 2, "auto", 1), (same_bits, "conv", 3, "auto", 2)]
     work += [(evaluated, network, ranks) for network, ranks in (("dense", 3), ("conv", None))]
     work += [(killed_and_restarted, "dense", [(2, "point=optimizer,step=8,rank=1"), (3, "point=accumulate,step=13,rank=2")], None),
              (killed_and_restarted, "conv", [(None, "point=check,step=9"), (2, "point=evaluate,step=15,rank=0")], 3)]
     work += [(flipped, "dense", "flip-alone", "point=accumulate,step=5,action=flip", None),
              (flipped, "conv", "flip-nodes", "point=accumulate,step=5,rank=0,action=flip", 3),
-             (flipped, "dense", "flip-message", "point=reduce,step=5,rank=0,action=flip", 2)]
+             (flipped, "dense", "flip-message", "point=reduce,step=5,rank=0,action=flip", 2),
+             (flipped, "dense", "flip-message-host", "point=reduce,step=5,rank=0,action=flip", 2, "host")]
     work += [(diverged,), (skipped_steps,), (another_arithmetic,)]
     in_parallel(lambda test, *rest: test(*rest), work, workers=3)
     too_little()
+    sums_that_cannot_be()
     without_cuda()
 
 

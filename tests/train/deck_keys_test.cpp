@@ -43,11 +43,14 @@ std::string dump(const Deck& d) {
       << o.schedule.step_every << ';' << o.schedule.factor << ';' << o.schedule.power << ';'
       << o.schedule.final_factor << ';';
   out << d.train.epochs << ';' << d.train.batch_size << ';' << d.train.unit_size << ';' << d.train.threads
-      << ';' << int(d.train.device) << d.train.device_is_automatic << d.train.share_devices << ';'
-      << int(d.train.on_non_finite) << ';' << d.evaluation.every_epochs << ';' << d.evaluation.every_steps
-      << ';' << d.evaluation.metric << ';' << d.evaluation.patience << ';' << d.evaluation.min_improvement
-      << ';' << d.evaluation.keep_best << int(d.policy) << ';' << d.checkpoint.every_s << ';'
-      << d.checkpoint.every_steps << ';' << d.checkpoint.every_epochs << ';' << d.checkpoint.keep;
+      << ';' << int(d.train.device) << d.train.device_is_automatic << d.train.share_devices
+      << int(d.train.device_sums) << ';' << int(d.train.on_non_finite) << ';' << d.evaluation.every_epochs
+      << ';' << d.evaluation.every_steps << ';' << d.evaluation.metric << ';' << d.evaluation.patience << ';'
+      << d.evaluation.min_improvement << ';' << d.evaluation.keep_best << int(d.balance.policy)
+      << int(d.balance.classes) << ';';
+  for (const ClassShare& share : d.balance.shares) out << share.units << ' ' << share.name << ';';
+  out << d.checkpoint.every_s << ';' << d.checkpoint.every_steps << ';' << d.checkpoint.every_epochs << ';'
+      << d.checkpoint.keep;
   return out.str();
 }
 
@@ -137,6 +140,7 @@ Examples other_examples() {
       {"train.threads", {"2"}},
       {"train.device", {"debug"}},
       {"train.share_devices", {"true"}},
+      {"train.device_sums", {"mpi"}},
       {"train.on_non_finite", {"skip"}},
       {"evaluation.every", {"10 steps"}},
       {"evaluation.metric", {"loss"}},
@@ -144,6 +148,9 @@ Examples other_examples() {
       {"evaluation.min_improvement", {"0.1", {valid[0], {"evaluation.patience", "3"}}}},
       {"evaluation.keep_best", {"false"}},
       {"balance.policy", {"static"}},
+      {"balance.classes", {"free"}},
+      {"balance.shares",
+       {"[\"8 cuda\", \"1 cpu avx2\"]", {{"balance.classes", "fixed"}, {"balance.shares", "[\"1 cpu\"]"}}}},
       {"checkpoint.every", {"2 epochs"}},
       {"checkpoint.keep", {"7"}},
   };

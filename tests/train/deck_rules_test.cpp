@@ -52,6 +52,13 @@ TEST(DeckRules, Units) {
   EXPECT_NO_THROW(with({{"train.batch_size", "16"}, {"train.unit_size", "16"}}));
 }
 
+TEST(DeckRules, SharesGoWithFixedClasses) {
+  expect_override_error({{"balance.classes", "fixed"}}, {"needs balance.shares", "8 cuda"});
+  for (const char* classes : {"refuse", "free"})
+    expect_override_error({{"balance.classes", classes}, {"balance.shares", "[\"1 cpu\"]"}},
+                          {"balance.shares has no meaning with balance.classes"});
+}
+
 TEST(DeckRules, LossAndTargets) {
   expect_override_error({{"model.loss", "mse"}, {"data.target_kind", "classes"}},
                         {"does not go with model.loss = \"mse\"", "\"values\""});

@@ -75,6 +75,16 @@ TEST(DeckValue, FilesAndRows) {
     expect_refused("data.train.rows", text, "two rows [from, to] with 0 <= from < to");
 }
 
+TEST(DeckValue, SharesOfClasses) {
+  const auto shares = value_of("balance.shares", "[\"8 cuda NVIDIA H200\", \"10000 c\"]").shares;
+  EXPECT_EQ(shares, (std::vector<std::pair<int64_t, std::string>>{{8, "cuda NVIDIA H200"}, {10000, "c"}}));
+  for (const char* text :
+       {"[]", "\"8 cuda\"", "[8]", "[\"cuda\"]", "[\"8\"]", "[\"8 \"]", "[\"8  cuda\"]", "[\"0 cuda\"]",
+        "[\"-1 cuda\"]", "[\"10001 cuda\"]", "[\"1.5 cuda\"]", "[\"8cuda\"]", "[\"1 cpu\", \"2 cpu\"]",
+        "[\"1 cpu\", \"2 cpu avx2\"]", "[\"99999999999999999999 a\"]"})
+    expect_refused("balance.shares", text, "a list of units, 1 to 10000, and class names");
+}
+
 TEST(DeckValue, Durations) {
   EXPECT_EQ(value_of("run.deadline", "60s").number, 60.0);
   EXPECT_EQ(value_of("run.deadline", "250ms").number, 0.25);

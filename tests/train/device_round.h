@@ -16,6 +16,7 @@ namespace lepton::train {
 
 inline std::vector<Override> computing_on(const std::string& device, std::vector<Override> more = {}) {
   more.push_back({"train.device", "\"" + device + "\""});
+  more.push_back({"train.device_sums", "host"});  // where the rounds look for what is exchanged
   return more;
 }
 

@@ -42,7 +42,7 @@ struct Bench {
             exact::Lanes(4, world.nodes(), 1, 1), slices.elements, "/dev/shm"),
         engine(ops::open_debug_engine(memory_bytes, static_cast<uint64_t>(world.rank()))),
         free_before(engine.backend->properties().bytes_free),
-        state(engine, layout, node, units_max) {}
+        state(engine, layout, node, slices, units_max) {}
   ~Bench() { world.barrier(); }
 
   int64_t slice() { return node.slice_end() - node.slice_begin(); }
@@ -147,14 +147,16 @@ TEST(DeviceState, BytesAreWhatTheDeviceLoses) {
   for (const int moments : {0, 1, 2}) {
     Bench bench(moments);
     const auto lost = static_cast<int64_t>(bench.free_before - bench.engine.backend->properties().bytes_free);
-    const int64_t stated = DeviceState::bytes(bench.layout, bench.slice(), moments, units_max);
+    const int64_t stated = DeviceState::bytes(bench.layout, bench.slices, bench.slice(), moments, units_max);
     const int64_t arrays = 2 + 2 * moments + 10;
     EXPECT_GE(lost + page, stated) << moments << " moments: more is stated than taken";
     EXPECT_LE(lost, stated + arrays * page) << moments << " moments: more is taken than stated";
   }
   const ArenaLayout layout = sample_layout();
-  EXPECT_EQ(DeviceState::bytes(layout, 8192, 2, 1) - DeviceState::bytes(layout, 8192, 1, 1), 2 * 4 * 8192);
-  EXPECT_EQ(DeviceState::bytes(layout, 0, 0, 101) - DeviceState::bytes(layout, 0, 0, 1),
+  const exact::Slices slices = exact::cut_arena(layout, 1);
+  EXPECT_EQ(DeviceState::bytes(layout, slices, 8192, 2, 1) - DeviceState::bytes(layout, slices, 8192, 1, 1),
+            2 * 4 * 8192);
+  EXPECT_EQ(DeviceState::bytes(layout, slices, 0, 0, 101) - DeviceState::bytes(layout, slices, 0, 0, 1),
             static_cast<int64_t>(100 * sizeof(ops::UnitReport)));
 }
 
@@ -162,7 +164,7 @@ TEST(DeviceState, AFullDeviceIsAnErrorOfMemory) {
   Bench bench(0);
   ops::Engine small = ops::open_debug_engine(100'000, 0);
   try {
-    const DeviceState state(small, bench.layout, bench.node, units_max);
+    const DeviceState state(small, bench.layout, bench.node, bench.slices, units_max);
     ADD_FAILURE() << "taken";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::memory) << error.what();

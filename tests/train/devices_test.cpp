@@ -16,7 +16,7 @@ const std::string place = "deck.toml:7:10";
 /// The refusal of a choice, which must be one.
 std::string refusal(DeviceKind wanted, bool automatic, bool share, const DevicesHere& here, int ranks) {
   try {
-    choose(wanted, automatic, share, here, 0, ranks, place);
+    choose({wanted, automatic, share}, here, 0, ranks, place);
     ADD_FAILURE() << "nothing thrown";
   } catch (const Error& error) {
     EXPECT_EQ(static_cast<int>(error.code()), 69) << error.what();
@@ -28,21 +28,21 @@ std::string refusal(DeviceKind wanted, bool automatic, bool share, const Devices
 
 TEST(Choose, TheCpuWhateverThereIs) {
   for (const DevicesHere& here : {none, one, two}) {
-    const DeviceChoice choice = choose(DeviceKind::cpu, false, false, here, 5, 9, place);
+    const DeviceChoice choice = choose({DeviceKind::cpu, false, false}, here, 5, 9, place);
     EXPECT_EQ(choice.kind, DeviceKind::cpu);
     EXPECT_EQ(choice.note, "");
   }
 }
 
 TEST(Choose, AutomaticWithoutDevicesIsTheCpuAndSaysWhy) {
-  const DeviceChoice choice = choose(DeviceKind::cuda, true, false, none, 1, 3, place);
+  const DeviceChoice choice = choose({DeviceKind::cuda, true, false}, none, 1, 3, place);
   EXPECT_EQ(choice.kind, DeviceKind::cpu);
   EXPECT_EQ(choice.index, 0);
   EXPECT_EQ(choice.note, none.absence);
 }
 
 TEST(Choose, AutomaticTakesADeviceThatIsThere) {
-  const DeviceChoice choice = choose(DeviceKind::cuda, true, false, two, 1, 2, place);
+  const DeviceChoice choice = choose({DeviceKind::cuda, true, false}, two, 1, 2, place);
   EXPECT_EQ(choice.kind, DeviceKind::cuda);
   EXPECT_EQ(choice.index, 1);
   EXPECT_EQ(choice.note, "");
@@ -65,14 +65,29 @@ TEST(Choose, MoreRanksThanDevicesAreRefusedWithBothNumbersUnlessTheyShare) {
     const std::string single = refusal(DeviceKind::debug, automatic, false, one, 2);
     EXPECT_NE(single.find("1 device for 2 ranks"), std::string::npos) << single;
   }
-  EXPECT_NO_THROW(choose(DeviceKind::cuda, false, false, two, 1, 2, place)) << "as many as there are";
+  EXPECT_NO_THROW(choose({DeviceKind::cuda, false, false}, two, 1, 2, place)) << "as many as there are";
 }
 
 TEST(Choose, RanksTakeTheDevicesInTurn) {
   for (int rank = 0; rank < 7; ++rank) {
-    EXPECT_EQ(choose(DeviceKind::debug, false, true, two, rank, 7, place).index, rank % 2);
-    EXPECT_EQ(choose(DeviceKind::debug, false, false, {7, ""}, rank, 7, place).index, rank);
+    EXPECT_EQ(choose({DeviceKind::debug, false, true}, two, rank, 7, place).index, rank % 2);
+    EXPECT_EQ(choose({DeviceKind::debug, false, false}, {7, ""}, rank, 7, place).index, rank);
   }
+}
+
+TEST(Choose, RanksBeyondTheDevicesComputeOnTheCpuWhereClassesMayMix) {
+  for (const bool automatic : {false, true}) {
+    const DeviceWish wish{DeviceKind::debug, automatic, false, true};
+    for (int rank = 0; rank < 5; ++rank) {
+      const DeviceChoice choice = choose(wish, two, rank, 5, place);
+      EXPECT_EQ(choice.kind, rank < 2 ? DeviceKind::debug : DeviceKind::cpu) << rank;
+      EXPECT_EQ(choice.index, rank < 2 ? rank : 0);
+      EXPECT_EQ(choice.note.empty(), rank < 2);
+    }
+  }
+  EXPECT_EQ(choose({DeviceKind::debug, false, true, true}, two, 3, 5, place).index, 1)
+      << "sharing goes before";
+  EXPECT_THROW(choose({DeviceKind::cuda, false, false, true}, none, 0, 1, place), Error) << "demanded";
 }
 
 TEST(OpenDevice, NothingForTheCpu) {

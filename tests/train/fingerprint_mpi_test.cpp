@@ -81,7 +81,7 @@ TEST(Fingerprint, StandsInTheArithmeticClass) {
   const SmallRuns runs;
   const Round cpu(runs, 1, "dense.toml", exact::RoundKind::train, false, computing_on("cpu"));
   const Round device(runs, 1, "dense.toml", exact::RoundKind::train, false, computing_on("debug"));
-  const std::string host_class = cpu.job.arithmetic, device_class = device.job.arithmetic;
+  const std::string host_class = cpu.job.classes.arithmetic, device_class = device.job.classes.arithmetic;
   EXPECT_TRUE(host_class.starts_with("cpu ")) << host_class;
   EXPECT_TRUE(device_class.starts_with("debug device")) << device_class;
   ASSERT_GE(host_class.size(), 16U);

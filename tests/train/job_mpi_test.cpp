@@ -70,7 +70,7 @@ TEST(Job, KeepsMomentsForTrainingOnly) {
       evaluating(runs.world(), deck, nullptr, false, true);
   EXPECT_FALSE(training.node.moment(0, 0).empty());
   EXPECT_TRUE(evaluating.node.moment(0, 0).empty());
-  EXPECT_FALSE(training.arithmetic.empty());
+  EXPECT_FALSE(training.classes.arithmetic.empty());
   EXPECT_TRUE(evaluating.sizes.training.empty());
 }
 

@@ -20,7 +20,13 @@ nlohmann::json record_of(const Scratch& run) {
 }
 
 StartRecord start_of(int ranks, int64_t step, const std::string& epochs = "5") {
-  return {ranks, 1, step, "cpu avx2", "", {{"train.epochs", epochs}, {"checkpoint.keep", "3"}}};
+  return {ranks,
+          1,
+          step,
+          "cpu avx2",
+          "",
+          {"cpu avx2", "cuda X"},
+          {{"train.epochs", epochs}, {"checkpoint.keep", "3"}}};
 }
 
 TEST(RunRecord, AFreshDirectoryHasNoStarts) {
@@ -43,6 +49,7 @@ TEST(RunRecord, StartsAndEndsInOrder) {
   EXPECT_EQ(starts[0]["last_step"], 40);
   EXPECT_EQ(starts[0]["exit"], 75);
   EXPECT_EQ(starts[0]["arithmetic_class"], "cpu avx2");
+  EXPECT_EQ(starts[0]["classes"], (std::vector<std::string>{"cpu avx2", "cuda X"}));
   EXPECT_EQ(starts[0]["operational"]["train.epochs"], "5");
   EXPECT_EQ(starts[0]["begin"].get<std::string>().size(), std::string("2024-01-01T00:00:00Z").size());
   EXPECT_TRUE(starts[0].contains("end"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From deck to graph, unit sizes and arithmetic class: the same on all ranks, and errors agreed on by all.
+// From deck to graph and unit sizes: the same on all ranks, and errors agreed on by all.
 #include "train/setup.h"
 
 #include <gtest/gtest.h>
@@ -8,9 +8,9 @@
 #include <set>
 
 #include "data/batch.h"
-#include "data/store.h"
 #include "ops/table.h"
 #include "small_runs.h"
+#include "train/loaded.h"
 
 namespace lepton::train {
 namespace {
@@ -52,17 +52,6 @@ TEST(LoadDeck, ErrorsAreAgreed) {
   });
   EXPECT_NE(layer.find("Did you mean \"dense\"?"), std::string::npos) << layer;
 }
-
-/// A dataset whose classes are known.
-struct Loaded {
-  Loaded(const SmallRuns& runs, const std::string& deck_name, std::vector<Override> overrides = {})
-      : deck(load_deck(runs.world(), runs.options(deck_name, "run", std::move(overrides)))),
-        dataset(runs.world(), deck.data),
-        store(runs.world(), dataset, "/dev/shm", nullptr) {}
-  const Deck deck;
-  data::Dataset dataset;
-  data::SampleStore store;
-};
 
 TEST(GraphFor, TakesInputShapeAndOutputsFromTheData) {
   const SmallRuns runs;
@@ -127,38 +116,6 @@ TEST(UnitSizes, ABatchLargerThanTheSplitIsTheSplit) {
   const Loaded loaded(runs, "dense.toml", {{"train.batch_size", "1000"}, {"train.unit_size", "100"}});
   const UnitSizes sizes = unit_sizes(loaded.deck, loaded.dataset);
   EXPECT_EQ(sizes.training, (std::vector<int64_t>{75}));  // 150 samples in two units
-}
-
-TEST(ArithmeticClass, IsOneForAllRanksAndStable) {
-  const SmallRuns runs;
-  const std::string isa = ops::cap_instruction_set("auto");
-  ops::prepare_compute_thread();
-  std::set<std::string> classes;
-  for (const int ranks_per_node : {1000, 1}) {
-    const comm::World world(60, ranks_per_node);
-    const Loaded loaded(runs, "conv.toml");
-    const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
-    const comm::SharedMemory memory(world, "/dev/shm", "test", graph.layout.elements() * sizeof(float));
-    classes.insert(arithmetic_class(world, loaded.deck, graph, isa, memory.as<float>()));
-    world.barrier();
-  }
-  ASSERT_EQ(classes.size(), 1u);
-  EXPECT_TRUE(classes.begin()->starts_with("cpu " + isa + " oneDNN")) << *classes.begin();
-}
-
-TEST(ArithmeticClass, RanksThatDifferAreRefusedByAll) {
-  const SmallRuns runs;
-  if (runs.world().size() == 1) GTEST_SKIP() << "needs two ranks";
-  ops::prepare_compute_thread();
-  const comm::World world(60, 1);
-  const Loaded loaded(runs, "dense.toml");
-  const model::Graph graph = graph_for(world, loaded.deck, loaded.dataset);
-  std::vector<float> scratch(graph.layout.elements(), 0);
-  const std::string isa = world.rank() + 1 == world.size() ? "avx1024" : "avx512";
-  const std::string message =
-      error_of(Exit::deck, [&] { arithmetic_class(world, loaded.deck, graph, isa, scratch); });
-  EXPECT_NE(message.find("rank " + std::to_string(world.size() - 1)), std::string::npos) << message;
-  EXPECT_NE(message.find("avx1024"), std::string::npos) << message;
 }
 
 }  // namespace

@@ -120,14 +120,18 @@ TEST(Threads, WantedThreadsAreTaken) {
   EXPECT_EQ(threads_of({rank_on("a", 0, cores(0, 2), {})}, 5), std::vector<int>{5});
 }
 
-TEST(Threads, ARankThatFeedsADeviceHasOneThreadAndOthersKeepTheirShare) {
+TEST(Threads, ARankThatFeedsADeviceHasOneThreadAndOthersDivideTheRest) {
   const RankCores host = rank_on("a", 0, cores(0, 8), cores(0, 8));
   RankCores fed = rank_on("a", 1, cores(0, 8), cores(0, 8));
   fed.device = true;
   EXPECT_EQ(threads_of({fed}), std::vector<int>{1});
   EXPECT_EQ(threads_of({fed}, 5), std::vector<int>{1}) << "whatever the deck wants";
-  EXPECT_EQ(threads_of({host, fed}), (std::vector<int>{4, 1}));
-  EXPECT_EQ(threads_of({fed, host, host}), (std::vector<int>{1, 3, 3}));
+  EXPECT_EQ(threads_of({host, fed}), (std::vector<int>{7, 1}));
+  EXPECT_EQ(threads_of({fed, host, host}), (std::vector<int>{1, 3, 4}));
+  EXPECT_EQ(threads_of(std::vector<RankCores>(9, fed)), std::vector<int>(9, 1)) << "more than cores";
+  RankCores limited = host, limited_fed = fed;
+  limited.quota = limited_fed.quota = 4;
+  EXPECT_EQ(threads_of({limited, limited_fed, limited}), (std::vector<int>{1, 1, 2}));
   EXPECT_EQ(threads_of({host, fed}, 6), (std::vector<int>{6, 1}));
   const std::vector<ThreadShare> shares = share_cores({host, fed, host}, 0);
   EXPECT_EQ(shares[1].node_threads, 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pace of a wait and the error at its end. Invariant: a step takes at most about 100 us beside what the
 // scheduler adds, so that a main thread that waits still serves messages.
-#include "comm/waiting.h"
+#include "base/waiting.h"
 
 #include <sched.h>
 
@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 
-namespace lepton::comm {
+namespace lepton {
 
 static std::string seconds_text(double seconds) {
   std::string text = std::to_string(seconds);
@@ -49,4 +49,4 @@ void Pace::restart() {
   waited_s_ = 0;
 }
 
-}  // namespace lepton::comm
+}  // namespace lepton

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pace of waits and the text of a deadline.
-#include "comm/waiting.h"
+#include "base/waiting.h"
 
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
 
-namespace lepton::comm {
+namespace lepton {
 namespace {
 
 TEST(Pace, SpinsThenYieldsThenSleepsShortly) {
@@ -31,4 +31,4 @@ TEST(DeadlineError, SaysWhatAndWhom) {
 }
 
 }  // namespace
-}  // namespace lepton::comm
+}  // namespace lepton

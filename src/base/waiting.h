@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a thread waits: some 50 spins, then yields, then sleeps of at most 100 us, so that more threads than
 // cores still make progress (measured: pure spinning is ten times slower there). And what happens when a wait
-// is too long: DeadlineError, exit code 75. Used by every wait of this folder; knows neither MPI nor memory.
+// is too long: DeadlineError, exit code 75. Used by every wait for another thread, process or device.
 #pragma once
 
 #include <string>
 
 #include "base/error.h"
 
-namespace lepton::comm {
+namespace lepton {
 
 /// A wait passed its deadline (Exit::again). It is never agreed on, because the others may be stuck for ever:
 /// whoever catches it ends the job. What was in flight stays in flight, so the job cannot go on either.
@@ -39,4 +39,4 @@ class Pace {
   double begin_s_, waited_s_ = 0;
 };
 
-}  // namespace lepton::comm
+}  // namespace lepton
