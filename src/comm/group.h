@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Group: a communicator whose collectives are nonblocking inside and end at a deadline that names who is
 // missing. Inside comm only: the one header that shows MPI's types. World holds one group of all ranks, one
-// of the node and one of the leaders. The roll call that finds the missing: after half the deadline a waiting
-// rank announces the number of the collective it waits in to all others, on a communicator of its own; who
-// hears one while waiting announces too. At the deadline the missing are those who were not heard in this
-// collective or a later one.
+// of the machine, one of the node and one of the leaders. The roll call that finds the missing: after half
+// the deadline a waiting rank announces the number of the collective it waits in to all others, on a
+// communicator of its own; who hears one while waiting announces too. At the deadline the missing are those
+// who were not heard in this collective or a later one.
 #pragma once
 
 #include <mpi.h>
@@ -59,7 +59,7 @@ struct Group {
 };
 
 struct World::Handles {
-  Group all, node, leaders;  ///< leaders is open on leaders only
+  Group all, machine, node, leaders;  ///< leaders is open on leaders only
   MPI_Comm messages =
       MPI_COMM_NULL;  ///< a duplicate of the leaders' communicator for point-to-point messages
   ~Handles();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The leader makes and reserves the file, tells its path, all map it, the leader removes the name. Whatever
-// fails on one rank is thrown on all ranks of the node. Reservation comes first because a write into a sparse
-// tmpfs file that is full is a SIGBUS in the middle of a step. Called at set-up by exact's and data's owners
-// in train.
+// The group's first rank makes and reserves the file, tells its path, all map it, the first removes the name.
+// Whatever fails on one rank is thrown on all ranks of the group. Reservation comes first because a write
+// into a sparse tmpfs file that is full is a SIGBUS in the middle of a step. Called at set-up by exact's and
+// data's owners in train.
 #include "comm/shared_memory.h"
 
 #include <fcntl.h>
@@ -82,11 +82,11 @@ static bool create_named(File& file, const std::string& directory, const std::st
   return false;
 }
 
-/// **Leader only.** A reserved file of `bytes`.
+/// **The group's first rank only.** A reserved file of `bytes`.
 static void create(File& file, const std::string& directory, const std::string& purpose, size_t bytes,
                    int domain) {
   const MemoryLimits limits = memory_limits(directory);
-  const std::string hint = "Use fewer or smaller things per node: " + limits.text() + ".";
+  const std::string hint = "Use fewer or smaller things on this machine: " + limits.text() + ".";
   REQUIRE(bytes <= limits.available_bytes(), Exit::memory, "shared memory for " + purpose,
           "needed " + bytes_text(bytes) + ", available " + bytes_text(limits.available_bytes()), hint);
   if (bytes <= limits.shared_fs_bytes && create_named(file, directory, purpose, bytes, domain)) return;
@@ -109,19 +109,30 @@ static std::byte* attach(int file, size_t bytes, const std::string& purpose) {
 
 SharedMemory::SharedMemory(const World& world, const std::string& directory, const std::string& purpose,
                            size_t bytes, int domain) {
+  share(world.handles().node, directory, purpose, bytes, domain);
+}
+
+SharedMemory SharedMemory::of_machine(const World& world, const std::string& directory,
+                                      const std::string& purpose, size_t bytes) {
+  SharedMemory memory;
+  memory.share(world.handles().machine, directory, purpose, bytes, -1);
+  return memory;
+}
+
+void SharedMemory::share(Group& group, const std::string& directory, const std::string& purpose, size_t bytes,
+                         int domain) {
   if (bytes == 0) return;
-  Group& node = world.handles().node;
   File file;
-  node.agree([&] {
-    if (world.leads()) create(file, directory, purpose, bytes, domain);
+  group.agree([&] {
+    if (group.rank == 0) create(file, directory, purpose, bytes, domain);
   });
   std::string path = file.path;
-  node.broadcast(path);
-  node.agree([&] {
-    if (!world.leads()) file.number = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  group.broadcast(path);
+  group.agree([&] {
+    if (group.rank != 0) file.number = open(path.c_str(), O_RDWR | O_CLOEXEC);
     REQUIRE(file.number >= 0, Exit::memory, "shared memory for " + purpose,
             "cannot open " + path + ": " + std::strerror(errno),
-            "The ranks of a node must share " + directory +
+            "The ranks of a machine must share " + directory +
                 " and /proc; in separate containers set "
                 "LEPTON_RANKS_PER_NODE=1.");
     data_ = attach(file.number, bytes, purpose);

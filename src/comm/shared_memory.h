@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that the ranks of a node share: our own files under /dev/shm (or [run] shm_dir), reserved with
-// posix_fallocate, mapped by all, unlinked once all have attached; memfd_create opened through /proc where
-// the file system is too small. (MPI windows cannot be attached again after a death, and leak: see DESIGN
-// section 3.) Invariant: zeroed; the same bytes on every rank of the node, at addresses that may differ.
+// Memory that the ranks of a node share, or those of a machine: our own files under /dev/shm (or [run]
+// shm_dir), reserved with posix_fallocate, mapped by all, unlinked once all have attached; memfd_create
+// opened through /proc where the file system is too small. (MPI windows cannot be attached again after a
+// death, and leak: see DESIGN section 3.) Invariant: zeroed; the same bytes on every rank that shares it, at
+// addresses that may differ.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,8 @@
 
 namespace lepton::comm {
 
+struct Group;
+
 class SharedMemory {
  public:
   SharedMemory() = default;
@@ -24,6 +27,9 @@ class SharedMemory {
   /// grant it.
   SharedMemory(const World& world, const std::string& directory, const std::string& purpose, size_t bytes,
                int domain = -1);
+  /// **Collective over the machine.** The same for all its ranks, whatever nodes they form.
+  static SharedMemory of_machine(const World& world, const std::string& directory, const std::string& purpose,
+                                 size_t bytes);
   ~SharedMemory();
   SharedMemory(SharedMemory&&) noexcept;
   SharedMemory& operator=(SharedMemory&&) noexcept;
@@ -36,11 +42,14 @@ class SharedMemory {
   }
 
  private:
+  void share(Group& group, const std::string& directory, const std::string& purpose, size_t bytes,
+             int domain);
+
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
 };
 
-/// Bytes that this node can still share: the smaller of free RAM and what control groups leave
+/// Bytes that this host can still share: the smaller of free RAM and what control groups leave
 /// (memory_limits.h has the parts; the file system does not bound it, because memfd_create stands in).
 size_t available_memory_bytes(const std::string& shm_directory);
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How ranks form nodes: those that MPI says can share memory, cut into groups of LEPTON_RANKS_PER_NODE where
-// that is set; nodes numbered by their lowest rank, ranks within a node in world order. Built once at start
-// by train.
+// How ranks form groups: hosts as MPI says, machines and nodes by splitting those; groups numbered by their
+// lowest rank, ranks within a group in world order. Built by main, once to read the deck and once as it says.
 #include "comm/world.h"
 
 #include <algorithm>
@@ -20,14 +19,32 @@ static int ranks_per_node_asked() {
   return *end == '\0' && value > 0 && value < 1 << 20 ? static_cast<int>(value) : -1;
 }
 
-/// **Collective.** The communicator of this rank's node; the caller frees it.
-static MPI_Comm split_into_nodes(MPI_Comm machine, int machine_rank, int rank, int ranks_per_node,
-                                 bool alone) {
-  int color = ranks_per_node > 0 ? machine_rank / ranks_per_node : 0;
-  if (alone) color = (1 << 20) + machine_rank;  // behind all others
-  MPI_Comm node = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split(machine, color, rank, &node), "MPI_Comm_split");
-  return node;
+/// **Collective.** Splits `from` by colour, in world order; frees `from`, and the caller what is returned.
+static MPI_Comm split(MPI_Comm from, int color, int rank) {
+  MPI_Comm group = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(from, color, rank, &group), "MPI_Comm_split");
+  MPI_Comm_free(&from);
+  return group;
+}
+
+/// **Collective.** By rank: the first rank of its group, which names the group.
+static std::vector<int> first_ranks(Group& all, const Group& mine) {
+  std::vector<int> first;
+  for (const std::string& text : all.all_gather(std::to_string(mine.world_ranks[0])))
+    first.push_back(std::stoi(text));
+  return first;
+}
+
+/// Groups are numbered by their first ranks: those, ascending.
+static std::vector<int> numbered(const std::vector<int>& first_by_rank) {
+  std::vector<int> first;
+  for (int rank = 0; rank < static_cast<int>(first_by_rank.size()); ++rank)
+    if (first_by_rank[rank] == rank) first.push_back(rank);
+  return first;
+}
+
+static int number_of(const std::vector<int>& numbered, int first) {
+  return static_cast<int>(std::lower_bound(numbered.begin(), numbered.end(), first) - numbered.begin());
 }
 
 World::World(double deadline_s, int ranks_per_node, bool alone)
@@ -38,30 +55,27 @@ World::World(double deadline_s, int ranks_per_node, bool alone)
   size_ = all.size;
   std::string asked = std::to_string(ranks_per_node > 0 ? ranks_per_node : ranks_per_node_asked());
   all.broadcast(asked);
-  if (std::stoi(asked) < 0)
+  const int each = std::stoi(asked);
+  if (each < 0)
     throw Error(Exit::usage, "LEPTON_RANKS_PER_NODE", "not a positive number",
                 "Unset it, or set the number of ranks that shall form a node.")
         .as_agreed();
 
-  MPI_Comm machine = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split_type(all.comm, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &machine),
+  MPI_Comm host = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(all.comm, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
             "MPI_Comm_split_type");
-  MPI_Comm_rank(machine, &machine_rank_);
-  MPI_Comm_size(machine, &machine_size_);
-  MPI_Comm node = split_into_nodes(machine, machine_rank_, rank_, std::stoi(asked), alone);
-  MPI_Comm_free(&machine);
+  MPI_Comm_rank(host, &host_rank_);
+  MPI_Comm_size(host, &host_size_);
+  MPI_Comm machine = split(host, each > 0 ? host_rank_ / each : 0, rank_);
+  handles_->machine.open(machine, deadline_s);
+  machine_rank_ = handles_->machine.rank;
+  machine_size_ = handles_->machine.size;
+  MPI_Comm node = split(machine, alone ? 1 + machine_rank_ : 0, rank_);
   handles_->node.open(node, deadline_s);
   MPI_Comm_free(&node);
   node_rank_ = handles_->node.rank;
   node_size_ = handles_->node.size;
-
-  const std::vector<std::string> leader_by_rank =
-      all.all_gather(std::to_string(handles_->node.world_ranks[0]));
-  for (int r = 0; r < size_; ++r)
-    if (std::stoi(leader_by_rank[r]) == r) leaders_.push_back(r);
-  nodes_ = static_cast<int>(leaders_.size());
-  const auto mine = std::find(leaders_.begin(), leaders_.end(), handles_->node.world_ranks[0]);
-  node_ = static_cast<int>(mine - leaders_.begin());
+  number_groups();
 
   MPI_Comm leaders = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(all.comm, leads() ? 0 : MPI_UNDEFINED, rank_, &leaders), "MPI_Comm_split");
@@ -70,6 +84,20 @@ World::World(double deadline_s, int ranks_per_node, bool alone)
   check_mpi(MPI_Comm_dup(leaders, &handles_->messages), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(handles_->messages, MPI_ERRORS_RETURN);
   MPI_Comm_free(&leaders);
+}
+
+void World::number_groups() {
+  const std::vector<int> node_first = first_ranks(handles_->all, handles_->node),
+                         machine_first = first_ranks(handles_->all, handles_->machine);
+  leaders_ = numbered(node_first);
+  nodes_ = static_cast<int>(leaders_.size());
+  node_ = number_of(leaders_, node_first[rank_]);
+  const std::vector<int> machines = numbered(machine_first);
+  nodes_of_.resize(machines.size());
+  for (int n = 0; n < nodes_; ++n) {
+    machine_of_.push_back(number_of(machines, machine_first[leaders_[n]]));
+    nodes_of_[machine_of_[n]].push_back(n);
+  }
 }
 
 World::~World() = default;
@@ -96,6 +124,10 @@ void World::barrier() const {
 
 void World::node_barrier() const {
   handles_->node.barrier("barrier of the ranks of a node");
+}
+
+void World::machine_barrier() const {
+  handles_->machine.barrier("barrier of the ranks of a machine");
 }
 
 void agree(const World& world, const std::function<void()>& work) {

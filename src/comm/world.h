@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// World: the ranks of the job and how they form nodes. A node is the ranks that share memory; its leader
-// (node rank 0) alone speaks with other nodes inside a step. LEPTON_RANKS_PER_NODE=k makes nodes of k
-// consecutive ranks on one machine, which then share nothing. Alone this folder calls MPI; only main threads
-// call it (FUNNELED). Every wait has a deadline: then DeadlineError (exit 75) names the collective and who
-// did not come.
+// World: the ranks of the job, and the groups that they form by the memory they share. Host: the ranks that
+// can, as MPI says. Machine: the ranks that share a sample store; those of a host, unless
+// LEPTON_RANKS_PER_NODE=k cuts it into machines of k consecutive ranks, which then share nothing. Node: the
+// ranks that share everything else too; those of a machine, but ranks that stand alone (each computes on a
+// device) are nodes of their own beside it. A node's leader (node rank 0) alone speaks with other nodes
+// inside a step. Alone this folder calls MPI; only main threads call it (FUNNELED). Every wait has a
+// deadline: then DeadlineError (exit 75) names the collective and who did not come.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +39,9 @@ class Session {
 class World {
  public:
   /// **Collective.** Over MPI_COMM_WORLD; `deadline_s` bounds every later wait. `ranks_per_node` > 0 cuts the
-  /// machines into nodes of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one
-  /// node per machine. Ranks that stand `alone` form nodes of their own, whatever else shares their machine.
+  /// hosts into machines of so many consecutive ranks; 0: as LEPTON_RANKS_PER_NODE says on rank 0, else one
+  /// machine per host. Ranks that stand `alone` form nodes of their own, the others of a machine are one
+  /// node.
   explicit World(double deadline_s = 600, int ranks_per_node = 0, bool alone = false);
   ~World();
   World(const World&) = delete;
@@ -50,10 +53,17 @@ class World {
   int nodes() const { return nodes_; }
   int node_rank() const { return node_rank_; }
   int node_size() const { return node_size_; }
-  int machine_rank() const { return machine_rank_; }  ///< among all ranks of this machine
-  int machine_size() const { return machine_size_; }
   bool leads() const { return node_rank_ == 0; }
   int leader_of(int node) const { return leaders_[node]; }  ///< world rank
+  int machine() const { return machine_of_[node_]; }
+  int machines() const { return static_cast<int>(nodes_of_.size()); }
+  int machine_rank() const { return machine_rank_; }
+  int machine_size() const { return machine_size_; }
+  int machine_of(int node) const { return machine_of_[node]; }
+  /// Ascending; never none.
+  const std::vector<int>& nodes_of(int machine) const { return nodes_of_[machine]; }
+  int host_rank() const { return host_rank_; }
+  int host_size() const { return host_size_; }
   double deadline_s() const { return deadline_s_; }
 
   // Collectives over all ranks, for set-up and shut-down (blocking with deadline).
@@ -65,16 +75,19 @@ class World {
   void all_sum(std::span<int64_t> values) const;
   void all_max(std::span<int64_t> values) const;
   void barrier() const;
-  void node_barrier() const;  ///< **Collective over the node.** MPI barrier, for set-up only
+  void node_barrier() const;     ///< **Collective over the node.** MPI barrier, for set-up only
+  void machine_barrier() const;  ///< **Collective over the machine.** The same
 
   struct Handles;  // the communicators; only comm looks inside
   Handles& handles() const { return *handles_; }
 
  private:
+  void number_groups();  // **Collective.**
   int rank_ = 0, size_ = 1, node_ = 0, nodes_ = 1, node_rank_ = 0, node_size_ = 1;
-  int machine_rank_ = 0, machine_size_ = 1;
+  int machine_rank_ = 0, machine_size_ = 1, host_rank_ = 0, host_size_ = 1;
   double deadline_s_ = 0;
-  std::vector<int> leaders_;
+  std::vector<int> leaders_, machine_of_;   // by node
+  std::vector<std::vector<int>> nodes_of_;  // by machine
   std::unique_ptr<Handles> handles_;
 };
 

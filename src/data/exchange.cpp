@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The exchange of rows. A round's table in node-shared memory has one entry per position of the batch: where
-// the row lies in the node's sample store, or where in the round's staging area it will be, or that it is
+// the row lies in the machine's sample store, or where in the round's staging area it will be, or that it is
 // computed elsewhere.
 #include "data/exchange.h"
 
@@ -24,6 +24,20 @@ struct alignas(64) SlotHeader {
 
 }  // namespace
 
+std::vector<int> row_senders(const comm::World& world, int node) {
+  const int machine = world.machine_of(node);
+  const std::vector<int>& beside = world.nodes_of(machine);
+  size_t number = static_cast<size_t>(std::find(beside.begin(), beside.end(), node) - beside.begin());
+  for (int before = 0; before < machine; ++before) number += world.nodes_of(before).size();
+  // A machine's own nodes are counted too, and are no receivers of it; they are as many as it has turns.
+  std::vector<int> senders;
+  for (int owner = 0; owner < world.machines(); ++owner) {
+    const std::vector<int>& nodes = world.nodes_of(owner);
+    senders.push_back(owner == machine ? -1 : nodes[number % nodes.size()]);
+  }
+  return senders;
+}
+
 struct RowExchange::State {
   const comm::World& world;
   const Dataset& dataset;
@@ -40,7 +54,9 @@ struct RowExchange::State {
   };
   std::vector<Flight> flights;
   std::vector<int64_t> rows, counts;
-  std::vector<int> owners;
+  std::vector<int> owners;   // machine of each row
+  std::vector<int> senders;  // by machine: who sends its rows to this node
+  std::vector<char> served;  // by node: whether this node sends it its machine's rows
 
   SlotHeader& header(int64_t round) const {
     return reinterpret_cast<SlotHeader*>(tables.data())[round % slots];
@@ -59,7 +75,7 @@ struct RowExchange::State {
 
 RowExchange::RowExchange(const comm::World& world, const Dataset& dataset, const SampleStore& store,
                          int64_t max_samples, const std::string& shm_directory)
-    : state_(new State{world, dataset, store, max_samples, 0, {}, {}, {}, {}, {}, {}, {}}) {
+    : state_(new State{world, dataset, store, max_samples, 0, {}, {}, {}, {}, {}, {}, {}, {}, {}}) {
   State& s = *state_;
   for (size_t source = 0; source < dataset.sources().size(); ++source) {
     s.bases.push_back(store.base(static_cast<int>(source)));
@@ -69,7 +85,7 @@ RowExchange::RowExchange(const comm::World& world, const Dataset& dataset, const
   comm::agree(world, [&] {
     s.tables = comm::SharedMemory(world, shm_directory, "row-tables",
                                   slots * sizeof(SlotHeader) + places * sizeof(int64_t));
-    if (world.nodes() > 1)
+    if (world.machines() > 1)
       s.staging = comm::SharedMemory(world, shm_directory, "staged-rows", places * s.row_bytes_max);
   });
   if (!world.leads()) return;
@@ -77,7 +93,10 @@ RowExchange::RowExchange(const comm::World& world, const Dataset& dataset, const
   s.owners.resize(static_cast<size_t>(max_samples));
   s.counts.resize(static_cast<size_t>(world.nodes()));
   s.flights.resize(slots);
-  if (world.nodes() == 1) return;
+  if (world.machines() == 1) return;
+  s.senders = row_senders(world, world.node());
+  for (int node = 0; node < world.nodes(); ++node)
+    s.served.push_back(row_senders(world, node)[static_cast<size_t>(world.machine())] == world.node());
   for (State::Flight& flight : s.flights) {
     flight.sends = std::make_unique<comm::MessageBatch>(world, comm::Channel::rows, 0);
     flight.receives = std::make_unique<comm::MessageBatch>(world, comm::Channel::rows, 0);
@@ -95,8 +114,8 @@ void RowExchange::State::locate(const RoundRows& round, int source) {
     for (int64_t position = round.unit_begins[unit]; position < round.unit_begins[unit + 1]; ++position) {
       const size_t p = static_cast<size_t>(position);
       rows[p] = dataset.row_of(round.split, round.samples[p]);
-      owners[p] = world.nodes() == 1 ? 0 : store.owner(source, rows[p]);
-      const bool resident = round.unit_node[unit] == world.node() && owners[p] == world.node();
+      owners[p] = world.machines() == 1 ? 0 : store.owner(source, rows[p]);
+      const bool resident = round.unit_node[unit] == world.node() && owners[p] == world.machine();
       entries[p] = resident ? (rows[p] - first) * static_cast<int64_t>(row_bytes) : elsewhere;
     }
 }
@@ -108,12 +127,12 @@ void RowExchange::State::post_receives(const RoundRows& round, int source) {
     for (size_t unit = 0; unit < round.unit_node.size(); ++unit) {
       if (round.unit_node[unit] != world.node()) continue;
       for (int64_t p = round.unit_begins[unit]; p < round.unit_begins[unit + 1]; ++p)
-        if (owners[static_cast<size_t>(p)] != world.node())
-          visit(p, static_cast<size_t>(owners[static_cast<size_t>(p)]));
+        if (const int owner = owners[static_cast<size_t>(p)]; owner != world.machine())
+          visit(p, static_cast<size_t>(senders[static_cast<size_t>(owner)]));
     }
   };
   std::fill(counts.begin(), counts.end(), 0);
-  each_foreign([&](int64_t, size_t owner) { ++counts[owner]; });
+  each_foreign([&](int64_t, size_t sender) { ++counts[sender]; });
   Flight& flight = flights[static_cast<size_t>(round.round % slots)];
   flight.receives->restart(round.round);
   int64_t offset = 0;
@@ -126,9 +145,9 @@ void RowExchange::State::post_receives(const RoundRows& round, int source) {
     offset += bytes;
   }
   int64_t* entries = table(round.round);
-  each_foreign([&](int64_t p, size_t owner) {
-    entries[p] = -1 - counts[owner];
-    counts[owner] += row_bytes;
+  each_foreign([&](int64_t p, size_t sender) {
+    entries[p] = -1 - counts[sender];
+    counts[sender] += row_bytes;
   });
 }
 
@@ -137,9 +156,9 @@ void RowExchange::State::post_sends(const RoundRows& round, int source) {
   std::fill(counts.begin(), counts.end(), 0);
   int64_t total = 0;
   for (size_t unit = 0; unit < round.unit_node.size(); ++unit) {
-    if (round.unit_node[unit] == world.node()) continue;
+    if (!served[static_cast<size_t>(round.unit_node[unit])]) continue;
     for (int64_t p = round.unit_begins[unit]; p < round.unit_begins[unit + 1]; ++p)
-      if (owners[static_cast<size_t>(p)] == world.node()) {
+      if (owners[static_cast<size_t>(p)] == world.machine()) {
         ++counts[static_cast<size_t>(round.unit_node[unit])];
         ++total;
       }
@@ -155,7 +174,7 @@ void RowExchange::State::post_sends(const RoundRows& round, int source) {
     for (size_t unit = 0; unit < round.unit_node.size(); ++unit) {
       if (round.unit_node[unit] != static_cast<int>(node)) continue;
       for (int64_t p = round.unit_begins[unit]; p < round.unit_begins[unit + 1]; ++p) {
-        if (owners[static_cast<size_t>(p)] != world.node()) continue;
+        if (owners[static_cast<size_t>(p)] != world.machine()) continue;
         std::memcpy(out, store.row(source, rows[static_cast<size_t>(p)]), row_bytes);
         out += row_bytes;
       }
@@ -176,7 +195,7 @@ void RowExchange::begin(const RoundRows& rows) {
   CHECK(header.round_after.load() == 0, "round " + std::to_string(rows.round) + " finds its slot in use");
   const int source = s.dataset.split(rows.split).source;
   s.locate(rows, source);
-  if (s.world.nodes() > 1) {
+  if (s.world.machines() > 1) {
     s.post_receives(rows, source);
     s.post_sends(rows, source);
   }
@@ -186,7 +205,7 @@ void RowExchange::begin(const RoundRows& rows) {
 }
 
 void RowExchange::progress() {
-  if (state_->world.nodes() == 1) return;
+  if (state_->world.machines() == 1) return;
   for (State::Flight& flight : state_->flights) {
     flight.receives->test();
     flight.sends->test();
@@ -196,7 +215,7 @@ void RowExchange::progress() {
 void RowExchange::finish(int64_t round, const std::function<void()>& poll) {
   State& s = *state_;
   CHECK(s.header(round).round_after.load() == round + 1, "round " + std::to_string(round) + " has not begun");
-  if (s.world.nodes() == 1) return;
+  if (s.world.machines() == 1) return;
   comm::MessageBatch& receives = *s.flights[static_cast<size_t>(round % slots)].receives;
   if (receives.test()) return;
   receives.wait([&] {
@@ -209,7 +228,7 @@ void RowExchange::end(int64_t round) {
   State& s = *state_;
   SlotHeader& header = s.header(round);
   CHECK(header.round_after.load() == round + 1, "round " + std::to_string(round) + " has not begun");
-  if (s.world.nodes() > 1) {
+  if (s.world.machines() > 1) {
     State::Flight& flight = s.flights[static_cast<size_t>(round % slots)];
     flight.receives->wait();
     flight.sends->wait();

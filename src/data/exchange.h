@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// RowExchange: rows that a node will need and does not own, pushed ahead of use by their owners' leaders
-// (DESIGN sections 4 and 5). All nodes know the plan of a round (which node computes which unit), so owners
-// send unasked and receivers know what comes. Up to `slots` rounds are in flight; staging lies in node-shared
-// memory; with one node there is nothing to stage. Leaders' main threads call begin/progress/finish; every
-// thread may call row(). Invariant: between two nodes a round is one message, its rows in batch order; both
-// sides compute its length.
+// RowExchange: rows that a node will need and its machine does not hold, pushed ahead of use by the leader of
+// a node of the machine that does (DESIGN sections 4 and 5); rows of its own machine a node reads in place,
+// whichever node read them from the file. All nodes know the plan of a round (which node computes which
+// unit), so senders send unasked and receivers know what comes. Up to `slots` rounds are in flight; staging
+// lies in node-shared memory; with one machine there is nothing to stage. Leaders' main threads call
+// begin/progress/finish; every thread may call row(). Invariant: between two nodes a round is one message,
+// its rows in batch order; both sides compute its length; a node gets all rows of a machine from the same one
+// of its nodes.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "comm/messages.h"
 #include "comm/shared_memory.h"
@@ -26,6 +29,10 @@ struct RoundRows {
   std::span<const int64_t> unit_begins;  ///< positions in `samples`; units + 1 entries
   std::span<const int> unit_node;        ///< node of each unit
 };
+
+/// By machine: the node that sends its rows to `node`; -1 for the machine of `node`. A machine's nodes take
+/// turns over the receivers, these counted machine by machine: each serves as many as any other, or one more.
+std::vector<int> row_senders(const comm::World& world, int node);
 
 class RowExchange {
  public:
@@ -47,8 +54,8 @@ class RowExchange {
   /// **Leaders.** The round is over: its slot may be reused (waits for its sends). Rounds end in the order
   /// they began.
   void end(int64_t round);
-  /// **Local, any thread of the node**, after the leader's begin (and, for rows of other nodes, finish). The
-  /// stored bytes of the sample at `position` of `round`, resident or staged. CHECKs that this node was
+  /// **Local, any thread of the node**, after the leader's begin (and, for rows of other machines, finish).
+  /// The stored bytes of the sample at `position` of `round`, resident or staged. CHECKs that this node was
   /// planned to compute it.
   const std::byte* row(int64_t round, int64_t position) const;
 

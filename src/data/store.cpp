@@ -44,26 +44,27 @@ void SampleStore::reserve(const Dataset& dataset, const std::string& shm_directo
   for (const Source& source : dataset.sources()) {
     Part& part = parts_.emplace_back();
     part.row_bytes = source.row_bytes();
-    part.begins = cut_rows(source, source.used_begin, source.used_end, world_.nodes());
-    const size_t node = static_cast<size_t>(world_.node());
-    const auto shares = cut_rows(source, part.begins[node], part.begins[node + 1], world_.node_size());
-    part.own_begin = shares[static_cast<size_t>(world_.node_rank())];
-    part.own_end = shares[static_cast<size_t>(world_.node_rank()) + 1];
+    part.begins = cut_rows(source, source.used_begin, source.used_end, world_.machines());
+    const size_t machine = static_cast<size_t>(world_.machine());
+    const auto shares =
+        cut_rows(source, part.begins[machine], part.begins[machine + 1], world_.machine_size());
+    part.own_begin = shares[static_cast<size_t>(world_.machine_rank())];
+    part.own_end = shares[static_cast<size_t>(world_.machine_rank()) + 1];
   }
   comm::agree(world_, [&] {
     const size_t needed = resident_bytes(), available = comm::available_memory_bytes(shm_directory);
-    REQUIRE(needed <= available, Exit::memory, "sample store of node " + std::to_string(world_.node()),
-            "the dataset needs " + megabytes(needed) + " of memory on this node, " + megabytes(available) +
+    REQUIRE(needed <= available, Exit::memory, "sample store of machine " + std::to_string(world_.machine()),
+            "the dataset needs " + megabytes(needed) + " of memory on this machine, " + megabytes(available) +
                 " are available",
-            "Use more nodes: each holds its part of the rows.");
+            "Use more machines: each holds its part of the rows.");
   });
   comm::agree(world_, [&] {
     for (size_t i = 0; i < parts_.size(); ++i) {
       const int64_t rows =
-          parts_[i].begins[static_cast<size_t>(world_.node()) + 1] - first_row(static_cast<int>(i));
-      parts_[i].memory =
-          comm::SharedMemory(world_, shm_directory, "samples-" + std::to_string(i),
-                             std::max<size_t>(64, static_cast<size_t>(rows) * parts_[i].row_bytes));
+          parts_[i].begins[static_cast<size_t>(world_.machine()) + 1] - first_row(static_cast<int>(i));
+      parts_[i].memory = comm::SharedMemory::of_machine(
+          world_, shm_directory, "samples-" + std::to_string(i),
+          std::max<size_t>(64, static_cast<size_t>(rows) * parts_[i].row_bytes));
     }
   });
 }
@@ -184,22 +185,22 @@ int SampleStore::owner(int source, int64_t row) const {
 }
 
 int64_t SampleStore::first_row(int source) const {
-  return parts_[static_cast<size_t>(source)].begins[static_cast<size_t>(world_.node())];
+  return parts_[static_cast<size_t>(source)].begins[static_cast<size_t>(world_.machine())];
 }
 
 const std::byte* SampleStore::row(int source, int64_t row) const {
   const Part& part = parts_[static_cast<size_t>(source)];
-  const size_t node = static_cast<size_t>(world_.node());
-  CHECK(row >= part.begins[node] && row < part.begins[node + 1],
+  const size_t machine = static_cast<size_t>(world_.machine());
+  CHECK(row >= part.begins[machine] && row < part.begins[machine + 1],
         "row " + std::to_string(row) + " is not resident");
-  return part.memory.data() + static_cast<size_t>(row - part.begins[node]) * part.row_bytes;
+  return part.memory.data() + static_cast<size_t>(row - part.begins[machine]) * part.row_bytes;
 }
 
 size_t SampleStore::resident_bytes() const {
   size_t bytes = 0;
-  const size_t node = static_cast<size_t>(world_.node());
+  const size_t machine = static_cast<size_t>(world_.machine());
   for (const Part& part : parts_)
-    bytes += static_cast<size_t>(part.begins[node + 1] - part.begins[node]) * part.row_bytes;
+    bytes += static_cast<size_t>(part.begins[machine + 1] - part.begins[machine]) * part.row_bytes;
   return bytes;
 }
 

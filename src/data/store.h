@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// SampleStore: each row of each source resident on exactly one node, once, in node-shared memory, in its
-// stored type. Rows are cut over nodes at chunk boundaries of the largest column; the ranks of a node read
-// their parts in large blocks, independently. One pass over the resident rows settles bad rows, labels,
-// classes and the fingerprint, a second one the statistics (exact sums) of the train split; all are the same
-// on any number of ranks.
+// SampleStore: each row of each source resident on exactly one machine, once, in memory that all its ranks
+// share, whatever nodes they form, in its stored type. Rows are cut over machines at chunk boundaries of the
+// largest column; the ranks of a machine read their parts in large blocks, independently. One pass over the
+// resident rows settles bad rows, labels, classes and the fingerprint, a second one the statistics (exact
+// sums) of the train split; all are the same on any number of ranks.
 #pragma once
 
 #include <cstdint>
@@ -28,21 +28,22 @@ class SampleStore {
   SampleStore(const comm::World& world, Dataset& dataset, const std::string& shm_directory,
               const Statistics* known);
 
-  /// The node on which a row of a source lives.
+  /// The machine on which a row of a source lives.
   int owner(int source, int64_t row) const;
   /// A resident row's bytes: inputs, then targets. CHECKs residence.
   const std::byte* row(int source, int64_t row) const;
   size_t row_bytes(int source) const { return parts_[static_cast<size_t>(source)].row_bytes; }
-  /// Where this node's rows of a source lie in this process: its first resident row, for tables of offsets.
+  /// Where this machine's rows of a source lie in this process: its first resident row, for tables of
+  /// offsets.
   const std::byte* base(int source) const { return parts_[static_cast<size_t>(source)].memory.data(); }
   int64_t first_row(int source) const;
   const Statistics& statistics() const { return statistics_; }
-  size_t resident_bytes() const;
+  size_t resident_bytes() const;  ///< on this machine, of all its ranks together
   double read_s() const { return read_s_; }
 
  private:
   struct Part {
-    std::vector<int64_t> begins;         // first row of each node, and the end
+    std::vector<int64_t> begins;         // first row of each machine, and the end
     int64_t own_begin = 0, own_end = 0;  // rows that this rank reads and checks
     size_t row_bytes = 0;
     comm::SharedMemory memory;

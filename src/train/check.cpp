@@ -60,17 +60,16 @@ Json steps_report(const Deck& deck, const data::Dataset& dataset) {
           {"units", ceil_divide(batch, deck.train.unit_size)}};
 }
 
-Json memory_report(const MemoryNeeds& needs, int nodes_on_machine, int64_t available_bytes) {
+Json memory_report(const MemoryNeeds& needs, const OnHost& host, int64_t available_bytes) {
   Json report = {{"data_bytes", needs.data},
                  {"state_bytes", needs.state},
                  {"checkpoint_bytes", needs.checkpoint},
                  {"staging_bytes", needs.staging},
                  {"thread_bytes", needs.per_thread},
-                 {"node_bytes", needs.total()},
-                 {"machine_bytes", needs.total() * nodes_on_machine},
+                 {"node_bytes", needs.node()},
+                 {"machine_bytes", needs.total(host)},
                  {"available_bytes", available_bytes}};
-  if (needs.total() * nodes_on_machine > available_bytes)
-    report["missing_bytes"] = needs.total() * nodes_on_machine - available_bytes;
+  if (needs.total(host) > available_bytes) report["missing_bytes"] = needs.total(host) - available_bytes;
   return report;
 }
 
@@ -96,10 +95,10 @@ std::string bytes_field(const Json& memory, const char* name) {
 }
 
 std::string memory_text(const Json& memory, int64_t threads) {
-  return "memory      " + bytes_field(memory, "node_bytes") + " per node: data " +
-         bytes_field(memory, "data_bytes") + ", state " + bytes_field(memory, "state_bytes") +
-         ", checkpoint copy " + bytes_field(memory, "checkpoint_bytes") + ", staging " +
-         bytes_field(memory, "staging_bytes") + ", " + std::to_string(threads) + " x " +
+  return "memory      " + bytes_field(memory, "machine_bytes") + " on a machine: data " +
+         bytes_field(memory, "data_bytes") + ", and for each of its nodes state " +
+         bytes_field(memory, "state_bytes") + ", checkpoint copy " + bytes_field(memory, "checkpoint_bytes") +
+         ", staging " + bytes_field(memory, "staging_bytes") + ", " + std::to_string(threads) + " x " +
          bytes_field(memory, "thread_bytes") + " for compute threads; available " +
          bytes_field(memory, "available_bytes") + "\n";
 }
@@ -119,25 +118,29 @@ std::string shuffle_text(const Json& shuffle, const Json& memory) {
 }  // namespace
 
 Json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                  const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host, int ranks,
-                  int nodes, int64_t available_bytes) {
+                  const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host, const JobCut& job,
+                  int64_t available_bytes) {
   const optim::Optimizer optimizer(deck.optimizer, graph.statistics_momentum);
-  const NodeCut cut{
-      nodes, threads.node_threads, static_cast<int>(optimizer.moments().size()), threads.domains.count(),
-      false, host.precision};
+  const NodeCut cut{job.nodes,
+                    job.machines,
+                    threads.node_threads,
+                    static_cast<int>(optimizer.moments().size()),
+                    threads.domains.count(),
+                    false,
+                    host.precision};
   const MemoryNeeds needs = memory_needs(dataset, graph, sizes, cut);
   Json report = {{"deck", deck.path}, {"run", deck.run.directory}, {"data", data_report(dataset)}};
   report["parameters"] = graph.layout.parameter_count();
   report["flops_per_sample"] = model::training_flops_per_sample(graph);
   report["steps"] = steps_report(deck, dataset);
-  report["threads"] = {{"ranks", ranks},
-                       {"nodes", nodes},
+  report["threads"] = {{"ranks", job.ranks},
+                       {"nodes", job.nodes},
                        {"usable_cores", usable_cores()},
                        {"per_node", threads.node_threads},
                        {"job", threads.job_threads}};
   report["arithmetic"] = {{"precision", ops::precision_name(deck.precision)},
                           {"instruction_set", host.instruction_set}};
-  report["memory"] = memory_report(needs, threads.nodes_on_machine, available_bytes);
+  report["memory"] = memory_report(needs, threads.on_host, available_bytes);
   const char* const shuffles[] = {"global", "window", "none"};
   report["shuffle"] = {{"kind", shuffles[static_cast<int>(deck.data.shuffle)]},
                        {"feasible", !report["memory"].contains("missing_bytes")}};
@@ -180,22 +183,22 @@ Exit check(const comm::World& world, const Options& options) {
   const model::Graph graph = graph_for(world, deck, dataset);
   const UnitSizes sizes = unit_sizes(deck, dataset);
   const ThreadShare threads = threads_per_rank(world, deck.train.threads);
-  // The poorest machine decides: the largest of the negatives.
+  // The poorest host decides: the largest of the negatives.
   std::vector<int64_t> available = {
       -static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory))};
   world.all_max(available);
   Json report;
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    report =
-        check_report(deck, dataset, graph, sizes, threads, host, world.size(), world.nodes(), -available[0]);
+    report = check_report(deck, dataset, graph, sizes, threads, host,
+                          {world.size(), world.nodes(), world.machines()}, -available[0]);
     std::cout << (options.json ? report.dump(2) + "\n" : check_text(report, model::describe(graph)))
               << std::flush;
     REQUIRE(
         !report["memory"].contains("missing_bytes"), Exit::memory, deck.path,
         "the run needs " + bytes_field(report["memory"], "machine_bytes") +
             " of memory on a machine that has " + bytes_field(report["memory"], "available_bytes") + " left",
-        "Use more nodes (the data and moments are divided among them), a smaller network or unit_size, or "
+        "Use more machines (the data and moments are divided among them), a smaller network or unit_size, or "
         "fewer threads.");
   });
   return Exit::done;

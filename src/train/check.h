@@ -19,12 +19,16 @@
 
 namespace lepton::train {
 
+struct JobCut {
+  int ranks = 1, nodes = 1, machines = 1;
+};
+
 /// What `check` prints; `warnings` and, where memory does not suffice, `memory.missing_bytes` and
-/// `memory.feasible_nodes` (0: none) among it. available: what the poorest machine has left, shared by its
+/// `memory.feasible_nodes` (0: none) among it. available: what the poorest host has left, shared by its
 /// nodes.
 nlohmann::ordered_json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
                                     const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host,
-                                    int ranks, int nodes, int64_t available_bytes);
+                                    const JobCut& cut, int64_t available_bytes);
 
 /// The same for people; `table` is model::describe's.
 std::string check_text(const nlohmann::ordered_json& report, const std::string& table);

@@ -30,21 +30,21 @@ DevicesHere cuda_devices() {
 
 }  // namespace
 
-DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int machine_rank, int machine_size,
+DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int host_rank, int host_size,
                     const std::string& place) {
   if (wish.kind == DeviceKind::cpu) return {};
   if (wish.automatic && here.count == 0) return {DeviceKind::cpu, 0, here.absence};
   REQUIRE(here.count > 0, Exit::no_device, place, "no such device: " + here.absence,
           "Set train.device = \"auto\" or \"cpu\", or start on a machine that has one.");
-  if (wish.mixed && !wish.share && machine_rank >= here.count)
+  if (wish.mixed && !wish.share && host_rank >= here.count)
     return {DeviceKind::cpu, 0, "this machine has more ranks than devices"};
   REQUIRE(
-      wish.share || wish.mixed || machine_size <= here.count, Exit::no_device, place,
+      wish.share || wish.mixed || host_size <= here.count, Exit::no_device, place,
       "this machine has " + std::to_string(here.count) + (here.count == 1 ? " device" : " devices") +
-          " for " + std::to_string(machine_size) + " ranks",
+          " for " + std::to_string(host_size) + " ranks",
       "Start one rank per device, or set train.share_devices = true; or let the others compute on the CPU: "
       "balance.classes.");
-  return {wish.kind, machine_rank % here.count, ""};
+  return {wish.kind, host_rank % here.count, ""};
 }
 
 DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
@@ -56,7 +56,7 @@ DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
     const DevicesHere here = wish.kind == DeviceKind::cpu ? DevicesHere{}
                              : debug                      ? debug_devices()
                                                           : cuda_devices();
-    choice = choose(wish, here, world.machine_rank(), world.machine_size(), deck.place("train.device"));
+    choice = choose(wish, here, world.host_rank(), world.host_size(), deck.place("train.device"));
   });
   return choice;
 }
@@ -68,7 +68,7 @@ std::string nccl_obstacle(const comm::World& world, const Deck& deck, const Devi
   std::string mine;
   if (choice.kind != DeviceKind::cuda)
     mine = "not every rank computes on a CUDA device";
-  else if (deck.train.share_devices && world.machine_size() > cuda_devices().count)
+  else if (deck.train.share_devices && world.host_size() > cuda_devices().count)
     mine = "ranks share a device";
   else
     ops::cuda_module()->nccl(mine);

@@ -35,10 +35,10 @@ struct DeviceWish {
   bool mixed = false;      ///< and those without one may compute on the CPU (balance.classes)
 };
 
-/// A pure function, for tests: `machine_rank` of `machine_size` ranks on this machine. Throws
+/// A pure function, for tests: `host_rank` of `host_size` ranks on this machine. Throws
 /// Error(no_device) when the deck demands what is not there, and when there are more ranks than devices and
 /// they shall neither share nor go without.
-DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int machine_rank, int machine_size,
+DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int host_rank, int host_size,
                     const std::string& place);
 
 /// **Collective.** The same, agreed.

@@ -70,7 +70,7 @@ MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const Thread
   needs.data = 0;  // the rows are read: what is available now is without them
   comm::agree(world, [&] {
     const auto available = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
-    require_memory(needs, share.nodes_on_machine, available, deck.path);
+    require_memory(needs, share.on_host, available, deck.path);
   });
   return needs;
 }
@@ -108,11 +108,11 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       slices(exact::cut_arena(graph.layout, world.nodes())),
       confusion_classes(
           confusion && loss.confusion_classes() <= confusion_classes_max ? loss.confusion_classes() : 0),
-      needs(test_memory(
-          world, deck, share,
-          memory_needs(dataset, graph, sizes,
-                       {world.nodes(), share.node_threads, static_cast<int>(optimizer.moments().size()),
-                        share.domains.count(), engine.has_value(), host.precision}))),
+      needs(test_memory(world, deck, share,
+                        memory_needs(dataset, graph, sizes,
+                                     {world.nodes(), world.machines(), share.node_threads,
+                                      static_cast<int>(optimizer.moments().size()), share.domains.count(),
+                                      engine.has_value(), host.precision}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
                      confusion_classes, share.domains, engine.has_value())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),

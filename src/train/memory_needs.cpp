@@ -33,7 +33,7 @@ std::string MemoryNeeds::largest_parts() const {
       {data, "data " + bytes_of(data)},
       {state, "state " + bytes_of(state)},
       {checkpoint, "checkpoint copy " + bytes_of(checkpoint)},
-      {staging, "rows of other nodes " + bytes_of(staging)},
+      {staging, "rows of other machines " + bytes_of(staging)},
       {per_thread * threads, std::to_string(threads) + " x " + bytes_of(per_thread) + " for compute threads"},
   };
   std::stable_sort(parts.begin(), parts.end(),
@@ -49,7 +49,7 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
   int64_t row_bytes_max = 0;
   for (const data::Source& source : dataset.sources()) {
     const auto row_bytes = static_cast<int64_t>(source.row_bytes());
-    needs.data += ceil_divide(source.used_end - source.used_begin, cut.nodes) * row_bytes;
+    needs.data += ceil_divide(source.used_end - source.used_begin, cut.machines) * row_bytes;
     row_bytes_max = std::max(row_bytes_max, row_bytes);
   }
   const exact::Slices slices = exact::cut_arena(graph.layout, cut.nodes);
@@ -61,7 +61,7 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
       static_cast<int64_t>(node_state_bytes(graph.layout, slice, state, cut.device ? 1 : cut.domains));
   const bool trains = !sizes.training.empty();
   if (trains) needs.checkpoint = slice * 4 * (1 + cut.moments);
-  if (cut.nodes > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
+  if (cut.machines > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
   needs.threads = cut.threads;
   if (cut.device) {
     needs.per_thread = DeviceUnits::pinned_bytes(graph, dataset, sizes);
@@ -77,7 +77,7 @@ int64_t feasible_nodes(const data::Dataset& dataset, const model::Graph& graph, 
                        const NodeCut& cut, int64_t available_bytes) {
   const auto fits = [&](int nodes) {
     NodeCut other = cut;
-    other.nodes = nodes;
+    other.nodes = other.machines = nodes;
     return memory_needs(dataset, graph, sizes, other).total() <= available_bytes;
   };
   if (fits(1)) return 1;
@@ -96,11 +96,10 @@ int64_t feasible_nodes(const data::Dataset& dataset, const model::Graph& graph, 
   return high;
 }
 
-void require_memory(const MemoryNeeds& needs, int nodes_on_machine, int64_t available_bytes,
+void require_memory(const MemoryNeeds& needs, const OnHost& host, int64_t available_bytes,
                     const std::string& where) {
-  const int64_t needed = needs.total() * nodes_on_machine;
-  const std::string nodes =
-      nodes_on_machine == 1 ? "" : " for the " + std::to_string(nodes_on_machine) + " nodes on it";
+  const int64_t needed = needs.total(host);
+  const std::string nodes = host.nodes == 1 ? "" : " for the " + std::to_string(host.nodes) + " nodes on it";
   REQUIRE(needed <= available_bytes, Exit::memory, where,
           "this machine needs " + bytes_of(needed) + " of memory" + nodes + ", " + bytes_of(available_bytes) +
               " are available; the largest parts of a node: " + needs.largest_parts(),

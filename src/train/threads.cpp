@@ -87,26 +87,27 @@ int part_of(int total, int count, int index) {
   return total * (index + 1) / count - total * index / count;
 }
 
-/// The ranks of one machine, and what they may use together.
-struct Machine {
+/// The ranks of one host, and what they may use together.
+struct Host {
   std::vector<size_t> ranks;
   std::map<int, int> users;  // ranks per core
   std::set<int> job;
-  std::set<int> nodes;
+  std::set<int> nodes, machines;
   double quota = std::numeric_limits<double>::infinity();
 };
 
-std::map<std::string, Machine> machines_of(const std::vector<RankCores>& ranks) {
-  std::map<std::string, Machine> machines;
+std::map<std::string, Host> hosts_of(const std::vector<RankCores>& ranks) {
+  std::map<std::string, Host> hosts;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    Machine& machine = machines[ranks[rank].host];
-    machine.ranks.push_back(rank);
-    machine.nodes.insert(ranks[rank].node);
-    machine.quota = std::min(machine.quota, ranks[rank].quota);
-    for (const int core : ranks[rank].own) ++machine.users[core];
-    machine.job.insert(ranks[rank].job.begin(), ranks[rank].job.end());
+    Host& host = hosts[ranks[rank].host];
+    host.ranks.push_back(rank);
+    host.nodes.insert(ranks[rank].node);
+    host.machines.insert(ranks[rank].machine);
+    host.quota = std::min(host.quota, ranks[rank].quota);
+    for (const int core : ranks[rank].own) ++host.users[core];
+    host.job.insert(ranks[rank].job.begin(), ranks[rank].job.end());
   }
-  return machines;
+  return hosts;
 }
 
 /// Ranks that divide cores among themselves. Those that feed a device take one each.
@@ -121,34 +122,34 @@ struct Sharers {
 
 /// What affinity leaves to a rank without a device: ranks with the same cores divide them evenly, others by
 /// the sharers of each core.
-int affinity_share(const std::vector<RankCores>& ranks, const Machine& machine, size_t rank) {
+int affinity_share(const std::vector<RankCores>& ranks, const Host& host, size_t rank) {
   Sharers same;
-  for (const size_t other : machine.ranks)
+  for (const size_t other : host.ranks)
     if (ranks[other].own == ranks[rank].own) same.add(ranks[other].device, other < rank);
   double share = 0;
-  for (const int core : ranks[rank].own) share += 1.0 / machine.users.at(core);
+  for (const int core : ranks[rank].own) share += 1.0 / host.users.at(core);
   return same.share(static_cast<int>(std::floor(share * (same.devices + same.others) + 1e-6)));
 }
 
-int quota_share(const std::vector<RankCores>& ranks, const Machine& machine, size_t rank) {
-  if (!std::isfinite(machine.quota)) return std::numeric_limits<int>::max();
+int quota_share(const std::vector<RankCores>& ranks, const Host& host, size_t rank) {
+  if (!std::isfinite(host.quota)) return std::numeric_limits<int>::max();
   Sharers all;
-  for (const size_t other : machine.ranks) all.add(ranks[other].device, other < rank);
-  return all.share(static_cast<int>(std::min(65536.0, std::floor(machine.quota + 1e-6))));
+  for (const size_t other : host.ranks) all.add(ranks[other].device, other < rank);
+  return all.share(static_cast<int>(std::min(65536.0, std::floor(host.quota + 1e-6))));
 }
 
-/// A sentence when the ranks of a machine are bound to fewer cores than the job has there and could use.
-std::string binding_warning(const std::string& host, const Machine& machine,
-                            const std::vector<ThreadShare>& shares, int wanted) {
-  const int ranks = static_cast<int>(machine.ranks.size()), bound = static_cast<int>(machine.users.size());
+/// A sentence when the ranks of a host are bound to fewer cores than the job has there and could use.
+std::string binding_warning(const std::string& name, const Host& host, const std::vector<ThreadShare>& shares,
+                            int wanted) {
+  const int ranks = static_cast<int>(host.ranks.size()), bound = static_cast<int>(host.users.size());
   int threads = 0;
-  for (const size_t rank : machine.ranks) threads += shares[rank].threads;
-  const auto quota = static_cast<int>(std::min(machine.quota, 65536.0));
-  const int allowed = std::min(static_cast<int>(machine.job.size()), std::max(1, quota));
+  for (const size_t rank : host.ranks) threads += shares[rank].threads;
+  const auto quota = static_cast<int>(std::min(host.quota, 65536.0));
+  const int allowed = std::min(static_cast<int>(host.job.size()), std::max(1, quota));
   const int useful = wanted > 0 ? std::min(allowed, wanted * ranks) : allowed;
   if (bound == 0 || bound >= useful) return "";
   const int each = std::max(1, useful / ranks);
-  return "the " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " on " + host + " may use " +
+  return "the " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " on " + name + " may use " +
          std::to_string(bound) + " of " + std::to_string(useful) + " cores for " + std::to_string(threads) +
          (threads == 1 ? " thread" : " threads") +
          ": start with mpirun --bind-to none, or with --map-by slot:PE=" + std::to_string(each) +
@@ -158,7 +159,8 @@ std::string binding_warning(const std::string& host, const Machine& machine,
 std::string encode(const RankCores& cores) {
   std::ostringstream text;
   text << cores.host << '\n'
-       << cores.node << ' ' << cores.device << ' ' << (std::isfinite(cores.quota) ? cores.quota : -1.0);
+       << cores.node << ' ' << cores.machine << ' ' << cores.device << ' '
+       << (std::isfinite(cores.quota) ? cores.quota : -1.0);
   for (const std::vector<int>* list : {&cores.own, &cores.job}) {
     text << ' ' << list->size();
     for (const int core : *list) text << ' ' << core;
@@ -170,7 +172,7 @@ RankCores decode(const std::string& encoded) {
   RankCores cores;
   std::istringstream text(encoded);
   std::getline(text, cores.host);
-  text >> cores.node >> cores.device >> cores.quota;
+  text >> cores.node >> cores.machine >> cores.device >> cores.quota;
   if (cores.quota < 0) cores.quota = std::numeric_limits<double>::infinity();
   for (std::vector<int>* list : {&cores.own, &cores.job}) {
     size_t count = 0;
@@ -202,13 +204,13 @@ int usable_cores() {
 std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wanted) {
   std::vector<ThreadShare> shares(ranks.size());
   std::string warning;
-  for (const auto& [host, machine] : machines_of(ranks)) {
-    for (const size_t rank : machine.ranks) {
-      const int share = std::min(affinity_share(ranks, machine, rank), quota_share(ranks, machine, rank));
+  for (const auto& [name, host] : hosts_of(ranks)) {
+    for (const size_t rank : host.ranks) {
+      const int share = std::min(affinity_share(ranks, host, rank), quota_share(ranks, host, rank));
       shares[rank].threads = ranks[rank].device ? 1 : wanted > 0 ? wanted : std::max(1, share);
-      shares[rank].nodes_on_machine = static_cast<int>(machine.nodes.size());
+      shares[rank].on_host = {static_cast<int>(host.nodes.size()), static_cast<int>(host.machines.size())};
     }
-    if (warning.empty()) warning = binding_warning(host, machine, shares, wanted);
+    if (warning.empty()) warning = binding_warning(name, host, shares, wanted);
   }
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     ThreadShare& share = shares[rank];
@@ -227,6 +229,7 @@ std::vector<ThreadShare> share_cores(const std::vector<RankCores>& ranks, int wa
 ThreadShare threads_per_rank(const comm::World& world, int wanted, bool device) {
   RankCores mine = local_cores();
   mine.node = world.node();
+  mine.machine = world.machine();
   mine.device = device;
   std::vector<RankCores> ranks;
   for (const std::string& encoded : world.all_gather(encode(mine))) ranks.push_back(decode(encoded));

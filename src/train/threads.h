@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many compute threads a rank may have: the cores that affinity and cgroup quota leave to it, divided
-// among the ranks of the machine that share them, at least 1. A needlessly narrow binding (mpirun binds each
+// among the ranks of the host that share them, at least 1. A needlessly narrow binding (mpirun binds each
 // rank to one core by default) is reported with the option that mends it. Bits never depend on the answer.
 // Called by train and check.
 #pragma once
@@ -17,7 +17,7 @@ namespace lepton::train {
 /// What one rank knows of its cores.
 struct RankCores {
   std::string host;
-  int node = 0;
+  int node = 0, machine = 0;
   std::vector<int> own;  ///< core numbers that this process may run on
   std::vector<int> job;  ///< those of its parent: what a launcher could have given it
   bool device = false;   ///< computes on a device: one thread feeds it
@@ -33,14 +33,20 @@ RankCores local_cores(const std::string& root = "");
 /// **Local.** Cores that this process alone could keep busy, at least 1.
 int usable_cores();
 
+/// What of the job is on one host.
+struct OnHost {
+  int nodes = 1;
+  int machines = 1;  ///< more than 1 where LEPTON_RANKS_PER_NODE cuts the host
+};
+
 struct ThreadShare {
-  int threads = 1;           ///< of this rank
-  int node_first = 0;        ///< threads of the ranks before this one on its node
-  int node_threads = 1;      ///< of all ranks of its node
-  int job_threads = 1;       ///< of all ranks
-  MemoryDomains domains;     ///< of its node
-  int nodes_on_machine = 1;  ///< more than 1 where LEPTON_RANKS_PER_NODE cuts a machine
-  std::string warning;       ///< "" or a whole sentence about the binding; the same on all ranks
+  int threads = 1;        ///< of this rank
+  int node_first = 0;     ///< threads of the ranks before this one on its node
+  int node_threads = 1;   ///< of all ranks of its node
+  int job_threads = 1;    ///< of all ranks
+  MemoryDomains domains;  ///< of its node
+  OnHost on_host;         ///< of this rank
+  std::string warning;    ///< "" or a whole sentence about the binding; the same on all ranks
 };
 
 /// The share of each rank, `wanted` threads where that is above 0. A pure function of what all ranks know.

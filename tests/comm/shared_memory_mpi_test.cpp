@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Node-shared memory: the same bytes on all ranks of a node and on no other node, no names left behind, the
-// memfd way, and the error when there is not enough.
+// Shared memory: the same bytes on all ranks of a node, or of a machine, and on no other, no names left
+// behind, the memfd way, and the error when there is not enough.
 #include "comm/shared_memory.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "comm/worlds.h"
 
@@ -33,6 +35,26 @@ TEST(SharedMemory, IsSharedByTheNodeOnly) {
   for_each_world([](const World& world) { expect_shared(world, "/dev/shm"); });
 }
 
+TEST(SharedMemory, OfAMachineIsSharedByAllItsNodes) {
+  for_each_machines([](const World& world, int, Alone) {
+    for (const char* directory : {"/dev/shm", "/nowhere/at/all"}) {
+      const SharedMemory memory = SharedMemory::of_machine(world, directory, "test", 7 * sizeof(int64_t));
+      const std::span<int64_t> all = memory.as<int64_t>();
+      ASSERT_EQ(all.size(), 7u);
+      for (const int64_t word : all) EXPECT_EQ(word, 0);
+      world.machine_barrier();
+      if (world.machine_rank() == world.machine_size() - 1)  // who does not wait for it sees zeros
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      all[static_cast<size_t>(world.machine_rank())] = world.rank() + 1;
+      world.machine_barrier();
+      const int first = world.rank() - world.machine_rank();  // these machines are consecutive ranks
+      for (int r = 0; r < 7; ++r)
+        EXPECT_EQ(all[static_cast<size_t>(r)], r < world.machine_size() ? first + r + 1 : 0);
+      world.machine_barrier();
+    }
+  });
+}
+
 TEST(SharedMemory, WorksWithoutAFileSystem) {
   for_each_world([](const World& world) { expect_shared(world, "/nowhere/at/all"); });
 }
@@ -57,6 +79,7 @@ TEST(SharedMemory, TooMuchIsAnErrorWithBothNumbersOnAllRanks) {
       EXPECT_NE(error.problem().find("needed 64.0 TiB"), std::string::npos) << error.what();
       EXPECT_NE(error.problem().find("available"), std::string::npos) << error.what();
     }
+    EXPECT_THROW(SharedMemory::of_machine(world, "/dev/shm", "huge", much), Error);
   });
 }
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes, set-up collectives and the agreement on errors, at every number of ranks and ranks per node.
+// Machines, nodes, set-up collectives and the agreement on errors, at every number of ranks and ranks per
+// machine.
 #include "comm/world.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <new>
+#include <utility>
 
 #include "comm/worlds.h"
 
@@ -53,13 +56,60 @@ TEST(World, RanksBesideThoseThatStandAloneShareANode) {
   EXPECT_EQ(leaders[0], world.nodes());
 }
 
-TEST(World, CountsTheRanksOfAMachineHoweverTheyFormNodes) {
-  for (const bool alone : {false, true})
-    for (const int each : {1, 2, 1000}) {
-      const World world(60, each, alone);
-      EXPECT_EQ(world.machine_size(), world.size());  // the tests run on one machine
-      EXPECT_EQ(world.machine_rank(), world.rank());
+/// The groups that ranks form, by a key for each: ranks of one key are a group, numbered by their first
+/// ranks.
+struct Groups {
+  explicit Groups(const std::vector<std::pair<int, int>>& keys) {
+    std::map<std::pair<int, int>, int> numbers;
+    for (size_t rank = 0; rank < keys.size(); ++rank) {
+      const auto found = numbers.emplace(keys[rank], static_cast<int>(numbers.size())).first;
+      of_rank.push_back(found->second);
+      members.resize(numbers.size());
+      place.push_back(static_cast<int>(members[static_cast<size_t>(found->second)].size()));
+      members[static_cast<size_t>(found->second)].push_back(static_cast<int>(rank));
     }
+  }
+  std::vector<int> of_rank, place;        // by rank
+  std::vector<std::vector<int>> members;  // by group
+};
+
+TEST(World, RanksThatStandAloneAreNodesOfTheirMachine) {
+  for_each_machines([](const World& world, int each, Alone who) {
+    std::vector<std::pair<int, int>> machine_keys, node_keys;
+    for (int r = 0; r < world.size(); ++r) {
+      machine_keys.emplace_back(r / each, 0);
+      node_keys.emplace_back(r / each, stands_alone(r, who) ? 1 + r : 0);
+    }
+    const Groups machines(machine_keys), nodes(node_keys);
+    const auto rank = static_cast<size_t>(world.rank());
+    ASSERT_EQ(world.machines(), static_cast<int>(machines.members.size()));
+    ASSERT_EQ(world.nodes(), static_cast<int>(nodes.members.size()));
+    EXPECT_EQ(world.machine(), machines.of_rank[rank]);
+    EXPECT_EQ(world.machine_rank(), machines.place[rank]);
+    EXPECT_EQ(world.machine_size(),
+              static_cast<int>(machines.members[static_cast<size_t>(world.machine())].size()));
+    EXPECT_EQ(world.node(), nodes.of_rank[rank]);
+    EXPECT_EQ(world.node_rank(), nodes.place[rank]);
+    EXPECT_EQ(world.node_size(), static_cast<int>(nodes.members[static_cast<size_t>(world.node())].size()));
+    std::vector<std::vector<int>> nodes_of(machines.members.size());
+    for (int node = 0; node < world.nodes(); ++node) {
+      const int leader = nodes.members[static_cast<size_t>(node)].front();
+      EXPECT_EQ(world.leader_of(node), leader);
+      EXPECT_EQ(world.machine_of(node), machines.of_rank[static_cast<size_t>(leader)]);
+      nodes_of[static_cast<size_t>(world.machine_of(node))].push_back(node);
+    }
+    for (int machine = 0; machine < world.machines(); ++machine)
+      EXPECT_EQ(world.nodes_of(machine), nodes_of[static_cast<size_t>(machine)]);
+    EXPECT_EQ(world.host_size(), world.size());  // the tests run on one host
+    EXPECT_EQ(world.host_rank(), world.rank());
+  });
+}
+
+TEST(World, TheBarrierOfAMachineWaitsForNoOther) {
+  for_each_machines([](const World& world, int, Alone) {
+    if (world.machine() == world.machines() - 1) world.machine_barrier();
+    world.barrier();
+  });
 }
 
 TEST(World, ReadsRanksPerNodeFromTheEnvironmentOfRank0) {

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
+#include "comm/worlds.h"
 #include "data/datasets.h"
 #include "data/stored_rows.h"
 
@@ -44,7 +45,7 @@ std::vector<std::string> make_files(const SharedScratch& scratch, const std::vec
   return files;
 }
 
-/// What may not depend on ranks or nodes.
+/// What may not depend on ranks, nodes or machines.
 struct Settled {
   Statistics statistics;
   uint64_t fingerprint = 0;
@@ -60,8 +61,8 @@ Settled fill_and_check(const comm::World& world, const DataSpec& spec) {
   int64_t resident = 0;
   for (int64_t row = source.used_begin; row < source.used_end; ++row) {
     const int owner = store.owner(0, row);
-    EXPECT_TRUE(owner >= 0 && owner < world.nodes());
-    if (owner != world.node()) continue;
+    EXPECT_TRUE(owner >= 0 && owner < world.machines());
+    if (owner != world.machine()) continue;
     ++resident;
     const std::byte* bytes = store.row(0, row);
     EXPECT_EQ(static_cast<int64_t>(bytes[width * 4]), row % 7) << row;
@@ -72,17 +73,17 @@ Settled fill_and_check(const comm::World& world, const DataSpec& spec) {
     }
   }
   EXPECT_EQ(store.resident_bytes(), static_cast<size_t>(resident) * (width * 4 + 1));
-  int64_t total[1] = {world.leads() ? resident : 0};
+  int64_t total[1] = {world.machine_rank() == 0 ? resident : 0};
   world.all_sum(total);
-  EXPECT_EQ(total[0], source.used_end - source.used_begin) << "each row on exactly one node";
+  EXPECT_EQ(total[0], source.used_end - source.used_begin) << "each row on exactly one machine";
   return {store.statistics(), dataset.fingerprint(), dataset.outputs(),
           dataset.split(SplitKind::train).samples};
 }
 
-TEST(SampleStore, TheSameOnAnyNumberOfRanksAndNodes) {
+TEST(SampleStore, TheSameOnAnyNumberOfRanksNodesAndMachines) {
   for (const bool fraction : {false, true}) {
     std::vector<Settled> found;
-    for_each_nodes([&](const comm::World& world) {
+    comm::for_each_machines([&](const comm::World& world, int, comm::Alone) {
       const SharedScratch scratch(world);
       DataSpec spec = spec_of(split_of(make_files(scratch), "x", "y"), true);
       spec.normalisation = Normalisation::standardize;
@@ -344,7 +345,7 @@ TEST(SampleStore, NormalisingNeedsATrainSplit) {
 }
 
 TEST(SampleStore, MoreMemoryThanThereIs) {
-  // 2^50 bytes in a sparse file: refused with both numbers before anything is read.
+  // 2^43 bytes in a sparse file: refused with both numbers before anything is read.
   const comm::World world;
   const SharedScratch scratch(world);
   const std::string file = scratch / "huge.h5";
@@ -353,7 +354,14 @@ TEST(SampleStore, MoreMemoryThanThereIs) {
   if (std::filesystem::file_size(file) < (uintmax_t{1} << 43))
     GTEST_SKIP() << "this file system has no sparse files";
   Dataset dataset(world, spec_of(split_of({file}, "x")));
-  expect_agreed(world, Exit::memory, "are available", [&] { SampleStore(world, dataset, shm, nullptr); });
+  // However many nodes share the rows: all of them are to fit on the machine.
+  const std::string needs =
+      "sample store of machine 0: the dataset needs " + std::to_string(int64_t{1} << 43);
+  for (const bool alone : {false, true}) {
+    const comm::World nodes(60, 1000, alone);
+    for (const std::string& part : {needs, std::string("are available")})
+      expect_agreed(nodes, Exit::memory, part, [&] { SampleStore(nodes, dataset, shm, nullptr); });
+  }
 }
 
 }  // namespace

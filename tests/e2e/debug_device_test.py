@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole runs whose ranks compute on the debug device, against the CPU's: the same ledger, parameters, models and figures on
-any number of ranks, also after kills and restarts and with flipped bits; and what is refused: another arithmetic without
-consent, too little memory, too few devices, a device that is not there."""
+any number of ranks and machines, also after kills and restarts and with flipped bits; and what is refused: another
+arithmetic without consent, too little memory, too few devices, a device that is not there."""
 import contextlib
 import json
 import os
@@ -54,9 +54,11 @@ def state_of(directory, step):
     return found
 
 
-def same_bits(network, ranks, sums="auto"):
-    directory = f"{network}-{ranks}-{sums}"
-    result = train(directory, deck=f"{network}.toml", ranks=ranks, sets={**DEBUG, "train.device_sums": sums})
+def same_bits(network, ranks, sums="auto", per_machine=None):
+    """per_machine: ranks that share their rows; those of other machines are sent."""
+    directory = f"{network}-{ranks}-{sums}-{per_machine}"
+    result = train(directory, deck=f"{network}.toml", ranks=ranks, per_node=per_machine,
+                   sets={**DEBUG, "train.device_sums": sums})
     same_run(directory, network, "against the CPU")
     assert result.hash() == hashes[network], result.told("another parameters_hash")
     for name in ("model.safetensors", "best.safetensors"):
@@ -183,6 +185,7 @@ def main():
     assert any(re.search(r"attempts=[2-9]", line) for line in ledger("dense") + ledger("conv")), "no attempt was redone"
     work = [(same_bits, network, ranks) for network in NETWORKS for ranks in (None, 2, 3)]
     work += [(same_bits, "dense", 3, "host"), (same_bits, "conv", 2, "host"), (same_bits, "conv", 3, "mpi")]
+    work += [(same_bits, "dense", 2, "auto", 1), (same_bits, "conv", 3, "auto", 2)]
     work += [(evaluated, network, ranks) for network, ranks in (("dense", 3), ("conv", None))]
     work += [(killed_and_restarted, "dense", [(2, "point=optimizer,step=8,rank=1"), (3, "point=accumulate,step=13,rank=2")], None),
              (killed_and_restarted, "conv", [(None, "point=check,step=9"), (2, "point=evaluate,step=15,rank=0")], 3)]

@@ -54,11 +54,15 @@ class Check : public testing::Test {
 
   nlohmann::ordered_json report(const std::vector<Override>& overrides, const ThreadShare& threads, int nodes,
                                 int64_t available) const {
+    return report(overrides, threads, nodes, nodes, available);
+  }
+  nlohmann::ordered_json report(const std::vector<Override>& overrides, const ThreadShare& threads, int nodes,
+                                int machines, int64_t available) const {
     const Deck deck = load_deck(world_, options(overrides));
     const data::Dataset dataset(world_, deck.data);
     const model::Graph graph = graph_for(world_, deck, dataset);
     return check_report(deck, dataset, graph, unit_sizes(deck, dataset), threads,
-                        {"avx512", ops::Precision::fp32, ""}, nodes, nodes, available);
+                        {"avx512", ops::Precision::fp32, ""}, {nodes, nodes, machines}, available);
   }
 
   void expect_error(const std::vector<Override>& overrides, Exit code, const std::string& part) const {
@@ -105,13 +109,28 @@ TEST_F(Check, MemoryIsDividedAmongNodes) {
   EXPECT_GE(one["memory"]["state_bytes"].get<int64_t>(), 130 * 32);
 }
 
+TEST_F(Check, TheRowsOfAMachineCountOnceForAllItsNodes) {
+  ThreadShare threads;
+  threads.on_host.nodes = 3;
+  const auto memory = report({}, threads, 3, 1, int64_t{1} << 40)["memory"];
+  EXPECT_EQ(memory["data_bytes"], 100 * 13);
+  EXPECT_EQ(memory["staging_bytes"], 0);
+  EXPECT_EQ(memory["machine_bytes"], 100 * 13 + 3 * memory["node_bytes"].get<int64_t>());
+  const auto needed = memory["machine_bytes"].get<int64_t>();
+  EXPECT_FALSE(report({}, threads, 3, 1, needed)["memory"].contains("missing_bytes"));
+  EXPECT_EQ(report({}, threads, 3, 1, needed - 7)["memory"]["missing_bytes"], 7);
+  const std::string text = check_text(report({}, threads, 3, 1, needed), "");
+  EXPECT_NE(text.find(" on a machine: data 1.3 KiB, and for each of its nodes state "), std::string::npos)
+      << text;
+}
+
 TEST_F(Check, TooLittleMemoryIsSaidInBytesAndInNodesThatWouldDo) {
   const Override wide = {"model.layers",
                          "[{ type = \"flatten\" }, { type = \"dense\", units = 3000 }, "
                          "{ type = \"dense\", units = 10 }]"};
   std::vector<int64_t> needs = {0};
   for (int nodes = 1; nodes <= 7; ++nodes)
-    needs.push_back(report({wide}, {}, nodes, int64_t{1} << 40)["memory"]["node_bytes"].get<int64_t>());
+    needs.push_back(report({wide}, {}, nodes, int64_t{1} << 40)["memory"]["machine_bytes"].get<int64_t>());
   const auto least = [&](int64_t available) {
     int nodes = 1;
     while (needs[static_cast<size_t>(nodes)] > available) ++nodes;

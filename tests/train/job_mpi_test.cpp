@@ -35,6 +35,20 @@ TEST(Job, NumbersThreadsThroughTheNode) {
   }
 }
 
+// As ranks do that compute on a device.
+TEST(Job, RanksThatStandAloneShareTheRowsOfTheirMachine) {
+  const SmallRuns runs;
+  const Deck deck = deck_of(runs, "dense.toml");
+  const comm::World world(60, 1000, true);
+  const Job job(world, deck, nullptr, true, false);
+  EXPECT_EQ(world.nodes(), world.size());
+  EXPECT_EQ(job.store.resident_bytes(), (train_rows + test_rows) * job.store.row_bytes(0));
+  EXPECT_EQ(job.share.on_host.nodes, world.size());
+  EXPECT_EQ(job.share.on_host.machines, 1);
+  EXPECT_EQ(job.needs.staging, 0);
+  world.barrier();
+}
+
 TEST(Job, CountsStepsAndEvaluationRounds) {
   const SmallRuns runs;
   const Deck deck = deck_of(runs, "dense.toml");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a node needs of its memory, how it is divided among nodes, and the refusal where there is not as much.
+// What a node needs of its memory and a machine for the rows, how it is divided among them, and the refusal
+// where there is not as much.
 #include "train/memory_needs.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,8 @@ struct Planned {
 TEST(MemoryNeeds, AreDividedAmongNodesAndMultipliedByThreads) {
   const SmallRuns runs;
   const Planned plan(runs);
-  const MemoryNeeds one = plan.needs({1, 2, 2}), two = plan.needs({2, 2, 2}), plain = plan.needs({1, 2, 0});
+  const MemoryNeeds one = plan.needs({1, 1, 2, 2}), two = plan.needs({2, 2, 2, 2}),
+                    plain = plan.needs({1, 1, 2, 0});
   EXPECT_EQ(one.data, (train_rows + test_rows) * 37);
   EXPECT_EQ(two.data, one.data / 2);
   EXPECT_EQ(one.staging, 0);
@@ -38,12 +40,26 @@ TEST(MemoryNeeds, AreDividedAmongNodesAndMultipliedByThreads) {
   EXPECT_EQ(one.total(), one.data + one.state + one.checkpoint + 2 * one.per_thread);
 }
 
+TEST(MemoryNeeds, RowsCountOncePerMachine) {
+  const SmallRuns runs;
+  const Planned plan(runs);
+  const MemoryNeeds one = plan.needs({1, 1, 1, 2}), beside = plan.needs({2, 1, 1, 2}),
+                    apart = plan.needs({2, 2, 1, 2});
+  EXPECT_EQ(beside.data, one.data) << "two nodes of a machine read the same rows";
+  EXPECT_EQ(beside.staging, 0) << "and none has to be sent";
+  EXPECT_EQ(beside.state, apart.state);
+  EXPECT_EQ(beside.checkpoint, apart.checkpoint);
+  EXPECT_EQ(beside.node(), beside.state + beside.checkpoint + beside.per_thread);
+  EXPECT_EQ(beside.total({2, 1}), beside.data + 2 * beside.node());
+  EXPECT_EQ(apart.total({2, 2}), 2 * apart.total());
+}
+
 TEST(MemoryNeeds, WithoutTrainingNoCheckpointAndNoGradients) {
   const SmallRuns runs;
   Planned plan(runs);
-  const MemoryNeeds training = plan.needs({1, 1, 0});
+  const MemoryNeeds training = plan.needs({1, 1, 1, 0});
   plan.sizes.training.clear();
-  const MemoryNeeds evaluating = plan.needs({1, 1, 0});
+  const MemoryNeeds evaluating = plan.needs({1, 1, 1, 0});
   EXPECT_EQ(evaluating.checkpoint, 0);
   EXPECT_LT(evaluating.per_thread, training.per_thread);
 }
@@ -64,13 +80,13 @@ TEST(MemoryNeeds, RoundedOperandsTakeRoomToo) {
 TEST(MemoryNeeds, FeasibleNodesAreTheLeast) {
   const SmallRuns runs;
   const Planned plan(runs);
-  const NodeCut cut{1, 1, 2};
+  const NodeCut cut{1, 1, 1, 2};
   EXPECT_EQ(feasible_nodes(plan.dataset, plan.graph, plan.sizes, cut, plan.needs(cut).total()), 1);
   EXPECT_EQ(feasible_nodes(plan.dataset, plan.graph, plan.sizes, cut, 1000), 0);
   for (int nodes = 2; nodes <= 20; ++nodes) {
-    const int64_t available = plan.needs({nodes, 1, 2}).total();
+    const int64_t available = plan.needs({nodes, nodes, 1, 2}).total();
     int least = 1;
-    while (plan.needs({least, 1, 2}).total() > available) ++least;
+    while (plan.needs({least, least, 1, 2}).total() > available) ++least;
     EXPECT_EQ(feasible_nodes(plan.dataset, plan.graph, plan.sizes, cut, available), least) << nodes;
   }
 }
@@ -95,11 +111,13 @@ TEST(MemoryNeeds, LargestPartsComeFirst) {
 
 TEST(MemoryNeeds, MoreThanThereIsIsAnErrorWithNumbers) {
   const MemoryNeeds needs = sample_needs();  // 15 MiB
-  EXPECT_NO_THROW(require_memory(needs, 1, 15 << 20, "deck.toml"));
-  EXPECT_NO_THROW(require_memory(needs, 2, 30 << 20, "deck.toml"));
+  EXPECT_NO_THROW(require_memory(needs, {1, 1}, 15 << 20, "deck.toml"));
+  EXPECT_NO_THROW(require_memory(needs, {2, 2}, 30 << 20, "deck.toml"));
+  EXPECT_NO_THROW(require_memory(needs, {2, 1}, 29 << 20, "deck.toml")) << "the rows are there once";
+  EXPECT_THROW(require_memory(needs, {2, 1}, (29 << 20) - 1, "deck.toml"), Error);
   for (const int nodes : {1, 2}) {
     try {
-      require_memory(needs, nodes, 15 * nodes * (1 << 20) - 1, "deck.toml");
+      require_memory(needs, {nodes, nodes}, 15 * nodes * (1 << 20) - 1, "deck.toml");
       ADD_FAILURE();
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Exit::memory);

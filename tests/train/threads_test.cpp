@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dividing cores: disjoint and shared bindings, quotas, machines, and the warning about a narrow binding.
+// Dividing cores: disjoint and shared bindings, quotas, hosts, and the warning about a narrow binding.
 #include "train/threads.h"
 
 #include <gtest/gtest.h>
@@ -41,7 +41,7 @@ TEST(Threads, ListsOfCoresAsTheKernelWritesThem) {
   EXPECT_EQ(parse_core_list("x,5"), std::vector<int>{5});
 }
 
-TEST(Threads, RanksThatShareAMachineDivideItsCores) {
+TEST(Threads, RanksThatShareAHostDivideItsCores) {
   const RankCores all = rank_on("a", 0, cores(0, 8), cores(0, 8));
   EXPECT_EQ(threads_of({all}), std::vector<int>{8});
   EXPECT_EQ(threads_of({all, all}), (std::vector<int>{4, 4}));
@@ -73,7 +73,7 @@ TEST(Threads, QuotasBound) {
   EXPECT_TRUE(share_cores({rank}, 0)[0].warning.empty());
 }
 
-TEST(Threads, MachinesAreDividedEachByItself) {
+TEST(Threads, HostsAreDividedEachByItself) {
   const RankCores a = rank_on("a", 0, cores(0, 4), cores(0, 4)),
                   b = rank_on("b", 1, cores(0, 2), cores(0, 2));
   const std::vector<ThreadShare> shares = share_cores({a, a, b}, 0);
@@ -85,12 +85,21 @@ TEST(Threads, MachinesAreDividedEachByItself) {
   EXPECT_EQ(shares[2].job_threads, 6);
 }
 
-TEST(Threads, SeveralNodesOnAMachineShareItsCores) {
+TEST(Threads, SeveralNodesOnAHostShareItsCores) {
   const std::vector<ThreadShare> shares =
       share_cores({rank_on("a", 0, cores(0, 4), {}), rank_on("a", 1, cores(0, 4), {})}, 0);
   EXPECT_EQ(shares[0].threads, 2);
   EXPECT_EQ(shares[0].node_threads, 2);
-  EXPECT_EQ(shares[0].nodes_on_machine, 2);
+  EXPECT_EQ(shares[0].on_host.nodes, 2);
+  EXPECT_EQ(shares[0].on_host.machines, 1);
+  RankCores elsewhere = rank_on("a", 1, cores(0, 4), {}), far = rank_on("b", 2, cores(0, 4), {});
+  elsewhere.machine = 1;
+  far.machine = 2;
+  const std::vector<ThreadShare> cut = share_cores({rank_on("a", 0, cores(0, 4), {}), elsewhere, far}, 0);
+  EXPECT_EQ(cut[1].on_host.nodes, 2);
+  EXPECT_EQ(cut[1].on_host.machines, 2) << "they only pretend to be two machines";
+  EXPECT_EQ(cut[2].on_host.nodes, 1);
+  EXPECT_EQ(cut[2].on_host.machines, 1);
 }
 
 TEST(Threads, ANarrowBindingIsReportedWithTheOptionThatMendsIt) {
@@ -129,7 +138,7 @@ TEST(Threads, ARankThatFeedsADeviceHasOneThreadAndOthersDivideTheRest) {
   EXPECT_EQ(shares[1].node_first, 0);
   EXPECT_EQ(shares[0].node_threads, shares[0].threads + shares[2].threads);
   EXPECT_EQ(shares[0].job_threads, shares[0].node_threads + 1);
-  EXPECT_EQ(shares[0].nodes_on_machine, 2);
+  EXPECT_EQ(shares[0].on_host.nodes, 2);
 }
 
 TEST(Threads, NothingKnownMeansOne) {
