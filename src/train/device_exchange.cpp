@@ -17,13 +17,15 @@ DeviceExchange::DeviceExchange(DeviceState& state, const exact::Slices& slices, 
               MemoryKind::pinned) {}
 
 void DeviceExchange::reduce_sums(const Poll& poll) {
-  const ops::DeviceSums sums = state_.sums();
-  if (failpoints_armed()) {
-    Fetched<int64_t> first(state_, sums.elements);
-    failpoint("reduce", first.bytes());
-  }
-  state_.group()->reduce_scatter(sums.elements, slices_.elements, poll);
-  state_.group()->reduce_scatter(sums.checksums, slices_.blocks, poll);
+  const auto reduce = [&](int64_t* sums, std::span<const int64_t> offsets) {
+    if (failpoints_armed()) {
+      Fetched<int64_t> first(state_, sums);
+      failpoint("reduce", first.bytes());
+    }
+    state_.group()->reduce_scatter(sums, offsets, poll);
+  };
+  reduce(state_.sums().elements, slices_.elements);
+  reduce(state_.sums().checksums, slices_.blocks);
 }
 
 void DeviceExchange::gather_parameters(int slot, const Poll& poll) {

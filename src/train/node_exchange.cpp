@@ -18,10 +18,13 @@ void require_gathered(bool equal, int64_t block, size_t owner) {
 }
 
 void HostExchange::reduce_sums(const Poll& poll) {
-  failpoint("reduce", std::as_writable_bytes(node_.accumulator().elements()));
   if (slices_.elements.size() == 2) return;  // one node
-  reduction_.reduce_scatter(node_.accumulator().elements(), slices_.elements, poll);
-  reduction_.reduce_scatter(node_.accumulator().checksums(), slices_.blocks, poll);
+  const auto reduce = [&](std::span<int64_t> sums, std::span<const int64_t> offsets) {
+    failpoint("reduce", std::as_writable_bytes(sums));
+    reduction_.reduce_scatter(sums, offsets, poll);
+  };
+  reduce(node_.accumulator().elements(), slices_.elements);
+  reduce(node_.accumulator().checksums(), slices_.blocks);
 }
 
 void HostExchange::gather_parameters(int slot, const Poll& poll) {

@@ -15,7 +15,7 @@ namespace lepton::train {
 class NodeExchange {
  public:
   virtual ~NodeExchange() = default;
-  /// **Collective over the leaders.** Sums and their checksums. Failpoint "reduce".
+  /// **Collective over the leaders.** Sums and their checksums. Each passes failpoint "reduce".
   virtual void reduce_sums(const Poll& poll) = 0;
   /// **Collective over the leaders.** Parameters and their blocks' hashes of slot `slot`, written by their
   /// owners. Throws Error(io) naming the node whose bytes do not give their hash. Failpoint "gather".
