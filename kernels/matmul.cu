@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemm on CUDA, the twin of src/ops/matmul.cpp: y[n, out] = f(x[n, in] W[out, in]^T + b) by cuBLASLt with
-// bias and Relu in its epilogue; other activations follow as a pass of their own. Backward, with
-// dz = dy f'(y):   dx = dz W,   dW = dz^T x,   db = sum over samples of dz.
+// bias, Relu and Gelu (approximated by tanh: it has no other) in its epilogue; other activations follow as a
+// pass of their own. Of Gelu the input z is kept. Backward, with dz = dy f'(y), of Gelu dy f'(z):
+//   dx = dz W,   dW = dz^T x,   db = sum over samples of dz.
 // Algorithms are chosen once, when the op is planned: the first that cuBLASLt's heuristic names among those
 // whose sums have a fixed order. So bits depend on shapes, the type of GPU and the library's version alone.
 // In bf16 each operand is rounded once a run, in scratch; products and results are float32.
@@ -57,12 +58,16 @@ struct ProductShape {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
 };
 
+constexpr int keeps_input = CUBLASLT_EPILOGUE_GELU_AUX & ~CUBLASLT_EPILOGUE_GELU;  ///< of an epilogue
+
 /// One product, planned. cuBLASLt counts column by column, in which a matrix of ours is its transpose: so it
 /// computes result^T = right^T left^T, with the operands exchanged, and its bias per row is one per column.
 class Product {
  public:
   Product(const Context& context, const ProductShape& shape)
-      : context_(context), bias_(shape.epilogue & CUBLASLT_EPILOGUE_BIAS) {
+      : context_(context),
+        bias_(shape.epilogue & CUBLASLT_EPILOGUE_BIAS),
+        keeps_input_(shape.epilogue & keeps_input) {
     const bool narrow = context.precision == ops::Precision::bf16;
     const cudaDataType_t operand = narrow ? CUDA_R_16BF : CUDA_R_32F;
     const auto compute =
@@ -71,11 +76,16 @@ class Product {
     set(operation_, CUBLASLT_MATMUL_DESC_TRANSA, shape.right_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(operation_, CUBLASLT_MATMUL_DESC_TRANSB, shape.left_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, shape.epilogue);
+    // The heuristic reads neither bias nor input of the activation but takes their alignment from the
+    // address.
+    void* const somewhere = reinterpret_cast<void*>(uintptr_t{pointer_alignment});
     if (bias_) {
       set(operation_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
-      // The heuristic reads no bias but takes its alignment from the address.
-      set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-          reinterpret_cast<const void*>(uintptr_t{pointer_alignment}));
+      set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, somewhere);
+    }
+    if (keeps_input_) {
+      set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.columns);
+      set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, somewhere);
     }
     layout(right_, operand, shape.inner, shape.columns, shape.right_transposed);
     layout(left_, operand, shape.rows, shape.inner, shape.left_transposed);
@@ -83,10 +93,16 @@ class Product {
     choose(shape);
   }
 
+  /// Does the library have it? Without an epilogue it does.
+  bool found() const { return found_; }
   size_t workspace_bytes() const { return chosen_.workspaceSize; }
 
-  void run(const void* left, const void* right, float* result, const float* bias, std::byte* workspace) {
+  /// `input`: where that of the activation goes, if it is kept.
+  void run(const void* left, const void* right, float* result, const float* bias, float* input,
+           std::byte* workspace) {
+    CHECK(found_, "a product that cuBLASLt does not have");
     if (bias_) set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    if (keeps_input_) set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, input);
     const float one = 1, zero = 0;
     check(cublasLtMatmul(context_.blas, operation_.get(), &one, right, right_.get(), left, left_.get(), &zero,
                          result, result_.get(), result, result_.get(), &chosen_.algo, workspace,
@@ -117,22 +133,30 @@ class Product {
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       set(preference, operand, pointer_alignment);
     int found = 0;
-    check(cublasLtMatmulAlgoGetHeuristic(context_.blas, operation_.get(), right_.get(), left_.get(),
-                                         result_.get(), result_.get(), preference.get(), 1, &chosen_, &found),
-          "cublasLtMatmulAlgoGetHeuristic");
-    check(found ? chosen_.state : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(context_.blas, operation_.get(), right_.get(), left_.get(),
+                                       result_.get(), result_.get(), preference.get(), 1, &chosen_, &found);
+    found_ = status == CUBLAS_STATUS_SUCCESS && found > 0 && chosen_.state == CUBLAS_STATUS_SUCCESS;
+    if (!found_ && shape.epilogue == CUBLASLT_EPILOGUE_DEFAULT)
+      check(status == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : status,
+            "cublasLtMatmulAlgoGetHeuristic");
   }
 
   const Context& context_;
-  bool bias_;
+  bool bias_, keeps_input_, found_ = false;
   Operation operation_;
   Layout left_, right_, result_;
   cublasLtMatmulHeuristicResult_t chosen_ = {};
 };
 
-cublasLtEpilogue_t epilogue(bool bias, bool relu) {
-  if (relu) return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
-  return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+/// The epilogue that does it all; of what it has no activation for, the bias.
+cublasLtEpilogue_t epilogue(bool bias, ops::ActivationKind kind, bool keep) {
+  int parts = CUBLASLT_EPILOGUE_DEFAULT;
+  if (kind == ops::ActivationKind::relu) parts = CUBLASLT_EPILOGUE_RELU;
+  if (kind == ops::ActivationKind::gelu_tanh) parts = CUBLASLT_EPILOGUE_GELU | (keep ? keeps_input : 0);
+  if (!bias) return static_cast<cublasLtEpilogue_t>(parts);
+  const int nothing_else = CUBLASLT_EPILOGUE_DEFAULT;
+  return static_cast<cublasLtEpilogue_t>((parts == nothing_else ? 0 : parts) | CUBLASLT_EPILOGUE_BIAS);
 }
 
 class GemmOp : public ops::Op {
@@ -144,15 +168,16 @@ class GemmOp : public ops::Op {
         in_(spec.parameters[0][1]),
         out_(spec.parameters[0][0]),
         bias_(spec.parameters.size() > 1),
-        narrow_(context.precision == ops::Precision::bf16),
-        forward_(context, {.rows = n_,
-                           .columns = out_,
-                           .inner = in_,
-                           .right_transposed = true,
-                           .epilogue = epilogue(bias_, activation_.kind == ops::ActivationKind::relu)}) {
+        narrow_(context.precision == ops::Precision::bf16) {
+    if (spec.training && ops::takes_input(activation_)) {
+      ops::MemoryPlan saved;
+      saved.add_floats(n_ * out_);
+      saved_bytes_ = saved.bytes();
+    }
+    plan_forward();
     ops::MemoryPlan memory;
     place_operands(memory, forward_memory_, false);
-    forward_memory_.workspace.place(memory, forward_.workspace_bytes());
+    forward_memory_.workspace.place(memory, forward_->workspace_bytes());
     scratch_bytes_ = memory.bytes();
     if (spec.training) plan_backward(spec.input_needs_gradient[0]);
   }
@@ -160,10 +185,10 @@ class GemmOp : public ops::Op {
   void forward(const ops::OpForward& run) override {
     const void* x = operand(n_ * in_, run.inputs[0], run.scratch, forward_memory_.x);
     const void* weights = operand(out_ * in_, run.parameters[0], run.scratch, forward_memory_.weights);
-    forward_.run(x, weights, run.output, bias_ ? run.parameters[1] : nullptr,
-                 forward_memory_.workspace.at(run.scratch));
-    if (activation_.kind != ops::ActivationKind::none && activation_.kind != ops::ActivationKind::relu)
-      activate(context_, activation_, n_ * out_, run.output, run.output);
+    float* const z = saved_bytes_ > 0 ? ops::floats_at(run.saved, 0) : run.output;
+    forward_->run(x, weights, fused_ ? run.output : z, bias_ ? run.parameters[1] : nullptr, z,
+                  forward_memory_.workspace.at(run.scratch));
+    if (!fused_) activate(context_, activation_, n_ * out_, z, run.output);
   }
 
   void backward(const ops::OpBackward& run) override {
@@ -171,7 +196,8 @@ class GemmOp : public ops::Op {
     const float* dz = run.output_gradient;
     if (activation_.kind != ops::ActivationKind::none) {
       float* own = ops::floats_at(run.scratch, memory.dz);
-      activation_gradient(context_, activation_, n_ * out_, nullptr, run.output, dz, own);
+      const float* z = saved_bytes_ > 0 ? ops::floats_at(run.saved, 0) : nullptr;
+      activation_gradient(context_, activation_, n_ * out_, z, run.output, dz, own);
       dz = own;
     }
     std::byte* workspace = memory.workspace.at(run.scratch);
@@ -179,14 +205,15 @@ class GemmOp : public ops::Op {
     const void* left = operand(n_ * out_, dz, run.scratch, memory.narrow_dz);
     if (run.input_gradients[0]) {
       const void* weights = operand(out_ * in_, run.parameters[0], run.scratch, memory.weights);
-      data_->run(left, weights, run.input_gradients[0], nullptr, workspace);
+      data_->run(left, weights, run.input_gradients[0], nullptr, nullptr, workspace);
     }
     const void* x = operand(n_ * in_, run.inputs[0], run.scratch, memory.x);
-    weights_->run(left, x, run.parameter_gradients[0], nullptr, workspace);
+    weights_->run(left, x, run.parameter_gradients[0], nullptr, nullptr, workspace);
   }
 
   ops::BackwardNeeds backward_needs() const override {
-    return {.inputs = true, .output = activation_.kind != ops::ActivationKind::none};
+    return {.inputs = true,
+            .output = activation_.kind != ops::ActivationKind::none && !ops::takes_input(activation_)};
   }
 
  private:
@@ -201,6 +228,26 @@ class GemmOp : public ops::Op {
     offsets.x = memory.add(static_cast<size_t>(n_ * in_) * sizeof(Bfloat16));
     offsets.weights = memory.add(static_cast<size_t>(out_ * in_) * sizeof(Bfloat16));
     if (backward) offsets.narrow_dz = memory.add(static_cast<size_t>(n_ * out_) * sizeof(Bfloat16));
+  }
+
+  /// With the activation in the epilogue where the library has that for these shapes; else the bias alone.
+  void plan_forward() {
+    using Kind = ops::ActivationKind;
+    constexpr int64_t aligned_columns = 8;  // of the activation's input, where that is kept
+    const Kind kind = activation_.kind;
+    const bool possible = kind == Kind::none || kind == Kind::relu ||
+                          (kind == Kind::gelu_tanh && (saved_bytes_ == 0 || out_ % aligned_columns == 0));
+    for (const Kind tried : {possible ? kind : Kind::none, Kind::none}) {
+      fused_ = tried == kind;
+      forward_ = std::make_unique<Product>(
+          context_, ProductShape{.rows = n_,
+                                 .columns = out_,
+                                 .inner = in_,
+                                 .right_transposed = true,
+                                 .epilogue = epilogue(bias_, tried, saved_bytes_ > 0)});
+      if (forward_->found()) return;
+    }
+    check(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
   }
 
   void plan_backward(bool input_gradient) {
@@ -229,8 +276,8 @@ class GemmOp : public ops::Op {
   ops::Activation activation_;
   int64_t n_, in_, out_;
   bool bias_, narrow_;
-  Product forward_;
-  std::unique_ptr<Product> data_, weights_;  ///< backward only
+  bool fused_ = true;                                  ///< nothing is to be done behind the product
+  std::unique_ptr<Product> forward_, data_, weights_;  ///< the last two backward only
   Memory forward_memory_, backward_memory_;
 };
 

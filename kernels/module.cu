@@ -2,6 +2,7 @@
 // The one symbol that liblepton_cuda.so exports (src/ops/cuda_module.h has its meaning).
 #include <string>
 
+#include "kernels/context.h"
 #include "kernels/engine.h"
 #include "kernels/nccl_group.h"
 #include "ops/cuda_module.h"
@@ -23,13 +24,25 @@ std::string libraries() {
          (nccl.empty() ? "no NCCL (" + absence + ")" : nccl);
 }
 
-int devices(std::string& absence) {
+/// As nvidia-smi -L prints it, without dashes.
+std::string uuid_of(int index) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+  std::string text = "GPU-";
+  for (const char byte : properties.uuid.bytes)
+    for (const int shift : {4, 0}) text += "0123456789abcdef"[(byte >> shift) & 15];
+  return text;
+}
+
+std::vector<std::string> devices(std::string& absence) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) return count;
-  absence =
-      status == cudaSuccess ? "CUDA finds none" : std::string("CUDA says: ") + cudaGetErrorString(status);
-  return 0;
+  std::vector<std::string> found;
+  for (int i = 0; status == cudaSuccess && i < count; ++i) found.push_back(uuid_of(i));
+  if (found.empty())
+    absence =
+        status == cudaSuccess ? "CUDA finds none" : std::string("CUDA says: ") + cudaGetErrorString(status);
+  return found;
 }
 
 std::unique_ptr<DeviceGroup> join(ops::Engine& engine, const std::string& id, int node, int nodes,

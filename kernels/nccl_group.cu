@@ -70,7 +70,8 @@ const Nccl& nccl() {
 void check(ncclResult_t status, const char* call) {
   if (status == ncclSuccess || status == ncclInProgress) [[likely]]
     return;
-  fail(Exit::software, call, nccl().error_string(status),
+  const bool outside = status == ncclSystemError || status == ncclRemoteError;
+  fail(outside ? Exit::io : Exit::software, call, nccl().error_string(status),
        "NCCL or its network failed (NCCL_DEBUG=INFO says more); the last checkpoint stands. "
        "train.device_sums = \"mpi\" or \"host\" does without NCCL.");
 }
@@ -85,7 +86,7 @@ class NcclGroup : public DeviceGroup {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     check(nccl().init_rank(&group_, size, unique, rank, &config), "ncclCommInitRankConfig");
-    settle("ncclCommInitRankConfig", {});
+    call([this] { settle("ncclCommInitRankConfig", {}); });
   }
   /// What a peer may still be reading is sent first, unless an error is under way: then nobody is waited for.
   ~NcclGroup() override {
@@ -100,24 +101,40 @@ class NcclGroup : public DeviceGroup {
 
   void reduce_scatter(int64_t* sums, std::span<const int64_t> offsets, const Poll& poll) override {
     const auto part = static_cast<size_t>(part_of(offsets));
-    check(nccl().reduce_scatter(sums, sums + static_cast<size_t>(rank_) * part, part, ncclInt64, ncclSum,
-                                group_, stream_of(queue_)),
-          "ncclReduceScatter");
-    settle("ncclReduceScatter", poll);
+    call([&] {
+      check(nccl().reduce_scatter(sums, sums + static_cast<size_t>(rank_) * part, part, ncclInt64, ncclSum,
+                                  group_, stream_of(queue_)),
+            "ncclReduceScatter");
+      settle("ncclReduceScatter", poll);
+    });
   }
   void all_gather(void* values, std::span<const int64_t> offsets, size_t element_bytes,
                   const Poll& poll) override {
     const size_t part = static_cast<size_t>(part_of(offsets)) * element_bytes;
     const std::byte* own = static_cast<const std::byte*>(values) + static_cast<size_t>(rank_) * part;
-    check(nccl().all_gather(own, values, part, ncclInt8, group_, stream_of(queue_)), "ncclAllGather");
-    settle("ncclAllGather", poll);
+    call([&] {
+      check(nccl().all_gather(own, values, part, ncclInt8, group_, stream_of(queue_)), "ncclAllGather");
+      settle("ncclAllGather", poll);
+    });
   }
   void finish(const Poll& poll) override {
     queue_.record(*done_);
-    wait("sums and parameters between devices (NCCL)", poll, [this] { return done_->done(); });
+    call([&] { wait("sums and parameters between devices (NCCL)", poll, [this] { return done_->done(); }); });
   }
 
  private:
+  /// Where it fails the group ends at once: its kernels would wait for ever, and whoever frees memory for
+  /// them.
+  template <class Work>
+  void call(const Work& work) {
+    CHECK(group_, "a group that failed");
+    try {
+      work();
+    } catch (...) {
+      if (group_) nccl().abort(std::exchange(group_, nullptr));
+      throw;
+    }
+  }
   /// What all but the last nodes have.
   int64_t part_of(std::span<const int64_t> offsets) const {
     CHECK(std::ssize(offsets) == size_ + 1, "one offset per node and the end");
@@ -153,7 +170,6 @@ class NcclGroup : public DeviceGroup {
       if (poll) poll();
       pace.step();
       if (pace.waited_s() < deadline_s_) continue;
-      nccl().abort(std::exchange(group_, nullptr));
       throw DeadlineError(what, deadline_s_, "NCCL does not say who is missing");
     }
   }

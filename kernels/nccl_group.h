@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// NCCL between the devices of a job's nodes (tensor/device_group.h). The library is looked for when a job
-// wants it: without it the module serves all the same, and sums go by MPI.
+// NCCL between the devices of a job's nodes (tensor/device_group.h). It stands here and not in comm because
+// only this module links CUDA, and the program must run without. The library is looked for when a job wants
+// it: without it the module serves all the same, and sums go by MPI.
 #pragma once
 
 #include <memory>

@@ -140,7 +140,7 @@ void CommandLine::add_predict() {
 
 CommandLine::CommandLine() {
   app.require_subcommand(1);
-  app.set_version_flag("--version", version_text(), "print the versions of Lepton and its libraries");
+  app.set_version_flag("--version", version_text, "print the versions of Lepton and its libraries");
   app.footer("`lepton COMMAND --help` tells a command's options, `lepton keys` all keys of a deck.");
   add_train();
   add_evaluate();

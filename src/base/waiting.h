@@ -4,6 +4,7 @@
 // is too long: DeadlineError, exit code 75. Used by every wait for another thread, process or device.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/error.h"
@@ -17,6 +18,9 @@ class DeadlineError : public Error {
   /// `whom` says who was waited for, as far as it is known.
   DeadlineError(const std::string& wait, double deadline_s, const std::string& whom);
 };
+
+/// Called while waiting; may be empty.
+using Poll = std::function<void()>;
 
 /// The pace of one wait. Call step() between two looks at the condition.
 class Pace {

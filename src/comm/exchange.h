@@ -13,31 +13,11 @@
 #include <cstddef>
 #include <functional>
 #include <span>
-#include <vector>
 
+#include "comm/exchange_memory.h"
 #include "comm/group.h"
 
 namespace lepton::comm {
-
-/// Where an exchange's arrays lie.
-class ExchangeMemory {
- public:
-  virtual ~ExchangeMemory() = default;
-  /// Room beside the arrays, kept from call to call.
-  virtual std::byte* scratch(size_t bytes) = 0;
-  /// sums[i] += more[i], modulo 2^64; `more` may be overwritten when it returns.
-  virtual void add(int64_t* sums, const int64_t* more, size_t count) = 0;
-};
-
-/// The host's.
-class HostMemory : public ExchangeMemory {
- public:
-  std::byte* scratch(size_t bytes) override;
-  void add(int64_t* sums, const int64_t* more, size_t count) override;
-
- private:
-  std::vector<int64_t> scratch_;
-};
 
 class Exchange {
  public:

@@ -31,7 +31,7 @@ struct MessageBatch::State {
   std::vector<int> receive_bytes;  // -1: a send
 
   void set_round(int64_t round) {
-    tag = static_cast<int>(channel) + 4 * static_cast<int>(((round % 8192) + 8192) % 8192);
+    tag = static_cast<int>(channel) + channels * static_cast<int>(((round % 8192) + 8192) % 8192);
   }
   void add(int node, int bytes, bool receives, MPI_Request request) {
     requests.push_back(request);

@@ -14,6 +14,7 @@
 namespace lepton::comm {
 
 enum class Channel : int { rows = 1, shards = 2, control = 3 };
+constexpr int channels = 4;  ///< a tag is its channel and, times this, its round
 
 class MessageBatch {
  public:

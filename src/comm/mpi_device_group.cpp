@@ -8,6 +8,7 @@
 #include <mpi-ext.h>
 #endif
 
+#include <functional>
 #include <utility>
 
 namespace lepton::comm {
@@ -41,17 +42,19 @@ MpiDeviceGroup::MpiDeviceGroup(const World& world, const Device& device, Queue& 
       reduction_(world, piece_bytes, &memory_) {}
 
 void MpiDeviceGroup::reduce_scatter(int64_t* sums, std::span<const int64_t> offsets, const Poll& poll) {
-  backend_.with_memory(queue_, [&] {
+  const auto work = [&] {
     reduction_.reduce_scatter({sums, static_cast<size_t>(offsets.back())}, offsets, poll);
-  });
+  };
+  backend_.with_memory(queue_, std::cref(work));  // which std::function holds without memory
 }
 
 void MpiDeviceGroup::all_gather(void* values, std::span<const int64_t> offsets, size_t element_bytes,
                                 const Poll& poll) {
   const size_t bytes = static_cast<size_t>(offsets.back()) * element_bytes;
-  backend_.with_memory(queue_, [&] {
+  const auto work = [&] {
     reduction_.all_gather({static_cast<std::byte*>(values), bytes}, offsets, element_bytes, poll);
-  });
+  };
+  backend_.with_memory(queue_, std::cref(work));
 }
 
 void MpiDeviceGroup::finish(const Poll&) {

@@ -6,7 +6,7 @@
 
 #include <functional>
 
-#include "comm/exchange.h"
+#include "comm/exchange_memory.h"
 #include "comm/reduction.h"
 #include "tensor/backend.h"
 #include "tensor/buffer.h"

@@ -126,10 +126,6 @@ void World::node_barrier() const {
   handles_->node.barrier("barrier of the ranks of a node");
 }
 
-void World::machine_barrier() const {
-  handles_->machine.barrier("barrier of the ranks of a machine");
-}
-
 void agree(const World& world, const std::function<void()>& work) {
   world.handles().all.agree(work);
 }

@@ -75,8 +75,7 @@ class World {
   void all_sum(std::span<int64_t> values) const;
   void all_max(std::span<int64_t> values) const;
   void barrier() const;
-  void node_barrier() const;     ///< **Collective over the node.** MPI barrier, for set-up only
-  void machine_barrier() const;  ///< **Collective over the machine.** The same
+  void node_barrier() const;  ///< **Collective over the node.** MPI barrier, for set-up only
 
   struct Handles;  // the communicators; only comm looks inside
   Handles& handles() const { return *handles_; }

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/philox.h"
@@ -33,10 +32,7 @@ SampleStore::SampleStore(const comm::World& world, Dataset& dataset, const std::
             "data.normalize needs the statistics of a train split", "Set data.train.");
   });
   reserve(dataset, shm_directory);
-  {
-    const ScopedTimer timer(read_s_);
-    read(dataset);
-  }
+  { read(dataset); }
   compute_statistics(dataset, known);
 }
 

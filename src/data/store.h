@@ -39,7 +39,6 @@ class SampleStore {
   int64_t first_row(int source) const;
   const Statistics& statistics() const { return statistics_; }
   size_t resident_bytes() const;  ///< on this machine, of all its ranks together
-  double read_s() const { return read_s_; }
 
  private:
   struct Part {
@@ -57,7 +56,6 @@ class SampleStore {
   const comm::World& world_;
   std::vector<Part> parts_;
   Statistics statistics_;
-  double read_s_ = 0;
 };
 
 }  // namespace lepton::data

@@ -15,13 +15,15 @@ struct ActivationRow {
   const char* type;
   double alpha;  ///< default; 0 = has none
   bool relu_like;
+  const char* approximate = nullptr;  ///< ONNX attribute of that name
 };
 
-constexpr std::array<ActivationRow, 7> rows = {{
+constexpr std::array<ActivationRow, 8> rows = {{
     {"relu", "Relu", 0, true},
     {"leaky_relu", "LeakyRelu", 0.01, true},
     {"elu", "Elu", 1.0, true},
     {"gelu", "Gelu", 0, true},
+    {"gelu_tanh", "Gelu", 0, true, "tanh"},
     {"sigmoid", "Sigmoid", 0, false},
     {"tanh", "Tanh", 0, false},
     {"softmax", "Softmax", 0, false},
@@ -37,6 +39,7 @@ int append(const LayerContext& context, const ActivationRow& row, const std::str
            int value) {
   ops::Attributes attributes;
   if (row.alpha != 0) attributes["alpha"] = alpha;
+  if (row.approximate) attributes["approximate"] = std::string(row.approximate);
   return context.builder.add_node(row.type, name, std::move(attributes), {value}, {}, context.layer.position);
 }
 

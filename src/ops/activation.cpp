@@ -29,8 +29,7 @@ Activation parse_activation(const std::string& type, const Attributes& attribute
 }
 
 bool gradient_from_output(const Activation& activation) {
-  const bool gelu = activation.kind == ActivationKind::gelu || activation.kind == ActivationKind::gelu_tanh;
-  return !gelu && !(activation.alpha < 0);
+  return !takes_input(activation) && !(activation.alpha < 0);
 }
 
 bool is_epilogue(const std::string& type) {

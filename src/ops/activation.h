@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elementwise activations: one enumeration for the operators of that name and for epilogues fused behind
 // Gemm, Conv, BatchNormalization and Add. Derivatives come from the output wherever that determines them, so
-// that a fused activation needs no memory of its input; only Gelu needs the input. Invariants: + - * / only
+// that a fused activation needs no memory of its input; only Gelu needs the input, and Gemm, which takes it
+// too, keeps that. Invariants: + - * / only
 // (ops/math.h), hence the same bits on every machine; NaN passes through.
 #pragma once
 
@@ -23,7 +24,11 @@ struct Activation {
 Activation parse_activation(const std::string& type, const Attributes& attributes);
 /// True where the derivative is a function of the output (alpha must not be negative).
 bool gradient_from_output(const Activation& activation);
-/// Can it be a fused epilogue? `type` "" can.
+/// Does the derivative take the input, whatever alpha is? Gelu's.
+inline bool takes_input(const Activation& activation) {
+  return activation.kind == ActivationKind::gelu || activation.kind == ActivationKind::gelu_tanh;
+}
+/// Can it be a fused epilogue of an op that keeps no input of it? `type` "" can.
 bool is_epilogue(const std::string& type);
 
 /// y = f(x); y may be x.

@@ -73,7 +73,7 @@ class ConvOp : public Op {
       const void* weights = data_weights_.pack(run.parameters[0], run.scratch, pad);
       data_.primitive.run({run.input_gradients[0], weights, gradient, pad});
     }
-    const void* weights = weights_gradient_.where(run.parameter_gradients[0], run.scratch);
+    void* const weights = weights_gradient_.target(run.parameter_gradients[0], run.scratch);
     if (bias_ && !sums_bias_)
       weights_.primitive.run({x, weights, gradient, pad, run.parameter_gradients[1]});
     else

@@ -65,14 +65,14 @@ const CudaModule* cuda_module() {
   return loaded().module;
 }
 
-int cuda_devices(std::string& absence) {
+std::vector<std::string> cuda_devices(std::string& absence) {
   if (!driver_present()) {
     absence = "there is no NVIDIA driver";
-    return 0;
+    return {};
   }
   if (loaded().module) return loaded().module->devices(absence);
   absence = loaded().absence;
-  return 0;
+  return {};
 }
 
 std::string cuda_version() {

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ops/engine.h"
 #include "ops/precision.h"
@@ -17,9 +18,9 @@ namespace lepton::ops {
 /// What the module exports, as a C function `lepton_cuda_module` that returns it. Built from the same sources
 /// as the program, with the same compiler: `version` says so.
 struct CudaModule {
-  const char* version;                   ///< the program's that it was built with
-  std::string (*libraries)();            ///< "CUDA 13.0, cuBLASLt 13.1.0, cuDNN 9.14.0"
-  int (*devices)(std::string& absence);  ///< how many; 0: why
+  const char* version;         ///< the program's that it was built with
+  std::string (*libraries)();  ///< "CUDA 13.0, cuBLASLt 13.1.0, cuDNN 9.14.0, NCCL 2.28.3"
+  std::vector<std::string> (*devices)(std::string& absence);  ///< their UUIDs; none: why
   Engine (*open)(int index, Precision precision);
   /// "NCCL 2.28.3", or "" and why there is none. Then the other two must not be called.
   std::string (*nccl)(std::string& absence);
@@ -33,9 +34,10 @@ struct CudaModule {
 /// Loaded at the first call, from the program's own directory, from ../lib/lepton beside it, or from where
 /// LEPTON_CUDA_MODULE says. Null where it is not there or cannot be loaded.
 const CudaModule* cuda_module();
-/// How many devices this process can use; 0: `absence` says why. Loads nothing where there is no driver.
-int cuda_devices(std::string& absence);
-/// For --version: "CUDA 13.0, cuBLASLt 13.1.0, cuDNN 9.14.0", or "no CUDA: " and why.
+/// The UUIDs of the devices that this process can use; none: `absence` says why. Loads nothing where there is
+/// no driver.
+std::vector<std::string> cuda_devices(std::string& absence);
+/// For --version: the module's libraries, or "no CUDA: " and why.
 std::string cuda_version();
 
 }  // namespace lepton::ops

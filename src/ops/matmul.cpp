@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemm: y[n, out] = f(x[n, in] W[out, in]^T + b), the dense layer (ONNX Gemm with transB = 1, alpha = beta =
-// 1), by oneDNN's matmul with bias and activation fused. Backward, with dz = dy f'(y):
+// 1), by oneDNN's matmul with bias and activation fused (Gelu is a pass behind it, whose input is kept).
+// Backward, with dz = dy f'(y), of Gelu dy f'(z):
 //   dx = dz W,   dW = dz^T x,   db = sum over samples of dz.
 // The bias gradient is our own loop in sample order. In bf16 x, W and dz are rounded into scratch, once per
 // unit and direction. The wider operand is the one whose copying into oneDNN's
@@ -70,35 +71,43 @@ class GemmOp : public Op {
         out_(spec.parameters[0][0]),
         bias_(spec.parameters.size() > 1),
         wide_(out_ >= wide_outputs),
+        apart_(wide_ || takes_input(activation_)),
         input_(operand({n_, in_})),
         weights_(operand({out_, in_})) {
     MemoryPlan memory;
     input_.place(memory);
     weights_.place(memory);
     plan_forward(memory);
-    if (spec.training) plan_backward(spec.input_needs_gradient[0], memory);
+    if (!spec.training) return;
+    plan_backward(spec.input_needs_gradient[0], memory);
+    if (!takes_input(activation_)) return;
+    MemoryPlan saved;
+    saved.add_floats(n_ * out_);
+    saved_bytes_ = saved.bytes();
   }
 
   void forward(const OpForward& run) override {
+    float* const z = saved_bytes_ > 0 ? floats_at(run.saved, 0) : run.output;
     std::byte* pad = run.scratch + forward_scratchpad_;
     const void* x = input_.pack(run.inputs[0], run.scratch, pad);
     const void* weights = weights_.pack(run.parameters[0], run.scratch, pad);
     if (wide_) {
       float* turned = floats_at(run.scratch, turned_offset_);
       forward_.primitive.run({weights, x, turned, pad});
-      turn(n_, out_, turned, bias_ ? run.parameters[1] : no_bias_.data(), run.output);
-      if (activation_.kind != ActivationKind::none) activate(activation_, n_ * out_, run.output, run.output);
+      turn(n_, out_, turned, bias_ ? run.parameters[1] : no_bias_.data(), z);
     } else if (bias_)
-      forward_.primitive.run({x, weights, run.output, pad, run.parameters[1]});
+      forward_.primitive.run({x, weights, z, pad, run.parameters[1]});
     else
-      forward_.primitive.run({x, weights, run.output, pad});
+      forward_.primitive.run({x, weights, z, pad});
+    if (apart_ && activation_.kind != ActivationKind::none) activate(activation_, n_ * out_, z, run.output);
   }
 
   void backward(const OpBackward& run) override {
     const float* dz = run.output_gradient;
     if (activation_.kind != ActivationKind::none) {
       float* own = floats_at(run.scratch, dz_offset_);
-      activation_gradient(activation_, n_ * out_, nullptr, run.output, dz, own);
+      const float* z = saved_bytes_ > 0 ? floats_at(run.saved, 0) : nullptr;
+      activation_gradient(activation_, n_ * out_, z, run.output, dz, own);
       dz = own;
     }
     std::byte* pad = run.scratch + backward_scratchpad_;
@@ -125,7 +134,7 @@ class GemmOp : public Op {
   }
 
   BackwardNeeds backward_needs() const override {
-    return {.inputs = true, .output = activation_.kind != ActivationKind::none};
+    return {.inputs = true, .output = activation_.kind != ActivationKind::none && !takes_input(activation_)};
   }
 
  private:
@@ -145,7 +154,8 @@ class GemmOp : public Op {
       const auto x = onednn::desc({n_, in_}, Tag::ab, type_);
       const auto weights = onednn::strided({in_, out_}, {1, in_}, type_);
       const auto bias = bias_ ? onednn::desc({1, out_}, Tag::ab) : onednn::Desc();
-      forward_ = onednn::matmul(x, weights, bias, onednn::desc({n_, out_}, Tag::ab), activation_);
+      forward_ = onednn::matmul(x, weights, bias, onednn::desc({n_, out_}, Tag::ab),
+                                apart_ ? Activation{} : activation_);
     }
     forward_scratchpad_ = memory.add(
         std::max({forward_.scratchpad_bytes, input_.scratchpad_bytes(), weights_.scratchpad_bytes()}));
@@ -182,6 +192,7 @@ class GemmOp : public Op {
   onednn::Type type_;
   int64_t n_, in_, out_;
   bool bias_, wide_;
+  bool apart_;                  ///< the activation is a pass of its own
   std::vector<float> no_bias_;  ///< of a wide layer without one
   Packed input_, weights_, gradient_;
   onednn::Planned forward_, data_product_, weights_product_, last_weights_product_;

@@ -145,7 +145,7 @@ Planned matmul(const Desc& source, const Desc& weights, const Desc& bias, const 
   return {Primitive(dnnl::matmul(pd), arguments), pd.weights_desc(), bytes(pd.scratchpad_desc())};
 }
 
-/// The descriptors of a convolution whose results, of these types, are what one primitive writes.
+/// A convolution's descriptors, each array in the type in which one primitive reads or writes it.
 struct ConvolutionDescs {
   ConvolutionDescs(const Convolution& c, Type source_type, Type weights_type, Type destination_type)
       : source(desc(c.source, Tag::nhwc, source_type)),

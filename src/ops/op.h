@@ -33,9 +33,10 @@ std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
 
 /// What an op is planned for.
 struct OpSpec {
-  std::string type = {};        ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
-  Attributes attributes = {};   ///< ONNX names and meaning
-  std::string activation = {};  ///< fused behind the op: "" or "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"
+  std::string type = {};       ///< ONNX operator name: "Gemm", "Conv", "Relu", ...
+  Attributes attributes = {};  ///< ONNX names and meaning
+  std::string activation =
+      {};  ///< fused behind the op (table.h says which): "" or "Relu", "Tanh", "Gelu", ...
   Attributes activation_attributes = {};
   int64_t samples = 0;             ///< n of the unit
   bool training = false;           ///< false: no backward will be called; batch norm uses running statistics

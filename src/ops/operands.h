@@ -38,12 +38,16 @@ class Packed {
     return reorder_.primitive ? static_cast<const void*>(scratch + offset_) : own;
   }
   /// Of an operand: makes the wanted form, and returns where it lies. `pad`: scratchpad.
-  const void* pack(const float* own, const std::byte* scratch, const std::byte* pad) {
-    if (reorder_.primitive) reorder_.primitive.run({own, where(own, scratch), pad});
+  const void* pack(const float* own, std::byte* scratch, std::byte* pad) {
+    if (reorder_.primitive) reorder_.primitive.run({own, scratch + offset_, pad});
     return where(own, scratch);
   }
-  /// Of a result that lies at where(): brings it to `own`.
-  void unpack(float* own, const std::byte* scratch, const std::byte* pad) {
+  /// Of a result: where its wanted form is to be written.
+  void* target(float* own, std::byte* scratch) const {
+    return reorder_.primitive ? static_cast<void*>(scratch + offset_) : own;
+  }
+  /// Of a result that lies at target(): brings it to `own`.
+  void unpack(float* own, const std::byte* scratch, std::byte* pad) {
     if (reorder_.primitive) reorder_.primitive.run({where(own, scratch), own, pad});
   }
 

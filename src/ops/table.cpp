@@ -15,8 +15,12 @@ static bool fuses_relu(const std::string& activation) {
   return activation.empty() || activation == "Relu";
 }
 
+static bool fuses_all(const std::string& activation) {
+  return is_epilogue(activation) || activation == "Gelu";
+}
+
 static const OperatorRow rows[] = {
-    {"Gemm", 1, 0, "Dense layer: x W^T + b, weights [out, in].", infer_matmul, make_matmul, is_epilogue},
+    {"Gemm", 1, 0, "Dense layer: x W^T + b, weights [out, in].", infer_matmul, make_matmul, fuses_all},
     {"Conv", 1, 0, "Two-dimensional convolution, strided, padded, dilated, grouped.", infer_conv, make_conv,
      is_epilogue},
     {"MaxPool", 1, 0, "Largest value in a sliding window.", infer_pool, make_max_pool, fuses_relu},

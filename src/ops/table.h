@@ -33,7 +33,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec);
 /// and signals to a stack of their own. Must run in each compute thread before it plans or runs an op.
 void prepare_compute_thread();
 /// Why ops of this machine cannot multiply in this precision under the cap `isa`: a clause; "": they can.
-/// bf16 needs instructions of its own: in others it would be slower than fp32.
+/// bf16 needs instructions of its own: without them oneDNN only emulates it.
 std::string precision_refusal(const std::string& isa, Precision precision);
 /// Caps oneDNN's instruction set; must run before the first op is planned. isa: "auto" | "avx2" | "avx512".
 /// `precision`: the most that ops will be planned for, which must not be refused. Returns the effective

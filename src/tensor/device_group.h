@@ -8,13 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 
-namespace lepton {
+#include "base/waiting.h"
 
-/// Called while waiting; may be empty.
-using Poll = std::function<void()>;
+namespace lepton {
 
 class DeviceGroup {
  public:

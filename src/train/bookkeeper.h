@@ -67,8 +67,8 @@ class Bookkeeper {
   Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step,
              bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step);
 
-  /// The next ledger line carries this note.
-  void note_next(const std::string& note) { next_note_ = note; }
+  /// The next ledger line carries this note, beside others.
+  void note_next(const std::string& note) { next_note_ += (next_note_.empty() ? "" : ",") + note; }
   /// Appends the step's ledger line; returns its text, valid until the next one.
   const std::string& step(const StepReport& report);
   void evaluation(const EvaluationReport& report);

@@ -77,8 +77,9 @@ std::vector<std::string> warnings_of(const Deck& deck, const Json& report, const
   std::vector<std::string> warnings = deck.warnings;
   if (!threads.warning.empty()) warnings.push_back(threads.warning);
   if (deck.train.device != DeviceKind::cpu)
-    warnings.push_back(
-        "threads and memory are told for the CPU; the memory of a device is tested when training starts.");
+    warnings.push_back("the memory of devices themselves is tested when training starts.");
+  if (deck.balance.classes != ClassPolicy::refuse)
+    warnings.push_back("threads and memory are told as if all nodes were of rank 0's kind.");
   const auto units = report["steps"]["units"].get<int64_t>(),
              batch = report["steps"]["batch_size"].get<int64_t>();
   if (units < threads.job_threads)
@@ -108,9 +109,9 @@ std::string shuffle_text(const Json& shuffle, const Json& memory) {
   const std::string text = "order       shuffle " + shuffle["kind"].get<std::string>();
   if (shuffle["feasible"].get<bool>()) return text + ", feasible\n";
   const auto nodes = memory["feasible_nodes"].get<int64_t>();
-  return text + ", not feasible in this memory: all rows of the dataset are kept in it, over the nodes; " +
-         (nodes == 0 ? "no number of such nodes would do, as what each has whole is too large"
-                     : std::to_string(nodes) + (nodes == 1 ? " node" : " nodes") +
+  return text + ", not feasible in this memory: all rows of the dataset are kept in it, over the machines; " +
+         (nodes == 0 ? "no number of such machines would do, as what each has whole is too large"
+                     : std::to_string(nodes) + (nodes == 1 ? " machine" : " machines") +
                            " with as much memory each would do") +
          "\n";
 }
@@ -118,7 +119,7 @@ std::string shuffle_text(const Json& shuffle, const Json& memory) {
 }  // namespace
 
 Json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                  const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host, const JobCut& job,
+                  const UnitSizes& sizes, const ThreadShare& threads, const HostMath& math, const JobCut& job,
                   int64_t available_bytes) {
   const optim::Optimizer optimizer(deck.optimizer, graph.statistics_momentum);
   const NodeCut cut{job.nodes,
@@ -126,8 +127,8 @@ Json check_report(const Deck& deck, const data::Dataset& dataset, const model::G
                     threads.node_threads,
                     static_cast<int>(optimizer.moments().size()),
                     threads.domains.count(),
-                    false,
-                    host.precision};
+                    job.device,
+                    math.precision};
   const MemoryNeeds needs = memory_needs(dataset, graph, sizes, cut);
   Json report = {{"deck", deck.path}, {"run", deck.run.directory}, {"data", data_report(dataset)}};
   report["parameters"] = graph.layout.parameter_count();
@@ -139,7 +140,7 @@ Json check_report(const Deck& deck, const data::Dataset& dataset, const model::G
                        {"per_node", threads.node_threads},
                        {"job", threads.job_threads}};
   report["arithmetic"] = {{"precision", ops::precision_name(deck.precision)},
-                          {"instruction_set", host.instruction_set}};
+                          {"instruction_set", math.instruction_set}};
   report["memory"] = memory_report(needs, threads.on_host, available_bytes);
   const char* const shuffles[] = {"global", "window", "none"};
   report["shuffle"] = {{"kind", shuffles[static_cast<int>(deck.data.shuffle)]},
@@ -178,11 +179,12 @@ std::string check_text(const Json& report, const std::string& table) {
 
 Exit check(const comm::World& world, const Options& options) {
   const Deck deck = load_deck(world, options);
-  const HostMath host = prepare_host_math(world, deck, choose_device(world, deck).kind, true);
+  const DeviceKind kind = choose_device(world, deck).kind;
+  const HostMath math = prepare_host_math(world, deck, kind, true);
   const data::Dataset dataset(world, deck.data);
   const model::Graph graph = graph_for(world, deck, dataset);
   const UnitSizes sizes = unit_sizes(deck, dataset);
-  const ThreadShare threads = threads_per_rank(world, deck.train.threads);
+  const ThreadShare threads = threads_per_rank(world, deck.train.threads, kind != DeviceKind::cpu);
   // The poorest host decides: the largest of the negatives.
   std::vector<int64_t> available = {
       -static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory))};
@@ -190,8 +192,9 @@ Exit check(const comm::World& world, const Options& options) {
   Json report;
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    report = check_report(deck, dataset, graph, sizes, threads, host,
-                          {world.size(), world.nodes(), world.machines()}, -available[0]);
+    report =
+        check_report(deck, dataset, graph, sizes, threads, math,
+                     {world.size(), world.nodes(), world.machines(), kind != DeviceKind::cpu}, -available[0]);
     std::cout << (options.json ? report.dump(2) + "\n" : check_text(report, model::describe(graph)))
               << std::flush;
     REQUIRE(

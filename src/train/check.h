@@ -19,16 +19,18 @@
 
 namespace lepton::train {
 
+/// How the job is cut, and whether rank 0's node computes on a device.
 struct JobCut {
   int ranks = 1, nodes = 1, machines = 1;
+  bool device = false;
 };
 
 /// What `check` prints; `warnings` and, where memory does not suffice, `memory.missing_bytes` and
 /// `memory.feasible_nodes` (0: none) among it. available: what the poorest host has left, shared by its
 /// nodes.
 nlohmann::ordered_json check_report(const Deck& deck, const data::Dataset& dataset, const model::Graph& graph,
-                                    const UnitSizes& sizes, const ThreadShare& threads, const HostMath& host,
-                                    const JobCut& cut, int64_t available_bytes);
+                                    const UnitSizes& sizes, const ThreadShare& threads, const HostMath& math,
+                                    const JobCut& job, int64_t available_bytes);
 
 /// The same for people; `table` is model::describe's.
 std::string check_text(const nlohmann::ordered_json& report, const std::string& table);

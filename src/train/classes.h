@@ -24,7 +24,7 @@ struct Classes {
   std::vector<int64_t> shares;       ///< by class
 };
 
-/// **Local.** What this rank computes with: "cpu avx512 oneDNN-2.6.3 0123456789abcdef": device, instruction
+/// **Local.** What this rank computes with: "cpu avx512 oneDNN 2.6.3 0123456789abcdef": device, instruction
 /// set ("avx512_bf16": products in bf16), library, and the hash of what the planned primitives give on a
 /// fixed unit with these parameters. With a device: its name and libraries instead.
 std::string rank_class(const Deck& deck, const model::Graph& graph, const HostMath& host,

@@ -39,7 +39,7 @@ struct Ensemble {
   const data::Dataset& dataset;
   const optim::Optimizer& optimizer;
   const ops::Loss& loss;
-  NodeExchange& between;
+  NodeExchange& between;  ///< sums and parameters, with the other nodes
   const UnitSizes& sizes;
   const Schedule& schedule;
   data::RowExchange& exchange;

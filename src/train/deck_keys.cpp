@@ -32,7 +32,7 @@ std::vector<DeckKey> run_keys() {
        {},
        {"auto", "avx2", "avx512"}},
       {"run.shm_dir", KeyType::text, operational, "\"/dev/shm\"",
-       "where the memory shared by a node's ranks lies",
+       "where the memory shared by the ranks of a machine lies",
        [](Deck& deck, const DeckValue& value) { deck.run.shm_directory = value.text; }},
       {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
        [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
@@ -72,6 +72,22 @@ std::vector<DeckKey> train_keys() {
        "compute threads per rank; 0: this rank's share of the cores",
        [](Deck& deck, const DeckValue& value) { deck.train.threads = static_cast<int>(value.integer); },
        {.least = 0, .most = 4096}},
+      {"train.on_non_finite",
+       KeyType::choice,
+       mathematical,
+       "\"stop\"",
+       "what Inf or NaN in a step does: end the run, or skip the step",
+       [](Deck& deck, const DeckValue& value) {
+         deck.train.on_non_finite = static_cast<OnNonFinite>(value.choice);
+       },
+       {},
+       {"stop", "skip"}},
+  };
+}
+
+/// Of [train] too.
+std::vector<DeckKey> device_keys() {
+  return {
       {"train.device",
        KeyType::choice,
        operational,
@@ -86,7 +102,7 @@ std::vector<DeckKey> train_keys() {
        {},
        {"auto", "cpu", "cuda", "debug"}},
       {"train.share_devices", KeyType::boolean, operational, "false",
-       "whether a machine may have more ranks than devices",
+       "whether ranks of a machine may share a device",
        [](Deck& deck, const DeckValue& value) { deck.train.share_devices = value.boolean; }},
       {"train.device_sums",
        KeyType::choice,
@@ -94,22 +110,13 @@ std::vector<DeckKey> train_keys() {
        "\"auto\"",
        "how devices exchange sums and parameters between nodes: by NCCL, by an MPI that reaches device "
        "memory, or "
-       "by MPI through the host; auto takes the first that can be",
+       "by MPI through the host; auto takes the first that can be (no effect without devices or with one "
+       "node)",
        [](Deck& deck, const DeckValue& value) {
          deck.train.device_sums = static_cast<DeviceSums>(value.choice);
        },
        {},
        {"auto", "nccl", "mpi", "host"}},
-      {"train.on_non_finite",
-       KeyType::choice,
-       mathematical,
-       "\"stop\"",
-       "what Inf or NaN in a step does: end the run, or skip the step",
-       [](Deck& deck, const DeckValue& value) {
-         deck.train.on_non_finite = static_cast<OnNonFinite>(value.choice);
-       },
-       {},
-       {"stop", "skip"}},
   };
 }
 
@@ -152,7 +159,7 @@ std::vector<DeckKey> upkeep_keys() {
        .type = KeyType::choice,
        .key_class = operational,
        .standard = "\"proportional\"",
-       .sentence = "how units are shared out: equally, or by the speeds of the last steps",
+       .sentence = "how units are shared out, within a class: by threads, or by the speeds of the last steps",
        .set = [](Deck& deck,
                  const DeckValue& value) { deck.balance.policy = static_cast<BalancePolicy>(value.choice); },
        .choices = {"static", "proportional"},
@@ -170,7 +177,8 @@ std::vector<DeckKey> upkeep_keys() {
        {},
        {"refuse", "fixed", "free"}},
       {"balance.shares", KeyType::shares, operational, "",
-       "units for each class of ranks, named as inspect shows it or by how that begins (classes = \"fixed\")",
+       "units for each class of ranks, named as run.json and the refusal show it, or by how that begins "
+       "(classes = \"fixed\")",
        [](Deck& deck, const DeckValue& value) {
          for (const auto& [units, name] : value.shares) deck.balance.shares.push_back({units, name});
        }},
@@ -199,7 +207,7 @@ std::vector<DeckKey> upkeep_keys() {
 std::vector<DeckKey> make_table() {
   std::vector<DeckKey> table;
   for (std::vector<DeckKey> rows :
-       {run_keys(), data_keys(), model_keys(), train_keys(), evaluation_keys(), upkeep_keys()})
+       {run_keys(), data_keys(), model_keys(), train_keys(), device_keys(), evaluation_keys(), upkeep_keys()})
     table.insert(table.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
   return table;
 }

@@ -19,6 +19,7 @@ DeviceExchange::DeviceExchange(DeviceState& state, const exact::Slices& slices, 
 void DeviceExchange::reduce_sums(const Poll& poll) {
   const auto reduce = [&](int64_t* sums, std::span<const int64_t> offsets) {
     if (failpoints_armed()) {
+      state_.group()->finish(poll);
       Fetched<int64_t> first(state_, sums);
       failpoint("reduce", first.bytes());
     }
@@ -26,6 +27,8 @@ void DeviceExchange::reduce_sums(const Poll& poll) {
   };
   reduce(state_.sums().elements, slices_.elements);
   reduce(state_.sums().checksums, slices_.blocks);
+  // Here and not where the sums are needed, for here messages move: others may need them to come this far.
+  state_.group()->finish(poll);
 }
 
 void DeviceExchange::gather_parameters(int slot, const Poll& poll) {

@@ -42,7 +42,8 @@ class DeviceRunner : public Worker {
   void enqueue_verify(bool norms);
   void collect_checks(bool norms);
   void enqueue_update();
-  /// After the update is done: hashes, and with several nodes the slice's parameters, to the host's copy.
+  /// After the update is done: hashes, and the slice's parameters where they go through it, to the host's
+  /// copy.
   void collect_update();
   void clear_sums();
   void pass_flip();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // DeviceState: what a node that computes on a device keeps there: two slots of parameters and of its slice's
 // moments, the int64 accumulator, the reports of units, and the arena's layout. The host's NodeState of such
-// a node has the round's header, lanes and rows as ever, but of the state only one copy, for what goes to or
-// comes from other nodes and files. Invariants: slot `header.slot` on the device is the state; the host's
+// a node has the round's header, lanes and rows as ever, but of the state only what goes to or comes from
+// other nodes and files (state_shape). Invariants: slot `header.slot` on the device is the state; the host's
 // copy is made equal by refresh_host() before anybody reads it. Main thread only. Made by job, used by
-// device_runner.
+// device_runner, device_exchange and fingerprint.
 #pragma once
 
 #include <array>

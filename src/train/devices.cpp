@@ -3,7 +3,12 @@
 // pretends to have (default 64) and how much memory each (default 4 GiB), for tests.
 #include "train/devices.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
+#include <map>
+#include <sstream>
+#include <utility>
 
 #include "comm/mpi_device_group.h"
 #include "ops/cuda_module.h"
@@ -19,56 +24,109 @@ int64_t number_in(const char* variable, int64_t otherwise) {
 }
 
 DevicesHere debug_devices() {
-  return {static_cast<int>(number_in("LEPTON_DEBUG_DEVICES", 64)), "LEPTON_DEBUG_DEVICES says 0"};
+  DevicesHere here{{}, "LEPTON_DEBUG_DEVICES says 0"};
+  for (int64_t i = 0; i < number_in("LEPTON_DEBUG_DEVICES", 64); ++i)
+    here.ids.push_back("debug-" + std::to_string(i));
+  return here;
 }
 
-DevicesHere cuda_devices() {
+DevicesHere devices_here(DeviceKind kind) {
   DevicesHere here;
-  here.count = ops::cuda_devices(here.absence);
+  if (kind == DeviceKind::debug) return debug_devices();
+  if (kind == DeviceKind::cuda) here.ids = ops::cuda_devices(here.absence);
   return here;
+}
+
+/// The ranks' devices of one host as they are taken in turn.
+class Taking {
+ public:
+  /// The index of a device for a rank that sees these; -1: none is left. `share`: then one that has fewest.
+  int take(const std::vector<std::string>& ids, bool share) {
+    int best = -1;
+    for (int i = 0; i < std::ssize(ids); ++i)
+      if (best < 0 || ranks_[ids[i]] < ranks_[ids[best]]) best = i;
+    if (best < 0 || (ranks_[ids[best]] > 0 && !share)) return -1;
+    ++ranks_[ids[best]];
+    return best;
+  }
+  int ranks(const std::string& id) { return ranks_[id]; }
+  size_t devices() const { return ranks_.size(); }
+
+ private:
+  std::map<std::string, int> ranks_;  ///< by device
+};
+
+/// One line for the host's name, one for each device.
+std::string encode(const DevicesHere& here) {
+  char name[256] = {};
+  std::string text = gethostname(name, sizeof name - 1) == 0 ? name : "this host";
+  for (const std::string& id : here.ids) text += "\n" + id;
+  return text;
+}
+
+std::pair<std::string, std::vector<std::string>> decode(const std::string& text) {
+  std::istringstream lines(text);
+  std::string host;
+  std::getline(lines, host);
+  std::vector<std::string> ids;
+  for (std::string id; std::getline(lines, id);) ids.push_back(id);
+  return {host, ids};
 }
 
 }  // namespace
 
-DeviceChoice choose(const DeviceWish& wish, const DevicesHere& here, int host_rank, int host_size,
+DeviceChoice choose(const DeviceWish& wish, std::span<const DevicesHere> of_host, size_t host_rank,
                     const std::string& place) {
+  const DevicesHere& here = of_host[host_rank];
   if (wish.kind == DeviceKind::cpu) return {};
-  if (wish.automatic && here.count == 0) return {DeviceKind::cpu, 0, here.absence};
-  REQUIRE(here.count > 0, Exit::no_device, place, "no such device: " + here.absence,
+  if (wish.automatic && here.ids.empty()) return {.note = here.absence};
+  REQUIRE(!here.ids.empty(), Exit::no_device, place, "no such device: " + here.absence,
           "Set train.device = \"auto\" or \"cpu\", or start on a machine that has one.");
-  if (wish.mixed && !wish.share && host_rank >= here.count)
-    return {DeviceKind::cpu, 0, "this machine has more ranks than devices"};
+  Taking taking;
+  int mine = -1;
+  for (size_t rank = 0; rank < of_host.size(); ++rank) {
+    const int index = taking.take(of_host[rank].ids, wish.share);
+    if (rank == host_rank) mine = index;
+  }
+  if (mine < 0 && wish.mixed) return {.note = "this machine has more ranks than devices"};
   REQUIRE(
-      wish.share || wish.mixed || host_size <= here.count, Exit::no_device, place,
-      "this machine has " + std::to_string(here.count) + (here.count == 1 ? " device" : " devices") +
-          " for " + std::to_string(host_size) + " ranks",
+      mine >= 0, Exit::no_device, place,
+      "this machine has " + std::to_string(taking.devices()) +
+          (taking.devices() == 1 ? " device" : " devices") + " for " + std::to_string(of_host.size()) +
+          " ranks",
       "Start one rank per device, or set train.share_devices = true; or let the others compute on the CPU: "
       "balance.classes.");
-  return {wish.kind, host_rank % here.count, ""};
+  return {wish.kind, mine, taking.ranks(here.ids[static_cast<size_t>(mine)]) > 1, ""};
 }
 
 DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
+  const DeviceWish wish{deck.train.device, deck.train.device_is_automatic, deck.train.share_devices,
+                        deck.balance.classes != ClassPolicy::refuse};
+  DevicesHere here;
+  comm::agree(world, [&] { here = devices_here(wish.kind); });
+  std::vector<DevicesHere> of_host;
+  size_t host_rank = 0;
+  const std::string own = decode(encode(here)).first;
+  const std::vector<std::string> all = world.all_gather(encode(here));
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    auto [host, ids] = decode(all[rank]);
+    if (host != own) continue;
+    if (rank == static_cast<size_t>(world.rank())) host_rank = of_host.size();
+    of_host.push_back({std::move(ids), here.absence});
+  }
   DeviceChoice choice;
-  comm::agree(world, [&] {
-    const DeviceWish wish{deck.train.device, deck.train.device_is_automatic, deck.train.share_devices,
-                          deck.balance.classes != ClassPolicy::refuse};
-    const bool debug = wish.kind == DeviceKind::debug;
-    const DevicesHere here = wish.kind == DeviceKind::cpu ? DevicesHere{}
-                             : debug                      ? debug_devices()
-                                                          : cuda_devices();
-    choice = choose(wish, here, world.host_rank(), world.host_size(), deck.place("train.device"));
-  });
+  comm::agree(world, [&] { choice = choose(wish, of_host, host_rank, deck.place("train.device")); });
   return choice;
 }
 
 namespace {
 
 /// Why NCCL cannot serve all nodes of this job; "" if it can. **Collective.**
-std::string nccl_obstacle(const comm::World& world, const Deck& deck, const DeviceChoice& choice) {
+std::string nccl_obstacle(const comm::World& world, const DeviceChoice& choice) {
   std::string mine;
   if (choice.kind != DeviceKind::cuda)
     mine = "not every rank computes on a CUDA device";
-  else if (deck.train.share_devices && world.host_size() > cuda_devices().count)
+  else if (choice.shared)
     mine = "ranks share a device";
   else
     ops::cuda_module()->nccl(mine);
@@ -96,7 +154,7 @@ std::unique_ptr<DeviceGroup> join_devices(const comm::World& world, const Deck& 
   if (devices[0] == 0 || world.nodes() == 1 || wanted == DeviceSums::host) return nullptr;
   const std::string place = deck.place("train.device_sums");
   if (wanted != DeviceSums::mpi) {
-    const std::string obstacle = nccl_obstacle(world, deck, choice);
+    const std::string obstacle = nccl_obstacle(world, choice);
     if (obstacle.empty()) return join_by_nccl(world, *engine);
     comm::agree(world, [&] {
       REQUIRE(wanted != DeviceSums::nccl, Exit::no_device, place, "NCCL cannot be used: " + obstacle,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fingerprint: the hash of what the planned ops give on one fixed unit with fixed parameters, scores and all
 // gradients: part of the arithmetic class (DESIGN section 1.9). Two ranks with one fingerprint compute alike.
-// Called by setup in every rank.
+// Called by classes in every rank.
 #pragma once
 
 #include <cstdint>

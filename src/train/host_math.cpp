@@ -3,6 +3,7 @@
 #include "train/host_math.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "ops/table.h"
 
 namespace lepton::train {
@@ -39,6 +40,7 @@ HostMath prepare_host_math(const comm::World& world, const Deck& deck, DeviceKin
     }
   });
   ops::prepare_compute_thread();
+  if (world.rank() == 0 && !math.refusal.empty()) log_info("CPUs multiply in fp32: " + math.refusal + ".");
   return math;
 }
 

@@ -19,9 +19,10 @@ struct HostMath {
   std::string refusal;  ///< why that is not the deck's, a clause; "": it is, or nothing is multiplied here
 };
 
-/// **Collective.** Caps the instruction set and prepares the calling thread. `device`: where products are
-/// computed. If a CPU that would compute them lacks the deck's precision, all ranks have fp32, or, where it
-/// is `required`, throw Error(deck) at model.precision. Throws Error(deck) at run.isa, too.
+/// **Collective.** Caps the instruction set and prepares the calling thread. `device`: where this rank's
+/// products are computed. If a CPU that would compute some lacks the deck's precision, all CPUs have fp32,
+/// which rank 0 logs, or, where it is `required`, all ranks throw Error(deck) at model.precision. Throws
+/// Error(deck) at run.isa, too.
 HostMath prepare_host_math(const comm::World& world, const Deck& deck, DeviceKind device, bool required);
 
 }  // namespace lepton::train

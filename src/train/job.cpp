@@ -5,23 +5,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/log.h"
 #include "comm/shared_memory.h"
 #include "report/texts.h"
+#include "train/device_exchange.h"
 #include "train/device_units.h"
 
 namespace lepton::train {
 
 namespace {
-
-/// Training is refused where the CPU lacks the deck's precision; evaluation does without it.
-HostMath host_math(const comm::World& world, const Deck& deck, const DeviceChoice& choice, bool training) {
-  HostMath math = prepare_host_math(world, deck, choice.kind, training);
-  if (world.rank() == 0 && !math.refusal.empty())
-    log_info(fmt::format("products are computed in fp32: {}.", math.refusal));
-  return math;
-}
 
 optim::OptimizerSpec without_moments() {
   optim::OptimizerSpec spec;
@@ -64,13 +58,17 @@ UnitSizes sizes_of(const Deck& deck, const data::Dataset& dataset, bool training
   return sizes;
 }
 
-/// What is still to be taken on this machine, which has that much left on all machines.
+/// What is still to be taken on this host, whose nodes may be of several kinds; there is that much on all.
 MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const ThreadShare& share,
                         MemoryNeeds needs) {
   needs.data = 0;  // the rows are read: what is available now is without them
+  std::vector<int64_t> by_machine(static_cast<size_t>(world.machines()), 0);
+  if (world.leads()) by_machine[static_cast<size_t>(world.machine())] = needs.node();
+  world.all_sum(by_machine);
+  const int64_t bytes = by_machine[static_cast<size_t>(world.machine())] * share.on_host.machines;
   comm::agree(world, [&] {
     const auto available = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
-    require_memory(needs, share.on_host, available, deck.path);
+    require_memory(needs, bytes, share.on_host, available, deck.path);
   });
   return needs;
 }
@@ -80,12 +78,15 @@ NodeState make_node(const comm::World& world, const Deck& deck, const model::Gra
                     int64_t confusion_classes, const MemoryDomains& domains, bool device) {
   NodeSizes node;
   node.domains = device ? MemoryDomains() : domains;
-
   node.max_samples = sizes.max_samples;
   node.max_units = sizes.max_units;
   node.state = state_shape(moments, device, world.nodes());
-  return NodeState(world, graph.layout, node, make_lanes(graph, world.nodes(), confusion_classes),
-                   slices.elements, deck.run.shm_directory);
+  std::optional<NodeState> made;
+  comm::agree(world, [&] {
+    made.emplace(world, graph.layout, node, make_lanes(graph, world.nodes(), confusion_classes),
+                 slices.elements, deck.run.shm_directory);
+  });
+  return std::move(*made);
 }
 
 }  // namespace
@@ -95,7 +96,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
     : world(world_),
       deck(deck_),
       device_choice(choose_device(world, deck)),
-      host(host_math(world, deck, device_choice, training)),
+      host(prepare_host_math(world, deck, device_choice.kind, training)),
       engine(open_engine(world, deck, device_choice, host)),
       share(share_threads(world, deck, engine.has_value())),
       threads_per_node(count_threads(world, share.threads)),
@@ -120,14 +121,15 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
-  make_device_state();
+  make_device_state(training);
+  make_exchange();
   if (training) {
     classes = settle_classes(world, deck, graph, host, node.parameters(1), device ? &*device : nullptr);
     report_units();
   }
 }
 
-void Job::make_device_state() {
+void Job::make_device_state(bool training) {
   comm::agree(world, [&] {
     if (!engine) return;
     const int64_t slice = node.slice_end() - node.slice_begin();
@@ -142,16 +144,25 @@ void Job::make_device_state() {
                         report::bytes_text(static_cast<double>(available))),
             "Use a smaller train.unit_size or network, or more devices: moments are divided among them.");
   });
-  group = join_devices(world, deck, device_choice, engine);
+  if (training) group = join_devices(world, deck, device_choice, engine);  // evaluation exchanges nothing
   comm::agree(world, [&] {
     if (engine) device.emplace(*engine, graph.layout, node, slices, sizes.max_units, group.get());
+  });
+  std::map<std::string, int> notes;
+  for (const std::string& note : world.all_gather(device_choice.note))
+    if (!note.empty()) ++notes[note];
+  if (world.rank() == 0)
+    for (const auto& [note, ranks] : notes)
+      log_info(fmt::format("{} of {} ranks compute on the CPU: {}.", ranks, world.size(), note));
+}
+
+void Job::make_exchange() {
+  comm::agree(world, [&] {
     if (group)
       between = std::make_unique<DeviceExchange>(*device, slices, node);
     else
       between = std::make_unique<HostExchange>(world, slices, node);
   });
-  if (world.rank() == 0 && !device_choice.note.empty())
-    log_info(fmt::format("computing on the CPU: {}.", device_choice.note));
 }
 
 std::span<const float> Job::current_parameters() {

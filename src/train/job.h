@@ -18,7 +18,6 @@
 #include "optim/optimizer.h"
 #include "train/classes.h"
 #include "train/conductor.h"
-#include "train/device_exchange.h"
 #include "train/device_state.h"
 #include "train/devices.h"
 #include "train/host_math.h"
@@ -68,13 +67,14 @@ class Job {
   NodeState node;
   std::unique_ptr<DeviceGroup> group;  ///< of devices that exchange without the host
   std::optional<DeviceState> device;
-  std::unique_ptr<NodeExchange> between;
+  std::unique_ptr<NodeExchange> between;  ///< how this node exchanges sums and parameters with the others
   data::RowExchange exchange;
   Classes classes;
 
  private:
-  /// Tests the device's memory, and takes it.
-  void make_device_state();
+  /// Tests the device's memory, joins it with those of other nodes, and takes the memory.
+  void make_device_state(bool training);
+  void make_exchange();
   void report_units() const;
   std::optional<Schedule> schedule_;
   std::optional<checkpoint::Identity> identity_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// MemoryDomains: the NUMA domains of a machine whose cores the ranks of this node may use. The node has one
+// MemoryDomains: the NUMA domains of a host whose cores the ranks of this node may use. The node has one
 // accumulator in the memory of each (DESIGN section 1.2): adding goes to the near one, and they are folded at
 // the end of a step. Made by job, held by NodeState.
 #pragma once

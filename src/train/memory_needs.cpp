@@ -96,15 +96,16 @@ int64_t feasible_nodes(const data::Dataset& dataset, const model::Graph& graph, 
   return high;
 }
 
-void require_memory(const MemoryNeeds& needs, const OnHost& host, int64_t available_bytes,
+void require_memory(const MemoryNeeds& needs, int64_t host_bytes, const OnHost& host, int64_t available_bytes,
                     const std::string& where) {
-  const int64_t needed = needs.total(host);
   const std::string nodes = host.nodes == 1 ? "" : " for the " + std::to_string(host.nodes) + " nodes on it";
-  REQUIRE(needed <= available_bytes, Exit::memory, where,
-          "this machine needs " + bytes_of(needed) + " of memory" + nodes + ", " + bytes_of(available_bytes) +
+  REQUIRE(host_bytes <= available_bytes, Exit::memory, where,
+          "this machine needs " + bytes_of(host_bytes) + " of memory" + nodes + ", " +
+              bytes_of(available_bytes) +
               " are available; the largest parts of a node: " + needs.largest_parts(),
-          "Use a smaller train.unit_size, fewer threads (train.threads), or more nodes: data and moments are "
-          "divided among them.");
+          "Use a smaller train.unit_size, fewer threads (train.threads), or more machines: rows are divided "
+          "among "
+          "these, moments among all nodes.");
 }
 
 }  // namespace lepton::train

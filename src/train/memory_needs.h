@@ -52,9 +52,9 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
 int64_t feasible_nodes(const data::Dataset& dataset, const model::Graph& graph, const UnitSizes& sizes,
                        const NodeCut& cut, int64_t available_bytes);
 
-/// Throws Error(memory) at `where` unless nodes with these needs, as many as are on this host, fit into what
-/// it has left.
-void require_memory(const MemoryNeeds& needs, const OnHost& host, int64_t available_bytes,
+/// Throws Error(memory) at `where` unless what this host's nodes need together fits into what it has left;
+/// `needs` of one of them, to tell the largest parts.
+void require_memory(const MemoryNeeds& needs, int64_t host_bytes, const OnHost& host, int64_t available_bytes,
                     const std::string& where);
 
 }  // namespace lepton::train

@@ -308,8 +308,6 @@ Exit predict(const comm::World& world, const Options& options) {
   data::DataSpec training;
   const Deck deck = deck_for_inputs(world, options, training);
   const HostMath host = prepare_host_math(world, deck, DeviceKind::cpu, false);
-  if (world.rank() == 0 && !host.refusal.empty())
-    log_info(fmt::format("predicting in fp32: {}.", host.refusal));
   const data::Dataset dataset(world, deck.data);
   comm::agree(world, [&] {
     if (world.rank() == 0)

@@ -184,7 +184,9 @@ bool check_identity(const checkpoint::Identity& saved, const checkpoint::Identit
       accept_new_arithmetic, Exit::deck, "arithmetic class",
       fmt::format("the run in {} was computed by '{}'; this job computes as '{}', so its bits would differ",
                   where, saved.arithmetic_class, now.arithmetic_class),
-      "Use the same kind of nodes (or cap them with [run] isa), or go on with --accept-new-arithmetic.");
+      "Use the same kind of nodes (or cap them with run.isa) and the same balance.classes and "
+      "balance.shares, or "
+      "go on with --accept-new-arithmetic.");
   return true;
 }
 

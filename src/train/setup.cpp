@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From deck to graph and unit sizes. Called by the commands train, evaluate, predict and
-// check.
+// From deck to graph and unit sizes. Called by the commands train, evaluate, predict and check.
 #include "train/setup.h"
 
 #include <algorithm>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Setup: from a deck to everything that training, evaluation and prediction stand on: dataset, graph, unit
-// sizes. Each step is agreed: one bad file or layer gives one message and one exit
-// code on all ranks.
+// Setup: from a deck to the graph for its dataset and to the sizes of units. Each step is agreed: one bad
+// file or layer gives one message and one exit code on all ranks.
 #pragma once
 
 #include <cstdint>

@@ -30,6 +30,6 @@ int64_t row_messages_of(Work&& work) {
 extern "C" int MPI_Isend(const void* bytes, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm,
                          MPI_Request* request) {
   using namespace lepton::comm;
-  if (counting_messages && tag % 4 == static_cast<int>(Channel::rows)) ++row_messages;
+  if (counting_messages && tag % channels == static_cast<int>(Channel::rows)) ++row_messages;
   return PMPI_Isend(bytes, count, type, to, tag, comm, request);
 }

@@ -42,15 +42,15 @@ TEST(SharedMemory, OfAMachineIsSharedByAllItsNodes) {
       const std::span<int64_t> all = memory.as<int64_t>();
       ASSERT_EQ(all.size(), 7u);
       for (const int64_t word : all) EXPECT_EQ(word, 0);
-      world.machine_barrier();
+      world.barrier();
       if (world.machine_rank() == world.machine_size() - 1)  // who does not wait for it sees zeros
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       all[static_cast<size_t>(world.machine_rank())] = world.rank() + 1;
-      world.machine_barrier();
+      world.barrier();
       const int first = world.rank() - world.machine_rank();  // these machines are consecutive ranks
       for (int r = 0; r < 7; ++r)
         EXPECT_EQ(all[static_cast<size_t>(r)], r < world.machine_size() ? first + r + 1 : 0);
-      world.machine_barrier();
+      world.barrier();
     }
   });
 }

@@ -105,13 +105,6 @@ TEST(World, RanksThatStandAloneAreNodesOfTheirMachine) {
   });
 }
 
-TEST(World, TheBarrierOfAMachineWaitsForNoOther) {
-  for_each_machines([](const World& world, int, Alone) {
-    if (world.machine() == world.machines() - 1) world.machine_barrier();
-    world.barrier();
-  });
-}
-
 TEST(World, ReadsRanksPerNodeFromTheEnvironmentOfRank0) {
   const int rank = World().rank();
   setenv("LEPTON_RANKS_PER_NODE", rank == 0 ? "2" : "1", 1);

@@ -69,6 +69,16 @@ def free_units(reference):
     assert described("free")["arithmetic_class"] == "free" and len(described("free")["classes"]) == 1, described("free")
 
 
+def freed(reference):
+    """A run that was begun as of one class says from where on units went anywhere."""
+    train("freed", "--max-steps", 9, deck=DECK, ranks=2, sets={"train.device": "cpu"})
+    result = train("freed", "--accept-new-arithmetic", deck=DECK, ranks=3, sets=FREE)
+    assert result.hash() == reference, result.told("another parameters_hash")
+    marked = [line for line in ledger("freed") if "free-classes" in line and "new-arithmetic-class" in line]
+    assert len(marked) == 1 and "step=10 " in marked[0], marked
+    assert re.search(r"2 of 3 ranks compute on the CPU: .*more ranks than devices", result.err), result.told("why is not said")
+
+
 def main():
     make_digits()
     make_deck(DECK, DENSE.replace("clip_norm = 0.5\n", ""))
@@ -76,6 +86,7 @@ def main():
     fixed_shares(reference)
     killed(reference)
     free_units(reference)
+    freed(reference)
 
 
 main()

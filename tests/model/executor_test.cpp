@@ -29,7 +29,8 @@ LayerSpec conv(int64_t filters, const Options& more = {}) {
 }
 
 Graph small_dense() {
-  return graph_of({7}, {dense(6, {{"activation", "tanh"}}), dense(5, {{"activation", "sigmoid"}}), dense(3)});
+  return graph_of({7},
+                  {dense(6, {{"activation", "tanh"}}), dense(5, {{"activation", "gelu_tanh"}}), dense(3)});
 }
 
 /// Every kind of node: convolution, batch norm, pooling, dropout, both kinds of residual, layer norm, dense.

@@ -9,8 +9,9 @@ namespace lepton::model {
 
 TEST(LayersActivation, EachLayerIsItsOnnxOperator) {
   const std::vector<std::pair<std::string, std::string>> pairs = {
-      {"relu", "Relu"}, {"leaky_relu", "LeakyRelu"}, {"elu", "Elu"}, {"gelu", "Gelu"}, {"sigmoid", "Sigmoid"},
-      {"tanh", "Tanh"}, {"softmax", "Softmax"},
+      {"relu", "Relu"},       {"leaky_relu", "LeakyRelu"}, {"elu", "Elu"},
+      {"gelu", "Gelu"},       {"sigmoid", "Sigmoid"},      {"tanh", "Tanh"},
+      {"softmax", "Softmax"}, {"gelu_tanh", "Gelu"},
   };
   EXPECT_EQ(activation_names().size(), pairs.size());
   for (const auto& [name, type] : pairs) {
@@ -42,6 +43,15 @@ TEST(LayersActivation, Alpha) {
                     {"unknown option \"alpha\" of a relu layer"});
 }
 
+TEST(LayersActivation, GeluIsExactOrByTanh) {
+  const auto approximate = [](const LayerSpec& spec) {
+    return ops::string_attribute(graph_of({6}, {spec}).nodes.back().attributes, "approximate", "none");
+  };
+  EXPECT_EQ(approximate(layer("gelu")), "none");
+  EXPECT_EQ(approximate(layer("gelu_tanh")), "tanh");
+  EXPECT_EQ(approximate(layer("dense", {{"units", 4}, {"activation", "gelu_tanh"}})), "tanh");
+}
+
 TEST(LayersActivation, NoneAppendsNothing) {
   const Graph graph = graph_of({6}, {layer("dense", {{"units", 4}, {"activation", "none"}})});
   EXPECT_EQ(graph.nodes.size(), 1U);
@@ -55,7 +65,8 @@ TEST(LayersActivation, UnknownNameGivesTheNearest) {
 }
 
 TEST(LayersActivation, ReluFamily) {
-  for (const char* name : {"relu", "leaky_relu", "elu", "gelu"}) EXPECT_TRUE(is_relu_like(name)) << name;
+  for (const char* name : {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh"})
+    EXPECT_TRUE(is_relu_like(name)) << name;
   for (const char* name : {"sigmoid", "tanh", "softmax", "none", ""})
     EXPECT_FALSE(is_relu_like(name)) << name;
 }

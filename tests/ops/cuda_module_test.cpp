@@ -36,7 +36,7 @@ TEST(CudaModuleDeath, AFileThatIsNoModuleIsNamed) {
 
 TEST(CudaModule, NoDeviceHasAReason) {
   std::string absence;
-  const int count = cuda_devices(absence);
+  const size_t count = cuda_devices(absence).size();
   EXPECT_EQ(count == 0, !absence.empty()) << absence;
 }
 

@@ -13,10 +13,11 @@ namespace {
 
 using namespace testing;
 
-OpSpec gemm(int64_t n, int64_t in, int64_t out, const std::string& activation) {
+OpSpec gemm(int64_t n, int64_t in, int64_t out, const std::string& activation, Attributes attributes = {}) {
   return {.type = "Gemm",
           .attributes = {{"transB", int64_t{1}}},
           .activation = activation,
+          .activation_attributes = std::move(attributes),
           .samples = n,
           .training = true,
           .inputs = {{in}},
@@ -61,6 +62,9 @@ std::vector<OpSpec> products() {
           gemm(33, 65, 129, "Relu"),
           gemm(64, 300, 10, "Tanh"),
           gemm(1, 1, 1, "Elu"),
+          gemm(9, 33, 40, "Gelu"),
+          gemm(9, 33, 40, "Gelu", {{"approximate", std::string("tanh")}}),
+          gemm(9, 33, 41, "Gelu", {{"approximate", std::string("tanh")}}),
           conv({3, 7, 5}, {5, 3, 3, 2}, {2, 1}, {1, 0, 2, 1}, {1, 1}, 1, ""),
           conv({8, 9, 11}, {16, 8, 3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, "Relu"),
           conv({4, 11, 9}, {6, 2, 3, 3}, {1, 2}, {2, 2, 2, 2}, {2, 2}, 2, "LeakyRelu"),

@@ -166,7 +166,7 @@ class OnDevice : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     std::string absence;
-    if (GetParam() == "cuda" && cuda_devices(absence) == 0) GTEST_SKIP() << "no CUDA device: " << absence;
+    if (GetParam() == "cuda" && cuda_devices(absence).empty()) GTEST_SKIP() << "no CUDA device: " << absence;
   }
 };
 inline std::string device_name(const ::testing::TestParamInfo<std::string>& info) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <numbers>
 #include <thread>
 
 #include "base/stop.h"
@@ -92,6 +93,28 @@ TEST(Gemm, FusedActivations) {
            reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.6 * std::expm1(x); }), 1e-5);
   check_op(dense(4, 9, 21, false, "LeakyRelu", {{"alpha", 0.2}}),
            reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.2 * x; }));
+}
+
+double gelu(double x) {
+  return x / 2 * std::erfc(-x / std::sqrt(2.0));
+}
+double gelu_by_tanh(double x) {
+  return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
+
+// Its derivative is of the input, which is kept; wide layers are computed the other way round.
+TEST(Gemm, FusedGelu) {
+  const Attributes by_tanh{{"approximate", std::string("tanh")}};
+  for (const int64_t out : {21, 300})
+    for (const bool bias : {true, false}) {
+      check_op(dense(4, 9, out, bias, "Gelu"), reference(4, 9, out, gelu), 1e-5);
+      check_op(dense(4, 9, out, bias, "Gelu", by_tanh), reference(4, 9, out, gelu_by_tanh), 1e-5);
+      OpSpec inference = dense(4, 9, out, bias, "Gelu");
+      inference.training = false;
+      check_op(inference, reference(4, 9, out, gelu), 1e-5);
+    }
+  EXPECT_GE(make_op(completed(dense(4, 9, 21, true, "Gelu")))->saved_bytes(), 4U * 21 * sizeof(float));
+  EXPECT_EQ(make_op(completed(dense(4, 9, 21, true, "Tanh")))->saved_bytes(), 0U);
 }
 
 TEST(Gemm, NoInputGradientAtTheNetworksInput) {

@@ -36,6 +36,7 @@ WRAPPED = [
     ("oneDNN", re.compile(r"(oneapi/)?dnnl.*"), re.compile(r"\bdnnl::"), {"ops"}),
     ("CUDA", re.compile(r"cuda\w*\.h|cublas\w*\.h|cudnn\w*\.h"), re.compile(r"\b(?:cuda|cublas|cudnn)[A-Z]\w*\s*\("),
      {"kernels"}),
+    ("NCCL", re.compile(r"nccl.*"), re.compile(r"\bp?nccl[A-Z]\w*\s*\("), {"kernels"}),
     ("spdlog", re.compile(r"spdlog/.*"), re.compile(r"\bspdlog::"), {"base"}),
     ("xxHash", re.compile(r"xxh.*"), re.compile(r"\bXXH\w+\s*\("), {"base"}),
     ("toml++", re.compile(r"toml(\+\+|plusplus).*"), re.compile(r"\btoml::"), {"train"}),

@@ -147,7 +147,7 @@ TEST_F(Check, TooLittleMemoryIsSaidInBytesAndInNodesThatWouldDo) {
   EXPECT_NE(text.find("shuffle window, not feasible in this memory: all rows of the dataset are kept in it"),
             std::string::npos)
       << text;
-  EXPECT_NE(text.find(std::to_string(least(needs[1] - 100)) + " nodes with as much memory each would do"),
+  EXPECT_NE(text.find(std::to_string(least(needs[1] - 100)) + " machines with as much memory each would do"),
             std::string::npos)
       << text;
 }
@@ -155,7 +155,7 @@ TEST_F(Check, TooLittleMemoryIsSaidInBytesAndInNodesThatWouldDo) {
 TEST_F(Check, WhereEveryNodeNeedsTooMuchNoNumberOfNodesWouldDo) {
   const auto plan = report({}, {}, 1, 1000);
   EXPECT_EQ(plan["memory"]["feasible_nodes"], 0);
-  EXPECT_NE(check_text(plan, "").find("no number of such nodes would do"), std::string::npos);
+  EXPECT_NE(check_text(plan, "").find("no number of such machines would do"), std::string::npos);
 }
 
 TEST_F(Check, FewUnitsForManyThreadsAreAWarning) {

@@ -64,6 +64,32 @@ TEST(DeviceExchange, TheHostsCopyIsLeftAlone) {
   bench.world.barrier();
 }
 
+/// A group that is not done before somebody waits for it and lets messages move.
+class SlowGroup : public DeviceGroup {
+ public:
+  void reduce_scatter(int64_t*, std::span<const int64_t>, const Poll&) override { under_way = true; }
+  void all_gather(void*, std::span<const int64_t>, size_t, const Poll&) override { under_way = true; }
+  void finish(const Poll& poll) override {
+    if (!under_way || !poll) return;
+    poll();
+    under_way = false;
+  }
+  bool under_way = false;
+};
+
+// Where others wait for rows of ours while we wait for their sums, nothing would ever move.
+TEST(DeviceExchange, MessagesMoveWhileSumsAreWaitedFor) {
+  Bench bench;
+  SlowGroup group;
+  DeviceState state(bench.engine, bench.layout, bench.node, bench.slices, 8, &group);
+  DeviceExchange exchange(state, bench.slices, bench.node);
+  int polls = 0;
+  exchange.reduce_sums([&polls] { ++polls; });
+  EXPECT_FALSE(group.under_way);
+  EXPECT_EQ(polls, 1);
+  bench.world.barrier();
+}
+
 TEST(DeviceExchange, AHashThatItsOwnerStatesWronglyIsNoticedByAll) {
   Bench bench;
   if (bench.world.node() == 0) {

@@ -70,7 +70,7 @@ TEST(MemoryNeeds, RoundedOperandsTakeRoomToo) {
   const SmallRuns runs;
   Planned plan(runs);
   plan.sizes.training.clear();  // one unit in hand
-  NodeCut cut{1, 1, 0};
+  NodeCut cut{1, 1, 1};
   constexpr int64_t largest_weights = 600 * 600 * 2;
   EXPECT_LT(plan.needs(cut).per_thread, largest_weights);
   cut.precision = ops::Precision::bf16;
@@ -111,13 +111,16 @@ TEST(MemoryNeeds, LargestPartsComeFirst) {
 
 TEST(MemoryNeeds, MoreThanThereIsIsAnErrorWithNumbers) {
   const MemoryNeeds needs = sample_needs();  // 15 MiB
-  EXPECT_NO_THROW(require_memory(needs, {1, 1}, 15 << 20, "deck.toml"));
-  EXPECT_NO_THROW(require_memory(needs, {2, 2}, 30 << 20, "deck.toml"));
-  EXPECT_NO_THROW(require_memory(needs, {2, 1}, 29 << 20, "deck.toml")) << "the rows are there once";
-  EXPECT_THROW(require_memory(needs, {2, 1}, (29 << 20) - 1, "deck.toml"), Error);
+  const auto require_on = [&](const OnHost& host, int64_t available, const std::string& where) {
+    require_memory(needs, needs.total(host), host, available, where);
+  };
+  EXPECT_NO_THROW(require_on({1, 1}, 15 << 20, "deck.toml"));
+  EXPECT_NO_THROW(require_on({2, 2}, 30 << 20, "deck.toml"));
+  EXPECT_NO_THROW(require_on({2, 1}, 29 << 20, "deck.toml")) << "the rows are there once";
+  EXPECT_THROW(require_on({2, 1}, (29 << 20) - 1, "deck.toml"), Error);
   for (const int nodes : {1, 2}) {
     try {
-      require_memory(needs, {nodes, nodes}, 15 * nodes * (1 << 20) - 1, "deck.toml");
+      require_on({nodes, nodes}, 15 * nodes * (1 << 20) - 1, "deck.toml");
       ADD_FAILURE();
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Exit::memory);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node's shared state: the same memory on all ranks of a node and no other, pieces that do not overlap,
-// moments of the slice only, and the bytes per parameter that issue and design allow.
+// moments of the slice only, and the bytes per parameter that the design allows.
 #include "train/node_state.h"
 
 #include <gtest/gtest.h>

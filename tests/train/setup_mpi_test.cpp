@@ -5,10 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
 
 #include "data/batch.h"
-#include "ops/table.h"
 #include "small_runs.h"
 #include "train/loaded.h"
 

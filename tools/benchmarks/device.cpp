@@ -39,7 +39,7 @@ std::optional<ops::Engine> open(Precision precision) {
     return ops::open_debug_engine(size_t{1} << 30, 0);
   }
   std::string absence;
-  if (ops::cuda_devices(absence) == 0) return std::nullopt;
+  if (ops::cuda_devices(absence).empty()) return std::nullopt;
   return ops::cuda_module()->open(0, precision);
 }
 
