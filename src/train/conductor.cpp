@@ -146,11 +146,6 @@ void Conductor::publish_scales() {
     e_.node.overflow_bits()[t] = scales_.overflow_bits(static_cast<int>(t), limit_bits_);
 }
 
-void Conductor::poll() {
-  e_.exchange.progress();
-  if (e_.writer) e_.writer->progress();
-}
-
 void Conductor::vote(exact::Lanes& lanes) {
   if (checkpoint_in_flight_) {
     lanes.checkpoint_reports() += e_.writer->part() == checkpoint::Writer::Part::durable;
@@ -246,9 +241,20 @@ void Conductor::advance() {
       choose_next();
       return;
     default:
-      control.failed = true;
-      control.header.run = false;
+      fail();
   }
+}
+
+/// All leaders come here alike. What they have sent each other must arrive first: its memory is about to go;
+/// and a checkpoint in flight is of a state before the failure, and worth keeping.
+void Conductor::fail() {
+  e_.exchange.end(current_->ticket);
+  if (next_) drop(*next_);
+  next_.reset();
+  if (e_.writer) e_.writer->finish();
+  checkpoint_in_flight_ = false;
+  e_.node.control().failed = true;
+  e_.node.control().header.run = false;
 }
 
 void Conductor::accept_step(bool changed) {
@@ -296,10 +302,6 @@ void Conductor::finish_evaluation_part() {
                                       spec.min_improvement, step);
   }
   evaluation_report_ = last_evaluation_ = report;
-}
-
-bool Conductor::stopped_early() const {
-  return e_.deck.evaluation.patience > 0 && state_.stale_evaluations >= e_.deck.evaluation.patience;
 }
 
 void Conductor::handle_checkpoint_reports() {

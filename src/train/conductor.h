@@ -64,7 +64,11 @@ class Conductor {
   void prepare_next();
   /// Before the leader's lanes are merged: this node's reports and rank 0's checkpoint vote.
   void vote(exact::Lanes& lanes);
-  void poll();  ///< moves messages
+  /// Moves messages.
+  void poll() {
+    e_.exchange.progress();
+    if (e_.writer) e_.writer->progress();
+  }
 
   // Serial sections: everybody waits at the barrier.
   void reduce();            ///< (b) of a training round
@@ -84,7 +88,10 @@ class Conductor {
   /// The last complete evaluation and its sums.
   const EvaluationReport& last_evaluation() const { return last_evaluation_; }
   const EvaluationSums& last_sums() const { return last_sums_; }
-  bool stopped_early() const;  ///< patience is used up
+  /// Patience is used up.
+  bool stopped_early() const {
+    return e_.deck.evaluation.patience > 0 && state_.stale_evaluations >= e_.deck.evaluation.patience;
+  }
 
  private:
   struct Prepared {
@@ -110,6 +117,7 @@ class Conductor {
   /// What comes after `work`, early stopping included.
   std::optional<Work> following(const Work& work) const;
   void leave(bool stopped);
+  void fail();
   void publish_scales();
 
   Ensemble e_;

@@ -231,6 +231,7 @@ def divergence():
         result = train(directory, ranks=ranks, per_node=per_node, sets=sets, code=76)
         assert len(result.errors()) == 1, result.told("one message")
         messages.add(result.errors()[0])
+        assert checkpoints(directory).keys() == {1}, f"{directory}: the checkpoint in flight is kept: {checkpoints(directory)}"
         told = json.loads(run("status", directory, "--json").out)
         assert told["state"] == "failed" and told["exit"] == 76, told
     assert len(messages) == 1, messages
