@@ -151,12 +151,10 @@ class Product {
 
 /// The epilogue that does it all; of what it has no activation for, the bias.
 cublasLtEpilogue_t epilogue(bool bias, ops::ActivationKind kind, bool keep) {
-  int parts = CUBLASLT_EPILOGUE_DEFAULT;
-  if (kind == ops::ActivationKind::relu) parts = CUBLASLT_EPILOGUE_RELU;
-  if (kind == ops::ActivationKind::gelu_tanh) parts = CUBLASLT_EPILOGUE_GELU | (keep ? keeps_input : 0);
-  if (!bias) return static_cast<cublasLtEpilogue_t>(parts);
-  const int nothing_else = CUBLASLT_EPILOGUE_DEFAULT;
-  return static_cast<cublasLtEpilogue_t>((parts == nothing_else ? 0 : parts) | CUBLASLT_EPILOGUE_BIAS);
+  int parts = bias ? CUBLASLT_EPILOGUE_BIAS : 0;
+  if (kind == ops::ActivationKind::relu) parts |= CUBLASLT_EPILOGUE_RELU;
+  if (kind == ops::ActivationKind::gelu_tanh) parts |= CUBLASLT_EPILOGUE_GELU | (keep ? keeps_input : 0);
+  return parts == 0 ? CUBLASLT_EPILOGUE_DEFAULT : static_cast<cublasLtEpilogue_t>(parts);
 }
 
 class GemmOp : public ops::Op {

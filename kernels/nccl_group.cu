@@ -186,7 +186,9 @@ class NcclGroup : public DeviceGroup {
 std::string nccl_version(std::string& absence) {
   absence = nccl().absence;
   int version = 0;
-  if (!absence.empty() || nccl().get_version(&version) != ncclSuccess) return "";
+  if (absence.empty() && nccl().get_version(&version) != ncclSuccess)
+    absence = "NCCL does not tell its version";
+  if (!absence.empty()) return "";
   return "NCCL " + std::to_string(version / 10000) + "." + std::to_string(version % 10000 / 100) + "." +
          std::to_string(version % 100);
 }

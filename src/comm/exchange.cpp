@@ -88,7 +88,7 @@ void Exchange::give_up(const char* name) {
 }
 
 void Exchange::run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add,
-                   const char* name, const std::function<void()>& poll) {
+                   const char* name, const Poll& poll) {
   if (add) scratch_ = memory_.scratch(window * piece_bytes_);
   in_ = {&incoming, -1, 0, 0, {}};
   out_ = {&outgoing, +1, 0, 0, {}};

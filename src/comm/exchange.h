@@ -14,6 +14,7 @@
 #include <functional>
 #include <span>
 
+#include "base/waiting.h"
 #include "comm/exchange_memory.h"
 #include "comm/group.h"
 
@@ -33,7 +34,7 @@ class Exchange {
   /// Sends outgoing(peer) to each peer. What comes is added to incoming(peer) as int64 if `add`, else stored
   /// there. `name` is for errors.
   void run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add, const char* name,
-           const std::function<void()>& poll);
+           const Poll& poll);
 
  private:
   static constexpr int window = 8;

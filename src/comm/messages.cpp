@@ -136,7 +136,7 @@ bool MessageBatch::test() {
   return s.complete == s.requests.size();
 }
 
-void MessageBatch::wait(const std::function<void()>& poll) {
+void MessageBatch::wait(const Poll& poll) {
   State& s = *state_;
   Pace pace;
   for (size_t before = s.complete; !test(); before = s.complete) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 
+#include "base/waiting.h"
 #include "comm/world.h"
 
 namespace lepton::comm {
@@ -30,7 +31,7 @@ class MessageBatch {
   void receive(int node, std::span<std::byte> bytes);     ///< sizes must match the sender's, else Error(io)
   bool test();                                            ///< progresses; true when all are complete
   /// Until complete. DeadlineError names the nodes that are silent.
-  void wait(const std::function<void()>& poll = {});
+  void wait(const Poll& poll = {});
 
  private:
   struct State;

@@ -88,11 +88,11 @@ void NodeBarrier::wait() {
   arrive_and_wait(nullptr);
 }
 
-void NodeBarrier::wait(const std::function<void()>& poll) {
+void NodeBarrier::wait(const Poll& poll) {
   arrive_and_wait(&poll);
 }
 
-void NodeBarrier::wait_serial(const std::function<void()>& poll, const std::function<void()>& serial) {
+void NodeBarrier::wait_serial(const Poll& poll, const std::function<void()>& serial) {
   Pace pace;
   while (state_.arrived.load(std::memory_order_acquire) + 1 < participants_) {
     stop_if_failed();

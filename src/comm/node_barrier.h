@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "base/waiting.h"
+
 namespace lepton::comm {
 
 /// Lies in node-shared memory (zeroed memory is a valid state); 64-byte aligned.
@@ -28,11 +30,11 @@ class NodeBarrier {
   /// NodeFailed once fail() was called anywhere.
   void wait();
   /// A main thread arrives and waits, calling `poll` again and again.
-  void wait(const std::function<void()>& poll);
+  void wait(const Poll& poll);
   /// The leader's main thread: waits until all others have arrived (polling), runs `serial`, then releases
   /// all. What `serial` throws is rethrown here and fails the others. One thread of the node at most calls
   /// this.
-  void wait_serial(const std::function<void()>& poll, const std::function<void()>& serial);
+  void wait_serial(const Poll& poll, const std::function<void()>& serial);
   /// Wakes everybody with NodeFailed.
   void fail();
 

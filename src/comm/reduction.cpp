@@ -87,7 +87,7 @@ static void check_offsets(const World& world, std::span<const int64_t> offsets, 
 }
 
 void LeaderReduction::reduce_scatter(std::span<int64_t> sums, std::span<const int64_t> offsets,
-                                     const std::function<void()>& poll) {
+                                     const Poll& poll) {
   const World& world = state_->world;
   check_offsets(world, offsets, sums.size());
   if (world.nodes() == 1) return;
@@ -98,8 +98,7 @@ void LeaderReduction::reduce_scatter(std::span<int64_t> sums, std::span<const in
                        poll);
 }
 
-void LeaderReduction::all_reduce(std::span<int64_t> lanes, size_t sum_count,
-                                 const std::function<void()>& poll) {
+void LeaderReduction::all_reduce(std::span<int64_t> lanes, size_t sum_count, const Poll& poll) {
   CHECK(state_->world.leads(), "only leaders reduce");
   CHECK(sum_count <= lanes.size(), "more sums than lanes");
   if (state_->world.nodes() == 1) return;
@@ -118,7 +117,7 @@ void LeaderReduction::all_reduce(std::span<int64_t> lanes, size_t sum_count,
 }
 
 void LeaderReduction::all_gather(std::span<std::byte> values, std::span<const int64_t> offsets,
-                                 size_t element_bytes, const std::function<void()>& poll) {
+                                 size_t element_bytes, const Poll& poll) {
   const World& world = state_->world;
   CHECK(element_bytes > 0, "elements have bytes");
   check_offsets(world, offsets, values.size() / element_bytes);

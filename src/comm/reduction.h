@@ -6,10 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 
+#include "base/waiting.h"
 #include "comm/world.h"
 
 namespace lepton::comm {
@@ -29,15 +29,14 @@ class LeaderReduction {
   /// In place: afterwards elements [offsets[node], offsets[node + 1]) of `sums` hold the total over nodes;
   /// the rest stays as it was. offsets has nodes + 1 entries, the same on every node. Integer addition modulo
   /// 2^64. Works in bounded pieces so that no second copy of the array is needed.
-  void reduce_scatter(std::span<int64_t> sums, std::span<const int64_t> offsets,
-                      const std::function<void()>& poll);
+  void reduce_scatter(std::span<int64_t> sums, std::span<const int64_t> offsets, const Poll& poll);
   /// In place, one message: the first `sum_count` entries are added (modulo 2^64), the others take the
   /// maximum.
-  void all_reduce(std::span<int64_t> lanes, size_t sum_count, const std::function<void()>& poll);
+  void all_reduce(std::span<int64_t> lanes, size_t sum_count, const Poll& poll);
   /// In place: node n's part [offsets[n], offsets[n + 1]) of `values` goes to everybody. Bytes per element
   /// given.
   void all_gather(std::span<std::byte> values, std::span<const int64_t> offsets, size_t element_bytes,
-                  const std::function<void()>& poll);
+                  const Poll& poll);
 
  private:
   struct State;

@@ -58,15 +58,16 @@ World::World(double deadline_s, int ranks_per_node, bool alone)
   const int each = std::stoi(asked);
   if (each < 0)
     throw Error(Exit::usage, "LEPTON_RANKS_PER_NODE", "not a positive number",
-                "Unset it, or set the number of ranks that shall form a node.")
+                "Unset it, or set the number of ranks that shall form a machine.")
         .as_agreed();
 
   MPI_Comm host = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(all.comm, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
             "MPI_Comm_split_type");
-  MPI_Comm_rank(host, &host_rank_);
-  MPI_Comm_size(host, &host_size_);
-  MPI_Comm machine = split(host, each > 0 ? host_rank_ / each : 0, rank_);
+  Group on_host;
+  on_host.open(host, deadline_s);
+  host_ranks_ = on_host.world_ranks;
+  MPI_Comm machine = split(host, each > 0 ? on_host.rank / each : 0, rank_);
   handles_->machine.open(machine, deadline_s);
   machine_rank_ = handles_->machine.rank;
   machine_size_ = handles_->machine.size;

@@ -62,8 +62,8 @@ class World {
   int machine_of(int node) const { return machine_of_[node]; }
   /// Ascending; never none.
   const std::vector<int>& nodes_of(int machine) const { return nodes_of_[machine]; }
-  int host_rank() const { return host_rank_; }
-  int host_size() const { return host_size_; }
+  /// World ranks of this host, ascending.
+  const std::vector<int>& host_ranks() const { return host_ranks_; }
   double deadline_s() const { return deadline_s_; }
 
   // Collectives over all ranks, for set-up and shut-down (blocking with deadline).
@@ -83,8 +83,9 @@ class World {
  private:
   void number_groups();  // **Collective.**
   int rank_ = 0, size_ = 1, node_ = 0, nodes_ = 1, node_rank_ = 0, node_size_ = 1;
-  int machine_rank_ = 0, machine_size_ = 1, host_rank_ = 0, host_size_ = 1;
+  int machine_rank_ = 0, machine_size_ = 1;
   double deadline_s_ = 0;
+  std::vector<int> host_ranks_;
   std::vector<int> leaders_, machine_of_;   // by node
   std::vector<std::vector<int>> nodes_of_;  // by machine
   std::unique_ptr<Handles> handles_;

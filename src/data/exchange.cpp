@@ -212,7 +212,7 @@ void RowExchange::progress() {
   }
 }
 
-void RowExchange::finish(int64_t round, const std::function<void()>& poll) {
+void RowExchange::finish(int64_t round, const Poll& poll) {
   State& s = *state_;
   CHECK(s.header(round).round_after.load() == round + 1, "round " + std::to_string(round) + " has not begun");
   if (s.world.machines() == 1) return;

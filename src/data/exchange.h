@@ -10,11 +10,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "base/waiting.h"
 #include "comm/messages.h"
 #include "comm/shared_memory.h"
 #include "data/store.h"
@@ -50,7 +50,7 @@ class RowExchange {
   void progress();
   /// **Leaders.** Waits until this round's rows are here (its sends may still be under way; the slot is
   /// released by end()). Throws DeadlineError naming the silent nodes.
-  void finish(int64_t round, const std::function<void()>& poll);
+  void finish(int64_t round, const Poll& poll);
   /// **Leaders.** The round is over: its slot may be reused (waits for its sends). Rounds end in the order
   /// they began.
   void end(int64_t round);

@@ -109,9 +109,8 @@ std::vector<DeckKey> device_keys() {
        operational,
        "\"auto\"",
        "how devices exchange sums and parameters between nodes: by NCCL, by an MPI that reaches device "
-       "memory, or "
-       "by MPI through the host; auto takes the first that can be (no effect without devices or with one "
-       "node)",
+       "memory, or by MPI through the host; auto takes the first that can be (no effect without devices or "
+       "with one node)",
        [](Deck& deck, const DeckValue& value) {
          deck.train.device_sums = static_cast<DeviceSums>(value.choice);
        },

@@ -3,12 +3,10 @@
 // pretends to have (default 64) and how much memory each (default 4 GiB), for tests.
 #include "train/devices.h"
 
-#include <unistd.h>
-
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <sstream>
-#include <utility>
 
 #include "comm/mpi_device_group.h"
 #include "ops/cuda_module.h"
@@ -56,21 +54,17 @@ class Taking {
   std::map<std::string, int> ranks_;  ///< by device
 };
 
-/// One line for the host's name, one for each device.
-std::string encode(const DevicesHere& here) {
-  char name[256] = {};
-  std::string text = gethostname(name, sizeof name - 1) == 0 ? name : "this host";
-  for (const std::string& id : here.ids) text += "\n" + id;
+std::string joined(const std::vector<std::string>& ids) {
+  std::string text;
+  for (const std::string& id : ids) text += id + "\n";
   return text;
 }
 
-std::pair<std::string, std::vector<std::string>> decode(const std::string& text) {
-  std::istringstream lines(text);
-  std::string host;
-  std::getline(lines, host);
-  std::vector<std::string> ids;
-  for (std::string id; std::getline(lines, id);) ids.push_back(id);
-  return {host, ids};
+std::vector<std::string> lines_of(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
 }
 
 }  // namespace
@@ -104,16 +98,12 @@ DeviceChoice choose_device(const comm::World& world, const Deck& deck) {
                         deck.balance.classes != ClassPolicy::refuse};
   DevicesHere here;
   comm::agree(world, [&] { here = devices_here(wish.kind); });
+  const std::vector<std::string> all = world.all_gather(joined(here.ids));
   std::vector<DevicesHere> of_host;
-  size_t host_rank = 0;
-  const std::string own = decode(encode(here)).first;
-  const std::vector<std::string> all = world.all_gather(encode(here));
-  for (size_t rank = 0; rank < all.size(); ++rank) {
-    auto [host, ids] = decode(all[rank]);
-    if (host != own) continue;
-    if (rank == static_cast<size_t>(world.rank())) host_rank = of_host.size();
-    of_host.push_back({std::move(ids), here.absence});
-  }
+  for (const int rank : world.host_ranks())
+    of_host.push_back({lines_of(all[static_cast<size_t>(rank)]), here.absence});
+  const auto host_rank = static_cast<size_t>(std::ranges::lower_bound(world.host_ranks(), world.rank()) -
+                                             world.host_ranks().begin());
   DeviceChoice choice;
   comm::agree(world, [&] { choice = choose(wish, of_host, host_rank, deck.place("train.device")); });
   return choice;

@@ -41,7 +41,7 @@ void Worker::count_time(int64_t units, double seconds) {
 }
 
 std::unique_ptr<Worker> make_worker(const UnitResources& resources, const UnitSizes& sizes, int thread,
-                                    int node_threads, int nodes, const std::function<void()>& poll) {
+                                    int node_threads, int nodes, const Poll& poll) {
   if (resources.device) return std::make_unique<DeviceRunner>(resources, sizes, nodes);
   auto runner = std::make_unique<UnitRunner>(resources, sizes, thread, node_threads, nodes);
   if (poll && nodes > 1) runner->set_between_nodes(poll);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 
+#include "base/waiting.h"
 #include "checkpoint/writer.h"
 #include "train/unit.h"
 
@@ -52,6 +53,6 @@ class Worker {
 /// The worker for a thread: the device's where the node has one. `poll`, if not empty, is called between the
 /// layers of units too.
 std::unique_ptr<Worker> make_worker(const UnitResources& resources, const UnitSizes& sizes, int thread,
-                                    int node_threads, int nodes, const std::function<void()>& poll);
+                                    int node_threads, int nodes, const Poll& poll);
 
 }  // namespace lepton::train
