@@ -14,7 +14,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PHASES = ("data", "compute", "sum", "optimizer", "wait", "checkpoint", "other")
+PHASES = ("compute", "sum", "update", "data", "saving", "wait", "other")
 
 
 class Failed(Exception):
@@ -86,7 +86,7 @@ def stop(process, run):
 
 def shares(output):
     """Percent of each phase from the closing summary: of the mean of all ranks, or of the only one."""
-    rows = re.findall(rf"^\s*(\d+|mean)\s+\d+\s+\S.*?((?:\s+[\d.]+ %){{{len(PHASES)}}})\s*$", output, re.M)
+    rows = re.findall(rf"^ *(\d+ +\d+|mean) +\d+ +\S.*?((?: +[\d.]+){{{len(PHASES)}}}) \|.*\|$", output, re.M)
     if not rows:
         raise Failed("no closing summary in the output:\n" + output[-2000:])
     return dict(zip(PHASES, (float(x) for x in re.findall(r"[\d.]+", rows[-1][1]))))

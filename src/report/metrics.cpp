@@ -37,6 +37,12 @@ std::string prepared(const std::string& directory, int64_t last_step) {
 
 }  // namespace
 
+double BalanceFigures::efficiency() const {
+  double speed = 0;
+  for (const NodeWork& node : nodes) speed += node.units_per_s;
+  return units_per_step / speed / units_s;
+}
+
 MetricsFile::MetricsFile(const std::string& directory, int64_t last_step)
     : file_(prepared(directory, last_step)) {}
 
@@ -44,6 +50,26 @@ void MetricsFile::write(const std::string& kind, int64_t step, double epoch,
                         const std::vector<std::pair<std::string, double>>& fields) {
   nlohmann::ordered_json json = {{"kind", kind}, {"step", step}, {"epoch", epoch}};
   for (const auto& [name, value] : fields) json[name] = value;
+  file_.append(json.dump());
+}
+
+void MetricsFile::balance(int64_t step, double epoch, const BalanceFigures& figures) {
+  nlohmann::ordered_json json = {{"kind", "balance"},
+                                 {"step", step},
+                                 {"epoch", epoch},
+                                 {"step_s", figures.step_s},
+                                 {"units_s", figures.units_s},
+                                 {"efficiency", figures.efficiency()}};
+  const auto add_array = [&](const char* name, auto NodeWork::*field) {
+    nlohmann::ordered_json& array = json[name] = nlohmann::ordered_json::array();
+    for (const NodeWork& node : figures.nodes) array.push_back(node.*field);
+  };
+  add_array("speeds", &NodeWork::units_per_s);
+  add_array("threads", &NodeWork::threads);
+  add_array("planned", &NodeWork::planned);
+  add_array("done", &NodeWork::done);
+  add_array("given", &NodeWork::given);
+  add_array("taken", &NodeWork::taken);
   file_.append(json.dump());
 }
 

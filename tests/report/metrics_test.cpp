@@ -38,5 +38,53 @@ TEST(Metrics, a_restart_drops_lines_behind_the_state_torn_and_damaged_ones) {
   EXPECT_EQ(read_text(path), whole.substr(0, 3 * line));
 }
 
+BalanceFigures two_nodes() {
+  BalanceFigures figures{0.5, 0.25, 20, {}};
+  figures.nodes = {{1, 16, 80, 90, 0, 10, 75, 9, 1}, {2, 4, 20, 10, 10, 0, 25, 9, 1}};
+  return figures;
+}
+
+TEST(Metrics, balance_has_arrays_by_node) {
+  const Scratch scratch;
+  MetricsFile(scratch.path(), 0).balance(40, 1.5, two_nodes());
+  EXPECT_EQ(read_text(scratch.file("metrics.jsonl")),
+            "{\"kind\":\"balance\",\"step\":40,\"epoch\":1.5,\"step_s\":0.5,\"units_s\":0.25,"
+            "\"efficiency\":0.8,\"speeds\":[75.0,25.0],\"threads\":[16,4],\"planned\":[80,20],"
+            "\"done\":[90,10],\"given\":[0,10],\"taken\":[10,0]}\n");
+}
+
+TEST(Metrics, balance_of_many_nodes_is_whole) {
+  const Scratch scratch;
+  BalanceFigures figures;
+  figures.nodes.resize(1000);
+  MetricsFile(scratch.path(), 0).balance(1, 0, figures);
+  const auto line = nlohmann::json::parse(read_text(scratch.file("metrics.jsonl")));
+  EXPECT_EQ(line["speeds"].size(), 1000U);
+  EXPECT_EQ(line["taken"].size(), 1000U);
+  EXPECT_TRUE(line["efficiency"].is_null()) << "nothing was measured";
+}
+
+TEST(Metrics, efficiency_is_what_the_speeds_would_take_against_what_it_took) {
+  BalanceFigures figures = two_nodes();
+  EXPECT_DOUBLE_EQ(figures.efficiency(), 0.8);
+  figures.units_s = 0.2;
+  EXPECT_DOUBLE_EQ(figures.efficiency(), 1);
+  EXPECT_FALSE(std::isfinite(BalanceFigures{}.efficiency()));
+}
+
+TEST(Metrics, a_restart_drops_balance_behind_the_state) {
+  const Scratch scratch;
+  const std::string path = scratch.file("metrics.jsonl");
+  std::string kept;
+  {
+    MetricsFile metrics(scratch.path(), 0);
+    metrics.balance(2, 0, two_nodes());
+    kept = read_text(path);
+    metrics.balance(3, 0, two_nodes());
+  }
+  MetricsFile(scratch.path(), 2);
+  EXPECT_EQ(read_text(path), kept);
+}
+
 }  // namespace
 }  // namespace lepton::report
