@@ -2,6 +2,9 @@
 // Reading a run's files; see the header.
 #include "train/status.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -69,6 +72,36 @@ std::string numbers_text(const Json& line) {
   return text;
 }
 
+/// Of a metrics line of kind balance: its step, efficiency, number of nodes, the slowest and the fastest;
+/// null where it has no such figures.
+Json balance_of(const Json& line) {
+  const Json speeds = line.value("speeds", Json()), efficiency = line.value("efficiency", Json());
+  const auto is_number = [](const Json& value) { return value.is_number(); };
+  if (!speeds.is_array() || speeds.empty() || !std::all_of(speeds.begin(), speeds.end(), is_number))
+    return nullptr;
+  const auto [slowest, fastest] = std::minmax_element(speeds.begin(), speeds.end());
+  Json balance = {{"step", line.value("step", Json())}, {"nodes", speeds.size()}};
+  if (efficiency.is_number()) balance["efficiency"] = efficiency;
+  balance["slowest"] = {{"node", slowest - speeds.begin()}, {"units_per_second", *slowest}};
+  balance["fastest"] = {{"node", fastest - speeds.begin()}, {"units_per_second", *fastest}};
+  return balance;
+}
+
+/// "balance at step 40: efficiency 93 %, of 3 nodes the slowest is 1 (8.25 units/s), ..."
+std::string balance_text(const Json& balance) {
+  std::string text = "balance at step " + value_text(balance["step"]) + ": ";
+  if (balance.contains("efficiency"))
+    text += fmt::format("efficiency {:.0f} %, ", 100 * balance["efficiency"].get<double>());
+  const auto speed_text = [&](const char* which) {
+    return report::count_text(balance[which]["units_per_second"].get<double>()) + " units/s";
+  };
+  if (balance["nodes"] == 1) return text + "one node with " + speed_text("fastest") + "\n";
+  return text + fmt::format("of {} nodes the slowest is {} ({}), the fastest {} ({})\n",
+                            balance["nodes"].get<int64_t>(), balance["slowest"]["node"].get<int64_t>(),
+                            speed_text("slowest"), balance["fastest"]["node"].get<int64_t>(),
+                            speed_text("fastest"));
+}
+
 }  // namespace
 
 Json run_status(const std::string& run_directory) {
@@ -89,6 +122,8 @@ Json run_status(const std::string& run_directory) {
   std::map<std::string, Json> metrics = last_metrics(run_directory);
   if (metrics.contains("train") && metrics["train"].contains("samples_per_second"))
     status["samples_per_second"] = metrics["train"]["samples_per_second"];
+  if (metrics.contains("balance"))
+    if (const Json balance = balance_of(metrics["balance"]); !balance.is_null()) status["balance"] = balance;
   for (const char* kind : {"validation", "test"})
     if (metrics.contains(kind)) status[kind] = metrics[kind];
   const std::vector<std::string> checkpoints = checkpoint::list_checkpoints(run_directory + "/checkpoints");
@@ -110,6 +145,7 @@ std::string status_text(const Json& status) {
       text += ", " + report::count_text(status["samples_per_second"].get<double>()) + " samples/s";
     text += "\n";
   }
+  if (status.contains("balance")) text += balance_text(status["balance"]);
   for (const char* kind : {"validation", "test"})
     if (status.contains(kind))
       text += std::string(kind) + " at step " + value_text(status[kind].value("step", Json())) + ": " +

@@ -10,9 +10,9 @@
 namespace lepton::train {
 
 /// Keys: run, state (new | running | finished | stopped | failed | interrupted), owner while running, step,
-/// epoch, loss, samples_per_second, validation, test (last evaluations), checkpoint (newest, unverified),
-/// starts, and of the last start begin, end, exit, ranks, nodes. Throws Error(no_input) when the directory is
-/// no run.
+/// epoch, loss, samples_per_second, balance (step, efficiency, slowest and fastest node as last recorded),
+/// validation, test (last evaluations), checkpoint (newest, unverified), starts, and of the last start begin,
+/// end, exit, ranks, nodes. Throws Error(no_input) when the directory is no run.
 nlohmann::ordered_json run_status(const std::string& run_directory);
 
 /// The same for people.

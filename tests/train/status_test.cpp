@@ -86,6 +86,31 @@ TEST_F(Status, TellsStepLossEvaluationsAndCheckpoint) {
   EXPECT_NE(text.find("test at step 2: loss 1, accuracy 0.75"), std::string::npos) << text;
 }
 
+TEST_F(Status, TellsTheLastBalance) {
+  write("metrics.jsonl",
+        "{\"kind\":\"balance\",\"step\":1,\"efficiency\":0.5,\"speeds\":[1.0,2.0]}\n"
+        "{\"kind\":\"balance\",\"step\":4,\"efficiency\":0.934,\"speeds\":[9.5,8.25,24.0]}\n"
+        "{\"kind\":\"balance\",\"step\":7,\"effi");
+  const auto status = run_status(directory_);
+  EXPECT_EQ(status["balance"], nlohmann::ordered_json::parse(
+                                   R"({"step": 4, "nodes": 3, "efficiency": 0.934,
+                                       "slowest": {"node": 1, "units_per_second": 8.25},
+                                       "fastest": {"node": 2, "units_per_second": 24.0}})"));
+  EXPECT_NE(status_text(status).find(
+                "balance at step 4: efficiency 93 %, of 3 nodes the slowest is 1 (8.25 units/s), "
+                "the fastest 2 (24 units/s)\n"),
+            std::string::npos)
+      << status_text(status);
+}
+
+TEST_F(Status, BalanceOfOneNodeAndWithoutEfficiency) {
+  write("metrics.jsonl", R"({"kind":"balance","step":4,"efficiency":null,"speeds":[9.5]})");
+  const auto status = run_status(directory_);
+  EXPECT_FALSE(status["balance"].contains("efficiency"));
+  EXPECT_NE(status_text(status).find("balance at step 4: one node with 9.50 units/s\n"), std::string::npos)
+      << status_text(status);
+}
+
 TEST_F(Status, ForeignFilesDoNotMatter) {
   for (const char* text :
        {"", "no json", "[]", "{}", R"({"starts": 3})", R"({"starts": []})", R"({"starts": [1]})"}) {
@@ -95,6 +120,13 @@ TEST_F(Status, ForeignFilesDoNotMatter) {
   write("run.json", R"({"starts": [{"begin": "t0", "exit": "odd"}]})");
   EXPECT_EQ(state(), "interrupted");
   write("metrics.jsonl", "7\n[]\n{\"kind\":4}\n");
+  EXPECT_NO_THROW(status_text(run_status(directory_)));
+  for (const char* figures :
+       {"", R"(,"speeds":3)", R"(,"speeds":[])", R"(,"speeds":[1,null],"efficiency":1)"}) {
+    write("metrics.jsonl", std::string(R"({"kind":"balance")") + figures + "}\n");
+    EXPECT_FALSE(run_status(directory_).contains("balance")) << figures;
+  }
+  write("metrics.jsonl", R"({"kind":"balance","speeds":[1,2],"efficiency":"odd"})");
   EXPECT_NO_THROW(status_text(run_status(directory_)));
 }
 
