@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Point-to-point messages between node leaders, nonblocking: rows pushed ahead of use (data), parts of shards
-// (checkpoint). Main thread only. A batch of sends and receives is posted, progressed by test(), and complete
-// when all are. Buffers must live until then. pack.h packs structured messages. Invariant: between two nodes
-// the messages of one channel and round match in the order in which they were posted.
+// Point-to-point messages between node leaders, nonblocking: rows pushed ahead of use, rows that follow units
+// to other nodes (data), parts of shards (checkpoint). Main thread only. A batch of sends and receives is
+// posted, progressed by test(), and complete when all are. Buffers must live until then. pack.h packs
+// structured messages. Invariant: between two nodes the messages of one channel and round match in the order
+// in which they were posted.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,8 @@
 
 namespace lepton::comm {
 
-enum class Channel : int { rows = 1, shards = 2, control = 3 };
-constexpr int channels = 4;  ///< a tag is its channel and, times this, its round
+enum class Channel : int { lent = 0, rows = 1, shards = 2, control = 3 };
+constexpr int channels = 4;  ///< a tag is its channel and, times this, its round (lent: its number)
 
 class MessageBatch {
  public:

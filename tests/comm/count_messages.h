@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of who sends what: counts the messages of rows that this rank sends to other nodes while
-// `counting_messages`, by standing before MPI_Isend as MPI's profiling interface allows. To be included in
-// one file of a test program.
+// For tests of who sends what: counts what this rank sends to other nodes on one channel, by standing
+// before MPI_Isend as MPI's profiling interface allows. The symbol is weak, so that several files of a test
+// program may include this.
 #pragma once
 
 #include <mpi.h>
@@ -12,24 +12,31 @@
 
 namespace lepton::comm {
 
-inline bool counting_messages = false;
-inline int64_t row_messages = 0;
+struct Sent {
+  int64_t messages = 0, bytes = 0;
+};
 
-/// How many messages on Channel::rows this rank sends in `work`.
+inline int counted_channel = -1;
+inline Sent counted;
+
+/// What this rank sends on `channel` in `work`.
 template <class Work>
-int64_t row_messages_of(Work&& work) {
-  row_messages = 0;
-  counting_messages = true;
+Sent sent_in(Channel channel, Work&& work) {
+  counted = {};
+  counted_channel = static_cast<int>(channel);
   work();
-  counting_messages = false;
-  return row_messages;
+  counted_channel = -1;
+  return counted;
 }
 
 }  // namespace lepton::comm
 
-extern "C" int MPI_Isend(const void* bytes, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm,
-                         MPI_Request* request) {
+extern "C" [[gnu::weak]] int MPI_Isend(const void* bytes, int count, MPI_Datatype type, int to, int tag,
+                                       MPI_Comm comm, MPI_Request* request) {
   using namespace lepton::comm;
-  if (counting_messages && tag % channels == static_cast<int>(Channel::rows)) ++row_messages;
+  if (tag % channels == counted_channel) {
+    ++counted.messages;
+    counted.bytes += count;
+  }
   return PMPI_Isend(bytes, count, type, to, tag, comm, request);
 }

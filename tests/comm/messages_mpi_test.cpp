@@ -59,20 +59,23 @@ TEST(Messages, ChannelsAndRoundsDoNotMix) {
   const World world(60, 1);
   const int next = (world.node() + 1) % world.nodes(),
             previous = (world.node() + world.nodes() - 1) % world.nodes();
-  int64_t got[3] = {}, sent[3] = {1, 2, 3};
+  int64_t got[4] = {}, sent[4] = {1, 2, 3, 4};
   MessageBatch rows(world, Channel::rows, 1), shards(world, Channel::shards, 1),
-      later(world, Channel::rows, 2);
+      later(world, Channel::rows, 2), lent(world, Channel::lent, 1);
   const auto bytes = [](int64_t& word) { return std::as_writable_bytes(std::span(&word, 1)); };
-  later.receive(previous, bytes(got[2]));  // posted against the order of the sends
+  lent.receive(previous, bytes(got[3]));  // posted against the order of the sends
+  later.receive(previous, bytes(got[2]));
   shards.receive(previous, bytes(got[1]));
   rows.receive(previous, bytes(got[0]));
   rows.send(next, bytes(sent[0]));
   shards.send(next, bytes(sent[1]));
   later.send(next, bytes(sent[2]));
+  lent.send(next, bytes(sent[3]));
+  lent.wait();
   later.wait();
   shards.wait();
   rows.wait();
-  EXPECT_EQ(got[0] * 100 + got[1] * 10 + got[2], 123);
+  EXPECT_EQ(got[0] * 1000 + got[1] * 100 + got[2] * 10 + got[3], 1234);
 }
 
 TEST(Messages, AnotherSizeIsAnError) {

@@ -5,16 +5,13 @@
 #include "data/exchange.h"
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
-#include <random>
 #include <set>
 
 #include "allocations.h"
 #include "comm/count_messages.h"
 #include "comm/worlds.h"
-#include "data/batch.h"
-#include "data/datasets.h"
+#include "data/planned_rows.h"
 
 namespace lepton::data {
 namespace {
@@ -23,76 +20,15 @@ using namespace lepton::testing;
 using comm::Alone;
 using comm::for_each_machines;
 
-constexpr int64_t samples = 500, width = 9, largest = 120;
-
-struct Plan {
-  int64_t round = 0;
-  SplitKind split = SplitKind::train;
-  std::vector<int64_t> ids, begins;
-  std::vector<int> nodes;
-  RoundRows rows() const { return {round, split, ids, begins, nodes}; }
-};
-
-/// The same on every rank.
-Plan random_plan(int64_t round, const Dataset& dataset, int nodes) {
-  std::mt19937 random(static_cast<unsigned>(round));
-  Plan plan;
-  plan.round = round;
-  plan.split = random() % 2 ? SplitKind::train : SplitKind::test;
-  const int64_t n = dataset.split(plan.split).samples;
-  const int64_t count = 1 + static_cast<int64_t>(random()) % largest;
-  for (int64_t i = 0; i < count; ++i) plan.ids.push_back(static_cast<int64_t>(random()) % n);
-  plan.begins = cut_units(count, 1 + static_cast<int64_t>(random()) % 30);
-  for (size_t unit = 1; unit < plan.begins.size(); ++unit)
-    plan.nodes.push_back(round % 5 == 0 ? nodes - 1
-                                        : static_cast<int>(random() % static_cast<unsigned>(nodes)));
-  return plan;
-}
-
-class Rows {
- public:
-  explicit Rows(const comm::World& world)
-      : scratch(world),
-        file(scratch.make("a.h5", {{"x", u8, {samples, width}, ramp(samples * width, 0, 1, 251)},
-                                   {"y", u8, {samples}, ramp(samples, 0, 1, 256)}})),
-        dataset(world, spec(file)),
-        store(world, dataset, shm, nullptr),
-        exchange(world, dataset, store, largest, shm) {}
-  static DataSpec spec(const std::string& file) {
-    DataSpec spec = spec_of(split_of({file}, "x", "y"));
-    spec.test = spec.train;
-    spec.train->fraction = 0.7;
-    spec.test->fraction = 0.3;
-    return spec;
-  }
-  SharedScratch scratch;
-  std::string file;
-  Dataset dataset;
-  SampleStore store;
-  RowExchange exchange;
-};
-
-/// Input i of row r is (r * width + i) % 251, its target r % 256: see Rows.
+/// Every row of this node's units; rows of other nodes are refused.
 void check_rows(const Rows& setup, const Plan& plan, const comm::World& world) {
-  const int source = setup.dataset.split(plan.split).source;
-  for (size_t unit = 0; unit < plan.nodes.size(); ++unit)
-    for (int64_t p = plan.begins[unit]; p < plan.begins[unit + 1]; ++p) {
-      if (plan.nodes[unit] != world.node()) {
-        if (world.node() == 0 && p == plan.begins[unit]) {
-          expect_error(Exit::software, "another node", [&] { setup.exchange.row(plan.round, p); });
-        }
-        continue;
-      }
-      const int64_t row = setup.dataset.row_of(plan.split, plan.ids[static_cast<size_t>(p)]);
-      const std::byte* bytes = setup.exchange.row(plan.round, p);
-      for (int64_t i = 0; i < width; ++i)
-        ASSERT_EQ(static_cast<int64_t>(bytes[i]), (row * width + i) % 251)
-            << "round " << plan.round << ", " << p;
-      ASSERT_EQ(static_cast<int64_t>(bytes[width]), row % 256);
-      if (setup.store.owner(source, row) == world.machine()) {
-        ASSERT_EQ(bytes, setup.store.row(source, row)) << "a row of this machine is read in place";
-      }
-    }
+  for (size_t unit = 0; unit < plan.nodes.size(); ++unit) {
+    const auto u = static_cast<int32_t>(unit);
+    if (plan.nodes[unit] == world.node())
+      setup.check_unit(world, plan, u);
+    else if (world.node() == 0)
+      setup.check_elsewhere(plan, u);
+  }
 }
 
 /// `rounds` random rounds, `depth` of them in flight.
@@ -127,11 +63,9 @@ TEST(RowExchange, RandomPlansOnAnyNodesOfAnyMachines) {
 int64_t messages_of(const Plan& plan, const Rows& setup, const comm::World& world) {
   std::set<std::pair<int, int>> pairs;
   for (size_t unit = 0; unit < plan.nodes.size(); ++unit)
-    for (int64_t p = plan.begins[unit]; p < plan.begins[unit + 1]; ++p) {
-      const int64_t row = setup.dataset.row_of(plan.split, plan.ids[static_cast<size_t>(p)]);
-      const int owner = setup.store.owner(setup.dataset.split(plan.split).source, row);
-      if (owner != world.machine_of(plan.nodes[unit])) pairs.emplace(plan.nodes[unit], owner);
-    }
+    for (int64_t p = plan.begins[unit]; p < plan.begins[unit + 1]; ++p)
+      if (const int owner = setup.owner(plan, p); owner != world.machine_of(plan.nodes[unit]))
+        pairs.emplace(plan.nodes[unit], owner);
   return static_cast<int64_t>(pairs.size());
 }
 
@@ -141,7 +75,7 @@ TEST(RowExchange, ARoundIsOneMessageFromAMachineToANodeOfAnother) {
     int64_t expected = 0;
     for (int64_t round = 2000; round < 2020; ++round)
       expected += messages_of(random_plan(round, setup.dataset, world.nodes()), setup, world);
-    int64_t sent[1] = {comm::row_messages_of([&] { fly(world, setup, 2, 20); })};
+    int64_t sent[1] = {comm::sent_in(comm::Channel::rows, [&] { fly(world, setup, 2, 20); }).messages};
     world.all_sum(sent);
     EXPECT_EQ(sent[0], expected);
     EXPECT_EQ(expected > 0, world.machines() > 1);
@@ -188,7 +122,7 @@ TEST(RowExchange, OnOneMachineNothingIsSentAndRowsAreResidentOnce) {
     for (int node = 0; node < world.nodes(); ++node) {
       world.barrier();
       if (node != world.node()) continue;
-      const int64_t sent = comm::row_messages_of([&] { fly(world, setup, 2, 20); });
+      const int64_t sent = comm::sent_in(comm::Channel::rows, [&] { fly(world, setup, 2, 20); }).messages;
       EXPECT_EQ(sent, 0);
     }
     world.barrier();
