@@ -41,10 +41,12 @@ Lanes::Lanes(int tensors, int nodes, int exact_sums, int counts)
       sum_begin_(count_begin_ + counts),
       busy_begin_(sum_begin_ + static_cast<size_t>(exact_sums) * limbs),
       node_units_begin_(busy_begin_ + nodes),
-      max_begin_(node_units_begin_ + nodes),
+      node_taken_begin_(node_units_begin_ + nodes),
+      max_begin_(node_taken_begin_ + nodes),
       overflow_(max_begin_),
       non_finite_(overflow_ + 1),
-      parameters_(non_finite_ + 1),
+      units_ns_(non_finite_ + 1),
+      parameters_(units_ns_ + 1),
       magnitude_begin_(parameters_ + 2),
       values_(magnitude_begin_ + tensors) {
   clear();

@@ -60,6 +60,8 @@ class Lanes {
   /// Compute time of the node's threads.
   int64_t& node_busy_ns(int node) { return values_[busy_begin_ + node]; }
   int64_t& node_units(int node) { return values_[node_units_begin_ + node]; }
+  /// Of these, how many came to it from other nodes within the round.
+  int64_t& node_taken(int node) { return values_[node_taken_begin_ + node]; }
   // Maxima.
   void raise_magnitude(int tensor, int64_t magnitude_bits);  ///< float32 bits of the largest |gradient|
   int64_t magnitude_bits(int tensor) const;                  ///< 0: no non-zero element
@@ -70,6 +72,9 @@ class Lanes {
   int first_non_finite_place() const;
   void flag_overflow() { values_[overflow_] = 1; }
   bool overflow() const { return values_[overflow_] != 0; }
+  /// Time until the last unit was done.
+  void raise_units_ns(int64_t ns) { values_[units_ns_] = ns > values_[units_ns_] ? ns : values_[units_ns_]; }
+  int64_t units_ns() const { return values_[units_ns_]; }
   /// Every node states its checksum of the same thing; equal() is whether all that were stated agreed.
   void state_parameters(uint64_t checksum);
   bool parameters_equal() const;
@@ -82,8 +87,8 @@ class Lanes {
   size_t sum_count() const { return max_begin_; }
 
  private:
-  size_t count_begin_, sum_begin_, busy_begin_, node_units_begin_;
-  size_t max_begin_, overflow_, non_finite_, parameters_, magnitude_begin_;
+  size_t count_begin_, sum_begin_, busy_begin_, node_units_begin_, node_taken_begin_;
+  size_t max_begin_, overflow_, non_finite_, units_ns_, parameters_, magnitude_begin_;
   std::vector<int64_t> values_;
 };
 

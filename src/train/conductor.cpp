@@ -38,9 +38,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       scales_(static_cast<int>(e_.graph.layout.tensors().size())),
       limit_bits_(exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) /
                                     e_.deck.train.unit_size)),
-      speeds_(e_.threads_per_node),
-      shares_(e_.classes.shares),
-      plan_(e_.classes.of_node),
+      balancer_(e_.world, e_.deck.balance.policy, e_.threads_per_node, e_.classes, e_.node, e_.exchange),
       reduction_(e_.world),
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
@@ -51,10 +49,6 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
         data::EpochOrder(data.shuffle, data.seed, samples, data.shuffle_window, data.shuffle_block),
         e_.deck.train.batch_size);
   }
-  unit_node_.reserve(e_.sizes.max_units);
-  for (int threads : e_.threads_per_node) static_speeds_.push_back(threads);
-  busy_scratch_.resize(e_.world.nodes());
-  units_scratch_.resize(e_.world.nodes());
   magnitudes_.resize(e_.graph.layout.tensors().size());
   parameters_hash_ = ops::combine_block_hashes(e_.node.block_hashes(e_.node.control().header.slot));
   publish_scales();
@@ -77,22 +71,12 @@ Conductor::Prepared Conductor::prepare(const Work& work) {
   prepared.ticket = next_ticket_++;
   prepared.split = split_of(work.kind);
   fill_samples(work, prepared);
-  prepared.mine = share_out(work, prepared.units);
+  const std::span<const int> unit_node = balancer_.plan(
+      prepared.ticket, work.kind, work.kind == RoundKind::train ? work.step - 1 : work.part, prepared.units);
   const std::span<int64_t> samples = e_.node.samples(prepared.ticket).first(prepared.samples);
   const std::span<int64_t> begins = e_.node.unit_begins(prepared.ticket).first(prepared.units + 1);
-  e_.exchange.begin({prepared.ticket, prepared.split, samples, begins, unit_node_});
+  e_.exchange.begin({prepared.ticket, prepared.split, samples, begins, unit_node});
   return prepared;
-}
-
-balance::UnitRange Conductor::share_out(const Work& work, int64_t units) {
-  const bool learned = e_.deck.balance.policy == BalancePolicy::proportional;
-  shares_.cut(work.kind == RoundKind::train ? work.step - 1 : work.part, units, class_begins_);
-  const std::span<const balance::UnitRange> plan =
-      plan_.plan(class_begins_, learned ? speeds_.current() : std::span<const double>(static_speeds_));
-  unit_node_.resize(units);
-  for (int node = 0; node < e_.world.nodes(); ++node)
-    std::fill(unit_node_.begin() + plan[node].begin, unit_node_.begin() + plan[node].end, node);
-  return plan[e_.world.node()];
 }
 
 void Conductor::fill_samples(const Work& work, Prepared& prepared) {
@@ -128,7 +112,7 @@ void Conductor::conduct(const Prepared& prepared, int attempt) {
   header.units = prepared.units;
   header.split = prepared.split;
   header.run = true;
-  control.queue.fill(prepared.mine);
+  balancer_.begin(header);
   control.fold_next.store(0, std::memory_order_relaxed);
   control.verify_next.store(0, std::memory_order_relaxed);
   control.update_next.store(0, std::memory_order_relaxed);
@@ -151,17 +135,21 @@ void Conductor::vote(exact::Lanes& lanes) {
     lanes.checkpoint_reports() += e_.writer->part() == checkpoint::Writer::Part::durable;
     lanes.checkpoint_failures() += e_.writer->part() == checkpoint::Writer::Part::failed;
   }
+  balancer_.vote(lanes);
   if (e_.bookkeeper && !e_.writer->busy() && current_->work.kind == RoundKind::train)
     lanes.checkpoint_votes() += e_.bookkeeper->checkpoint_due(current_->work.step);
 }
 
 void Conductor::reduce() {
+  balancer_.units_ended();
   e_.between.reduce_sums([this] { poll(); });
 }
 
 void Conductor::decide() {
   NodeControl& control = e_.node.control();
+  if (current_->work.kind != RoundKind::train) balancer_.units_ended();
   e_.node.lanes().take(round_, total_);
+  balancer_.complete(total_);
   total_.state_parameters(parameters_hash_);
   reduction_.all_reduce(total_.values(), total_.sum_count(), [this] { poll(); });
   const RoundHeader& header = control.header;
@@ -187,11 +175,7 @@ void Conductor::decide() {
     if (training && e_.optimizer.clips_by_norm())
       plan_update(header.id.step, std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
   }
-  for (int n = 0; n < e_.world.nodes(); ++n) {
-    busy_scratch_[n] = total_.node_busy_ns(n);
-    units_scratch_[n] = total_.node_units(n);
-  }
-  speeds_.observe(units_scratch_, busy_scratch_);
+  balancer_.observe(total_);
 }
 
 Outcome Conductor::judge_training() {
@@ -251,6 +235,7 @@ void Conductor::fail() {
   e_.exchange.end(current_->ticket);
   if (next_) drop(*next_);
   next_.reset();
+  balancer_.close();
   if (e_.writer) e_.writer->finish();
   checkpoint_in_flight_ = false;
   e_.node.control().failed = true;
@@ -385,6 +370,7 @@ void Conductor::after_release() {
 }
 
 void Conductor::close() {
+  balancer_.close();
   if (!e_.writer) return;
   if (!checkpoint_in_flight_) {
     e_.writer->finish();

@@ -12,8 +12,6 @@
 #include <string>
 #include <vector>
 
-#include "balance/class_shares.h"
-#include "balance/plan.h"
 #include "checkpoint/writer.h"
 #include "comm/reduction.h"
 #include "data/batch.h"
@@ -21,6 +19,7 @@
 #include "exact/lanes.h"
 #include "exact/scale.h"
 #include "optim/optimizer.h"
+#include "train/balancer.h"
 #include "train/bookkeeper.h"
 #include "train/classes.h"
 #include "train/node_exchange.h"
@@ -67,6 +66,7 @@ class Conductor {
   /// Moves messages.
   void poll() {
     e_.exchange.progress();
+    balancer_.poll();
     if (e_.writer) e_.writer->progress();
   }
 
@@ -84,6 +84,7 @@ class Conductor {
   void close();
 
   const RunState& state() const { return state_; }
+  const Balancer& balancer() const { return balancer_; }
   bool stopped() const { return stopped_; }
   /// The last complete evaluation and its sums.
   const EvaluationReport& last_evaluation() const { return last_evaluation_; }
@@ -97,13 +98,10 @@ class Conductor {
   struct Prepared {
     Work work;
     int64_t ticket = 0, samples = 0, units = 0;
-    balance::UnitRange mine;  ///< this node's units
     data::SplitKind split = data::SplitKind::train;
   };
   Prepared prepare(const Work& work);
   void fill_samples(const Work& work, Prepared& prepared);
-  /// Who computes which units: into unit_node_; this node's.
-  balance::UnitRange share_out(const Work& work, int64_t units);
   void conduct(const Prepared& prepared, int attempt);
   void drop(Prepared& prepared);
   Outcome judge_training();
@@ -124,9 +122,7 @@ class Conductor {
   RunState state_;
   exact::Scales scales_;
   int limit_bits_;  ///< of a quantised value, for the units of a batch
-  balance::Speeds speeds_;
-  balance::ClassShares shares_;
-  balance::ClassPlan plan_;
+  Balancer balancer_;
   comm::LeaderReduction reduction_;
   exact::Lanes total_;
   EvaluationSums evaluation_, last_sums_;
@@ -135,10 +131,7 @@ class Conductor {
   std::optional<EvaluationReport> evaluation_report_;
   std::optional<data::BatchPlan> batches_;
   std::optional<Prepared> current_, next_;
-  std::vector<int64_t> class_begins_, ids_, unit_begins_;
-  std::vector<int> unit_node_;
-  std::vector<double> static_speeds_;
-  std::vector<int64_t> busy_scratch_, units_scratch_;
+  std::vector<int64_t> ids_, unit_begins_;
   std::vector<int> magnitudes_;
   int64_t next_ticket_ = 0, round_ = 0;
   int attempt_ = 0, repairs_ = 0, scale_redos_ = 0;

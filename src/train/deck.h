@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "balance/planner.h"
 #include "data/spec.h"
 #include "model/spec.h"
 #include "ops/loss.h"
@@ -60,7 +61,6 @@ struct EvaluationSpec {
   bool keep_best = true;  ///< best.safetensors, when there is a validation (or test) split
 };
 
-enum class BalancePolicy { static_, proportional };
 /// What a job does whose ranks compute differently (train/classes.h).
 enum class ClassPolicy { refuse, fixed, free };
 
@@ -71,7 +71,7 @@ struct ClassShare {
 };
 
 struct BalanceSpec {
-  BalancePolicy policy = BalancePolicy::proportional;
+  balance::Policy policy = balance::Policy::steal;
   ClassPolicy classes = ClassPolicy::refuse;
   std::vector<ClassShare> shares;  ///< of ClassPolicy::fixed
 };

@@ -157,12 +157,15 @@ std::vector<DeckKey> upkeep_keys() {
       {.path = "balance.policy",
        .type = KeyType::choice,
        .key_class = operational,
-       .standard = "\"proportional\"",
-       .sentence = "how units are shared out, within a class: by threads, or by the speeds of the last steps",
-       .set = [](Deck& deck,
-                 const DeckValue& value) { deck.balance.policy = static_cast<BalancePolicy>(value.choice); },
-       .choices = {"static", "proportional"},
-       .planned = "steal"},
+       .standard = "\"steal\"",
+       .sentence = "how units are shared out, within a class: by threads, by the speeds of the last steps, "
+                   "or so and with units "
+                   "that move from late nodes to early ones",
+       .set =
+           [](Deck& deck, const DeckValue& value) {
+             deck.balance.policy = static_cast<balance::Policy>(value.choice);
+           },
+       .choices = {"static", "proportional", "steal"}},
       {"balance.classes",
        KeyType::choice,
        operational,

@@ -60,19 +60,35 @@ void DeviceRunner::begin_round(const RoundHeader& header) {
 
 void DeviceRunner::run_queue(const std::function<void()>& between) {
   const RoundHeader header = resources_.node.control().header;
-  const double begin_s = now_s(), others_s = sums_.times.data_s;
+  const double begin_s = now_s(), others_s = sums_.times.data_s + sums_.times.wait_s;
   begin_round(header);
-  balance::UnitQueue& queue = resources_.node.control().queue;
-  for (balance::UnitRange unit = queue.take(); !unit.empty(); unit = queue.take()) {
-    units_.start(header, unit.begin, static_cast<uint32_t>(numbers_.size()), between, sums_.times.data_s);
-    numbers_.push_back(unit.begin);
-    if (between) between();
-  }
+  balance::UnitQueue queue = resources_.node.queue();
+  const bool more_may_come = !queue.closed();
+  do {
+    for (auto unit = queue.take(); !unit.empty(); unit = queue.take()) {
+      if (between) between();
+      units_.start(header, unit[0], static_cast<uint32_t>(numbers_.size()), between, sums_.times.data_s);
+      numbers_.push_back(unit[0]);
+      count_progress(std::ssize(numbers_) - units_ahead);
+    }
+    while (more_may_come && queue.left() == 0 && !units_.idle())
+      if (between) between();
+    count_progress(std::ssize(numbers_));
+  } while (await_units(between));
   const bool training = header.id.kind == exact::RoundKind::train;
   if (training) pass_flip();
   if (!training || !alone()) collect(header);
   if (training && through_host()) download_sums();
-  sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s - others_s);
+  sums_.times.forward_backward_s += now_s() - begin_s - (sums_.times.data_s + sums_.times.wait_s - others_s);
+}
+
+/// So many units of the round are finished on the device, as far as the host knows.
+void DeviceRunner::count_progress(int64_t finished) {
+  balance::UnitQueue queue = resources_.node.queue();
+  const int64_t more = finished - queue.done();
+  if (more <= 0) return;
+  const auto elapsed_ns = static_cast<int64_t>((now_s() - began_s_) * 1e9);
+  queue.count_done(more, elapsed_ns - queue.busy_ns());
 }
 
 void DeviceRunner::enqueue_reports(const RoundHeader& header) {

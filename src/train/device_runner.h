@@ -28,7 +28,9 @@ class DeviceRunner : public Worker {
   void copy_state(checkpoint::Writer& writer) override;
 
  private:
+  static constexpr int64_t units_ahead = 2;  ///< on the queue when the next one may be staged
   void begin_round(const RoundHeader& header);
+  void count_progress(int64_t finished);
   /// Enqueues the copies of what came out of the round, to pinned memory.
   void enqueue_reports(const RoundHeader& header);
   /// Waits for everything that was enqueued; counts the round's units, the first time.

@@ -139,6 +139,11 @@ void DeviceUnits::start(const RoundHeader& header, int64_t number, uint32_t repo
   run_context().unit = -1;
 }
 
+bool DeviceUnits::idle() const {
+  return std::all_of(places_.begin(), places_.end(),
+                     [](const Place& place) { return place.finished->done(); });
+}
+
 void DeviceUnits::bring(Place& place, int64_t samples, bool training) {
   Queue& queue = *state_.engine().queue;
   const std::span<float> input = executor_.input(samples, training);

@@ -39,6 +39,8 @@ class DeviceUnits : public model::GradientSink {
   /// enqueues unit `number` of the round; its report goes to place `report`.
   void start(const RoundHeader& header, int64_t number, uint32_t report, const std::function<void()>& between,
              double& data_s);
+  /// Whether all that was enqueued is finished.
+  bool idle() const;
   /// Finds the node where something non-finite first appears in a unit; waits for all work.
   int first_non_finite(const RoundHeader& header, int64_t number);
   /// Sums over evaluation units, since they were cleared: of the confusion matrix.

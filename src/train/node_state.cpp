@@ -48,6 +48,7 @@ struct ControlViews {
   std::span<NodeControl> control;
   std::array<std::span<uint64_t>, 2> block_hashes;
   std::span<std::byte> lanes;
+  std::span<int32_t> queue_list;
   std::span<int> scales;
   std::span<uint32_t> overflow_bits;
   std::vector<std::span<int64_t>> samples, unit_begins;
@@ -59,6 +60,7 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
   views.control = cutter.take<NodeControl>(1);
   for (auto& hashes : views.block_hashes) hashes = cutter.take<uint64_t>(layout.blocks());
   views.lanes = cutter.take<std::byte>(lanes_bytes);
+  views.queue_list = cutter.take<int32_t>(sizes.max_units);
   views.scales = cutter.take<int>(layout.tensors().size());
   views.overflow_bits = cutter.take<uint32_t>(layout.tensors().size());
   views.samples.clear();
@@ -103,6 +105,7 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   world.node_barrier();
   block_hashes_ = views.block_hashes;
   lanes_.emplace(lanes, views.lanes);
+  queue_list_ = views.queue_list;
   scales_ = views.scales;
   overflow_bits_ = views.overflow_bits;
   samples_ = views.samples;

@@ -55,7 +55,7 @@ enum class Outcome : int {
 
 struct alignas(64) NodeControl {
   comm::NodeBarrierState barrier;
-  balance::UnitQueue queue;
+  balance::UnitQueueState queue;
   alignas(64) std::atomic<int64_t> fold_next{0};
   alignas(64) std::atomic<int64_t> verify_next{0};
   alignas(64) std::atomic<int64_t> update_next{0};
@@ -93,6 +93,7 @@ class NodeState {
             const exact::Lanes& lanes, std::span<const int64_t> slices, const std::string& shm_directory);
 
   NodeControl& control() { return *control_; }
+  balance::UnitQueue queue() { return {control_->queue, queue_list_}; }
   std::span<float> parameters(int slot) { return parameters_[slot]; }
   /// Moment m of this node's slice: element i is arena element slice_begin() + i.
   std::span<float> moment(int slot, int m) { return moments_[slot][m]; }
@@ -126,6 +127,7 @@ class NodeState {
   std::array<std::array<std::span<float>, 2>, 2> moments_;  // [slot][moment]
   std::array<std::span<uint64_t>, 2> block_hashes_;
   std::optional<exact::NodeLanes> lanes_;
+  std::span<int32_t> queue_list_;
   std::span<int> scales_;
   std::span<uint32_t> overflow_bits_;
   std::vector<std::span<int64_t>> samples_, unit_begins_;

@@ -32,42 +32,48 @@ UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, i
 
 void UnitRunner::run_queue(const std::function<void()>& between) {
   const RoundHeader header = resources_.node.control().header;
-  balance::UnitQueue& queue = resources_.node.control().queue;
+  balance::UnitQueue queue = resources_.node.queue();
+  const bool stealable = !queue.closed();
   const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
   for (bool first = true;; first = false) {
-    const balance::UnitRange units =
-        queue.take(balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first));
-    if (units.empty()) return;
-    run(header, units);
+    const std::span<const int32_t> units = queue.take(
+        balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, stealable));
+    if (units.empty()) {
+      if (!await_units(between)) return;
+      continue;
+    }
     if (between) between();
+    run(header, units);
   }
 }
 
-void UnitRunner::run(const RoundHeader& header, balance::UnitRange numbers) {
+void UnitRunner::run(const RoundHeader& header, std::span<const int32_t> numbers) {
   sums_.domain = resources_.node.domains().here(sums_.thread);  // threads may move
   const double begin_s = now_s();
   if (header.id.kind == exact::RoundKind::train) {
     train(header, numbers);
   } else {
     CHECK(numbers.size() == 1, "evaluation takes one unit at a time");
-    units_[0]->begin(header, numbers.begin);
+    units_[0]->begin(header, numbers[0]);
     const ScopedTimer timer(sums_.times.forward_backward_s);
     units_[0]->evaluate(header);
     units_[0]->end(header);
   }
-  count_time(numbers.size(), now_s() - begin_s);
+  const double busy_s = now_s() - begin_s;
+  count_time(std::ssize(numbers), busy_s);
+  resources_.node.queue().count_done(std::ssize(numbers), static_cast<int64_t>(busy_s * 1e9));
   run_context().unit = -1;
 }
 
-void UnitRunner::train(const RoundHeader& header, balance::UnitRange numbers) {
-  CHECK(numbers.size() <= std::ssize(units_), "a place for each unit");
+void UnitRunner::train(const RoundHeader& header, std::span<const int32_t> numbers) {
+  CHECK(numbers.size() <= units_.size(), "a place for each unit");
   const double begin_s = now_s(), others_s = sums_.times.data_s + sums_.times.sum_s;
   const float* parameters = resources_.node.parameters(header.slot).data();
   const auto step = static_cast<uint32_t>(header.id.step);
   std::array<model::UnitRun, model::Executor::most_together> room;
-  const auto count = static_cast<size_t>(numbers.size());
+  const size_t count = numbers.size();
   for (size_t i = 0; i < count; ++i) {
-    units_[i]->begin(header, numbers.begin + static_cast<int64_t>(i));
+    units_[i]->begin(header, numbers[i]);
     failpoint("forward");
     room[i] = units_[i]->run();
   }

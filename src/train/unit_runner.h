@@ -38,8 +38,8 @@ class UnitRunner : public Worker {
   void copy_state(checkpoint::Writer& writer) override;
 
  private:
-  void run(const RoundHeader& header, balance::UnitRange numbers);
-  void train(const RoundHeader& header, balance::UnitRange numbers);
+  void run(const RoundHeader& header, std::span<const int32_t> numbers);
+  void train(const RoundHeader& header, std::span<const int32_t> numbers);
 
   int node_threads_;
   std::vector<std::unique_ptr<Unit>> units_;

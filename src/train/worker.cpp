@@ -2,6 +2,9 @@
 // What both kinds of workers share, and the choice between them. Called by trainer.
 #include "train/worker.h"
 
+#include "base/clock.h"
+#include "comm/node_barrier.h"
+
 #include "train/device_runner.h"
 #include "train/unit_runner.h"
 
@@ -32,6 +35,22 @@ void Worker::finish_units(int64_t round) {
 void Worker::merge_lanes(int64_t round) {
   resources_.node.lanes().add(round, sums_.lanes);
   sums_.lanes.clear();
+}
+
+bool Worker::await_units(const Poll& between) {
+  const balance::UnitQueue queue = resources_.node.queue();
+  const ScopedTimer timer(sums_.times.wait_s);
+  const double deadline_s = resources_.deck.run.deadline_s;
+  Pace pace;
+  while (queue.left() == 0) {
+    if (queue.closed()) return queue.left() > 0;  // nothing is added behind the closing
+    if (between) between();
+    if (resources_.node.control().barrier.failed.load(std::memory_order_acquire)) throw comm::NodeFailed{};
+    pace.step();
+    if (pace.waited_s() > deadline_s)
+      throw DeadlineError("units of this step", deadline_s, "some node has not started all of its units");
+  }
+  return true;
 }
 
 void Worker::count_time(int64_t units, double seconds) {

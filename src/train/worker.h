@@ -21,8 +21,8 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// Takes units from the node's queue until it is dry. `between`, if not empty, is called after each (the
-  /// leader's main thread moves messages there).
+  /// Takes units from the node's queue until it is dry and closed. `between`, if not empty, is called before
+  /// each and while waiting for more (the leader's main thread moves messages there).
   virtual void run_queue(const std::function<void()>& between) = 0;
   /// This thread's share of the phases of train/phases.h, which has their meaning.
   virtual void verify() = 0;
@@ -41,6 +41,9 @@ class Worker {
  protected:
   /// `thread`: number within the node.
   Worker(const UnitResources& resources, int thread, int nodes);
+  /// The queue is dry: waits until it has units again (true) or is closed. Throws DeadlineError, and
+  /// NodeFailed when another thread of the node failed.
+  bool await_units(const Poll& between);
   /// The losses of units into the lanes.
   void fold_losses();
   /// That so many units of this node took so long.

@@ -27,8 +27,8 @@ TEST(DeckKeysModel, ChoicesMatchTheirEnums) {
   EXPECT_EQ(schedule("polynomial"), optim::ScheduleKind::polynomial);
   EXPECT_EQ(with({{"train.on_non_finite", "stop"}}).train.on_non_finite, OnNonFinite::stop);
   EXPECT_EQ(with({{"train.on_non_finite", "skip"}}).train.on_non_finite, OnNonFinite::skip);
-  EXPECT_EQ(with({{"balance.policy", "static"}}).balance.policy, BalancePolicy::static_);
-  EXPECT_EQ(with({{"balance.policy", "proportional"}}).balance.policy, BalancePolicy::proportional);
+  EXPECT_EQ(with({{"balance.policy", "static"}}).balance.policy, balance::Policy::static_);
+  EXPECT_EQ(with({{"balance.policy", "proportional"}}).balance.policy, balance::Policy::proportional);
 }
 
 }  // namespace

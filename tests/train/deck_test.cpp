@@ -39,7 +39,7 @@ TEST(Deck, SmallestDeckHasTheDefaults) {
   EXPECT_EQ(deck.optimizer.rule, optim::Rule::adam);
   EXPECT_EQ(deck.optimizer.learning_rate, 1e-3);
   EXPECT_EQ(deck.evaluation.metric, "accuracy");
-  EXPECT_EQ(deck.balance.policy, BalancePolicy::proportional);
+  EXPECT_EQ(deck.balance.policy, balance::Policy::proportional);
   EXPECT_EQ(deck.checkpoint.every_s, 60);
   EXPECT_TRUE(deck.warnings.empty());
 }

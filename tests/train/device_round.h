@@ -130,7 +130,7 @@ class DrivenRound {
 
  private:
   void run_queue(balance::UnitRange units) {
-    node().control().queue.fill(units);
+    node().queue().fill(units);
     worker->run_queue({});
   }
   void prepare_phases() {

@@ -44,7 +44,7 @@ TEST(NodeState, BeginsZeroedWithEmptyQueueAndLanes) {
                   for (const float x : node.parameters(slot)) ASSERT_EQ(x, 0);
                   EXPECT_EQ(node.block_hashes(slot).size(), static_cast<size_t>(layout.blocks()));
                 }
-                EXPECT_TRUE(node.control().queue.take().empty());
+                EXPECT_TRUE(node.queue().take().empty());
                 EXPECT_EQ(node.control().header.slot, 0);
                 EXPECT_FALSE(node.control().header.run);
                 EXPECT_EQ(node.scales().size(), 3u);

@@ -77,7 +77,7 @@ class Round {
   exact::Lanes run(int threads) {
     for (size_t i = 0, end; i < mine.size(); i = end) {
       for (end = i + 1; end < mine.size() && mine[end] == mine[end - 1] + 1;) ++end;
-      if (world.leads()) job.node.control().queue.fill({mine[i], mine[end - 1] + 1});
+      if (world.leads()) job.node.queue().fill({mine[i], mine[end - 1] + 1});
       world.node_barrier();
       std::vector<std::thread> team;
       for (int t = 0; t < threads; ++t)

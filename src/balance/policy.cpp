@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// When nodes report, and who gives what to whom. See the header. Called by worker and coordinator.
+#include "balance/policy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/error.h"
+
+namespace lepton::balance {
+
+// ---- A node
+// ----------------------------------------------------------------------------------------------------
+
+void NodePolicy::begin(const NodePlan& plan) {
+  *this = {};
+  plan_ = plan;
+  unit_s_ = plan.unit_s;
+  if (plan.unit_s > 0) believed_end_s_ = plan.end_s;
+}
+
+/// Time of a unit: the median of the last three measurements of this round, for which the plan's stands in
+/// until there are three: one outlier changes nothing, a real change counts after two.
+void NodePolicy::learn(const Progress& progress) {
+  if (progress.done == done_) return;
+  recent_[static_cast<size_t>(samples_++ % 3)] =
+      (progress.busy_s - busy_s_) / static_cast<double>(progress.done - done_);
+  done_ = progress.done;
+  busy_s_ = progress.busy_s;
+  std::array<double, 3> values = recent_;
+  for (int64_t i = samples_; i < 3; ++i)
+    values[static_cast<size_t>(i)] = plan_.unit_s > 0 ? plan_.unit_s : recent_[0];
+  std::sort(values.begin(), values.end());
+  unit_s_ = values[1];
+}
+
+/// Units under way are half done in the mean, but that of the thread that looks has just begun.
+double NodePolicy::end_s(double now_s, const Progress& progress) const {
+  const double threads = plan_.threads;
+  const double turns = std::ceil(static_cast<double>(progress.left + progress.coming) / threads);
+  const double under_way = static_cast<double>(progress.started - progress.done) / threads;
+  return now_s + (turns + under_way * (0.5 + 0.5 / threads)) * unit_s_;
+}
+
+double NodePolicy::tolerance_s() const {
+  return std::max(unit_s_, worth_s);
+}
+
+std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
+  learn(progress);
+  if (progress.idle()) {
+    if (!idle_since_s_) {
+      idle_since_s_ = now_s;
+      told_ = reported_ && believed_end_s_ && *believed_end_s_ <= now_s + tolerance_s();
+    }
+    // Who was silent must be known to be alive.
+    if (told_ || now_s - *idle_since_s_ <= tolerance_s()) return std::nullopt;
+    return report(now_s, progress);
+  }
+  idle_since_s_.reset();
+  if (unit_s_ <= 0) return std::nullopt;
+  const double end = end_s(now_s, progress);
+  if (!believed_end_s_) return report(now_s, progress);
+  const bool early = end + tolerance_s()<*believed_end_s_, late = end> * believed_end_s_ + tolerance_s() &&
+                     progress.left > 0;
+  if (!early && !late) return std::nullopt;
+  return report(now_s, progress);
+}
+
+Report NodePolicy::report(double now_s, const Progress& progress) {
+  believed_end_s_ = end_s(now_s, progress);
+  reported_ = told_ = true;
+  return {now_s, progress.left, *believed_end_s_, unit_s_, gives_seen_, taken_, {}};
+}
+
+void NodePolicy::gave(double end_s) {
+  ++gives_seen_;
+  believed_end_s_ = end_s;
+}
+
+void NodePolicy::took(int64_t units, double end_s) {
+  taken_ += units;
+  believed_end_s_ = end_s;
+}
+
+// ---- Rank 0
+// ----------------------------------------------------------------------------------------------------
+
+void MovePolicy::begin(std::span<const NodePlan> plans) {
+  views_.resize(plans.size());
+  int classes = 1;
+  for (size_t n = 0; n < plans.size(); ++n) {
+    View& view = views_[n];
+    view.gives.clear();
+    view.plan = plans[n];
+    view.unit_s = plans[n].unit_s;
+    view.end_s = plans[n].end_s;
+    view.left = std::max<int64_t>(0, plans[n].units - plans[n].threads);  // each thread has started one
+    view.left_at_s = 0;
+    view.reported = view.gave = view.took = false;
+    view.ordered_to = 0;
+    classes = std::max(classes, plans[n].node_class + 1);
+  }
+  reported_classes_.assign(static_cast<size_t>(classes), 0);
+}
+
+/// A report and orders may cross: what the node had not heard of is reckoned with here.
+void MovePolicy::report(int node, const Report& report) {
+  for (const Move& missing : report.missing) {
+    View& taker = views_[static_cast<size_t>(missing.node)];
+    taker.ordered_to -= missing.units;
+    taker.end_s -= static_cast<double>(missing.units) * taker.per_unit_s();
+  }
+  View& view = views_[static_cast<size_t>(node)];
+  if (report.unit_s > 0) view.unit_s = report.unit_s;
+  int64_t leaving = 0;
+  for (size_t g = static_cast<size_t>(report.gives_seen); g < view.gives.size(); ++g)
+    leaving += view.gives[g];
+  leaving = std::min(leaving, report.left);
+  const int64_t coming = std::max<int64_t>(0, view.ordered_to - report.taken);
+  view.left = report.left - leaving;
+  view.left_at_s = report.at_s;
+  view.end_s = report.end_s + static_cast<double>(coming - leaving) * view.per_unit_s();
+  view.reported = true;
+  reported_classes_[static_cast<size_t>(view.plan.node_class)] = 1;
+}
+
+void MovePolicy::decide(double now_s, std::vector<Order>& orders) {
+  orders.clear();
+  const double unit_s = mean_unit_s();
+  for (View& view : views_)
+    if (view.reported && !view.known()) view.unit_s = unit_s;
+  for (size_t c = 0; c < reported_classes_.size(); ++c)
+    if (std::exchange(reported_classes_[c], 0)) match(now_s, static_cast<int>(c), orders);
+  for (Order& order : orders) {
+    order.give.end_s = views_[static_cast<size_t>(order.from)].end_s;
+    int64_t units = 0;
+    for (const Move& move : order.give.moves) units += move.units;
+    views_[static_cast<size_t>(order.from)].gives.push_back(units);
+  }
+}
+
+double MovePolicy::mean_unit_s() const {
+  double sum = 0;
+  int64_t known = 0;
+  for (const View& view : views_) {
+    sum += view.unit_s;
+    known += view.known();
+  }
+  return known > 0 ? sum / static_cast<double>(known) : 0;
+}
+
+int64_t MovePolicy::left(const View& view, double now_s) const {
+  if (!view.known()) return view.reported ? view.left : 0;
+  return std::max<int64_t>(0, view.left - static_cast<int64_t>((now_s - view.left_at_s) / view.per_unit_s()));
+}
+
+/// Who has said nothing and should have ended is stuck, or idle for less than it takes to say so.
+bool MovePolicy::can_take(const View& view, double now_s) const {
+  return view.known() && (view.reported || view.end_s + view.unit_s >= now_s);
+}
+
+double MovePolicy::level_s(double now_s, int node_class) const {
+  double work = 0, speed = 0;
+  for (const View& view : views_) {
+    if (view.plan.node_class != node_class || !view.known()) continue;
+    if (!can_take(view, now_s)) continue;
+    work += view.free_s(now_s) / view.per_unit_s();
+    speed += 1 / view.per_unit_s();
+  }
+  return speed > 0 ? work / speed : now_s;
+}
+
+int MovePolicy::most_behind(double now_s, double level_s, int node_class) const {
+  int found = -1;
+  for (size_t n = 0; n < views_.size(); ++n) {
+    const View& view = views_[n];
+    if (view.plan.node_class != node_class || view.passed || !view.known() || left(view, now_s) == 0)
+      continue;
+    const double units_behind = (view.end_s - level_s) / view.per_unit_s();
+    if (units_behind < 0.5) continue;
+    if (found < 0 || view.end_s > views_[static_cast<size_t>(found)].end_s) found = static_cast<int>(n);
+  }
+  return found;
+}
+
+int MovePolicy::earliest(double now_s, int node_class, int but) const {
+  int found = -1;
+  double found_end_s = 0;
+  for (size_t n = 0; n < views_.size(); ++n) {
+    const View& view = views_[n];
+    if (static_cast<int>(n) == but || view.plan.node_class != node_class || !can_take(view, now_s)) continue;
+    const double free_s = view.free_s(now_s);
+    const double end_s = free_s + view.unit_s;
+    if (found < 0 || end_s < found_end_s) {
+      found = static_cast<int>(n);
+      found_end_s = end_s;
+    }
+  }
+  return found;
+}
+
+/// As many as bring both to the level, at most half of what is left; none where the pair would not end
+/// earlier. A giver answers at the end of a unit at the latest, in the mean after half of one.
+int64_t MovePolicy::units_to_move(const View& giver, const View& taker, double now_s, double level_s) const {
+  const int64_t there = left(giver, now_s);
+  const auto surplus = static_cast<int64_t>((giver.end_s - level_s) / giver.per_unit_s() + 0.5);
+  const auto room = static_cast<int64_t>((level_s - taker.free_s(now_s)) / taker.per_unit_s() + 0.5);
+  int64_t units = std::min({(there + 1) / 2, surplus, std::max<int64_t>(room, 1)});
+  const double begin_s = std::max(taker.free_s(now_s), now_s + 0.5 * giver.unit_s);
+  const auto end_s = [&](int64_t count) {
+    return begin_s + std::max(taker.unit_s, static_cast<double>(count) * taker.per_unit_s());
+  };
+  const double won_s = worth_s + (giver.took || taker.gave ? 2 * taker.unit_s : 0);
+  while (units > 0 && end_s(units) + won_s >= giver.end_s) --units;
+  return units;
+}
+
+namespace {
+
+/// One Give per giver, one Move per taker.
+void add_move(std::vector<Order>& orders, int from, const Move& move) {
+  auto order = std::find_if(orders.begin(), orders.end(), [&](const Order& o) { return o.from == from; });
+  if (order == orders.end()) order = orders.insert(order, Order{from, {}});
+  std::vector<Move>& moves = order->give.moves;
+  const auto same =
+      std::find_if(moves.begin(), moves.end(), [&](const Move& m) { return m.node == move.node; });
+  if (same == moves.end()) {
+    moves.push_back(move);
+  } else {
+    same->units += move.units;
+    same->end_s = move.end_s;
+  }
+}
+
+}  // namespace
+
+void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders) {
+  const double level = level_s(now_s, node_class);
+  for (View& view : views_) view.passed = false;
+  for (;;) {
+    const int from = most_behind(now_s, level, node_class);
+    if (from < 0) return;
+    const int to = earliest(now_s, node_class, from);
+    if (to < 0) return;
+    View &giver = views_[static_cast<size_t>(from)], &taker = views_[static_cast<size_t>(to)];
+    const int64_t units = units_to_move(giver, taker, now_s, level);
+    if (units <= 0) {
+      giver.passed = true;
+      continue;
+    }
+    giver.left = left(giver, now_s) - units;
+    giver.left_at_s = now_s;
+    giver.end_s -= static_cast<double>(units) * giver.per_unit_s();
+    taker.end_s =
+        taker.free_s(now_s) + std::max(taker.unit_s, static_cast<double>(units) * taker.per_unit_s());
+    taker.ordered_to += units;
+    giver.gave = taker.took = true;
+    add_move(orders, from, {to, units, taker.end_s});
+  }
+}
+
+}  // namespace lepton::balance

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy of stealing (DESIGN section 4.3) as pure functions of state and event: no MPI, clock, thread or
+// randomness; times are seconds since the round began, and come with the events. Two actors: each node
+// decides when it has something to report (NodePolicy), rank 0 who gives how much to whom (MovePolicy). Both
+// reckon with what the other must believe, so that a node on its plan says nothing.
+//
+// Invariants: no order moves more than half (rounded up) of what a node has left; none is given unless the
+// pair ends earlier for it by more than a message is worth, so that units do not go back and forth; units
+// move only between nodes of one class.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "balance/protocol.h"
+
+namespace lepton::balance {
+
+/// An imbalance shorter than this is not worth its messages.
+constexpr double worth_s = 300e-6;
+
+/// What the plan of a round says of a node: the same on all nodes.
+struct NodePlan {
+  int64_t units = 0;
+  int threads = 1;
+  int node_class = 0;
+  double unit_s = 0;  ///< thread time of a unit, by the node's speed; 0: no node was measured yet
+  double end_s = 0;   ///< when its units end
+};
+
+/// How far a node has come.
+struct Progress {
+  int64_t started = 0, done = 0, left = 0;  ///< units; left: not started
+  int64_t coming = 0;                       ///< units that it took, whose rows are not here yet
+  double busy_s = 0;                        ///< thread time of those done
+  bool idle() const { return left == 0 && coming == 0 && started == done; }
+};
+
+/// When a node reports: once it will end more than a unit before or after what rank 0 believes.
+class NodePolicy {
+ public:
+  void begin(const NodePlan& plan);
+  /// Looks at the progress: after units of this node were done, and again and again while it is idle.
+  std::optional<Report> look(double now_s, const Progress& progress);
+  /// How it stands, asked for or not.
+  Report report(double now_s, const Progress& progress);
+  /// A message Give was obeyed; units came, runnable or not yet. After either rank 0 expects it to be idle at
+  /// `end_s`.
+  void gave(double end_s);
+  void took(int64_t units, double end_s);
+
+ private:
+  void learn(const Progress& progress);
+  double end_s(double now_s, const Progress& progress) const;
+  double tolerance_s() const;
+
+  NodePlan plan_;
+  double unit_s_ = 0;               ///< the best guess; 0: none
+  std::array<double, 3> recent_{};  ///< thread time of units, the last three times that some were done
+  int64_t samples_ = 0, done_ = 0, gives_seen_ = 0, taken_ = 0;
+  double busy_s_ = 0;
+  std::optional<double> believed_end_s_, idle_since_s_;
+  bool reported_ = false, told_ = false;  ///< told: rank 0 knows of this idleness
+};
+
+/// What rank 0 orders of a node.
+struct Order {
+  int from = 0;
+  Give give;
+};
+
+/// Rank 0's view of all nodes, and its decisions.
+class MovePolicy {
+ public:
+  void begin(std::span<const NodePlan> plans);
+  /// A report came.
+  void report(int node, const Report& report);
+  /// What follows from the reports that have come since the last time, into `orders`.
+  void decide(double now_s, std::vector<Order>& orders);
+
+ private:
+  struct View {
+    NodePlan plan;
+    double unit_s = 0, end_s = 0;
+    int64_t left = 0;  ///< at left_at_s, orders included
+    double left_at_s = 0;
+    bool reported = false, gave = false, took = false;
+    bool passed = false;         ///< nothing of it can be moved now
+    std::vector<int64_t> gives;  ///< units of each message Give to it
+    int64_t ordered_to = 0;      ///< units that others were told to give it
+    bool known() const { return unit_s > 0; }
+    double per_unit_s() const { return unit_s / plan.threads; }
+    double free_s(double now_s) const { return end_s > now_s ? end_s : now_s; }
+  };
+  void match(double now_s, int node_class, std::vector<Order>& orders);
+  /// Stands in for who has not computed anything yet.
+  double mean_unit_s() const;
+  /// When all would end if units were fluid.
+  double level_s(double now_s, int node_class) const;
+  int64_t left(const View& view, double now_s) const;
+  /// Is it idle or about to be, and alive?
+  bool can_take(const View& view, double now_s) const;
+  /// Who ends last and has units for others; who could take one and end first. -1: nobody.
+  int most_behind(double now_s, double level_s, int node_class) const;
+  int earliest(double now_s, int node_class, int but) const;
+  int64_t units_to_move(const View& giver, const View& taker, double now_s, double level_s) const;
+
+  std::vector<View> views_;
+  std::vector<char> reported_classes_;  ///< since the last decision
+};
+
+}  // namespace lepton::balance

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans, queue and messages of a leader. See the header.
+#include "train/balancer.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace lepton::train {
+
+namespace {
+
+balance::Purpose purpose_of(exact::RoundKind kind) {
+  return kind == exact::RoundKind::train ? balance::Purpose::train : balance::Purpose::evaluate;
+}
+
+}  // namespace
+
+Balancer::Balancer(const comm::World& world, balance::Policy policy, const std::vector<int>& threads_per_node,
+                   const Classes& classes, NodeState& node, data::RowExchange& exchange)
+    : world_(world),
+      node_(node),
+      exchange_(exchange),
+      planner_(policy, threads_per_node, classes.of_node, classes.shares),
+      mailbox_(world),
+      barrier_(world),
+      worker_(node.units_max(), node.queue(), *this),
+      units_scratch_(static_cast<size_t>(world.nodes())),
+      busy_scratch_(static_cast<size_t>(world.nodes())) {
+  unit_node_.reserve(static_cast<size_t>(node.units_max()));
+  if (world.rank() != 0) return;
+  coordinator_.emplace(*this);
+  record_.emplace(threads_per_node);
+}
+
+bool Balancer::moves_units() const {
+  return planner_.policy() == balance::Policy::steal && world_.nodes() > 1;
+}
+
+std::span<const int> Balancer::plan(int64_t ticket, exact::RoundKind kind, int64_t number, int64_t units) {
+  balance::RoundPlan& plan = plan_of(ticket);
+  planner_.plan(purpose_of(kind), number, units, plan);
+  unit_node_.resize(static_cast<size_t>(units));
+  for (int node = 0; node < world_.nodes(); ++node) {
+    const balance::UnitRange range = plan.ranges[static_cast<size_t>(node)];
+    std::fill(unit_node_.begin() + range.begin, unit_node_.begin() + range.end, node);
+  }
+  return unit_node_;
+}
+
+void Balancer::begin(const RoundHeader& header) {
+  stamp_ = {header.id.round, static_cast<int32_t>(header.id.kind), header.id.step, header.id.attempt};
+  purpose_ = purpose_of(header.id.kind);
+  ticket_ = header.ticket;
+  began_s_ = now_s();
+  const balance::RoundPlan& plan = plan_of(ticket_);
+  const auto mine = static_cast<size_t>(world_.node());
+  if (record_) record_->begin(plan, header.units, began_s_);
+  if (coordinator_ && moves_units()) coordinator_->begin(stamp_, plan.nodes);
+  worker_.begin(stamp_, plan.nodes[mine], plan.ranges[mine], !moves_units());
+}
+
+double Balancer::round_s() const {
+  return now_s() - began_s_;
+}
+
+void Balancer::poll() {
+  if (!moves_units()) return;
+  // Nobody is more than one round ahead: (c) of a round ends on no node before all have begun it.
+  while (!early_.empty() && early_.front().second.stamp.round <= stamp_.round) {
+    const std::pair<int, balance::Message> letter = std::move(early_.front());
+    early_.erase(early_.begin());
+    take(letter.first, letter.second);
+  }
+  while (std::optional<comm::Letter> letter = mailbox_.receive())
+    take(letter->from, balance::decode(letter->bytes));
+  const double now = round_s();
+  if (coordinator_) coordinator_->decide(now);
+  worker_.poll(now);
+}
+
+void Balancer::take(int from, const balance::Message& message) {
+  if (message.stamp.round > stamp_.round) {
+    early_.emplace_back(from, message);
+    return;
+  }
+  const bool report = std::holds_alternative<balance::Report>(message.body);
+  if (message.stamp.round < stamp_.round) {
+    CHECK(report || std::holds_alternative<balance::Give>(message.body), "units of a round that is over");
+    return;
+  }
+  if (report)
+    coordinator_->receive(from, message);
+  else
+    worker_.receive(round_s(), from, message);
+}
+
+void Balancer::units_ended() {
+  units_ns_ = static_cast<int64_t>(round_s() * 1e9);
+}
+
+void Balancer::vote(exact::Lanes& lanes) const {
+  lanes.node_taken(world_.node()) += worker_.moved().taken;
+}
+
+void Balancer::observe(exact::Lanes& total) {
+  for (int node = 0; node < world_.nodes(); ++node) {
+    busy_scratch_[static_cast<size_t>(node)] = total.node_busy_ns(node);
+    units_scratch_[static_cast<size_t>(node)] = total.node_units(node);
+  }
+  planner_.observe(purpose_, units_scratch_, busy_scratch_);
+  if (record_ && purpose_ == balance::Purpose::train)
+    record_->end(plan_of(ticket_), total, planner_.speeds(purpose_).current(), now_s());
+}
+
+void Balancer::close() {
+  if (moves_units()) mailbox_.drain();
+}
+
+void Balancer::send(int node, const balance::Message& message) {
+  mailbox_.send(node, balance::encode(message));
+}
+
+void Balancer::lend(int node, int64_t number, std::span<const int32_t> units) {
+  exchange_.lending().lend(ticket_, node, number, units);
+}
+
+void Balancer::borrow(int node, int64_t number, std::span<const int32_t> units) {
+  exchange_.lending().borrow(ticket_, node, number, units);
+}
+
+bool Balancer::borrowed(int node, int64_t number) {
+  return exchange_.lending().borrowed(ticket_, node, number);
+}
+
+void Balancer::enter_barrier() {
+  barrier_.enter();
+}
+
+bool Balancer::barrier_complete() {
+  return barrier_.complete();
+}
+
+}  // namespace lepton::train

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums over rounds. See the header.
+#include "train/work_record.h"
+
+#include <algorithm>
+
+namespace lepton::train {
+
+WorkRecord::WorkRecord(const std::vector<int>& threads_per_node) {
+  for (const int threads : threads_per_node) {
+    report::NodeWork work;
+    work.threads = threads;
+    totals_.push_back(work);
+  }
+  recent_ = totals_;
+}
+
+void WorkRecord::begin(const balance::RoundPlan& plan, int64_t units, double now_s) {
+  units_ = units;
+  began_s_ = now_s;
+  if (plan.end_s <= 0) return;
+  double speed = 0;
+  for (const balance::NodePlan& node : plan.nodes) speed += node.threads / node.unit_s;
+  grain_loss_sum_ += 1 - static_cast<double>(units) / speed / plan.end_s;
+  ++grain_rounds_;
+}
+
+void WorkRecord::add(std::vector<report::NodeWork>& work, const balance::RoundPlan& plan, exact::Lanes& total,
+                     std::span<const double> speeds) const {
+  const double units_s = static_cast<double>(total.units_ns()) * 1e-9;
+  for (size_t n = 0; n < work.size(); ++n) {
+    const int node = static_cast<int>(n);
+    const double busy_s = static_cast<double>(total.node_busy_ns(node)) * 1e-9;
+    const int64_t planned = plan.ranges[n].size(), done = total.node_units(node),
+                  taken = total.node_taken(node);
+    work[n].planned += planned;
+    work[n].done += done;
+    work[n].taken += taken;
+    work[n].given += planned + taken - done;
+    work[n].units_per_s = speeds[n];
+    work[n].busy_s += busy_s;
+    work[n].wait_s += std::max(0.0, units_s * work[n].threads - busy_s);
+  }
+}
+
+void WorkRecord::end(const balance::RoundPlan& plan, exact::Lanes& total, std::span<const double> speeds,
+                     double now_s) {
+  add(totals_, plan, total, speeds);
+  add(recent_, plan, total, speeds);
+  ++rounds_;
+  ++recent_rounds_;
+  recent_units_ += units_;
+  recent_units_s_ += static_cast<double>(total.units_ns()) * 1e-9;
+  recent_step_s_ += now_s - began_s_;
+}
+
+report::BalanceFigures WorkRecord::take_figures() {
+  report::BalanceFigures figures;
+  figures.nodes = recent_;
+  if (recent_rounds_ > 0) {
+    const auto rounds = static_cast<double>(recent_rounds_);
+    figures.step_s = recent_step_s_ / rounds;
+    figures.units_s = recent_units_s_ / rounds;
+    figures.units_per_step = static_cast<double>(recent_units_) / rounds;
+  }
+  for (report::NodeWork& work : recent_) {
+    const int threads = work.threads;
+    work = {};
+    work.threads = threads;
+  }
+  recent_rounds_ = recent_units_ = 0;
+  recent_units_s_ = recent_step_s_ = 0;
+  return figures;
+}
+
+double WorkRecord::grain_loss() const {
+  return grain_rounds_ > 0 ? grain_loss_sum_ / static_cast<double>(grain_rounds_) : 0;
+}
+
+}  // namespace lepton::train
