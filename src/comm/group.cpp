@@ -58,7 +58,6 @@ void Group::open(MPI_Comm parent, double deadline) {
 }
 
 void Group::wait(MPI_Request& request, const char* collective, const std::function<void()>* poll) {
-  constexpr double listen_after_s = 0.01;
   Pace pace;
   for (;;) {
     int done = 0;
@@ -66,11 +65,16 @@ void Group::wait(MPI_Request& request, const char* collective, const std::functi
     if (done) return;
     if (poll && *poll) (*poll)();
     pace.step();
-    if (pace.waited_s() < std::min(listen_after_s, deadline_s / 4)) continue;
-    const bool heard = heard_announcement();
-    if (announced_ < calls && (heard || pace.waited_s() > deadline_s / 2)) announce();
+    roll_call(pace.waited_s());
     if (pace.waited_s() > deadline_s) throw DeadlineError(collective, deadline_s, missing());
   }
+}
+
+void Group::roll_call(double waited_s) {
+  constexpr double listen_after_s = 0.01;
+  if (waited_s < std::min(listen_after_s, deadline_s / 4)) return;
+  const bool heard = heard_announcement();
+  if (announced_ < calls && (heard || waited_s > deadline_s / 2)) announce();
 }
 
 bool Group::heard_announcement() {

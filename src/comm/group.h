@@ -34,6 +34,10 @@ struct Group {
   /// Ends `request`, which belongs to the collective begun by the last begin().
   void wait(MPI_Request& request, const char* collective, const std::function<void()>* poll = nullptr);
   void begin() { ++calls; }
+  /// For waits of another shape than wait()'s: takes part in the roll call of the collective begun last,
+  /// which has been waited for so long; and who has not been heard in it. **Local.**
+  void roll_call(double waited_s);
+  std::string missing() const;
 
   // Collectives over the group.
   void barrier(const char* name);
@@ -52,7 +56,6 @@ struct Group {
  private:
   bool heard_announcement();
   void announce();
-  std::string missing() const;
 
   std::vector<int64_t> heard_;  // by rank: the latest collective it announced
   int64_t announced_ = 0;
