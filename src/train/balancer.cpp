@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/waiting.h"
 
 namespace lepton::train {
 
@@ -30,7 +31,7 @@ Balancer::Balancer(const comm::World& world, balance::Policy policy, const std::
       busy_scratch_(static_cast<size_t>(world.nodes())) {
   unit_node_.reserve(static_cast<size_t>(node.units_max()));
   if (world.rank() != 0) return;
-  coordinator_.emplace(*this);
+  coordinator_.emplace(static_cast<balance::Outside&>(*this));
   record_.emplace(threads_per_node);
 }
 
@@ -78,6 +79,8 @@ void Balancer::poll() {
   const double now = round_s();
   if (coordinator_) coordinator_->decide(now);
   worker_.poll(now);
+  if (barrier_.entered() && now - entered_s_ > world_.deadline_s())
+    throw DeadlineError("units of this step", world_.deadline_s(), barrier_.missing());
 }
 
 void Balancer::take(int from, const balance::Message& message) {
@@ -136,6 +139,7 @@ bool Balancer::borrowed(int node, int64_t number) {
 
 void Balancer::enter_barrier() {
   barrier_.enter();
+  entered_s_ = round_s();
 }
 
 bool Balancer::barrier_complete() {

@@ -82,7 +82,7 @@ class Balancer : private balance::Outside {
   balance::Stamp stamp_;
   balance::Purpose purpose_ = balance::Purpose::train;
   int64_t ticket_ = 0, units_ns_ = 0;
-  double began_s_ = 0;
+  double began_s_ = 0, entered_s_ = 0;
 };
 
 }  // namespace lepton::train
