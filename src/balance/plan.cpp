@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares by largest remainder, and the speed estimate. Called by train on leaders, once per round.
+// Shares by largest remainder. Called by train on leaders, once per round.
 #include "balance/plan.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 
 #include "base/error.h"
@@ -58,34 +57,6 @@ std::span<const UnitRange> ClassPlan::plan(std::span<const int64_t> class_begins
     }
   }
   return ranges_;
-}
-
-Speeds::Speeds(std::vector<int> threads_per_node)
-    : threads_(std::move(threads_per_node)),
-      recent_(threads_.size() * 3, 0.0),
-      observed_(threads_.size(), 0) {
-  for (int threads : threads_) speeds_.push_back(threads);
-}
-
-void Speeds::observe(std::span<const int64_t> units, std::span<const int64_t> busy_ns) {
-  double measured = 0;
-  int64_t measured_threads = 0;
-  for (size_t n = 0; n < threads_.size(); ++n) {
-    double* recent = &recent_[3 * n];
-    if (units[n] > 0 && busy_ns[n] > 0) {
-      const double thread_s = static_cast<double>(busy_ns[n]) * 1e-9 / threads_[n];
-      recent[observed_[n]++ % 3] = static_cast<double>(units[n]) / thread_s;
-    }
-    if (observed_[n] == 0) continue;
-    std::array<double, 3> sorted{recent[0], recent[1], recent[2]};
-    std::sort(sorted.begin(), sorted.end());
-    speeds_[n] = observed_[n] >= 3 ? sorted[1] : sorted[2];
-    measured += speeds_[n];
-    measured_threads += threads_[n];
-  }
-  if (measured_threads == 0) return;
-  for (size_t n = 0; n < threads_.size(); ++n)
-    if (observed_[n] == 0) speeds_[n] = measured / static_cast<double>(measured_threads) * threads_[n];
 }
 
 }  // namespace lepton::balance

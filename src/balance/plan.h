@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "balance/queue.h"
+#include "balance/speeds.h"
 
 namespace lepton::balance {
 
@@ -30,24 +31,6 @@ class ClassPlan {
   std::vector<UnitRange> ranges_;
   std::vector<double> speeds_;  ///< of one class's nodes
   std::vector<int64_t> begins_;
-};
-
-/// Speeds of the nodes in units per second, learned from what each did: the median of the last three
-/// measurements, so that one outlier changes nothing and a real change counts after two steps. Until a node
-/// was measured its thread count stands in, in units of the measured nodes' mean speed per thread.
-class Speeds {
- public:
-  explicit Speeds(std::vector<int> threads_per_node);
-  /// A finished round: units done and busy thread time per node. A node without units keeps its estimate.
-  void observe(std::span<const int64_t> units, std::span<const int64_t> busy_ns);
-  std::span<const double> current() const { return speeds_; }
-  std::span<const int> threads() const { return threads_; }
-
- private:
-  std::vector<int> threads_;
-  std::vector<double> recent_;  // three per node, 0: none yet
-  std::vector<int64_t> observed_;
-  std::vector<double> speeds_;
 };
 
 }  // namespace lepton::balance

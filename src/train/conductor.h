@@ -14,6 +14,7 @@
 
 #include "balance/class_shares.h"
 #include "balance/plan.h"
+#include "balance/speeds.h"
 #include "checkpoint/writer.h"
 #include "comm/reduction.h"
 #include "data/batch.h"

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan_units: every unit on one node, shares within one unit of proportional, the same on every call. Speeds:
-// one outlier changes nothing, a real change counts after two steps, and what happens to nodes that were not
-// measured.
+// plan_units: every unit on one node, shares within one unit of proportional, the same on every call.
 #include "balance/plan.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -97,87 +94,6 @@ TEST(ClassPlan, OneClassIsPlannedAsWithoutClasses) {
     const auto ranges = plan.plan(Counts{0, units}, Values{0.3, 1, 0.9});
     for (size_t n = 0; n < 3; ++n) EXPECT_EQ(ranges[n], (UnitRange{begins[n], begins[n + 1]}));
   }
-}
-
-/// One round: units done and seconds per unit and thread of each node.
-void observe(Speeds& speeds, const Counts& units, const Values& unit_s) {
-  Counts busy_ns(units.size());
-  for (size_t n = 0; n < units.size(); ++n)
-    busy_ns[n] = std::llround(static_cast<double>(units[n]) * unit_s[n] * 1e9);
-  speeds.observe(units, busy_ns);
-}
-
-Values current(const Speeds& speeds) {
-  return {speeds.current().begin(), speeds.current().end()};
-}
-
-TEST(Speeds, BeginAsThreadCounts) {
-  const Speeds speeds({1, 4, 2});
-  EXPECT_EQ(current(speeds), (Values{1, 4, 2}));
-}
-
-TEST(Speeds, AreUnitsPerSecondOfAllThreads) {
-  Speeds speeds({1, 4});
-  for (int round = 0; round < 3; ++round) observe(speeds, {10, 10}, {0.01, 0.01});
-  EXPECT_NEAR(speeds.current()[0], 100, 1e-6);
-  EXPECT_NEAR(speeds.current()[1], 400, 1e-6);  // four threads at once
-}
-
-TEST(Speeds, OneOutlierChangesNothing) {
-  Speeds speeds({1, 1});
-  for (int round = 0; round < 5; ++round) observe(speeds, {10, 10}, {0.01, 0.02});
-  const Values before = current(speeds);
-  for (const double outlier : {1.0, 1e-5}) {
-    observe(speeds, {10, 10}, {outlier, 0.02});
-    EXPECT_EQ(current(speeds), before) << outlier;
-    for (int round = 0; round < 2; ++round) {
-      observe(speeds, {10, 10}, {0.01, 0.02});
-      EXPECT_EQ(current(speeds), before) << outlier;
-    }
-  }
-}
-
-TEST(Speeds, ARealChangeCountsAfterTwoSteps) {
-  Speeds speeds({1, 1});
-  for (int round = 0; round < 5; ++round) observe(speeds, {10, 10}, {0.01, 0.01});
-  observe(speeds, {10, 10}, {0.04, 0.01});
-  EXPECT_NEAR(speeds.current()[0], 100, 1e-6);
-  observe(speeds, {10, 10}, {0.04, 0.01});
-  EXPECT_NEAR(speeds.current()[0], 25, 1e-6);
-  EXPECT_NEAR(speeds.current()[1], 100, 1e-6);
-}
-
-TEST(Speeds, ANodeWithoutUnitsKeepsItsEstimate) {
-  Speeds speeds({1, 1});
-  for (int round = 0; round < 3; ++round) observe(speeds, {10, 10}, {0.01, 0.05});
-  for (int round = 0; round < 10; ++round) observe(speeds, {20, 0}, {0.01, 0});
-  EXPECT_NEAR(speeds.current()[1], 20, 1e-6);
-}
-
-TEST(Speeds, ANodeNeverMeasuredIsTakenForAverage) {
-  Speeds speeds({1, 2, 3});
-  observe(speeds, {10, 10, 0}, {0.01, 0.01, 0});
-  EXPECT_NEAR(speeds.current()[0], 100, 1e-6);
-  EXPECT_NEAR(speeds.current()[1], 200, 1e-6);
-  EXPECT_NEAR(speeds.current()[2], 300, 1e-6);  // 100 per thread
-}
-
-TEST(Speeds, NothingMeasuredChangesNothing) {
-  Speeds speeds({2, 3});
-  speeds.observe(Counts{0, 0}, Counts{0, 0});
-  speeds.observe(Counts{5, 5}, Counts{0, 0});  // a clock that stood still
-  EXPECT_EQ(current(speeds), (Values{2, 3}));
-}
-
-TEST(Speeds, TheSameObservationsGiveTheSameBits) {
-  Speeds one({3, 1, 2}), other({3, 1, 2});
-  for (int round = 0; round < 7; ++round) {
-    const Counts units{10 + round, 4, 7}, busy{1'000'003 * (round + 1), 77'777, 123'457};
-    one.observe(units, busy);
-    other.observe(units, busy);
-  }
-  const Values a = current(one), b = current(other);
-  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(double)), 0);
 }
 
 }  // namespace
