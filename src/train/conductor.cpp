@@ -40,7 +40,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
                                     e_.deck.train.unit_size)),
       speeds_(e_.threads_per_node),
       shares_(e_.classes.shares),
-      plan_(e_.classes.of_node),
+      plan_(e_.classes.of_node, e_.threads_per_node),
       reduction_(e_.world),
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
@@ -88,7 +88,7 @@ balance::UnitRange Conductor::share_out(const Work& work, int64_t units) {
   const bool learned = e_.deck.balance.policy == BalancePolicy::proportional;
   shares_.cut(work.kind == RoundKind::train ? work.step - 1 : work.part, units, class_begins_);
   const std::span<const balance::UnitRange> plan =
-      plan_.plan(class_begins_, learned ? speeds_.current() : std::span<const double>(static_speeds_));
+      learned ? plan_.plan(class_begins_, speeds_) : plan_.plan(class_begins_, static_speeds_);
   unit_node_.resize(units);
   for (int node = 0; node < e_.world.nodes(); ++node)
     std::fill(unit_node_.begin() + plan[node].begin, unit_node_.begin() + plan[node].end, node);
