@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A node so slow that plans give it nothing would never be measured again: now and then it is given a single
 // unit, a probe. The first comes two plans after the last one with units, when everything that it did is
-// known (a plan is made one round ahead); then the interval doubles up to 4,096 plans. A round with a probe
-// that ends later than its plan is followed by 32 times as much time without probes, so that they cost some 3
-// % at most, however slow the nodes are and however many. A probe found to be more than a fifth quicker is
-// repeated as soon as its time is known: two that agree make the node's speed. Pure, counted in plans, the
-// same on all nodes.
+// known (a plan is made one round ahead); then the interval doubles up to 4,096 plans. After a round with a
+// probe that ends later than its plan, 32 times as much time passes before any but a node's first one:
+// however many and however slow the nodes are, they cost a run about 3 %. A probe more than a fifth quicker
+// than the node's speed is repeated once, as soon as its time is known: two that agree make the speed. Pure,
+// counted in plans, the same on all nodes.
 #pragma once
 
 #include <cstdint>
