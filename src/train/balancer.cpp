@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "balance/grain.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/waiting.h"
@@ -57,7 +58,7 @@ void Balancer::begin(const RoundHeader& header) {
   began_s_ = now_s();
   const balance::RoundPlan& plan = plan_of(ticket_);
   const auto mine = static_cast<size_t>(world_.node());
-  if (record_) record_->begin(plan, header.units, began_s_);
+  if (record_) record_->begin(header.units, began_s_);
   if (coordinator_ && moves_units()) coordinator_->begin(stamp_, plan.nodes);
   worker_.begin(stamp_, plan.nodes[mine], plan.ranges[mine], !moves_units());
 }
@@ -115,6 +116,19 @@ void Balancer::observe(exact::Lanes& total) {
   planner_.observe(purpose_, units_scratch_, busy_scratch_);
   if (record_ && purpose_ == balance::Purpose::train)
     record_->end(plan_of(ticket_), total, planner_.speeds(purpose_).current(), now_s());
+}
+
+std::string Balancer::grain_warning(int64_t batch_size, int64_t unit_size) const {
+  constexpr double tolerable = 0.1;
+  const balance::Speeds& speeds = planner_.speeds(balance::Purpose::train);
+  const int64_t units = (batch_size + unit_size - 1) / unit_size;
+  const double loss = balance::grain_loss(units, speeds.current(), speeds.threads());
+  if (!speeds.measured() || loss <= tolerable) return "";
+  const balance::Grain finer =
+      balance::finer_grain(batch_size, unit_size, speeds.current(), speeds.threads());
+  int threads = 0;
+  for (const int of_node : speeds.threads()) threads += of_node;
+  return report::coarse_units_text(units, threads, loss, finer.unit_size, finer.loss);
 }
 
 void Balancer::close() {

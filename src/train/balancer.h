@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -49,6 +50,9 @@ class Balancer : private balance::Outside {
   /// **Collective over leaders.** After the last round: no message stays under way.
   void close();
 
+  /// A sentence, where units are so large that the best plan leaves more than a tenth of the threads' time
+  /// idle, which no stealing can cure; else "".
+  std::string grain_warning(int64_t batch_size, int64_t unit_size) const;
   /// **Rank 0 only.**
   const WorkRecord& record() const { return *record_; }
   WorkRecord& record() { return *record_; }

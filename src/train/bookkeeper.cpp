@@ -95,7 +95,9 @@ Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>
       samples_per_epoch_(samples_per_epoch),
       final_step_(final_step),
       last_checkpoint_s_(now_s()),
-      last_metrics_s_(now_s()) {}
+      last_metrics_s_(now_s()),
+      last_balance_s_(now_s()),
+      last_balance_step_(last_step) {}
 
 const std::string& Bookkeeper::step(const StepReport& report) {
   report::LedgerLine noted = report.line;
@@ -141,6 +143,19 @@ void Bookkeeper::evaluation(const EvaluationReport& report) {
                        report.improved ? " (best so far)" : ""));
   metric_text_ =
       fmt::format("{} {:.4f}", deck_.evaluation.metric, metric_value(report, deck_.evaluation.metric));
+}
+
+void Bookkeeper::balance(int64_t step, WorkRecord& record, bool finally) {
+  const BalanceSpec& spec = deck_.balance;
+  const int64_t every =
+      spec.record_every_epochs > 0 ? spec.record_every_epochs * steps_per_epoch_ : spec.record_every_steps;
+  const bool due = finally || (every > 0 && step % every == 0) ||
+                   (spec.record_every_s > 0 && now_s() - last_balance_s_ >= spec.record_every_s);
+  if (!due || step == last_balance_step_) return;
+  metrics_.balance(step, static_cast<double>(step) / static_cast<double>(steps_per_epoch_),
+                   record.take_figures());
+  last_balance_s_ = now_s();
+  last_balance_step_ = step;
 }
 
 bool Bookkeeper::checkpoint_due(int64_t step) {

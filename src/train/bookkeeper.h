@@ -23,6 +23,7 @@
 #include "report/progress.h"
 #include "tensor/arena.h"
 #include "train/deck.h"
+#include "train/work_record.h"
 
 namespace lepton::train {
 
@@ -72,6 +73,8 @@ class Bookkeeper {
   /// Appends the step's ledger line; returns its text, valid until the next one.
   const std::string& step(const StepReport& report);
   void evaluation(const EvaluationReport& report);
+  /// How the work was shared, into the metrics when it is time, or `finally`.
+  void balance(int64_t step, WorkRecord& record, bool finally = false);
   /// Whether a checkpoint after `step` is wanted; stays true until checkpoint_begun().
   bool checkpoint_due(int64_t step);
   void checkpoint_begun();
@@ -88,7 +91,8 @@ class Bookkeeper {
   report::Progress progress_;
   BackgroundThread background_;
   int64_t steps_per_epoch_, samples_per_epoch_, final_step_;
-  double last_checkpoint_s_, last_metrics_s_;
+  double last_checkpoint_s_, last_metrics_s_, last_balance_s_;
+  int64_t last_balance_step_;
   int64_t samples_since_ = 0;
   bool checkpoint_wanted_ = false;
   std::string metric_text_, next_note_;

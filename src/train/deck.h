@@ -72,6 +72,9 @@ struct ClassShare {
 
 struct BalanceSpec {
   balance::Policy policy = balance::Policy::steal;
+  /// Between two lines of kind balance in metrics.jsonl: seconds, or training steps.
+  double record_every_s = 10;
+  int64_t record_every_steps = 0, record_every_epochs = 0;
   ClassPolicy classes = ClassPolicy::refuse;
   std::vector<ClassShare> shares;  ///< of ClassPolicy::fixed
 };

@@ -184,6 +184,18 @@ std::vector<DeckKey> upkeep_keys() {
        [](Deck& deck, const DeckValue& value) {
          for (const auto& [units, name] : value.shares) deck.balance.shares.push_back({units, name});
        }},
+      {.path = "balance.record_every",
+       .type = KeyType::interval_or_duration,
+       .key_class = operational,
+       .standard = "\"10s\"",
+       .sentence =
+           "when metrics.jsonl gets a line of kind balance besides the end: units and speeds of all nodes",
+       .set =
+           [](Deck& deck, const DeckValue& value) {
+             deck.balance.record_every_s = value.interval.seconds;
+             deck.balance.record_every_steps = value.interval.steps;
+             deck.balance.record_every_epochs = value.interval.epochs;
+           }},
       {.path = "checkpoint.every",
        .type = KeyType::interval_or_duration,
        .key_class = operational,

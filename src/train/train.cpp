@@ -150,7 +150,12 @@ void summarise(Job& job, const Trainer& trainer) {
   const std::vector<std::string> gathered = job.world.all_gather(bytes);
   for (size_t rank = 0; rank < all.size(); ++rank)
     std::memcpy(&all[rank], gathered[rank].data(), sizeof mine);
-  if (job.world.rank() == 0) log_info("time by rank:\n" + report::summary_table(all));
+  if (job.world.rank() != 0) return;
+  log_info("time by rank:\n" + report::summary_table(all));
+  std::vector<report::NodeWork> nodes = trainer.conductor()->balancer().record().totals();
+  for (report::NodeWork& node : nodes) node.ranks = 0;
+  for (const report::RankTimes& times : all) ++nodes[static_cast<size_t>(times.node)].ranks;
+  if (nodes.size() > 1) log_info("units of training by node:\n" + report::balance_table(nodes));
 }
 
 /// run.json tells how a run ended, also when it failed.

@@ -193,6 +193,7 @@ report::RankTimes Trainer::times() const {
     sum.units += t.units;
   }
   sum.checkpoint_s = checkpoint_s_;
+  sum.node = world_.node();
   sum.total_s = total_s_;
   return sum;
 }

@@ -15,14 +15,9 @@ WorkRecord::WorkRecord(const std::vector<int>& threads_per_node) {
   recent_ = totals_;
 }
 
-void WorkRecord::begin(const balance::RoundPlan& plan, int64_t units, double now_s) {
+void WorkRecord::begin(int64_t units, double now_s) {
   units_ = units;
   began_s_ = now_s;
-  if (plan.end_s <= 0) return;
-  double speed = 0;
-  for (const balance::NodePlan& node : plan.nodes) speed += node.threads / node.unit_s;
-  grain_loss_sum_ += 1 - static_cast<double>(units) / speed / plan.end_s;
-  ++grain_rounds_;
 }
 
 void WorkRecord::add(std::vector<report::NodeWork>& work, const balance::RoundPlan& plan, exact::Lanes& total,
@@ -71,10 +66,6 @@ report::BalanceFigures WorkRecord::take_figures() {
   recent_rounds_ = recent_units_ = 0;
   recent_units_s_ = recent_step_s_ = 0;
   return figures;
-}
-
-double WorkRecord::grain_loss() const {
-  return grain_rounds_ > 0 ? grain_loss_sum_ / static_cast<double>(grain_rounds_) : 0;
 }
 
 }  // namespace lepton::train

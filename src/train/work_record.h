@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // WorkRecord: how the work of training steps was shared: what each node was planned, did, gave and took, its
-// speed, and what waiting cost; over the run, and since the last time somebody asked. And the warning where
-// units are too large for any plan to occupy all threads. **Rank 0 only.** Called by balancer once per round;
-// read by bookkeeper and at the end by train.
+// speed, and what waiting cost; over the run, and since the last time somebody asked. **Rank 0 only.** Called
+// by balancer once per round; read by bookkeeper, and by train at the end.
 #pragma once
 
 #include <cstdint>
@@ -21,18 +20,15 @@ class WorkRecord {
   explicit WorkRecord(const std::vector<int>& threads_per_node);
 
   /// A round with so many units begins.
-  void begin(const balance::RoundPlan& plan, int64_t units, double now_s);
+  void begin(int64_t units, double now_s);
   /// A training round ended, with the lanes of all nodes.
   void end(const balance::RoundPlan& plan, exact::Lanes& total, std::span<const double> speeds, double now_s);
 
-  /// What happened since the last call; nothing: steps_s and all sums are 0.
+  /// What happened since the last call; nothing did: all is 0.
   report::BalanceFigures take_figures();
   /// Over the run so far.
   const std::vector<report::NodeWork>& totals() const { return totals_; }
-  int64_t rounds() const { return rounds_; }
-  /// Share of all threads' time that a plan of whole units leaves idle, by these speeds, at best; mean of the
-  /// rounds that were planned by measured speeds. 0 before that.
-  double grain_loss() const;
+  int64_t rounds() const { return rounds_; }  ///< training rounds so far, redone ones too
 
  private:
   void add(std::vector<report::NodeWork>& work, const balance::RoundPlan& plan, exact::Lanes& total,
@@ -42,8 +38,6 @@ class WorkRecord {
   int64_t rounds_ = 0, recent_rounds_ = 0, recent_units_ = 0;
   double recent_units_s_ = 0, recent_step_s_ = 0, began_s_ = 0;
   int64_t units_ = 0;
-  double grain_loss_sum_ = 0;
-  int64_t grain_rounds_ = 0;
 };
 
 }  // namespace lepton::train
