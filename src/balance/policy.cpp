@@ -98,7 +98,7 @@ void MovePolicy::begin(std::span<const NodePlan> plans) {
     view.end_s = plans[n].end_s;
     view.left = std::max<int64_t>(0, plans[n].units - plans[n].threads);  // each thread has started one
     view.left_at_s = 0;
-    view.reported = view.gave = view.took = false;
+    view.reported = view.gave = view.took = view.guessed = false;
     view.ordered_to = 0;
     classes = std::max(classes, plans[n].node_class + 1);
   }
@@ -113,7 +113,10 @@ void MovePolicy::report(int node, const Report& report) {
     taker.end_s -= static_cast<double>(missing.units) * taker.per_unit_s();
   }
   View& view = views_[static_cast<size_t>(node)];
-  if (report.unit_s > 0) view.unit_s = report.unit_s;
+  if (report.unit_s > 0) {
+    view.unit_s = report.unit_s;
+    view.guessed = false;
+  }
   int64_t leaving = 0;
   for (size_t g = static_cast<size_t>(report.gives_seen); g < view.gives.size(); ++g)
     leaving += view.gives[g];
@@ -130,7 +133,10 @@ void MovePolicy::decide(double now_s, std::vector<Order>& orders) {
   orders.clear();
   const double unit_s = mean_unit_s();
   for (View& view : views_)
-    if (view.reported && !view.known()) view.unit_s = unit_s;
+    if (view.reported && !view.known()) {
+      view.unit_s = unit_s;
+      view.guessed = true;
+    }
   for (size_t c = 0; c < reported_classes_.size(); ++c)
     if (std::exchange(reported_classes_[c], 0)) match(now_s, static_cast<int>(c), orders);
   for (Order& order : orders) {
@@ -156,16 +162,22 @@ int64_t MovePolicy::left(const View& view, double now_s) const {
   return std::max<int64_t>(0, view.left - static_cast<int64_t>((now_s - view.left_at_s) / view.per_unit_s()));
 }
 
+/// So many units may be on their way to a node that has not shown in this round how fast it is: one where
+/// nobody ever measured it, else one for each thread.
+int64_t MovePolicy::trust(const View& view) const {
+  if (view.guessed) return 1 - view.ordered_to;
+  return view.reported ? INT64_MAX : view.plan.threads - view.ordered_to;
+}
+
 /// Who has said nothing and should have ended is stuck, or idle for less than it takes to say so.
-bool MovePolicy::can_take(const View& view, double now_s) const {
+bool MovePolicy::alive(const View& view, double now_s) const {
   return view.known() && (view.reported || view.end_s + view.unit_s >= now_s);
 }
 
 double MovePolicy::level_s(double now_s, int node_class) const {
   double work = 0, speed = 0;
   for (const View& view : views_) {
-    if (view.plan.node_class != node_class || !view.known()) continue;
-    if (!can_take(view, now_s)) continue;
+    if (view.plan.node_class != node_class || !alive(view, now_s)) continue;
     work += view.free_s(now_s) / view.per_unit_s();
     speed += 1 / view.per_unit_s();
   }
@@ -190,7 +202,8 @@ int MovePolicy::earliest(double now_s, int node_class, int but) const {
   double found_end_s = 0;
   for (size_t n = 0; n < views_.size(); ++n) {
     const View& view = views_[n];
-    if (static_cast<int>(n) == but || view.plan.node_class != node_class || !can_take(view, now_s)) continue;
+    if (static_cast<int>(n) == but || view.plan.node_class != node_class) continue;
+    if (!alive(view, now_s) || trust(view) <= 0) continue;
     const double free_s = view.free_s(now_s);
     const double end_s = free_s + view.unit_s;
     if (found < 0 || end_s < found_end_s) {
@@ -207,7 +220,7 @@ int64_t MovePolicy::units_to_move(const View& giver, const View& taker, double n
   const int64_t there = left(giver, now_s);
   const auto surplus = static_cast<int64_t>((giver.end_s - level_s) / giver.per_unit_s() + 0.5);
   const auto room = static_cast<int64_t>((level_s - taker.free_s(now_s)) / taker.per_unit_s() + 0.5);
-  int64_t units = std::min({(there + 1) / 2, surplus, std::max<int64_t>(room, 1)});
+  int64_t units = std::min({(there + 1) / 2, surplus, std::max<int64_t>(room, 1), trust(taker)});
   const double begin_s = std::max(taker.free_s(now_s), now_s + 0.5 * giver.unit_s);
   const auto end_s = [&](int64_t count) {
     return begin_s + std::max(taker.unit_s, static_cast<double>(count) * taker.per_unit_s());

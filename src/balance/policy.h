@@ -88,6 +88,7 @@ class MovePolicy {
     int64_t left = 0;  ///< at left_at_s, orders included
     double left_at_s = 0;
     bool reported = false, gave = false, took = false;
+    bool guessed = false;        ///< unit_s is that of others
     bool passed = false;         ///< nothing of it can be moved now
     std::vector<int64_t> gives;  ///< units of each message Give to it
     int64_t ordered_to = 0;      ///< units that others were told to give it
@@ -101,8 +102,8 @@ class MovePolicy {
   /// When all would end if units were fluid.
   double level_s(double now_s, int node_class) const;
   int64_t left(const View& view, double now_s) const;
-  /// Is it idle or about to be, and alive?
-  bool can_take(const View& view, double now_s) const;
+  int64_t trust(const View& view) const;
+  bool alive(const View& view, double now_s) const;
   /// Who ends last and has units for others; who could take one and end first. -1: nobody.
   int most_behind(double now_s, double level_s, int node_class) const;
   int earliest(double now_s, int node_class, int but) const;
