@@ -60,11 +60,11 @@ std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
   }
   idle_since_s_.reset();
   if (unit_s_ <= 0) return std::nullopt;
-  const double end = end_s(now_s, progress);
   if (!believed_end_s_) return report(now_s, progress);
-  const bool early = end + tolerance_s()<*believed_end_s_, late = end> * believed_end_s_ + tolerance_s() &&
-                     progress.left > 0;
-  if (!early && !late) return std::nullopt;
+  const double behind_s = end_s(now_s, progress) - believed_end_s_.value();
+  const bool late = behind_s > tolerance_s() && progress.left > 0;
+  late_ = late_ || late;
+  if (!late && behind_s >= -tolerance_s()) return std::nullopt;
   return report(now_s, progress);
 }
 

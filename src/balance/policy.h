@@ -45,6 +45,8 @@ class NodePolicy {
   void begin(const NodePlan& plan);
   /// Looks at the progress: after units of this node were done, and again and again while it is idle.
   std::optional<Report> look(double now_s, const Progress& progress);
+  /// It has reported that it will be late.
+  bool late() const { return late_; }
   /// How it stands, asked for or not.
   Report report(double now_s, const Progress& progress);
   /// A message Give was obeyed; units came, runnable or not yet. After either rank 0 expects it to be idle at
@@ -63,7 +65,7 @@ class NodePolicy {
   int64_t samples_ = 0, done_ = 0, gives_seen_ = 0, taken_ = 0;
   double busy_s_ = 0;
   std::optional<double> believed_end_s_, idle_since_s_;
-  bool reported_ = false, told_ = false;  ///< told: rank 0 knows of this idleness
+  bool late_ = false, reported_ = false, told_ = false;  ///< told: rank 0 knows of this idleness
 };
 
 /// What rank 0 orders of a node.

@@ -50,6 +50,7 @@ void Worker::poll(double now_s) {
   if (at.done != looked_done_ || at.idle()) {
     looked_done_ = at.done;
     if (const std::optional<Report> report = policy_.look(now_s, at)) {
+      if (policy_.late()) queue_.mark_late();
       failpoint("steal.request");
       outside_.send(0, {stamp_, *report});
     }

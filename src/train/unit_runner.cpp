@@ -33,11 +33,10 @@ UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, i
 void UnitRunner::run_queue(const std::function<void()>& between) {
   const RoundHeader header = resources_.node.control().header;
   balance::UnitQueue queue = resources_.node.queue();
-  const bool stealable = !queue.closed();
   const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
   for (bool first = true;; first = false) {
     const std::span<const int32_t> units = queue.take(
-        balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, stealable));
+        balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, queue.late()));
     if (units.empty()) {
       if (!await_units(between)) return;
       continue;
