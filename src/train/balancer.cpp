@@ -2,11 +2,15 @@
 // Plans, queue and messages of a leader. See the header.
 #include "train/balancer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <numeric>
 
 #include "balance/grain.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/waiting.h"
 
 namespace lepton::train {
@@ -32,6 +36,7 @@ Balancer::Balancer(const comm::World& world, balance::Policy policy, const std::
       busy_scratch_(static_cast<size_t>(world.nodes())) {
   unit_node_.reserve(static_cast<size_t>(node.units_max()));
   if (world.rank() != 0) return;
+  left_out_.assign(threads_per_node.size(), 0);
   coordinator_.emplace(static_cast<balance::Outside&>(*this));
   record_.emplace(threads_per_node);
 }
@@ -43,12 +48,33 @@ bool Balancer::moves_units() const {
 std::span<const int> Balancer::plan(int64_t ticket, exact::RoundKind kind, int64_t number, int64_t units) {
   balance::RoundPlan& plan = plan_of(ticket);
   planner_.plan(purpose_of(kind), number, units, plan);
+  if (record_ && kind == exact::RoundKind::train && plan.end_s > 0) tell_of_idle_nodes(plan);
   unit_node_.resize(static_cast<size_t>(units));
   for (int node = 0; node < world_.nodes(); ++node) {
     const balance::UnitRange range = plan.ranges[static_cast<size_t>(node)];
     std::fill(unit_node_.begin() + range.begin, unit_node_.begin() + range.end, node);
   }
   return unit_node_;
+}
+
+/// A single unit may be a probe.
+void Balancer::tell_of_idle_nodes(const balance::RoundPlan& plan) {
+  const auto name = [&](size_t node) {
+    return fmt::format("node {} (rank {})", node, world_.leader_of(static_cast<int>(node)));
+  };
+  for (size_t n = 0; n < left_out_.size(); ++n) {
+    const balance::NodePlan& node = plan.nodes[n];
+    if (node.units == 0 && !left_out_[n]) {
+      left_out_[n] = 1;
+      log_warning(fmt::format(
+          "{} takes {} for a unit, longer than all units of a step take the others: it is planned "
+          "none, but for one now and then to see whether it has recovered.",
+          name(n), report::duration_text(node.unit_s)));
+    } else if (node.units > 1 && left_out_[n]) {
+      left_out_[n] = 0;
+      log_info(fmt::format("{} has recovered and is planned units again.", name(n)));
+    }
+  }
 }
 
 void Balancer::begin(const RoundHeader& header) {
@@ -118,17 +144,18 @@ void Balancer::observe(exact::Lanes& total) {
     record_->end(plan_of(ticket_), total, planner_.speeds(purpose_).current(), now_s());
 }
 
-std::string Balancer::grain_warning(int64_t batch_size, int64_t unit_size) const {
+void Balancer::warn_of_grain(const TrainSpec& spec, int64_t rounds) {
   constexpr double tolerable = 0.1;
   const balance::Speeds& speeds = planner_.speeds(balance::Purpose::train);
-  const int64_t units = (batch_size + unit_size - 1) / unit_size;
+  if (grain_told_ || record_->rounds() < rounds || !speeds.measured()) return;
+  grain_told_ = true;
+  const int64_t units = (spec.batch_size + spec.unit_size - 1) / spec.unit_size;
   const double loss = balance::grain_loss(units, speeds.current(), speeds.threads());
-  if (!speeds.measured() || loss <= tolerable) return "";
+  if (loss <= tolerable) return;
   const balance::Grain finer =
-      balance::finer_grain(batch_size, unit_size, speeds.current(), speeds.threads());
-  int threads = 0;
-  for (const int of_node : speeds.threads()) threads += of_node;
-  return report::coarse_units_text(units, threads, loss, finer.unit_size, finer.loss);
+      balance::finer_grain(spec.batch_size, spec.unit_size, speeds.current(), speeds.threads());
+  const int threads = std::accumulate(speeds.threads().begin(), speeds.threads().end(), 0);
+  log_warning(report::coarse_units_text(units, threads, loss, finer.unit_size, finer.loss));
 }
 
 void Balancer::close() {

@@ -22,6 +22,7 @@
 #include "data/exchange.h"
 #include "exact/lanes.h"
 #include "train/classes.h"
+#include "train/deck.h"
 #include "train/node_state.h"
 #include "train/work_record.h"
 
@@ -50,9 +51,9 @@ class Balancer : private balance::Outside {
   /// **Collective over leaders.** After the last round: no message stays under way.
   void close();
 
-  /// A sentence, where units are so large that the best plan leaves more than a tenth of the threads' time
-  /// idle, which no stealing can cure; else "".
-  std::string grain_warning(int64_t batch_size, int64_t unit_size) const;
+  /// **Rank 0 only.** Warns, once and after so many rounds, where units are so large that the best plan
+  /// leaves more than a tenth of the threads' time idle, which no stealing can cure.
+  void warn_of_grain(const TrainSpec& spec, int64_t rounds);
   /// **Rank 0 only.**
   const WorkRecord& record() const { return *record_; }
   WorkRecord& record() { return *record_; }
@@ -66,6 +67,8 @@ class Balancer : private balance::Outside {
   bool barrier_complete() override;
 
   bool moves_units() const;
+  /// **Rank 0 only.** Tells of nodes that plans leave out for their slowness, and that are back.
+  void tell_of_idle_nodes(const balance::RoundPlan& plan);
   balance::RoundPlan& plan_of(int64_t ticket) { return plans_[static_cast<size_t>(ticket) % plans_.size()]; }
   double round_s() const;
   void take(int from, const balance::Message& message);
@@ -82,11 +85,13 @@ class Balancer : private balance::Outside {
   std::optional<WorkRecord> record_;                     // rank 0 only
   std::vector<std::pair<int, balance::Message>> early_;  ///< of a round that others have begun
   std::vector<int> unit_node_;
+  std::vector<char> left_out_;  ///< by node
   std::vector<int64_t> units_scratch_, busy_scratch_;
   balance::Stamp stamp_;
   balance::Purpose purpose_ = balance::Purpose::train;
   int64_t ticket_ = 0, units_ns_ = 0;
   double began_s_ = 0, entered_s_ = 0;
+  bool grain_told_ = false;
 };
 
 }  // namespace lepton::train

@@ -363,7 +363,7 @@ void Conductor::after_release() {
   if (step_report_) {
     state_.last_ledger_line = e_.bookkeeper->step(*step_report_);
     e_.bookkeeper->balance(step_report_->line.step, balancer_.record());
-    warn_of_grain(20);
+    balancer_.warn_of_grain(e_.deck.train, 20);
   }
   step_report_.reset();
   if (!evaluation_report_) return;
@@ -373,18 +373,11 @@ void Conductor::after_release() {
   evaluation_report_.reset();
 }
 
-void Conductor::warn_of_grain(int64_t rounds) {
-  if (std::exchange(grain_told_, grain_told_ || balancer_.record().rounds() >= rounds)) return;
-  if (!grain_told_) return;
-  const std::string warning = balancer_.grain_warning(e_.deck.train.batch_size, e_.deck.train.unit_size);
-  if (!warning.empty()) log_warning(warning);
-}
-
 void Conductor::close() {
   balancer_.close();
   if (e_.bookkeeper) {
     e_.bookkeeper->balance(state_.step, balancer_.record(), true);
-    warn_of_grain(3);
+    balancer_.warn_of_grain(e_.deck.train, 3);
   }
   if (!e_.writer) return;
   if (!checkpoint_in_flight_) {

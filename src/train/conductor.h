@@ -115,8 +115,6 @@ class Conductor {
   /// What comes after `work`, early stopping included.
   std::optional<Work> following(const Work& work) const;
   void leave(bool stopped);
-  /// **Rank 0 only.** Once, when speeds are known after so many rounds.
-  void warn_of_grain(int64_t rounds);
   void fail();
   void publish_scales();
 
@@ -137,7 +135,7 @@ class Conductor {
   std::vector<int> magnitudes_;
   int64_t next_ticket_ = 0, round_ = 0;
   int attempt_ = 0, repairs_ = 0, scale_redos_ = 0;
-  bool grain_told_ = false, stopped_ = false, snapshot_due_ = false, checkpoint_in_flight_ = false;
+  bool stopped_ = false, snapshot_due_ = false, checkpoint_in_flight_ = false;
   int64_t last_snapshot_step_ = -1;
   uint64_t parameters_hash_ = 0, used_scales_hash_ = 0;
 };
