@@ -4,9 +4,10 @@
 // decides when it has something to report (NodePolicy), rank 0 who gives how much to whom (MovePolicy). Both
 // reckon with what the other must believe, so that a node on its plan says nothing.
 //
-// Invariants: no order moves more than half (rounded up) of what a node has left; none is given unless the
-// pair ends earlier for it by more than a message is worth, so that units do not go back and forth; units
-// move only between nodes of one class.
+// Units go in portions of at most half (rounded up) of what a node has left, each to who then ends first, so
+// that several share them; one decision may end with one node giving all that it has left. Invariants: no
+// order is given unless the pair ends earlier for it by more than a message is worth, so that units do not go
+// back and forth; units move only between nodes of one class.
 #pragma once
 
 #include <array>

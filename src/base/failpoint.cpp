@@ -37,6 +37,8 @@ const std::vector<std::string> known_points = {"unit",
                                                "checkpoint.replace",
                                                "checkpoint.prune",
                                                "ledger",
+                                               "steal.request",
+                                               "steal.grant",
                                                "evaluate",
                                                "finalize"};
 const std::vector<std::string> known_actions = {"kill", "stop", "segv", "error", "hang", "delay", "flip"};
