@@ -36,6 +36,8 @@ const std::vector<std::string> known_points = {"unit",
                                                "checkpoint.rename",
                                                "checkpoint.replace",
                                                "checkpoint.prune",
+                                               "steal.request",
+                                               "steal.grant",
                                                "ledger",
                                                "evaluate",
                                                "finalize"};
