@@ -43,7 +43,7 @@ def runs(bench, count, seed):
             run = bench.run(work, ranks, "steal", fault, per_node, threads)
             return run.moved(), not run.same
         except Failed as failure:
-            print(f"  run {number}: {failure}", flush=True)
+            print(f"  run {number}: FAILED {failure}", flush=True)
             return 0, True
 
     with ThreadPoolExecutor(2) as pool:
