@@ -3,9 +3,12 @@
 // its messages between its units, now and then within them, and all the time when it waits. See the header.
 #include "balance/simulator.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <new>
 #include <queue>
 #include <utility>
 
@@ -41,6 +44,28 @@ struct Thread {
   double busy_until_s = 0, began_s = 0;
 };
 
+/// The lists of all queues. Each has room for all units of a round, of which its node mostly sees a few:
+/// pages that nobody writes take no memory, while thousands of vectors would take gigabytes.
+class Lists {
+ public:
+  Lists(size_t lists, size_t length)
+      : length_(length), bytes_(std::max<size_t>(1, lists * length) * sizeof(int32_t)) {
+    void* const memory =
+        mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    madvise(memory, bytes_, MADV_NOHUGEPAGE);  // one would take what 512 lists need
+    begin_ = static_cast<int32_t*>(memory);
+  }
+  ~Lists() { munmap(begin_, bytes_); }
+  Lists(const Lists&) = delete;
+  Lists& operator=(const Lists&) = delete;
+  std::span<int32_t> list(int number) { return {begin_ + static_cast<size_t>(number) * length_, length_}; }
+
+ private:
+  int32_t* begin_ = nullptr;
+  size_t length_, bytes_;
+};
+
 }  // namespace
 
 struct Simulator::State {
@@ -50,6 +75,7 @@ struct Simulator::State {
   int64_t units_max = 0;
   SimulatedNetwork network;
   std::function<void(double)> observer;
+  std::unique_ptr<Lists> lists;
   std::vector<std::unique_ptr<Node>> nodes;
   std::unique_ptr<Coordinator> coordinator;
 
@@ -79,8 +105,7 @@ class Simulator::State::Node : public Outside {
   Node(State& state, int number)
       : state_(state),
         number_(number),
-        list_(static_cast<size_t>(state.units_max)),
-        queue_(queue_state_, list_),
+        queue_(queue_state_, state.lists->list(number)),
         worker_(state.units_max, queue_, *this),
         threads_(static_cast<size_t>(state.threads_per_node[static_cast<size_t>(number)])) {}
 
@@ -110,7 +135,6 @@ class Simulator::State::Node : public Outside {
 
   State& state_;
   int number_;
-  std::vector<int32_t> list_;
   UnitQueueState queue_state_;
   UnitQueue queue_;
   Worker worker_;
@@ -142,17 +166,25 @@ void Simulator::State::Node::begin(const Stamp& stamp, const NodePlan& plan, Uni
 }
 
 void Simulator::State::Node::look() {
+  bool reported = false;
   for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
     const size_t index = inbox_[i];
     const Travelling travelling = std::move(state_.travelling[index]);
     handling_s_ += state_.network.handling_s;
-    if (std::holds_alternative<Report>(travelling.message.body))
+    if (std::holds_alternative<Report>(travelling.message.body)) {
+      reported = true;
       state_.coordinator->receive(travelling.from, travelling.message);
-    else
+    } else {
       worker_.receive(state_.now_s, travelling.from, travelling.message);
+    }
   }
   inbox_.clear();
-  if (number_ == 0) state_.coordinator->decide(state_.now_s);
+  if (reported) {
+    const double deciding_s = state_.network.deciding_s_per_node * static_cast<double>(state_.nodes.size());
+    handling_s_ += deciding_s;
+    state_.result.rank_0_busy_s += deciding_s;
+    state_.coordinator->decide(state_.now_s);
+  }
   start_units();
   worker_.poll(state_.now_s);
   start_units();
@@ -284,6 +316,7 @@ Simulator::Simulator(std::vector<int> threads_per_node, int64_t units_max, const
   state_->threads_per_node = std::move(threads_per_node);
   state_->units_max = units_max;
   state_->network = network;
+  state_->lists = std::make_unique<Lists>(state_->threads_per_node.size(), static_cast<size_t>(units_max));
   for (int node = 0; node < std::ssize(state_->threads_per_node); ++node)
     state_->nodes.push_back(std::make_unique<State::Node>(*state_, node));
   state_->coordinator = std::make_unique<Coordinator>(*state_->nodes.front());

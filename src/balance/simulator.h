@@ -23,8 +23,9 @@ namespace lepton::balance {
 /// How messages travel, in seconds.
 struct SimulatedNetwork {
   double latency_s = 5e-6;
-  double row_s_per_unit = 0;  ///< what the rows of a unit take on their way
-  double handling_s = 2e-6;   ///< main thread's time for a message that it sends or receives
+  double row_s_per_unit = 0;       ///< what the rows of a unit take on their way
+  double handling_s = 2e-6;        ///< main thread's time for a message that it sends or receives
+  double deciding_s_per_node = 0;  ///< rank 0's time for a decision, by the nodes that it looks at
   /// More than the latency that a message may take; null: none. May return anything >= 0.
   std::function<double()> delay_s;
   bool in_order = true;  ///< between two nodes, as MPI keeps them

@@ -13,13 +13,14 @@
 namespace lepton::balance {
 
 Worker::Worker(int64_t units_max, UnitQueue queue, Outside& outside)
-    : queue_(queue), outside_(outside), loan_of_unit_(static_cast<size_t>(units_max), own) {}
+    : units_max_(units_max), queue_(queue), outside_(outside) {}
 
 void Worker::begin(const Stamp& stamp, const NodePlan& plan, UnitRange units, bool alone) {
   CHECK(lent_.empty(), "a round begins, and units given away in the last one were not started");
   for (const Loan& loan : loans_)
     CHECK(loan.unstarted == 0, "a round begins, and not all units were started");
   loans_.clear();
+  loan_of_unit_.clear();
   stamp_ = stamp;
   alone_ = alone;
   entered_ = false;
@@ -77,10 +78,17 @@ void Worker::take_in() {
 /// Tells givers of the units that threads have taken meanwhile.
 void Worker::note_started() {
   const int64_t now = queue_.started();
-  for (; seen_started_ < now; ++seen_started_) {
-    const int32_t unit = queue_.list()[static_cast<size_t>(seen_started_)];
-    started(std::exchange(loan_of_unit_[static_cast<size_t>(unit)], own));
-  }
+  if (loan_of_unit_.empty()) seen_started_ = now;  // all of them its own
+  for (; seen_started_ < now; ++seen_started_)
+    started(forget_loan(queue_.list()[static_cast<size_t>(seen_started_)]));
+}
+
+int32_t Worker::forget_loan(int32_t unit) {
+  const auto found = loan_of_unit_.find(unit);
+  if (found == loan_of_unit_.end()) return own;
+  const int32_t loan = found->second;
+  loan_of_unit_.erase(found);
+  return loan;
 }
 
 void Worker::started(int32_t loan) {
@@ -120,8 +128,7 @@ void Worker::offer(const Move& move, std::span<const int32_t> units) {
   failpoint("steal.grant");
   Lent& lent = lent_.emplace_back();
   lent.number = offers_++;
-  for (const int32_t unit : units)
-    lent.units.push_back({unit, std::exchange(loan_of_unit_[static_cast<size_t>(unit)], own)});
+  for (const int32_t unit : units) lent.units.push_back({unit, forget_loan(unit)});
   moved_.given += std::ssize(units);
   outside_.send(move.node, {stamp_, Offer{lent.number, {units.begin(), units.end()}, move.end_s}});
   outside_.lend(move.node, lent.number, units);
@@ -131,7 +138,10 @@ void Worker::accept(int from, const Offer& offer) {
   CHECK(!closed(), "units came to a closed node");
   const auto loan = static_cast<int32_t>(loans_.size());
   loans_.push_back({from, offer.number, std::ssize(offer.units), false, offer.units});
-  for (const int32_t unit : offer.units) loan_of_unit_[static_cast<size_t>(unit)] = loan;
+  for (const int32_t unit : offer.units) {
+    CHECK(unit >= 0 && unit < units_max_, "no unit of this round: " + std::to_string(unit));
+    loan_of_unit_[unit] = loan;
+  }
   moved_.taken += std::ssize(offer.units);
   policy_.took(std::ssize(offer.units), offer.end_s);
   looked_done_ = -1;  // what rank 0 expects has changed

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "balance/policy.h"
@@ -80,8 +81,10 @@ class Worker {
   void take_in();
   void note_started();
   void started(int32_t loan);
+  int32_t forget_loan(int32_t unit);
   Progress progress() const;
 
+  int64_t units_max_;
   UnitQueue queue_;
   Outside& outside_;
   NodePolicy policy_;
@@ -91,7 +94,7 @@ class Worker {
   Moved moved_;
   std::vector<Loan> loans_;
   std::vector<Lent> lent_;
-  std::vector<int32_t> loan_of_unit_;  ///< of those in the queue
+  std::unordered_map<int32_t, int32_t> loan_of_unit_;  ///< of those in the queue that are not its own
 };
 
 }  // namespace lepton::balance
