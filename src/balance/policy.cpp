@@ -49,6 +49,7 @@ double NodePolicy::tolerance_s() const {
 
 std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
   learn(progress);
+  if (taken_ > 0 && !reported_) return report(now_s, progress);  // rank 0 trusted it to be where the plan says
   if (progress.idle()) {
     if (!idle_since_s_) {
       idle_since_s_ = now_s;

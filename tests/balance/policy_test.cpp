@@ -118,12 +118,13 @@ TEST(NodePolicy, LateWithNothingLeftIsNotReported) {
 }
 
 TEST(NodePolicy, WhatIsComingCountsAsWork) {
-  NodePolicy policy = begun(plan_of(10, 1, 1));
-  policy.took(5, 15);
-  EXPECT_FALSE(policy.look(5, {6, 5, 4, 5, 5}));
-  NodePolicy forgetful = begun(plan_of(10, 1, 1));
-  forgetful.took(5, 15);
-  EXPECT_TRUE(forgetful.look(5, {6, 5, 4, 0, 5}));  // without them it would end at 10, and early
+  for (const int64_t coming : {5, 0}) {
+    NodePolicy policy = begun(plan_of(10, 1, 1));
+    policy.report(0, {1, 0, 9, 0, 0});
+    policy.took(5, 15);
+    // Without them it would end at 10, and early.
+    EXPECT_EQ(policy.look(5, {6, 5, 4, coming, 5}).has_value(), coming == 0);
+  }
 }
 
 /// The estimate after units that took so long.
@@ -242,6 +243,9 @@ TEST(NodePolicy, GivenAndTakenUnitsMoveWhatIsExpectedAndAreCounted) {
   policy.gave(6);
   EXPECT_FALSE(policy.look(3, {4, 3, 2, 0, 3}));  // ends at 6
   policy.took(3, 9);
+  const std::optional<Report> alive = policy.look(3, {4, 3, 2, 3, 3});
+  ASSERT_TRUE(alive);  // rank 0 gave them to one who had said nothing yet
+  EXPECT_DOUBLE_EQ(alive->end_s, 9);
   EXPECT_FALSE(policy.look(3, {4, 3, 2, 3, 3}));
   policy.took(2, 11);
   policy.gave(10);

@@ -165,12 +165,20 @@ TEST(UnitsInHand, LargeFirstAndSingleUnitsAtTheEnd) {
   EXPECT_EQ(units_in_hand(2, 2, 8, 4, true), 1);
 }
 
-TEST(UnitsInHand, OtherNodesMayWantHalfOfWhatIsLeft) {
-  EXPECT_EQ(units_in_hand(16, 16, 2, 4, true, true), 4);  // the first take is as it was
-  EXPECT_EQ(units_in_hand(16, 8, 2, 4, false, true), 2);
-  EXPECT_EQ(units_in_hand(16, 7, 2, 4, false, true), 1);
-  EXPECT_EQ(units_in_hand(16, 5, 1, 4, false, true), 2);
+TEST(UnitsInHand, OfALateNodeSingleOnes) {
+  EXPECT_EQ(units_in_hand(16, 16, 2, 4, true, true), 1);
+  EXPECT_EQ(units_in_hand(16, 8, 2, 4, false, true), 1);
   EXPECT_EQ(units_in_hand(16, 0, 1, 4, false, true), 1);
+}
+
+TEST(UnitQueue, IsLateOnceMarkedAndUntilFilled) {
+  OwnQueue own;
+  own.queue.fill({0, 4});
+  EXPECT_FALSE(own.queue.late());
+  own.queue.mark_late();
+  EXPECT_TRUE(own.queue.late());
+  own.queue.fill({0, 4});
+  EXPECT_FALSE(own.queue.late());
 }
 
 TEST(UnitQueue, ThreadsTakeEachUnitOnce) {
