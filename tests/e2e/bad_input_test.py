@@ -137,7 +137,7 @@ TRAINING = {
     "wrong-type": ("good", {"train.batch_size": '"many"'}, 78, r"train\.batch_size"),
     "impossible": ("good", {"train.batch_size": -3}, 78, r"train\.batch_size.*-3"),
     "contradiction": ("good", {"train.unit_size": 21}, 78, r"unit_size = 21.*batch_size = 20"),
-    "steal": ("good", {"balance.policy": "steal"}, 78, r"steal.*proportional"),
+    "choice": ("good", {"balance.policy": "stael"}, 78, r"balance\.policy.*stael.*steal"),
     "no-deck": ("nowhere", {}, 66, r"nowhere\.toml"),
     "memory": ("huge", {}, 71, r"huge\.toml.* need [0-9]+ GiB, available are [0-9]+ GiB"),
 }

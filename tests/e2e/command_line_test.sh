@@ -56,7 +56,7 @@ sed -i 's/trian/train/' deck.toml
 expect 0 "steps       7 per epoch, 7 in all; 1 units of at most 32" "$LEPTON" check deck.toml
 expect 0 "steps       7 per epoch, 7 in all; 1 units of at most 32" run_mpi 3 "$LEPTON" check deck.toml
 expect 78 "--set train.epochs: train.epochs = \"many\" is not an integer" "$LEPTON" check deck.toml --set train.epochs=many
-expect 78 '"steal" does not exist yet' "$LEPTON" check deck.toml --set balance.policy=steal
+expect 78 'Did you mean "steal"' "$LEPTON" check deck.toml --set balance.policy=stael
 expect 78 "the last layer gives [2], but the targets ask for [1]" run_mpi 3 "$LEPTON" check deck.toml \
   --set 'model.layers=[{ type = "dense", units = 2 }]'
 expect 66 "absent.h5" run_mpi 3 "$LEPTON" check deck.toml --set data.file=absent.h5

@@ -51,6 +51,8 @@ Lanes random_lanes(Random& random) {
   }
   for (int t = 0; t < 3; ++t) lanes.raise_magnitude(t, random.below(1 << 30));
   lanes.node_units(static_cast<int>(random.below(2))) += 3;
+  lanes.node_taken(static_cast<int>(random.below(2))) += random.below(4);
+  lanes.raise_units_ns(random.below(1'000'000));
   if (random.below(4) == 0) lanes.flag_non_finite(random.below(1000), static_cast<int>(random.below(50)));
   if (random.below(4) == 0) lanes.flag_overflow();
   if (random.below(2) == 0) lanes.state_parameters(42);
@@ -73,6 +75,23 @@ TEST(Lanes, AnyOrderOfMergingGivesOneResult) {
     ASSERT_TRUE(std::ranges::equal(parts[0].values(), first.values()));
     ASSERT_EQ(parts[0].exact(1).value(), first.exact(1).value());
   }
+}
+
+TEST(Lanes, UnitsTakenAreAddedAndTheLongestTimeIsKept) {
+  Lanes a(1, 2, 1, 1), b(1, 2, 1, 1);
+  a.node_taken(0) += 2;
+  a.node_taken(1) += 3;
+  a.raise_units_ns(500);
+  a.raise_units_ns(400);
+  b.node_taken(1) += 4;
+  b.raise_units_ns(700);
+  a.merge(b);
+  EXPECT_EQ(a.node_taken(0), 2);
+  EXPECT_EQ(a.node_taken(1), 7);
+  EXPECT_EQ(a.node_units(1) + a.node_busy_ns(0), 0);  // lanes of their own
+  EXPECT_EQ(a.units_ns(), 700);
+  EXPECT_FALSE(a.overflow() || a.non_finite());
+  EXPECT_EQ(a.magnitude_bits(0), 0);
 }
 
 TEST(Lanes, ExactSumsDoNotDependOnWhoAddedWhat) {

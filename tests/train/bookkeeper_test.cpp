@@ -247,6 +247,52 @@ TEST_F(BookkeeperTest, CheckpointsEverySoManyEpochsOrSeconds) {
   by_time.close();
 }
 
+/// The steps of the lines of kind balance after `steps` steps and the end of the run.
+std::vector<int64_t> balance_steps(const Deck& deck, Bookkeeper bookkeeper, const std::string& file,
+                                   int64_t steps, int pause_ms = 0) {
+  WorkRecord record(std::vector<int>{1, 2});
+  for (int64_t step = 1; step <= steps; ++step) {
+    exact::Lanes lanes(1, 2, 0, 0);
+    lanes.node_units(0) += 3;
+    lanes.node_units(1) += 5;
+    balance::RoundPlan plan;
+    plan.ranges = {{0, 3}, {3, 8}};
+    record.begin(8, 0);
+    record.end(plan, lanes, std::vector<double>{1, 2}, 1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+    bookkeeper.balance(step, record);
+  }
+  bookkeeper.balance(steps, record, true);
+  bookkeeper.close();
+  std::vector<int64_t> found;
+  int64_t done = 0;
+  for (const std::string& text : lines_of(file)) {
+    const nlohmann::json line = nlohmann::json::parse(text);
+    EXPECT_EQ(line["kind"], "balance") << deck.balance.record_every_s;
+    found.push_back(line["step"]);
+    EXPECT_EQ(line["epoch"], static_cast<double>(found.back()) / 4);
+    done += line["done"][1].get<int64_t>();
+  }
+  EXPECT_EQ(done, 5 * steps);  // each step in one line
+  return found;
+}
+
+TEST_F(BookkeeperTest, BalanceIsRecordedNowAndThenAndAtTheEnd) {
+  using Steps = std::vector<int64_t>;
+  const auto steps = [&](const char* every, int64_t count, int pause_ms = 0) {
+    std::filesystem::remove(run_.file("metrics.jsonl"));
+    const Deck deck = deck_with({{"balance.record_every", every}});
+    return balance_steps(deck, make(deck), run_.file("metrics.jsonl"), count, pause_ms);
+  };
+  EXPECT_EQ(steps("\"3 steps\"", 8), (Steps{3, 6, 8}));
+  EXPECT_EQ(steps("\"3 steps\"", 6), (Steps{3, 6}));  // the end has its line already
+  EXPECT_EQ(steps("\"1 epochs\"", 9), (Steps{4, 8, 9}));
+  EXPECT_EQ(steps("\"1h\"", 5), (Steps{5}));
+  const Steps by_time = steps("\"20ms\"", 6, 11);
+  EXPECT_GE(by_time.size(), 2u);
+  EXPECT_LE(by_time.size(), 5u);
+}
+
 TEST_F(BookkeeperTest, TheBestModelIsWrittenWithItsLayout) {
   ArenaLayout layout;
   layout.add("dense_1.weight", {3, 5}, TensorRole::parameter, true);

@@ -29,6 +29,7 @@ TEST(DeckKeysModel, ChoicesMatchTheirEnums) {
   EXPECT_EQ(with({{"train.on_non_finite", "skip"}}).train.on_non_finite, OnNonFinite::skip);
   EXPECT_EQ(with({{"balance.policy", "static"}}).balance.policy, balance::Policy::static_);
   EXPECT_EQ(with({{"balance.policy", "proportional"}}).balance.policy, balance::Policy::proportional);
+  EXPECT_EQ(with({{"balance.policy", "steal"}}).balance.policy, balance::Policy::steal);
 }
 
 }  // namespace

@@ -49,6 +49,8 @@ std::string dump(const Deck& d) {
       << d.evaluation.min_improvement << ';' << d.evaluation.keep_best << int(d.balance.policy)
       << int(d.balance.classes) << ';';
   for (const ClassShare& share : d.balance.shares) out << share.units << ' ' << share.name << ';';
+  out << d.balance.record_every_s << ';' << d.balance.record_every_steps << ';'
+      << d.balance.record_every_epochs << ';';
   out << d.checkpoint.every_s << ';' << d.checkpoint.every_steps << ';' << d.checkpoint.every_epochs << ';'
       << d.checkpoint.keep;
   return out.str();
@@ -151,6 +153,7 @@ Examples other_examples() {
       {"balance.classes", {"free"}},
       {"balance.shares",
        {"[\"8 cuda\", \"1 cpu avx2\"]", {{"balance.classes", "fixed"}, {"balance.shares", "[\"1 cpu\"]"}}}},
+      {"balance.record_every", {"3 steps"}},
       {"checkpoint.every", {"2 epochs"}},
       {"checkpoint.keep", {"7"}},
   };

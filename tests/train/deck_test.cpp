@@ -39,7 +39,8 @@ TEST(Deck, SmallestDeckHasTheDefaults) {
   EXPECT_EQ(deck.optimizer.rule, optim::Rule::adam);
   EXPECT_EQ(deck.optimizer.learning_rate, 1e-3);
   EXPECT_EQ(deck.evaluation.metric, "accuracy");
-  EXPECT_EQ(deck.balance.policy, balance::Policy::proportional);
+  EXPECT_EQ(deck.balance.policy, balance::Policy::steal);
+  EXPECT_EQ(deck.balance.record_every_s, 10);
   EXPECT_EQ(deck.checkpoint.every_s, 60);
   EXPECT_TRUE(deck.warnings.empty());
 }
@@ -105,9 +106,6 @@ TEST(Deck, PathsAreRelativeToTheDeckAndOverridesToTheWorkingDirectory) {
 }
 
 TEST(Deck, WhatDoesNotExistYetIsRefused) {
-  expect_error_behind("[balance]\npolicy = \"steal\"\n", "decks/deck.toml:7:10",
-                      {"does not exist yet", "\"static\" or \"proportional\""});
-  expect_override_error({{"balance.policy", "steal"}}, {"does not exist yet"});
   expect_error_behind("[checkpoint]\nevery = \"auto\"\n", "decks/deck.toml:7:9",
                       {"does not exist yet", "\"60s\""});
 }

@@ -20,7 +20,9 @@ void expect_same_bits(const SmallRuns& runs, const std::string& deck, std::vecto
   int number = 0;
   for (const int ranks_per_node : {1000, 1, 2, 3})
     for (const char* threads : {"1", "2"}) {
-      const std::string policy = number % 2 ? "\"static\"" : "\"proportional\"";
+      const std::string policy = number % 3 == 0   ? "\"steal\""
+                                 : number % 3 == 1 ? "\"static\""
+                                                   : "\"proportional\"";
       std::vector<Override> overrides = more;
       overrides.push_back({"train.threads", threads});
       overrides.push_back({"balance.policy", policy});
