@@ -144,18 +144,23 @@ void Balancer::observe(exact::Lanes& total) {
     record_->end(plan_of(ticket_), total, planner_.speeds(purpose_).current(), now_s());
 }
 
-void Balancer::warn_of_grain(const TrainSpec& spec, int64_t rounds) {
+std::string Balancer::grain_warning(int64_t batch_size, int64_t unit_size) const {
   constexpr double tolerable = 0.1;
   const balance::Speeds& speeds = planner_.speeds(balance::Purpose::train);
-  if (grain_told_ || record_->rounds() < rounds || !speeds.measured()) return;
-  grain_told_ = true;
-  const int64_t units = (spec.batch_size + spec.unit_size - 1) / spec.unit_size;
+  const int64_t units = (batch_size + unit_size - 1) / unit_size;
   const double loss = balance::grain_loss(units, speeds.current(), speeds.threads());
-  if (loss <= tolerable) return;
+  if (!speeds.measured() || loss <= tolerable) return "";
   const balance::Grain finer =
-      balance::finer_grain(spec.batch_size, spec.unit_size, speeds.current(), speeds.threads());
+      balance::finer_grain(batch_size, unit_size, speeds.current(), speeds.threads());
   const int threads = std::accumulate(speeds.threads().begin(), speeds.threads().end(), 0);
-  log_warning(report::coarse_units_text(units, threads, loss, finer.unit_size, finer.loss));
+  return report::coarse_units_text(units, threads, loss, finer.unit_size, finer.loss);
+}
+
+void Balancer::warn_of_grain(const TrainSpec& spec, int64_t rounds) {
+  if (grain_told_ || record_->rounds() < rounds) return;
+  grain_told_ = true;
+  if (const std::string warning = grain_warning(spec.batch_size, spec.unit_size); !warning.empty())
+    log_warning(warning);
 }
 
 void Balancer::close() {

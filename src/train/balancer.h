@@ -54,6 +54,8 @@ class Balancer : private balance::Outside {
   /// **Rank 0 only.** Warns, once and after so many rounds, where units are so large that the best plan
   /// leaves more than a tenth of the threads' time idle, which no stealing can cure.
   void warn_of_grain(const TrainSpec& spec, int64_t rounds);
+  /// The sentence; "" where there is no need.
+  std::string grain_warning(int64_t batch_size, int64_t unit_size) const;
   /// **Rank 0 only.**
   const WorkRecord& record() const { return *record_; }
   WorkRecord& record() { return *record_; }

@@ -64,7 +64,7 @@ TEST(MovePolicy, AllTakersOfAnOrderThatCrossesAreReckonedWith) {
 TEST(MovePolicy, ANodeThatIsToGiveMoreThanItHasStillEndsWhatIsUnderWay) {
   MovePolicy policy = begun({plan_of(21, 1), plan_of(1, 1), plan_of(6, 1)});
   policy.report(1, idle(1));
-  EXPECT_EQ(decisions(policy, 1).front(), (Decision{0, 1, 8}));
+  EXPECT_EQ(decisions(policy, 1).front(), (Decision{0, 1, 9}));
   policy.report(0, report(1.5, 4, 21.5, 4, 0));  // 4 of 4 s leave: then it ends at 5.5
   policy.report(2, report(1.5, 20, 60, 2));
   for (const Order& order : decide(policy, 1.5))

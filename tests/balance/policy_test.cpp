@@ -270,13 +270,13 @@ TEST(NodePolicy, UnitsThatCameEndAnIdleness) {
   EXPECT_FALSE(policy.look(22, {6, 6, 0, 0, 6}));
 }
 
-TEST(NodePolicy, EachIdlenessIsWaitedForByItself) {
+TEST(NodePolicy, WhoTakesUnitsInSilenceSaysOnceThatItIsAlive) {
   NodePolicy policy = begun(plan_of(4, 1, 1));
   EXPECT_FALSE(policy.look(4, idle_after_four));
   policy.took(1, 5.5);
-  EXPECT_FALSE(policy.look(4.5, {4, 4, 0, 1, 4}));
-  EXPECT_FALSE(policy.look(5.5, {5, 5, 0, 0, 5}));  // idle since now, not since 4
-  EXPECT_TRUE(policy.look(6.6, {5, 5, 0, 0, 5}));
+  EXPECT_TRUE(policy.look(4.5, {4, 4, 0, 1, 4}));
+  EXPECT_FALSE(policy.look(5.5, {5, 5, 0, 0, 5}));
+  EXPECT_FALSE(policy.look(6.6, {5, 5, 0, 0, 5}));  // idle, as it has said
 }
 
 TEST(NodePolicy, ARoundBeginsAnew) {
