@@ -49,7 +49,8 @@ double NodePolicy::tolerance_s() const {
 
 std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
   learn(progress);
-  if (taken_ > 0 && !reported_) return report(now_s, progress);  // rank 0 trusted it to be where the plan says
+  if (taken_ > 0 && !reported_)
+    return report(now_s, progress);  // rank 0 trusted it to be where the plan says
   if (progress.idle()) {
     if (!idle_since_s_) {
       idle_since_s_ = now_s;
@@ -226,7 +227,7 @@ int64_t MovePolicy::units_to_move(const View& giver, const View& taker, double n
   const auto end_s = [&](int64_t count) {
     return begin_s + std::max(taker.unit_s, static_cast<double>(count) * taker.per_unit_s());
   };
-  const double won_s = worth_s + (giver.took || taker.gave ? 2 * taker.unit_s : 0);
+  const double won_s = worth_s + (giver.took || taker.gave ? 2 : 0.5) * taker.unit_s;
   while (units > 0 && end_s(units) + won_s >= giver.end_s) --units;
   return units;
 }
@@ -261,7 +262,7 @@ void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders)
     View &giver = views_[static_cast<size_t>(from)], &taker = views_[static_cast<size_t>(to)];
     // Who ends next has no earlier taker and must win as much: all others would be asked for nothing, which
     // with a thousand nodes at the end of a balanced round takes rank 0 longer than its units.
-    const double won_s = worth_s + (taker.gave ? 2 * taker.unit_s : 0);
+    const double won_s = worth_s + (taker.gave ? 2 : 0.5) * taker.unit_s;
     if (giver.end_s <= taker.free_s(now_s) + taker.unit_s + won_s) return;
     const int64_t units = units_to_move(giver, taker, now_s, level);
     if (units <= 0) {

@@ -130,6 +130,7 @@ class Simulator::State::Node : public Outside {
   bool barrier_complete() override { return state_.now_s >= state_.barrier_s; }
 
  private:
+  void handle_messages();
   void start_units();
   void next_look();
 
@@ -165,28 +166,35 @@ void Simulator::State::Node::begin(const Stamp& stamp, const NodePlan& plan, Uni
   state_.at(0, Event::Kind::look, number_);
 }
 
-void Simulator::State::Node::look() {
-  bool reported = false;
-  for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
-    const size_t index = inbox_[i];
-    const Travelling travelling = std::move(state_.travelling[index]);
-    handling_s_ += state_.network.handling_s;
-    if (std::holds_alternative<Report>(travelling.message.body)) {
-      reported = true;
-      state_.coordinator->receive(travelling.from, travelling.message);
-    } else {
-      worker_.receive(state_.now_s, travelling.from, travelling.message);
+/// Rank 0 also says things to itself, and hears them at once.
+void Simulator::State::Node::handle_messages() {
+  while (!inbox_.empty()) {
+    bool reported = false;
+    for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
+      const size_t index = inbox_[i];
+      const Travelling travelling = std::move(state_.travelling[index]);
+      handling_s_ += state_.network.handling_s;
+      if (std::holds_alternative<Report>(travelling.message.body)) {
+        reported = true;
+        state_.coordinator->receive(travelling.from, travelling.message);
+      } else {
+        worker_.receive(state_.now_s, travelling.from, travelling.message);
+      }
     }
-  }
-  inbox_.clear();
-  if (reported) {
+    inbox_.clear();
+    if (!reported) continue;
     const double deciding_s = state_.network.deciding_s_per_node * static_cast<double>(state_.nodes.size());
     handling_s_ += deciding_s;
     state_.result.rank_0_busy_s += deciding_s;
     state_.coordinator->decide(state_.now_s);
   }
+}
+
+void Simulator::State::Node::look() {
+  handle_messages();
   start_units();
   worker_.poll(state_.now_s);
+  handle_messages();
   start_units();
   if (queue_.closed() && !counted_closed_) {
     counted_closed_ = true;
@@ -247,23 +255,25 @@ void Simulator::State::Node::arrive(size_t message) {
 }
 
 void Simulator::State::Node::send(int node, const Message& message) {
+  if (node == number_) {
+    inbox_.push_back(state_.travelling.size());
+    state_.travelling.push_back({number_, message});
+    return;
+  }
   double arrives_s = state_.now_s + state_.network.latency_s;
   if (state_.network.delay_s) arrives_s += state_.network.delay_s();
-  if (node == number_) arrives_s = state_.now_s;
   if (state_.network.in_order) {
     double& last_s = state_.last_arrival_s[{number_, node}];
     arrives_s = last_s = std::max(last_s, arrives_s);
   }
   if (const auto* offer = std::get_if<Offer>(&message.body))
     state_.units_travelling += std::ssize(offer->units);
-  if (node != number_) {
-    handling_s_ += state_.network.handling_s;
-    ++state_.result.messages;
-    // What rank 0's node sends and receives as rank 0, not as a node that gives or takes.
-    if (std::holds_alternative<Report>(message.body) || std::holds_alternative<Give>(message.body)) {
-      ++state_.result.rank_0_messages;
-      state_.result.rank_0_busy_s += state_.network.handling_s;
-    }
+  handling_s_ += state_.network.handling_s;
+  ++state_.result.messages;
+  // What rank 0's node sends and receives as rank 0, not as a node that gives or takes.
+  if (std::holds_alternative<Report>(message.body) || std::holds_alternative<Give>(message.body)) {
+    ++state_.result.rank_0_messages;
+    state_.result.rank_0_busy_s += state_.network.handling_s;
   }
   state_.travelling.push_back({number_, message});
   state_.at(arrives_s, Event::Kind::arrival, node, 0, state_.travelling.size() - 1);

@@ -32,7 +32,7 @@ class Mailbox {
   /// **Local.** To the leader of `node`, also to oneself (without MPI, as everything with one node).
   void send(int node, std::string bytes);
   /// **Local.** The next message that has come, from anybody. Also moves what is under way; with nothing
-  /// there it is one MPI_Improbe and allocates nothing.
+  /// there it is two MPI_Improbe and allocates nothing.
   std::optional<Letter> receive();
   /// **Collective over leaders.** Afterwards nothing is under way: all own messages are taken, and what was
   /// sent here before and not received is discarded. Exact, because senders tell how many there are; what is

@@ -101,13 +101,25 @@ void Balancer::poll() {
     early_.erase(early_.begin());
     take(letter.first, letter.second);
   }
-  while (std::optional<comm::Letter> letter = mailbox_.receive())
-    take(letter->from, balance::decode(letter->bytes));
+  read_letters();
+  worker_.poll(round_s());
+  // What rank 0 says to itself shall not wait for the end of its next unit: it may be the slow one.
+  if (coordinator_) read_letters();
   const double now = round_s();
-  if (coordinator_) coordinator_->decide(now);
-  worker_.poll(now);
   if (barrier_.entered() && now - entered_s_ > world_.deadline_s())
     throw DeadlineError("units of this step", world_.deadline_s(), barrier_.missing());
+}
+
+/// Decisions follow once no more letters are there; they may be letters to rank 0 itself.
+void Balancer::read_letters() {
+  for (bool decided = true; decided;) {
+    decided = false;
+    while (std::optional<comm::Letter> letter = mailbox_.receive()) {
+      take(letter->from, balance::decode(letter->bytes));
+      decided = coordinator_.has_value();
+    }
+    if (decided) coordinator_->decide(round_s());
+  }
 }
 
 void Balancer::take(int from, const balance::Message& message) {

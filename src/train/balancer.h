@@ -73,6 +73,7 @@ class Balancer : private balance::Outside {
   void tell_of_idle_nodes(const balance::RoundPlan& plan);
   balance::RoundPlan& plan_of(int64_t ticket) { return plans_[static_cast<size_t>(ticket) % plans_.size()]; }
   double round_s() const;
+  void read_letters();
   void take(int from, const balance::Message& message);
 
   const comm::World& world_;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promise (DESIGN section 1): the same ledger and the same parameters for any number of ranks, threads and nodes
-and either policy; and another seed or unit_size gives others, so that this test could fail. LEPTON_TEST_FULL=1: all of
-1, 2, 3, 4, 7 ranks x 1, 2 threads x 1, 2, 3 nodes x both policies. Products in bf16 too, on the debug device as well, where
+and any policy; and another seed or unit_size gives others, so that this test could fail. LEPTON_TEST_FULL=1: all of
+1, 2, 3, 4, 7 ranks x 1, 2 threads x 1, 2, 3 nodes x all policies. Products in bf16 too, on the debug device as well, where
 the CPU has them; and where it has not, or is not to use them, they are refused."""
 import itertools
 import json
@@ -25,11 +25,17 @@ CONFIGURATIONS = [
     (7, 1, None, "proportional", False),
     (7, 1, 3, "proportional", True),
     (7, 1, 1, "static", False),
+    (2, 2, 1, "steal", True),
+    (3, 1, 2, "steal", True),
+    (4, 1, None, "steal", False),
+    (4, 2, 1, "steal", True),
+    (7, 1, 2, "steal", False),
+    (7, 1, 1, "steal", True),
 ]
 if os.environ.get("LEPTON_TEST_FULL"):
     CONFIGURATIONS = [(ranks, threads, -(-ranks // nodes), policy, False)
                       for ranks, threads, nodes, policy in itertools.product((1, 2, 3, 4, 7), (1, 2), (1, 2, 3),
-                                                                             ("static", "proportional"))
+                                                                             ("static", "proportional", "steal"))
                       if -(-ranks // -(-ranks // nodes)) == nodes]
 NETWORKS = {"dense": DENSE, "wide": WIDE, "convolutional": CONVOLUTIONAL}
 

@@ -22,7 +22,7 @@
 
 namespace lepton::train {
 
-constexpr int64_t balanced_units = 30, balanced_samples = 60;
+constexpr int64_t balanced_units = 60, balanced_samples = 120;
 constexpr size_t image_bytes = 36;
 
 inline void sleep_ms(double ms) {
@@ -34,7 +34,7 @@ struct Balanced {
   Balanced(const SmallRuns& runs, int ranks_per_node, balance::Policy policy_, bool alone = false)
       : world(30, ranks_per_node, alone),
         deck(load_deck(world, runs.options("dense.toml", "run",
-                                           {{"train.batch_size", "60"}, {"train.unit_size", "2"}}))),
+                                           {{"train.batch_size", "120"}, {"train.unit_size", "2"}}))),
         job(world, deck, nullptr, true, false),
         policy(policy_),
         unit_begins(data::cut_units(balanced_samples, 2)),
@@ -123,11 +123,11 @@ class BalancedRounds {
     balance::UnitQueue queue = parts.job.node.queue();
     const double began_s = now_s();
     while (now_s() - began_s < 30) {
+      const std::span<const int32_t> unit = queue.take();
       if (balancer) {
         parts.job.exchange.progress();
         balancer->poll();
       }
-      const std::span<const int32_t> unit = queue.take();
       if (!unit.empty())
         run(unit[0], unit_ms);
       else if (queue.closed() && queue.left() == 0)
