@@ -64,12 +64,12 @@ void Balancer::tell_of_idle_nodes(const balance::RoundPlan& plan) {
   };
   for (size_t n = 0; n < left_out_.size(); ++n) {
     const balance::NodePlan& node = plan.nodes[n];
-    if (node.units == 0 && !left_out_[n]) {
+    if (node.units == 0 && !left_out_[n] && node.unit_s > 2 * plan.end_s) {
       left_out_[n] = 1;
       log_warning(fmt::format(
-          "{} takes {} for a unit, longer than all units of a step take the others: it is planned "
+          "{} takes {:.3g} s for a unit, longer than all units of a step take the others: it is planned "
           "none, but for one now and then to see whether it has recovered.",
-          name(n), report::duration_text(node.unit_s)));
+          name(n), node.unit_s));
     } else if (node.units > 1 && left_out_[n]) {
       left_out_[n] = 0;
       log_info(fmt::format("{} has recovered and is planned units again.", name(n)));
@@ -161,10 +161,11 @@ std::string Balancer::grain_warning(int64_t batch_size, int64_t unit_size) const
   const balance::Speeds& speeds = planner_.speeds(balance::Purpose::train);
   const int64_t units = (batch_size + unit_size - 1) / unit_size;
   const double loss = balance::grain_loss(units, speeds.current(), speeds.threads());
-  if (!speeds.measured() || loss <= tolerable) return "";
+  const int threads = std::accumulate(speeds.threads().begin(), speeds.threads().end(), 0);
+  // That there are fewer units than threads was said at the start.
+  if (!speeds.measured() || loss <= tolerable || units < threads) return "";
   const balance::Grain finer =
       balance::finer_grain(batch_size, unit_size, speeds.current(), speeds.threads());
-  const int threads = std::accumulate(speeds.threads().begin(), speeds.threads().end(), 0);
   return report::coarse_units_text(units, threads, loss, finer.unit_size, finer.loss);
 }
 
