@@ -40,6 +40,12 @@ if os.environ.get("LEPTON_TEST_FULL"):
 NETWORKS = {"dense": DENSE, "wide": WIDE, "convolutional": CONVOLUTIONAL}
 
 
+def moved(name):
+    """Units that nodes took from others."""
+    with open(f"{name}/metrics.jsonl", encoding="utf-8") as file:
+        return sum(sum(line["taken"]) for line in map(json.loads, file) if line["kind"] == "balance")
+
+
 def one(network, reference, ranks, threads, per_node, policy, slow):
     name = f"{network}-{ranks}-{threads}-{per_node}-{policy}"
     result = train(name, deck=f"{network}.toml", ranks=ranks, per_node=per_node,
@@ -47,6 +53,30 @@ def one(network, reference, ranks, threads, per_node, policy, slow):
                    fault="point=unit,rank=1,action=delay:3ms" if slow else None)
     same_run(name, network, "against one rank with one thread")
     assert result.hash() == reference.hash(), result.told(f"{network}: another parameters_hash")
+
+
+# 35 units in a step, and a rank that in some of them takes much longer than any plan knows of.
+MANY = {"train.unit_size": 2}
+SURPRISE = "point=unit,action=delay:1ms;" + ";".join(f"point=unit,rank=1,step={s},action=delay:20ms" for s in (7, 12))
+
+
+def surprised(network, ranks, threads, per_node):
+    name = f"{network}-many-{ranks}-{threads}-{per_node}"
+    result = train(name, deck=f"{network}.toml", ranks=ranks, per_node=per_node, fault=SURPRISE,
+                   sets={**MANY, "train.threads": threads})
+    same_run(name, f"{network}-many", "where units move, against one rank with one thread")
+    return result.hash(), moved(name)
+
+
+def units_that_move():
+    networks, ways = ("wide", "convolutional"), ((2, 1, 1), (3, 1, 1), (4, 2, 2), (7, 1, 3))
+    hashes = {network: train(f"{network}-many", deck=f"{network}.toml", sets=MANY).hash() for network in networks}
+    work = list(itertools.product(networks, ways))
+    found = in_parallel(surprised, [(network, *way) for network, way in work])
+    for (network, way), (found_hash, units) in zip(work, found):
+        assert found_hash == hashes[network], f"{network} {way}: another parameters_hash"
+        assert units > 0, f"{network} {way}: no unit moved"
+    print(f"{sum(units for _, units in found)} units moved in {len(work)} runs, which gave the same bits")
 
 
 def differs(network, reference, key, value):
@@ -131,6 +161,7 @@ def main():
     in_parallel(one, [(network, references[network], *configuration)
                       for configuration, network in itertools.product(CONFIGURATIONS, NETWORKS)])
     print(f"{len(NETWORKS) * len(CONFIGURATIONS)} runs gave the bits of one rank with one thread")
+    units_that_move()
     in_parallel(differs, [(network, references[network], *change) for network in NETWORKS
                           for change in (("run.seed", 4), ("train.unit_size", 20))])
     products_in_bf16(references)
