@@ -85,6 +85,34 @@ TEST(Worker, TheNextRoundBeginsAnew) {
   EXPECT_EQ(job.node(1).entered, 2);
 }
 
+/// Who answered for a unit in one round has nothing to do with who starts it in the next.
+TEST(Worker, NobodyAnswersForUnitsOfTheLastRound) {
+  Job job(3);
+  job.give(0, {{1, 4, 12}});
+  job.deliver();
+  job.worker(1).poll(0);
+  job.give(1, {{2, 2, 12}});  // 6 and 7 stay with node 1, 8 and 9 go on
+  job.deliver();
+  for (const int n : {0, 1, 2, 2}) job.run_dry(n);
+  job.deliver();
+  for (const int n : {0, 1, 2, 0, 1}) job.worker(n).poll(13);
+  for (const int n : {0, 1, 2}) ASSERT_TRUE(job.worker(n).closed()) << n;
+  job.between.entered = 0;
+  job.between.sent.clear();
+  const Stamp next{6, 0, 4, 1};
+  const NodePlan plan{10, 1, 0, 1.0, 10};
+  for (int n = 0; n < 3; ++n)
+    job.worker(n).begin(next, plan, {10 * ((n + 2) % 3), 10 * ((n + 2) % 3) + 10}, false);
+  job.worker(0).receive(0, 0, {next, Give{{{1, 2, 12}}, 0}});  // 28 and 29
+  job.deliver();
+  job.worker(1).poll(0);
+  for (int unit = 0; unit < 10; ++unit) EXPECT_EQ(job.node(1).compute(), unit);  // 6 to 9 among them
+  job.worker(1).poll(10);
+  EXPECT_TRUE(job.waiting<Started>().empty());
+  job.run_dry(1);
+  EXPECT_EQ(job.waiting<Started>().size(), 1u);
+}
+
 TEST(Worker, WhatCannotBeIsABug) {
   Job job(2);
   expect_bug([&] { job.worker(0).receive(0, 1, {{4, 0, 3, 1}, Give{}}); });

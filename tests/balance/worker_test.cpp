@@ -178,6 +178,31 @@ TEST(Worker, ReportsToRank0WithWhatItTook) {
   EXPECT_EQ(job.waiting<Report>().size(), 1u);
 }
 
+/// Rank 0 says when it then expects whom to end, and who does so is silent.
+TEST(Worker, WhoEndsAsOrderedIsSilent) {
+  Job job(2);
+  job.give(0, {{1, 3, 13}}, 7);
+  job.deliver();
+  for (int n = 0; n < 2; ++n) {
+    job.node(n).compute();
+    job.node(n).queue.take();
+    job.worker(n).poll(1);
+  }
+  EXPECT_TRUE(job.waiting<Report>().empty());
+}
+
+TEST(Worker, WhatIsOrderedByABeliefThatIsWrongIsCorrectedAtOnce) {
+  Job job(2);
+  job.node(1).queue.take();
+  job.worker(1).poll(0.1);
+  job.give(0, {{1, 3, 40}});  // it will be idle at 13
+  job.deliver();
+  EXPECT_TRUE(job.waiting<Report>().empty());
+  job.worker(1).poll(0.2);
+  ASSERT_EQ(job.waiting<Report>().size(), 1u);
+  EXPECT_NEAR(job.waiting<Report>()[0].second.end_s, 13.2, 1e-9);
+}
+
 TEST(Worker, LooksAtTheTimeWhileIdle) {
   Job job(2);
   job.run_dry(0);
