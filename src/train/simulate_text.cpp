@@ -54,11 +54,12 @@ std::string cluster_text(const Json& cluster) {
                         counted(group["threads"], "thread"), group["device"].get<std::string>(),
                         time_text(group["unit_ms"].get<double>() * 1e-3), percent_text(group["noise"]));
   const Json &network = cluster["network"], &failures = cluster["failures"];
-  text += fmt::format(
-      "            {} and {} GB/s between them; {} GB/s to files; one fails every {} h, a restart takes {}\n",
-      time_text(network["latency_us"].get<double>() * 1e-6), number_text(network["gigabytes_per_second"]),
-      number_text(cluster["file_system"]["gigabytes_per_second"]), number_text(failures["node_mtbf_hours"]),
-      time_text(failures["restart_s"]));
+  text += fmt::format("            {} and {} GB/s between them, {} GB/s to files\n",
+                      time_text(network["latency_us"].get<double>() * 1e-6),
+                      number_text(network["gigabytes_per_second"]),
+                      number_text(cluster["file_system"]["gigabytes_per_second"]));
+  text += fmt::format("            one of them fails every {} hours, a restart takes {}\n",
+                      number_text(failures["node_mtbf_hours"]), time_text(failures["restart_s"]));
   if (!cluster["assumed"].empty()) {
     text += "            assumed, as the file does not tell:";
     for (const Json& section : cluster["assumed"]) text += " [" + section.get<std::string>() + "]";
@@ -68,38 +69,34 @@ std::string cluster_text(const Json& cluster) {
 }
 
 std::string calibration_text(const Json& from) {
+  const auto ms_text = [&](const char* name) { return time_text(from[name].get<double>() * 1e-3); };
   return fmt::format(
-      "from        {}: {} per unit (nodes {} to {}), {} of a step outside its units; {}, {}, "
-      "efficiency {}\n",
-      from["run"].get<std::string>(), time_text(from["unit_ms"].get<double>() * 1e-3),
-      time_text(from["fastest_unit_ms"].get<double>() * 1e-3),
-      time_text(from["slowest_unit_ms"].get<double>() * 1e-3),
-      time_text(from["rest_ms"].get<double>() * 1e-3), from["nodes"].get<int>(),
-      from["threads"].get<int64_t>(), percent_text(from["efficiency"]));
+      "from        {}: {} per unit (nodes {} to {}), {} of a step outside its units;\n"
+      "            {}, {}, efficiency {}\n",
+      from["run"].get<std::string>(), ms_text("unit_ms"), ms_text("fastest_unit_ms"),
+      ms_text("slowest_unit_ms"), ms_text("rest_ms"), counted(from["nodes"], "node"),
+      counted(from["threads"], "thread"), percent_text(from["efficiency"]));
 }
 
 std::string steps_table(const Json& sizes) {
+  const char* const row = "{:>7} {:>6} {:>9} {:>10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7}\n";
   std::string text =
-      fmt::format("{:>8} {:>6} {:>9} {:>10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7}\n", "", "",
-                  "units per", "", "its end", "samples", "", "efficiency", "", "messages", "rank 0");
-  text +=
-      fmt::format("{:>8} {:>6} {:>9} {:>10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7}\n", "ranks", "nodes",
-                  "thread", "step", "(model)", "per s", "units", "whole", "step", "rank 0", "busy");
+      fmt::format("{:>7} {:>6} {:>9} {:>10} {:>10} {:>9} {:^26} {:>8} {:>7}\n", "", "", "units per", "",
+                  "its end", "samples", "efficiency of", "messages", "rank 0");
+  text += fmt::format(fmt::runtime(row), "ranks", "nodes", "thread", "step", "(model)", "per s", "units",
+                      "whole", "step", "rank 0", "busy");
   for (const Json& size : sizes) {
     const Json &step = size["step"], &efficiency = size["efficiency"], &stealing = size["stealing"];
     const double end_s = step["seconds"].get<double>() - step["units_s"].get<double>();
-    text += fmt::format("{:>8} {:>6} {:>9} {:>10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7}\n",
-                        size["ranks"].get<int64_t>(), size["nodes"].get<int64_t>(),
+    text += fmt::format(fmt::runtime(row), size["ranks"].get<int64_t>(), size["nodes"].get<int64_t>(),
                         number_text(size["units_per_thread"]), time_text(step["seconds"]), time_text(end_s),
                         number_text(size["samples_per_second"]), percent_text(efficiency["units"]),
                         percent_text(efficiency["whole_units"]), percent_text(efficiency["step"]),
                         number_text(stealing["rank_0_messages"]), percent_text(stealing["rank_0_busy"]));
   }
   return text +
-         "efficiency: what the sum of all speeds would take for a step's units, against the time of the "
-         "units,\n"
-         "of the best plan of whole units, and of the whole step. messages: per step, sent or received by "
-         "rank 0.\n";
+         "efficiency: what the sum of all speeds would take for a step's units, against the time of the\n"
+         "units, of the best plan of whole units, and of the whole step. messages: per step, of rank 0.\n";
 }
 
 std::string runs_table(const Json& sizes) {
@@ -116,10 +113,8 @@ std::string runs_table(const Json& sizes) {
         number_text(best["node_hours"]), percent_text(checkpoints["with_deck"]["waste"]));
   }
   return text +
-         "lost: to checkpoints, to work done again and to restarts, with the best interval (Daly 2006); the "
-         "deck's\n"
-         "loss is that with its checkpoint.every. Writing is counted as if it stopped the run, which it does "
-         "not.\n";
+         "lost: to checkpoints, to work done again and to restarts, with the best interval (Daly 2006); the\n"
+         "deck's loss is that with its checkpoint.every. Writing counts as if it stopped the run.\n";
 }
 
 }  // namespace
