@@ -24,6 +24,7 @@
 #include "ops/cuda_module.h"
 #include "ops/table.h"
 #include "storage/hdf5_version.h"
+#include "train/cluster.h"
 #include "train/commands.h"
 #include "train/devices.h"
 #include "train/setup.h"
@@ -46,6 +47,7 @@ struct Command {
   std::string name;
   Exit (*collective)(const lepton::comm::World&, const Options&) = nullptr;
   std::function<Exit(const Options&)> local;
+  bool computes = true;  ///< the deck's device is needed
 };
 
 std::string version_text() {
@@ -85,6 +87,7 @@ struct CommandLine {
   void add_train();
   void add_evaluate();
   void add_predict();
+  void add_simulate();
 };
 
 CLI::App* CommandLine::add(const std::string& name, const std::string& text, const std::string& target,
@@ -138,6 +141,26 @@ void CommandLine::add_predict() {
       "where it is above 0. Several are independent labels and, like regressions, have no `classes`.");
 }
 
+void CommandLine::add_simulate() {
+  CLI::App* simulate =
+      add("simulate",
+          "Predicts step time, efficiency, time and node-hours of a run on a cluster; nothing "
+          "is computed",
+          "DECK", "the deck (TOML)");
+  simulate->add_option("--cluster", options.cluster, "FILE that describes the machines (TOML), see below")
+      ->required();
+  simulate->add_option("--from", options.from, "RUN_DIR of a run that has measured how long units take");
+  simulate
+      ->add_option("--sizes", options.sizes, "numbers of ranks, as in 1,8,64; default: 1, 2, 4, ... and all")
+      ->delimiter(',')
+      ->type_name("RANKS,...")
+      ->check(CLI::Range(int64_t{1}, int64_t{409600000}));
+  simulate->add_option("--steps", options.simulated_steps, "simulated steps behind each figure")
+      ->check(CLI::Range(int64_t{1}, int64_t{100000}));
+  simulate->footer("Keys of a cluster file (inputs/clusters has samples)\n\n" +
+                   lepton::train::cluster_reference());
+}
+
 CommandLine::CommandLine() {
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text, "print the versions of Lepton and its libraries");
@@ -148,6 +171,7 @@ CommandLine::CommandLine() {
   add("check",
       "Checks the deck and the shapes of the data, reading no rows: parameters, memory, units, cores", "DECK",
       "the deck (TOML)");
+  add_simulate();
   add("inspect", "Tells what a path holds and whether it is intact", "PATH",
       "dataset, checkpoint, run directory or model.safetensors");
   add("status", "Tells how a run stands", "RUN_DIR", "the run directory");
@@ -251,7 +275,8 @@ int run_collective(const lepton::comm::World& first, const Command& command, con
   lepton::start_log(first.rank(), first.size());
   return guarded(first.rank(), first.size(), [&] {
     const lepton::train::Deck deck = lepton::train::load_deck(first, options);
-    const bool alone = lepton::train::choose_device(first, deck).kind != lepton::DeviceKind::cpu;
+    const bool alone =
+        command.computes && lepton::train::choose_device(first, deck).kind != lepton::DeviceKind::cpu;
     const lepton::comm::World world(deck.run.deadline_s, 0, alone);
     const int code = guarded(world.rank(), world.size(), [&] { return command.collective(world, options); });
     return static_cast<Exit>(code);
@@ -288,6 +313,7 @@ int main(int argc, char** argv) {
                                          {"evaluate", lepton::train::evaluate, {}},
                                          {"predict", lepton::train::predict, {}},
                                          {"check", lepton::train::check, {}},
+                                         {"simulate", lepton::train::simulate, {}, false},
                                          {"inspect", nullptr, lepton::train::inspect},
                                          {"status", nullptr, lepton::train::status},
                                          {"keys", nullptr, print_keys}};

@@ -20,6 +20,7 @@ void Worker::begin(const Stamp& stamp, const NodePlan& plan, UnitRange units, bo
   for (const Loan& loan : loans_)
     CHECK(loan.unstarted == 0, "a round begins, and not all units were started");
   loans_.clear();
+  arriving_.clear();
   loan_of_unit_.clear();
   stamp_ = stamp;
   alone_ = alone;
@@ -37,8 +38,7 @@ Progress Worker::progress() const {
   progress.busy_s = static_cast<double>(queue_.busy_ns()) * 1e-9;
   progress.left = queue_.left();
   progress.started = queue_.started();
-  for (const Loan& loan : loans_)
-    if (!loan.here) progress.coming += std::ssize(loan.units);
+  for (const int32_t loan : arriving_) progress.coming += std::ssize(loans_[static_cast<size_t>(loan)].units);
   return progress;
 }
 
@@ -68,11 +68,15 @@ void Worker::poll(double now_s) {
 
 /// Units whose rows have come become runnable.
 void Worker::take_in() {
-  for (Loan& loan : loans_) {
-    if (loan.here || !outside_.borrowed(loan.from, loan.number)) continue;
-    loan.here = true;
-    queue_.append(loan.units);
+  size_t kept = 0;
+  for (const int32_t number : arriving_) {
+    const Loan& loan = loans_[static_cast<size_t>(number)];
+    if (outside_.borrowed(loan.from, loan.number))
+      queue_.append(loan.units);
+    else
+      arriving_[kept++] = number;
   }
+  arriving_.resize(kept);
 }
 
 /// Tells givers of the units that threads have taken meanwhile.
@@ -137,7 +141,8 @@ void Worker::offer(const Move& move, std::span<const int32_t> units) {
 void Worker::accept(int from, const Offer& offer) {
   CHECK(!closed(), "units came to a closed node");
   const auto loan = static_cast<int32_t>(loans_.size());
-  loans_.push_back({from, offer.number, std::ssize(offer.units), false, offer.units});
+  loans_.push_back({from, offer.number, std::ssize(offer.units), offer.units});
+  arriving_.push_back(loan);
   for (const int32_t unit : offer.units) {
     CHECK(unit >= 0 && unit < units_max_, "no unit of this round: " + std::to_string(unit));
     loan_of_unit_[unit] = loan;

@@ -67,7 +67,6 @@ class Worker {
   struct Loan {
     int from = 0;
     int64_t number = 0, unstarted = 0;
-    bool here = false;
     std::vector<int32_t> units;
   };
   struct Lent {
@@ -92,7 +91,8 @@ class Worker {
   bool alone_ = true, entered_ = false;
   int64_t seen_started_ = 0, looked_done_ = -1, offers_ = 0;
   Moved moved_;
-  std::vector<Loan> loans_;
+  std::vector<Loan> loans_;        ///< of the round
+  std::vector<int32_t> arriving_;  ///< of them, those whose rows are not here yet
   std::vector<Lent> lent_;
   std::unordered_map<int32_t, int32_t> loan_of_unit_;  ///< of those in the queue that are not its own
 };

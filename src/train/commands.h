@@ -20,14 +20,17 @@ struct Options {
   std::string target;               ///< the deck; for inspect and status a path
   std::vector<Override> overrides;  ///< --set
   bool json = false;
-  bool fresh = false;                  ///< train
-  int64_t max_steps = 0;               ///< train
-  std::string from;                    ///< train: start from another run's checkpoint
+  bool fresh = false;     ///< train
+  int64_t max_steps = 0;  ///< train
+  std::string from;  ///< train: start from another run's checkpoint; simulate: a run that has measured units
   bool accept_new_arithmetic = false;  ///< train
   std::string checkpoint;  ///< evaluate, predict: a checkpoint, run directory or model.safetensors; default:
                            ///< the deck's run
   std::string split;       ///< evaluate: "test" (default) | "validation" | "train"
-  std::string inputs, output;  ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
+  std::string cluster;     ///< simulate: the file that describes machines
+  std::vector<int64_t> sizes;   ///< simulate: of jobs, in ranks; none: doubling up to the cluster
+  int64_t simulated_steps = 0;  ///< simulate: 0: as many as take seconds
+  std::string inputs, output;   ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
 };
 
 /// **Collective** each, but inspect and status, which need no MPI.
@@ -35,6 +38,8 @@ Exit train(const comm::World& world, const Options& options);
 Exit evaluate(const comm::World& world, const Options& options);
 Exit predict(const comm::World& world, const Options& options);
 Exit check(const comm::World& world, const Options& options);
+/// Rank 0 alone works.
+Exit simulate(const comm::World& world, const Options& options);
 Exit inspect(const Options& options);
 Exit status(const Options& options);
 
