@@ -20,58 +20,77 @@ void NodePolicy::begin(const NodePlan& plan) {
   if (plan.unit_s > 0) believed_end_s_ = plan.end_s;
 }
 
-/// Time of a unit: the median of the last three measurements of this round, for which the plan's stands in
-/// until there are three: one outlier changes nothing, a real change counts after two.
-void NodePolicy::learn(const Progress& progress) {
-  if (progress.done == done_) return;
-  recent_[static_cast<size_t>(samples_++ % 3)] =
-      (progress.busy_s - busy_s_) / static_cast<double>(progress.done - done_);
+void NodePolicy::learn(double now_s, const Progress& progress) {
+  if (progress.done != done_ || progress.started == progress.done) advanced_s_ = now_s;
   done_ = progress.done;
-  busy_s_ = progress.busy_s;
+  const double busy_s = progress.busy_s - measured_busy_s_;
+  const int64_t enough = std::max<int64_t>(1, plan_.units / 16);
+  if (done_ == measured_) return;
+  if (unit_s_ <= 0 || done_ - measured_ >= enough || busy_s >= static_cast<double>(enough) * unit_s_)
+    measure(progress);
+}
+
+/// Time of a unit: the median of the last three measurements of this round, for which the plan's stands in
+/// until there are three: one outlier changes nothing, a real change counts after two. Each is of a sixteenth
+/// of the plan, because what single short units take says little of many.
+void NodePolicy::measure(const Progress& progress) {
+  recent_[static_cast<size_t>(measurements_++ % 3)] =
+      (progress.busy_s - measured_busy_s_) / static_cast<double>(progress.done - measured_);
+  measured_ = progress.done;
+  measured_busy_s_ = progress.busy_s;
   std::array<double, 3> values = recent_;
-  for (int64_t i = samples_; i < 3; ++i)
+  for (int64_t i = measurements_; i < 3; ++i)
     values[static_cast<size_t>(i)] = plan_.unit_s > 0 ? plan_.unit_s : recent_[0];
   std::sort(values.begin(), values.end());
   unit_s_ = values[1];
 }
 
-/// Units under way are half done in the mean, but that of the thread that looks has just begun.
+/// Where units have just been done, those under way are half done in the mean, but that of the thread that
+/// looks has begun; later they are nearer to their end.
 double NodePolicy::end_s(double now_s, const Progress& progress) const {
   const double threads = plan_.threads;
   const double turns = std::ceil(static_cast<double>(progress.left + progress.coming) / threads);
   const double under_way = static_cast<double>(progress.started - progress.done) / threads;
-  return now_s + (turns + under_way * (0.5 + 0.5 / threads)) * unit_s_;
+  const double begun_s = under_way * ((0.5 + 0.5 / threads) * unit_s_ - (now_s - advanced_s_));
+  return now_s + turns * unit_s_ + std::max(0.0, begun_s);
 }
 
-double NodePolicy::tolerance_s() const {
-  return std::max(unit_s_, worth_s);
+double NodePolicy::tolerance_s(double left_s) const {
+  return std::max({unit_s_, worth_s, report_slack * left_s});
 }
 
 std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
-  learn(progress);
+  learn(now_s, progress);
   if (taken_ > 0 && !reported_)
     return report(now_s, progress);  // rank 0 trusted it to be where the plan says
   if (progress.idle()) {
     if (!idle_since_s_) {
       idle_since_s_ = now_s;
-      told_ = reported_ && believed_end_s_ && *believed_end_s_ <= now_s + tolerance_s();
+      told_ = reported_ && believed_end_s_ && *believed_end_s_ <= now_s + tolerance_s(0);
     }
     // Who was silent must be known to be alive.
-    if (told_ || now_s - *idle_since_s_ <= tolerance_s()) return std::nullopt;
+    if (told_ || now_s - *idle_since_s_ <= tolerance_s(0)) return std::nullopt;
     return report(now_s, progress);
   }
   idle_since_s_.reset();
   if (unit_s_ <= 0) return std::nullopt;
   if (!believed_end_s_) return report(now_s, progress);
-  const double behind_s = end_s(now_s, progress) - believed_end_s_.value();
-  const bool late = behind_s > tolerance_s() && progress.left > 0;
+  const double end = end_s(now_s, progress), tolerance = tolerance_s(end - now_s);
+  // Rank 0 may know the end from a report that crossed its order, and yet not that what it ordered is left.
+  const double expected_s = std::min(*believed_end_s_, took_end_s_.value_or(*believed_end_s_));
+  const bool late = progress.left > 0 && end > expected_s + tolerance;
   late_ = late_ || late;
-  if (!late && behind_s >= -tolerance_s()) return std::nullopt;
+  // Nor does it know when units that were on their way have become such as can be given.
+  const bool came = progress.left > 1 && progress.coming < coming_;
+  if (!late && !came && end >= *believed_end_s_ - tolerance) return std::nullopt;
   return report(now_s, progress);
 }
 
 Report NodePolicy::report(double now_s, const Progress& progress) {
+  learn(now_s, progress);
   believed_end_s_ = end_s(now_s, progress);
+  coming_ = progress.coming;
+  took_end_s_.reset();
   reported_ = told_ = true;
   return {now_s, progress.left, *believed_end_s_, unit_s_, gives_seen_, taken_, {}};
 }
@@ -83,7 +102,7 @@ void NodePolicy::gave(double end_s) {
 
 void NodePolicy::took(int64_t units, double end_s) {
   taken_ += units;
-  believed_end_s_ = end_s;
+  believed_end_s_ = took_end_s_ = end_s;
 }
 
 // ---- Rank 0
@@ -100,7 +119,7 @@ void MovePolicy::begin(std::span<const NodePlan> plans) {
     view.end_s = plans[n].end_s;
     view.left = std::max<int64_t>(0, plans[n].units - plans[n].threads);  // each thread has started one
     view.left_at_s = 0;
-    view.reported = view.gave = view.took = view.guessed = false;
+    view.reported = view.gave = view.took = view.guessed = view.silent = false;
     view.ordered_to = 0;
     classes = std::max(classes, plans[n].node_class + 1);
   }
@@ -115,6 +134,7 @@ void MovePolicy::report(int node, const Report& report) {
     taker.end_s -= static_cast<double>(missing.units) * taker.per_unit_s();
   }
   View& view = views_[static_cast<size_t>(node)];
+  view.silent = false;
   if (report.unit_s > 0) {
     view.unit_s = report.unit_s;
     view.guessed = false;
@@ -133,12 +153,7 @@ void MovePolicy::report(int node, const Report& report) {
 
 void MovePolicy::decide(double now_s, std::vector<Order>& orders) {
   orders.clear();
-  const double unit_s = mean_unit_s();
-  for (View& view : views_)
-    if (view.reported && !view.known()) {
-      view.unit_s = unit_s;
-      view.guessed = true;
-    }
+  guess(now_s);
   for (size_t c = 0; c < reported_classes_.size(); ++c)
     if (std::exchange(reported_classes_[c], 0)) match(now_s, static_cast<int>(c), orders);
   for (Order& order : orders) {
@@ -149,10 +164,27 @@ void MovePolicy::decide(double now_s, std::vector<Order>& orders) {
   }
 }
 
+/// Speeds of those that were never measured: who has nothing to compute is taken for as fast as the others;
+/// who has not ended its first unit yet, and would have said so, takes at least so long.
+void MovePolicy::guess(double now_s) {
+  const double mean_s = mean_unit_s();
+  if (mean_s == 0) return;
+  for (View& view : views_) {
+    if (view.known() && !view.guessed) continue;
+    view.guessed = true;
+    view.silent = !view.reported;
+    view.unit_s = view.silent ? std::max(mean_s, now_s) : mean_s;
+    if (!view.silent) continue;
+    view.left_at_s = now_s;
+    view.end_s = now_s + static_cast<double>(view.left) * view.per_unit_s();
+  }
+}
+
 double MovePolicy::mean_unit_s() const {
   double sum = 0;
   int64_t known = 0;
   for (const View& view : views_) {
+    if (view.guessed) continue;
     sum += view.unit_s;
     known += view.known();
   }
@@ -205,7 +237,7 @@ int MovePolicy::earliest(double now_s, int node_class, int but) const {
   for (size_t n = 0; n < views_.size(); ++n) {
     const View& view = views_[n];
     if (static_cast<int>(n) == but || view.plan.node_class != node_class) continue;
-    if (!alive(view, now_s) || trust(view) <= 0) continue;
+    if (!alive(view, now_s) || view.silent || trust(view) <= 0) continue;
     const double free_s = view.free_s(now_s);
     const double end_s = free_s + view.unit_s;
     if (found < 0 || end_s < found_end_s) {

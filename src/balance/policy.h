@@ -24,6 +24,10 @@ namespace lepton::balance {
 /// units, which costs short ones a tenth of their speed.
 constexpr double worth_s = 1e-3;
 
+/// Nor is one shorter than this part of the time until the node's end: some of it evens out by itself, and as
+/// long as units are left it can be mended later, when its size is known better.
+constexpr double report_slack = 0.1;
+
 /// What the plan of a round says of a node: the same on all nodes.
 struct NodePlan {
   int64_t units = 0;
@@ -41,11 +45,12 @@ struct Progress {
   bool idle() const { return left == 0 && coming == 0 && started == done; }
 };
 
-/// When a node reports: once it will end more than a unit before or after what rank 0 believes.
+/// When a node reports: once it will end much before or after what rank 0 believes: by more than a unit, than
+/// a message is worth, and than its slack.
 class NodePolicy {
  public:
   void begin(const NodePlan& plan);
-  /// Looks at the progress: after units of this node were done, and again and again while it is idle.
+  /// Looks at the progress: between units and again and again while the node waits.
   std::optional<Report> look(double now_s, const Progress& progress);
   /// It has reported that it will be late.
   bool late() const { return late_; }
@@ -57,16 +62,20 @@ class NodePolicy {
   void took(int64_t units, double end_s);
 
  private:
-  void learn(const Progress& progress);
+  void learn(double now_s, const Progress& progress);
+  void measure(const Progress& progress);
   double end_s(double now_s, const Progress& progress) const;
-  double tolerance_s() const;
+  double tolerance_s(double left_s) const;
 
   NodePlan plan_;
   double unit_s_ = 0;               ///< the best guess; 0: none
-  std::array<double, 3> recent_{};  ///< thread time of units, the last three times that some were done
-  int64_t samples_ = 0, done_ = 0, gives_seen_ = 0, taken_ = 0;
-  double busy_s_ = 0;
+  std::array<double, 3> recent_{};  ///< thread time of units, by the last three measurements
+  int64_t measurements_ = 0, measured_ = 0, done_ = 0, gives_seen_ = 0, taken_ = 0;
+  double measured_busy_s_ = 0;
+  double advanced_s_ = 0;  ///< when a unit was seen to be done, or none to be under way
   std::optional<double> believed_end_s_, idle_since_s_;
+  int64_t coming_ = 0;                ///< when it reported last
+  std::optional<double> took_end_s_;  ///< of units that came since the last report: the end then expected
   bool late_ = false, reported_ = false, told_ = false;  ///< told: rank 0 knows of this idleness
 };
 
@@ -93,6 +102,7 @@ class MovePolicy {
     double left_at_s = 0;
     bool reported = false, gave = false, took = false;
     bool guessed = false;        ///< unit_s is that of others
+    bool silent = false;         ///< or what its first unit takes at least, which has not ended yet
     bool passed = false;         ///< nothing of it can be moved now
     std::vector<int64_t> gives;  ///< units of each message Give to it
     int64_t ordered_to = 0;      ///< units that others were told to give it
@@ -101,7 +111,8 @@ class MovePolicy {
     double free_s(double now_s) const { return end_s > now_s ? end_s : now_s; }
   };
   void match(double now_s, int node_class, std::vector<Order>& orders);
-  /// Stands in for who has not computed anything yet.
+  void guess(double now_s);
+  /// Of those who have computed something.
   double mean_unit_s() const;
   /// When all would end if units were fluid.
   double level_s(double now_s, int node_class) const;

@@ -26,7 +26,6 @@ void Worker::begin(const Stamp& stamp, const NodePlan& plan, UnitRange units, bo
   alone_ = alone;
   entered_ = false;
   seen_started_ = 0;
-  looked_done_ = -1;
   moved_ = {};
   policy_.begin(plan);
   queue_.fill(units, !alone);
@@ -47,14 +46,10 @@ void Worker::poll(double now_s) {
   take_in();
   note_started();
   const Progress at = progress();
-  // Estimates are best just after units were done; an idle node looks at the time.
-  if (at.done != looked_done_ || at.idle()) {
-    looked_done_ = at.done;
-    if (const std::optional<Report> report = policy_.look(now_s, at)) {
-      if (policy_.late()) queue_.mark_late();
-      failpoint("steal.request");
-      outside_.send(0, {stamp_, *report});
-    }
+  if (const std::optional<Report> report = policy_.look(now_s, at)) {
+    if (policy_.late()) queue_.mark_late();
+    failpoint("steal.request");
+    outside_.send(0, {stamp_, *report});
   }
   if (!entered_ && at.left == 0 && at.coming == 0 && lent_.empty()) {
     entered_ = true;
@@ -149,7 +144,6 @@ void Worker::accept(int from, const Offer& offer) {
   }
   moved_.taken += std::ssize(offer.units);
   policy_.took(std::ssize(offer.units), offer.end_s);
-  looked_done_ = -1;  // what rank 0 expects has changed
   outside_.borrow(from, offer.number, offer.units);
 }
 

@@ -89,7 +89,7 @@ class Worker {
   NodePolicy policy_;
   Stamp stamp_;
   bool alone_ = true, entered_ = false;
-  int64_t seen_started_ = 0, looked_done_ = -1, offers_ = 0;
+  int64_t seen_started_ = 0, offers_ = 0;
   Moved moved_;
   std::vector<Loan> loans_;        ///< of the round
   std::vector<int32_t> arriving_;  ///< of them, those whose rows are not here yet

@@ -30,11 +30,24 @@ UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, i
     units_.push_back(std::make_unique<Unit>(resources_, sizes.training, std::span<const int64_t>(), sums_));
 }
 
+void UnitRunner::set_between_nodes(std::function<void()> between) {
+  between_nodes_ = std::move(between);
+  for (const auto& unit : units_)
+    unit->set_between_nodes([this] {
+      const double now = now_s();
+      if (now - looked_s_ < looks_apart_s) return;
+      looked_s_ = now;
+      between_nodes_();
+    });
+}
+
 void UnitRunner::run_queue(const std::function<void()>& between) {
   const RoundHeader header = resources_.node.control().header;
   balance::UnitQueue queue = resources_.node.queue();
   const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
   for (bool first = true;; first = false) {
+    // Behind a long unit: what came meanwhile may be orders to give units away.
+    if (between && !first && now_s() - looked_s_ > looks_apart_s) between();
     const std::span<const int32_t> units = queue.take(
         balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, queue.late()));
     if (units.empty()) {
@@ -48,7 +61,7 @@ void UnitRunner::run_queue(const std::function<void()>& between) {
 
 void UnitRunner::run(const RoundHeader& header, std::span<const int32_t> numbers) {
   sums_.domain = resources_.node.domains().here(sums_.thread);  // threads may move
-  const double begin_s = now_s();
+  const double begin_s = looked_s_ = now_s();
   if (header.id.kind == exact::RoundKind::train) {
     train(header, numbers);
   } else {

@@ -27,10 +27,9 @@ class UnitRunner : public Worker {
   /// `thread`: number within the node; `node_threads`: how many the queue serves.
   UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads, int nodes);
 
-  /// Called between the layers too, where units are long for those that wait for messages.
-  void set_between_nodes(const std::function<void()>& between) {
-    for (const auto& unit : units_) unit->set_between_nodes(between);
-  }
+  /// Called between the layers too, where units are long for those that wait for messages: every 200 us at
+  /// most, because between short layers looking costs more than it is worth.
+  void set_between_nodes(std::function<void()> between);
   void run_queue(const std::function<void()>& between) override;
   void verify() override;
   void verify_and_update() override;
@@ -38,10 +37,13 @@ class UnitRunner : public Worker {
   void copy_state(checkpoint::Writer& writer) override;
 
  private:
+  static constexpr double looks_apart_s = 200e-6;
   void run(const RoundHeader& header, std::span<const int32_t> numbers);
   void train(const RoundHeader& header, std::span<const int32_t> numbers);
 
   int node_threads_;
+  std::function<void()> between_nodes_;
+  double looked_s_ = 0;
   std::vector<std::unique_ptr<Unit>> units_;
   std::unique_ptr<BlockScratch> scratch_;
 };

@@ -141,7 +141,7 @@ double estimate(const NodePlan& plan, const std::vector<double>& units_s) {
 }
 
 TEST(NodePolicy, OneOutlierDoesNotChangeTheEstimateTwoDo) {
-  const NodePlan plan = plan_of(100, 1, 1);
+  const NodePlan plan = plan_of(16, 1, 1);
   EXPECT_EQ(estimate(plan, {}), 1);
   EXPECT_EQ(estimate(plan, {10}), 1);
   EXPECT_EQ(estimate(plan, {0.25}), 1);
@@ -153,11 +153,65 @@ TEST(NodePolicy, OneOutlierDoesNotChangeTheEstimateTwoDo) {
 }
 
 TEST(NodePolicy, WithoutAPlanTheFirstMeasurementStandsIn) {
-  const NodePlan plan = plan_of(100, 1, 0);
+  const NodePlan plan = plan_of(16, 1, 0);
   EXPECT_EQ(estimate(plan, {}), 0);
   EXPECT_EQ(estimate(plan, {4}), 4);
   EXPECT_EQ(estimate(plan, {4, 8}), 4);
   EXPECT_EQ(estimate(plan, {4, 8, 6}), 6);
+}
+
+TEST(NodePolicy, AMeasurementIsASixteenthOfThePlanOrItsTime) {
+  const NodePlan plan = plan_of(64, 1, 1);
+  EXPECT_EQ(estimate(plan, {2, 2}), 1);  // the time of four, but one measurement
+  EXPECT_EQ(estimate(plan, {2, 2, 2, 2}), 2);
+  EXPECT_EQ(estimate(plan, {0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5}), 1);
+  EXPECT_EQ(estimate(plan, {0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5}), 0.5);
+  EXPECT_EQ(estimate(plan, {1, 3, 1, 3, 1, 3, 1, 3}), 2);
+  EXPECT_EQ(estimate(plan_of(64, 1, 0), {3}), 3);  // where nothing was known the first unit counts
+}
+
+/// As long as much is left an imbalance must be larger than at the end.
+TEST(NodePolicy, FarFromTheEndLessPrecisionIsDue) {
+  for (const double ahead_s : {9.0, -9.0}) {
+    NodePolicy policy = begun(plan_of(100, 1, 1));
+    const int64_t done = 100 - 80;
+    const double busy_s = static_cast<double>(done);
+    const Progress far = {done + 1, done, 79, 0, busy_s}, near = {61, 60, 39, 0, 60};
+    EXPECT_FALSE(policy.look(20 - ahead_s / 1.2, far)) << ahead_s;
+    EXPECT_TRUE(policy.look(60 - ahead_s, near)) << ahead_s;
+  }
+}
+
+/// Who looks in the middle of a unit reckons with what of it has passed.
+TEST(NodePolicy, AUnitUnderWayIsReckonedFromItsBegin) {
+  NodePolicy policy = begun(plan_of(10, 1, 4));
+  policy.look(8, {3, 2, 7, 0, 8});
+  EXPECT_DOUBLE_EQ(policy.report(9, {3, 2, 7, 0, 8}).end_s, 40);
+  EXPECT_DOUBLE_EQ(policy.report(11, {3, 2, 7, 0, 8}).end_s, 40);
+  EXPECT_DOUBLE_EQ(policy.report(14, {3, 2, 7, 0, 8}).end_s, 14 + 28);  // longer than was expected
+  policy.look(20, {3, 3, 0, 0, 12});
+  policy.look(30, {3, 3, 0, 0, 12});
+  EXPECT_DOUBLE_EQ(policy.report(30, {4, 3, 0, 0, 12}).end_s, 34);  // began after an idle time
+}
+
+/// A report that crossed an order to this node tells rank 0 the end, but not that what then came is left
+/// here.
+TEST(NodePolicy, WhatCameUnawaresIsReportedIfItIsLate) {
+  const Progress at = {4, 3, 10, 0, 3};  // ends at 14
+  NodePolicy policy = begun(plan_of(10, 1, 1));
+  policy.took(5, 8);
+  policy.gave(14);
+  ASSERT_TRUE(policy.look(3, at));
+  policy.took(5, 8);
+  policy.gave(14);
+  const std::optional<Report> report = policy.look(3, at);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->left, 10);
+  policy.gave(14);
+  EXPECT_FALSE(policy.look(3, at));  // rank 0 knows by now
+  policy.took(5, 14);
+  policy.gave(14);
+  EXPECT_FALSE(policy.look(3, at));
 }
 
 TEST(NodePolicy, SeveralUnitsDoneAtOnceAreOneMeasurement) {
@@ -255,6 +309,21 @@ TEST(NodePolicy, GivenAndTakenUnitsMoveWhatIsExpectedAndAreCounted) {
   EXPECT_EQ(report.left, 1);  // what is coming cannot be given
   policy.gave(0);
   EXPECT_TRUE(policy.look(3, {4, 3, 2, 0, 3}));  // much later than rank 0 believes
+}
+
+/// Rank 0 asks nobody for units that it does not know to be there.
+TEST(NodePolicy, WhatWasOnItsWayWhenItReportedIsReportedOnceItIsHere) {
+  NodePolicy policy = begun(plan_of(10, 1, 1));
+  policy.took(4, 14);
+  ASSERT_TRUE(policy.look(9, {10, 9, 0, 4, 9}));
+  EXPECT_FALSE(policy.look(9.5, {10, 9, 0, 4, 9}));
+  const std::optional<Report> report = policy.look(9.6, {10, 9, 4, 0, 9});
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->left, 4);
+  EXPECT_FALSE(policy.look(10, {11, 10, 3, 0, 10}));
+  policy.took(1, 15);
+  policy.report(13, {14, 13, 0, 1, 13});
+  EXPECT_FALSE(policy.look(13, {14, 13, 1, 0, 13}));  // a single unit, about to be started
 }
 
 TEST(NodePolicy, UnitsThatCameEndAnIdleness) {
