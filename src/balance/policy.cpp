@@ -17,7 +17,9 @@ void NodePolicy::begin(const NodePlan& plan) {
   *this = {};
   plan_ = plan;
   unit_s_ = plan.unit_s;
-  if (plan.unit_s > 0) believed_end_s_ = plan.end_s;
+  if (plan.unit_s <= 0) return;
+  believed_end_s_ = plan.end_s;
+  for (int i = 0; i < 3; ++i) recent_.take(plan.unit_s, plan.unit_s);  // what was known counts
 }
 
 void NodePolicy::learn(double now_s, const Progress& progress) {
@@ -30,19 +32,15 @@ void NodePolicy::learn(double now_s, const Progress& progress) {
     measure(progress);
 }
 
-/// Time of a unit: the median of the last three measurements of this round, for which the plan's stands in
-/// until there are three: one outlier changes nothing, a real change counts after two. Each is of a sixteenth
-/// of the plan, because what single short units take says little of many.
+/// Time of a unit. Each measurement is of a sixteenth of the plan, because what single short units take says
+/// little of many.
 void NodePolicy::measure(const Progress& progress) {
-  recent_[static_cast<size_t>(measurements_++ % 3)] =
+  const double value =
       (progress.busy_s - measured_busy_s_) / static_cast<double>(progress.done - measured_);
   measured_ = progress.done;
   measured_busy_s_ = progress.busy_s;
-  std::array<double, 3> values = recent_;
-  for (int64_t i = measurements_; i < 3; ++i)
-    values[static_cast<size_t>(i)] = plan_.unit_s > 0 ? plan_.unit_s : recent_[0];
-  std::sort(values.begin(), values.end());
-  unit_s_ = values[1];
+  recent_.take(value, unit_s_ > 0 ? unit_s_ : value);
+  unit_s_ = recent_.middle();
 }
 
 /// Where units have just been done, those under way are half done in the mean, but that of the thread that

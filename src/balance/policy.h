@@ -10,13 +10,13 @@
 // back and forth; units move only between nodes of one class.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "balance/protocol.h"
+#include "balance/recent.h"
 
 namespace lepton::balance {
 
@@ -68,9 +68,9 @@ class NodePolicy {
   double tolerance_s(double left_s) const;
 
   NodePlan plan_;
-  double unit_s_ = 0;               ///< the best guess; 0: none
-  std::array<double, 3> recent_{};  ///< thread time of units, by the last three measurements
-  int64_t measurements_ = 0, measured_ = 0, done_ = 0, gives_seen_ = 0, taken_ = 0;
+  double unit_s_ = 0;  ///< the best guess; 0: none
+  Recent recent_;      ///< thread time of units
+  int64_t measured_ = 0, done_ = 0, gives_seen_ = 0, taken_ = 0;
   double measured_busy_s_ = 0;
   double advanced_s_ = 0;  ///< when a unit was seen to be done, or none to be under way
   std::optional<double> believed_end_s_, idle_since_s_;

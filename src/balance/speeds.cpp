@@ -8,15 +8,8 @@
 namespace lepton::balance {
 namespace {
 
-/// A measurement further off than this is an outlier, or two of them are a change.
-constexpr double change = 0.2;
 /// A published speed stays where it is as long as the estimate is no further off than this.
 constexpr double slack = 0.02;
-
-/// 1: `rate` is a change above `speed`, -1: below, 0: neither.
-int side(double rate, double speed) {
-  return rate > (1 + change) * speed ? 1 : rate < (1 - change) * speed ? -1 : 0;
-}
 
 }  // namespace
 
@@ -25,45 +18,21 @@ Speeds::Speeds(std::vector<int> threads_per_node)
   for (int threads : threads_) speeds_.push_back(threads);
 }
 
-// The mean without the two highest and the two lowest (with less than five measurements: without as many as
-// leave one or two). Up to six that is the median. From seven on it withstands two outliers as a median does,
-// but its own spread is a tenth smaller, and whole units are far apart: with 16 units on each of two nodes
-// the plan changes where speeds differ by 6 %.
-double Speeds::Recent::middle() const {
-  const auto count = static_cast<int>(std::min<int64_t>(taken, window));
-  std::array<double, window> sorted = rates;
-  std::sort(sorted.begin(), sorted.begin() + count);
-  const int dropped = std::min(2, (count - 1) / 2);
-  double sum = 0;
-  for (int i = dropped; i < count - dropped; ++i) sum += sorted[i];
-  return sum / (count - 2 * dropped);
-}
-
 void Speeds::measure(size_t node, double rate) {
   Recent& recent = recent_[node];
   double& speed = speeds_[node];
-  if (recent.taken == 0) {
-    recent.take(rate);
-    speed = rate;
-    return;
-  }
-  const int where = side(rate, speed);
-  if (where != 0 && where == side(recent.last(), speed)) {
-    const double before = recent.last();
-    recent.taken = 0;
-    recent.take(before);
-    recent.take(rate);
+  if (recent.empty()) speed = rate;
+  if (recent.take(rate, speed)) {
     speed = recent.middle();
     quickened_[node] = 0;
     return;
   }
-  recent.take(rate);
   // Moved as far as needed, not onto the estimate: what it then does within the slack moves nothing, and of
   // its noise only what is beyond the slack is ever seen. Jumping onto it would publish the noise as it is.
   const double estimate = recent.middle();
   if (estimate > (1 + slack) * speed) speed = estimate / (1 + slack);
   if (estimate < (1 - slack) * speed) speed = estimate / (1 - slack);
-  quickened_[node] = side(rate, speed) > 0;
+  quickened_[node] = Recent::side(rate, speed) > 0;
 }
 
 void Speeds::observe(std::span<const int64_t> units, std::span<const int64_t> busy_ns) {
@@ -74,14 +43,14 @@ void Speeds::observe(std::span<const int64_t> units, std::span<const int64_t> bu
       const double busy_s = static_cast<double>(busy_ns[n]) * 1e-9 / threads_[n];
       measure(n, static_cast<double>(units[n]) / busy_s);
     }
-    if (recent_[n].taken == 0) continue;
+    if (recent_[n].empty()) continue;
     sum += speeds_[n];
     measured_threads += threads_[n];
   }
   measured_ = measured_threads > 0;
   if (!measured_) return;
   for (size_t n = 0; n < threads_.size(); ++n)
-    if (recent_[n].taken == 0) speeds_[n] = sum / static_cast<double>(measured_threads) * threads_[n];
+    if (recent_[n].empty()) speeds_[n] = sum / static_cast<double>(measured_threads) * threads_[n];
 }
 
 }  // namespace lepton::balance

@@ -5,10 +5,11 @@
 // never depend on it. Called by train on leaders, once per round; allocates nothing there.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "balance/recent.h"
 
 namespace lepton::balance {
 
@@ -31,19 +32,10 @@ class Speeds {
   std::span<const uint8_t> quickened() const { return quickened_; }
 
  private:
-  static constexpr int window = 9;
-  /// The last measurements of a node, in units per second: number i lies at i % window.
-  struct Recent {
-    std::array<double, window> rates{};
-    int64_t taken = 0;  ///< since the window was begun
-    double last() const { return rates[(taken - 1) % window]; }
-    void take(double rate) { rates[taken++ % window] = rate; }
-    double middle() const;
-  };
   void measure(size_t node, double rate);
 
   std::vector<int> threads_;
-  std::vector<Recent> recent_;
+  std::vector<Recent> recent_;  ///< units per second
   std::vector<double> speeds_;
   std::vector<uint8_t> quickened_;
   bool measured_ = false;
