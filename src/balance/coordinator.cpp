@@ -21,10 +21,11 @@ void Coordinator::receive(int from, const Message& message) {
   undecided_ = true;
 }
 
-void Coordinator::decide(double now_s) {
-  if (!std::exchange(undecided_, false)) return;
+bool Coordinator::decide(double now_s) {
+  if (!std::exchange(undecided_, false) && now_s < policy_.due_s()) return false;
   policy_.decide(now_s, orders_);
   for (const Order& order : orders_) outside_.send(order.from, {stamp_, order.give});
+  return !orders_.empty();
 }
 
 }  // namespace lepton::balance

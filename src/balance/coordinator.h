@@ -21,9 +21,11 @@ class Coordinator {
   void begin(const Stamp& stamp, std::span<const NodePlan> plans);
   /// A report of this round.
   void receive(int from, const Message& message);
-  /// Once no more messages are there: what follows from the reports. Deciding on each by itself would act on
-  /// what the next one corrects.
-  void decide(double now_s);
+  /// Once no more messages are there: what follows from the reports and is due. Deciding on each by itself
+  /// would act on what the next one corrects. Whether there were orders.
+  bool decide(double now_s);
+  /// When to decide without a report; infinite: not.
+  double due_s() const { return policy_.due_s(); }
 
  private:
   Outside& outside_;

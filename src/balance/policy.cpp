@@ -121,7 +121,8 @@ void MovePolicy::begin(std::span<const NodePlan> plans) {
     view.ordered_to = 0;
     classes = std::max(classes, plans[n].node_class + 1);
   }
-  reported_classes_.assign(static_cast<size_t>(classes), 0);
+  undecided_.assign(static_cast<size_t>(classes), 0);
+  due_s_ = std::numeric_limits<double>::infinity();
 }
 
 /// A report and orders may cross: what the node had not heard of is reckoned with here.
@@ -146,14 +147,15 @@ void MovePolicy::report(int node, const Report& report) {
   view.left_at_s = report.at_s;
   view.end_s = report.end_s + static_cast<double>(coming - leaving) * view.per_unit_s();
   view.reported = true;
-  reported_classes_[static_cast<size_t>(view.plan.node_class)] = 1;
+  undecided_[static_cast<size_t>(view.plan.node_class)] = 1;
 }
 
 void MovePolicy::decide(double now_s, std::vector<Order>& orders) {
   orders.clear();
+  due_s_ = std::numeric_limits<double>::infinity();
   guess(now_s);
-  for (size_t c = 0; c < reported_classes_.size(); ++c)
-    if (std::exchange(reported_classes_[c], 0)) match(now_s, static_cast<int>(c), orders);
+  for (size_t c = 0; c < undecided_.size(); ++c)
+    if (std::exchange(undecided_[c], 0)) match(now_s, static_cast<int>(c), orders);
   for (Order& order : orders) {
     order.give.end_s = views_[static_cast<size_t>(order.from)].end_s;
     int64_t units = 0;
@@ -246,6 +248,12 @@ int MovePolicy::earliest(double now_s, int node_class, int but) const {
   return found;
 }
 
+/// An order must be on its way so long before the taker ends: rank 0 looks between its units at the latest,
+/// the giver too, and the taker shall not have to ask.
+double MovePolicy::lead_s(const View& giver, const View& taker) const {
+  return views_.front().unit_s + giver.unit_s + 2 * taker.unit_s + worth_s;
+}
+
 /// As many as bring both to the level, at most half of what is left; none where the pair would not end
 /// earlier. A giver answers at the end of a unit at the latest, in the mean after half of one.
 int64_t MovePolicy::units_to_move(const View& giver, const View& taker, double now_s, double level_s) const {
@@ -294,6 +302,15 @@ void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders)
     // with a thousand nodes at the end of a balanced round takes rank 0 longer than its units.
     const double won_s = worth_s + (taker.gave ? 2 : 0.5) * taker.unit_s;
     if (giver.end_s <= taker.free_s(now_s) + taker.unit_s + won_s) return;
+    // Not before it must be: what is known then is better, and what looks late may be a delay of all nodes, of
+    // which others have not reported yet.
+    const double wait_until_s = taker.free_s(now_s) - lead_s(giver, taker);
+    if (wait_until_s > now_s) {
+      due_s_ = std::min(due_s_, wait_until_s);
+      undecided_[static_cast<size_t>(node_class)] = 1;
+      giver.passed = true;
+      continue;
+    }
     const int64_t units = units_to_move(giver, taker, now_s, level);
     if (units <= 0) {
       giver.passed = true;

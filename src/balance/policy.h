@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -91,8 +92,10 @@ class MovePolicy {
   void begin(std::span<const NodePlan> plans);
   /// A report came.
   void report(int node, const Report& report);
-  /// What follows from the reports that have come since the last time, into `orders`.
+  /// What follows from the reports, as far as it is due by now, into `orders`.
   void decide(double now_s, std::vector<Order>& orders);
+  /// When something is due that no report will remind of; infinite: nothing.
+  double due_s() const { return due_s_; }
 
  private:
   struct View {
@@ -122,10 +125,12 @@ class MovePolicy {
   /// Who ends last and has units for others; who could take one and end first. -1: nobody.
   int most_behind(double now_s, double level_s, int node_class) const;
   int earliest(double now_s, int node_class, int but) const;
+  double lead_s(const View& giver, const View& taker) const;
   int64_t units_to_move(const View& giver, const View& taker, double now_s, double level_s) const;
 
   std::vector<View> views_;
-  std::vector<char> reported_classes_;  ///< since the last decision
+  std::vector<char> undecided_;  ///< classes that have reported, or wait
+  double due_s_ = 0;
 };
 
 }  // namespace lepton::balance

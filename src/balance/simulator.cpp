@@ -133,6 +133,7 @@ class Simulator::State::Node : public Outside {
   void handle_messages();
   void start_units();
   void next_look();
+  void look_at(double at_s);
 
   State& state_;
   int number_;
@@ -168,7 +169,8 @@ void Simulator::State::Node::begin(const Stamp& stamp, const NodePlan& plan, Uni
 
 /// Rank 0 also says things to itself, and hears them at once.
 void Simulator::State::Node::handle_messages() {
-  while (!inbox_.empty()) {
+  Coordinator* const coordinator = number_ == 0 ? state_.coordinator.get() : nullptr;
+  while (!inbox_.empty() || (coordinator && coordinator->due_s() <= state_.now_s)) {
     bool reported = false;
     for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
       const size_t index = inbox_[i];
@@ -176,17 +178,18 @@ void Simulator::State::Node::handle_messages() {
       handling_s_ += state_.network.handling_s;
       if (std::holds_alternative<Report>(travelling.message.body)) {
         reported = true;
-        state_.coordinator->receive(travelling.from, travelling.message);
+        coordinator->receive(travelling.from, travelling.message);
       } else {
         worker_.receive(state_.now_s, travelling.from, travelling.message);
       }
     }
     inbox_.clear();
-    if (!reported) continue;
+    if (!coordinator || (!reported && coordinator->due_s() > state_.now_s)) continue;
     const double deciding_s = state_.network.deciding_s_per_node * static_cast<double>(state_.nodes.size());
     handling_s_ += deciding_s;
     state_.result.rank_0_busy_s += deciding_s;
-    state_.coordinator->decide(state_.now_s);
+    coordinator->decide(state_.now_s);
+    if (std::isfinite(coordinator->due_s())) look_at(coordinator->due_s());
   }
 }
 
@@ -243,8 +246,12 @@ void Simulator::State::Node::unit_done(int thread) {
 
 void Simulator::State::Node::arrive(size_t message) {
   inbox_.push_back(message);
+  look_at(state_.now_s);
+}
+
+/// As soon as the main thread looks from then on.
+void Simulator::State::Node::look_at(double at_s) {
   const Thread& main = threads_[0];
-  double at_s = state_.now_s;
   if (!main.idle) {
     const double between_s =
         *state_.look_time ? (*state_.look_time)(number_) : std::numeric_limits<double>::infinity();

@@ -112,14 +112,10 @@ void Balancer::poll() {
 
 /// Decisions follow once no more letters are there; they may be letters to rank 0 itself.
 void Balancer::read_letters() {
-  for (bool decided = true; decided;) {
-    decided = false;
-    while (std::optional<comm::Letter> letter = mailbox_.receive()) {
+  do {
+    while (std::optional<comm::Letter> letter = mailbox_.receive())
       take(letter->from, balance::decode(letter->bytes));
-      decided = coordinator_.has_value();
-    }
-    if (decided) coordinator_->decide(round_s());
-  }
+  } while (coordinator_ && coordinator_->decide(round_s()));
 }
 
 void Balancer::take(int from, const balance::Message& message) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <vector>
 
 #include "nodes.h"
@@ -33,24 +34,41 @@ TEST(Coordinator, SendsWhatFollowsFromReportsOnce) {
   Wire wire;
   Coordinator coordinator(wire);
   coordinator.begin(stamp, plans);
-  coordinator.decide(3);
+  EXPECT_FALSE(coordinator.decide(3));
   EXPECT_TRUE(wire.sent.empty());
   coordinator.receive(0, idle(3));
   EXPECT_TRUE(wire.sent.empty());
-  coordinator.decide(3);
+  EXPECT_TRUE(coordinator.decide(3));
+  ASSERT_EQ(wire.sent.size(), 1u);
+  EXPECT_EQ(wire.sent[0].to, 1);
+  EXPECT_EQ(wire.sent[0].message.stamp, stamp);
+  const auto& give = std::get<Give>(wire.sent[0].message.body);
+  ASSERT_EQ(give.moves.size(), 1u);
+  EXPECT_EQ(give.moves[0].node, 0);
+  EXPECT_GE(give.moves[0].units, 4);
+  EXPECT_LT(give.end_s, 20);
+  EXPECT_FALSE(coordinator.decide(3));
+  EXPECT_EQ(wire.sent.size(), 1u);
+}
+
+/// Node 2 also has units for node 0, which is to be told when it is about to end what node 1 gave it.
+TEST(Coordinator, SendsWhatIsDueWithoutAnotherReport) {
+  Wire wire;
+  Coordinator coordinator(wire);
+  coordinator.begin(stamp, plans);
+  EXPECT_EQ(coordinator.due_s(), std::numeric_limits<double>::infinity());
+  coordinator.receive(0, idle(3));
+  ASSERT_TRUE(coordinator.decide(3));
+  const double due_s = coordinator.due_s();
+  EXPECT_GT(due_s, 3);
+  EXPECT_LT(due_s, std::get<Give>(wire.sent[0].message.body).moves[0].end_s - 2);
+  EXPECT_FALSE(coordinator.decide(due_s - 0.01));
+  ASSERT_TRUE(coordinator.decide(due_s));
   ASSERT_EQ(wire.sent.size(), 2u);
-  for (size_t i = 0; i < 2; ++i) {
-    EXPECT_EQ(wire.sent[i].to, static_cast<int>(i) + 1);
-    EXPECT_EQ(wire.sent[i].message.stamp, stamp);
-    const auto& give = std::get<Give>(wire.sent[i].message.body);
-    ASSERT_EQ(give.moves.size(), 1u);
-    EXPECT_EQ(give.moves[0].node, 0);
-    EXPECT_GE(give.moves[0].units, 4);
-    EXPECT_LT(give.end_s, 20);
-  }
-  coordinator.decide(3);
-  coordinator.decide(4);
-  EXPECT_EQ(wire.sent.size(), 2u);
+  EXPECT_EQ(wire.sent[1].to, 2);
+  EXPECT_EQ(std::get<Give>(wire.sent[1].message.body).moves[0].node, 0);
+  coordinator.begin({6, 0, 4, 1}, plans);
+  EXPECT_EQ(coordinator.due_s(), std::numeric_limits<double>::infinity());
 }
 
 /// Two idle nodes that report at about a time share; the first one alone would get what both should have.

@@ -21,10 +21,10 @@ TEST(MovePolicy, AnOrderAndAReportThatCrossAreReckonedTogether) {
   };
   MovePolicy crossed = ordered();
   crossed.report(0, report(1.5, 18, 21, 1, 0));  // it has not seen the order
-  EXPECT_EQ(decisions(crossed, 1.6), Decisions{});
+  EXPECT_EQ(decisions(crossed, 8), Decisions{});
   MovePolicy seen = ordered();
   seen.report(0, report(1.5, 18, 21, 1, 1));  // it has: these 18 are others
-  EXPECT_NE(decisions(seen, 1.6), Decisions{});
+  EXPECT_NE(decisions(seen, 8), Decisions{});
   MovePolicy waiting = ordered();
   waiting.report(1, idle(2));  // nothing has come yet
   EXPECT_EQ(decisions(waiting, 2), Decisions{});
@@ -38,14 +38,15 @@ TEST(MovePolicy, AnOrderAndAReportThatCrossAreReckonedTogether) {
 int64_t given_after_missing(bool told, bool taker_reports) {
   MovePolicy policy = begun({plan_of(21, 1), plan_of(1, 1), plan_of(16, 1)});
   policy.report(1, idle(1));
-  EXPECT_EQ(decisions(policy, 1), (Decisions{{0, 1, 8}, {2, 1, 3}}));
-  Report rest = report(4, 0, 11, 1, 1);
+  EXPECT_EQ(decisions(policy, 1), (Decisions{{0, 1, 8}}));
+  EXPECT_EQ(decisions(policy, 5), (Decisions{{2, 1, 3}}));
+  Report rest = report(8, 0, 9, 1, 1);
   if (told) rest.missing = {{1, 8, 0}};
   policy.report(0, rest);
-  if (taker_reports) policy.report(1, idle(4, 1, 0, 3));  // node 2's have come, and are done
-  policy.report(2, report(4, 12, 22, 1, 1));
+  if (taker_reports) policy.report(1, idle(8, 1, 0, 3));  // node 2's have come, and are done
+  policy.report(2, report(8, 12, 26, 1, 1));
   int64_t units = 0;
-  for (const Decision& decision : decisions(policy, 4)) units += decision.to == 1 ? decision.units : 0;
+  for (const Decision& decision : decisions(policy, 8)) units += decision.to == 1 ? decision.units : 0;
   return units;
 }
 
@@ -64,7 +65,7 @@ TEST(MovePolicy, AllTakersOfAnOrderThatCrossesAreReckonedWith) {
 TEST(MovePolicy, ANodeThatIsToGiveMoreThanItHasStillEndsWhatIsUnderWay) {
   MovePolicy policy = begun({plan_of(21, 1), plan_of(1, 1), plan_of(6, 1)});
   policy.report(1, idle(1));
-  EXPECT_EQ(decisions(policy, 1).front(), (Decision{0, 1, 9}));
+  EXPECT_EQ(decisions(policy, 1).front(), (Decision{0, 1, 8}));
   policy.report(0, report(1.5, 4, 21.5, 4, 0));  // 4 of 4 s leave: then it ends at 5.5
   policy.report(2, report(1.5, 20, 60, 2));
   for (const Order& order : decide(policy, 1.5))
