@@ -35,8 +35,7 @@ void NodePolicy::learn(double now_s, const Progress& progress) {
 /// Time of a unit. Each measurement is of a sixteenth of the plan, because what single short units take says
 /// little of many.
 void NodePolicy::measure(const Progress& progress) {
-  const double value =
-      (progress.busy_s - measured_busy_s_) / static_cast<double>(progress.done - measured_);
+  const double value = (progress.busy_s - measured_busy_s_) / static_cast<double>(progress.done - measured_);
   measured_ = progress.done;
   measured_busy_s_ = progress.busy_s;
   recent_.take(value, unit_s_ > 0 ? unit_s_ : value);
@@ -180,6 +179,12 @@ void MovePolicy::guess(double now_s) {
   }
 }
 
+/// There is more to decide at `at_s`.
+void MovePolicy::wait(int node_class, double at_s) {
+  undecided_[static_cast<size_t>(node_class)] = 1;
+  due_s_ = std::min(due_s_, at_s);
+}
+
 double MovePolicy::mean_unit_s() const {
   double sum = 0;
   int64_t known = 0;
@@ -291,7 +296,11 @@ void add_move(std::vector<Order>& orders, int from, const Move& move) {
 
 void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders) {
   const double level = level_s(now_s, node_class);
-  for (View& view : views_) view.passed = false;
+  for (View& view : views_) {
+    view.passed = false;
+    // By then it is known to be slower, if it is still silent.
+    if (view.silent && view.left > 0 && view.plan.node_class == node_class) wait(node_class, 1.25 * now_s);
+  }
   for (;;) {
     const int from = most_behind(now_s, level, node_class);
     if (from < 0) return;
@@ -302,12 +311,11 @@ void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders)
     // with a thousand nodes at the end of a balanced round takes rank 0 longer than its units.
     const double won_s = worth_s + (taker.gave ? 2 : 0.5) * taker.unit_s;
     if (giver.end_s <= taker.free_s(now_s) + taker.unit_s + won_s) return;
-    // Not before it must be: what is known then is better, and what looks late may be a delay of all nodes, of
-    // which others have not reported yet.
+    // Not before it must be: what is known then is better, and what looks late may be a delay of all nodes,
+    // of which others have not reported yet.
     const double wait_until_s = taker.free_s(now_s) - lead_s(giver, taker);
     if (wait_until_s > now_s) {
-      due_s_ = std::min(due_s_, wait_until_s);
-      undecided_[static_cast<size_t>(node_class)] = 1;
+      wait(node_class, wait_until_s);
       giver.passed = true;
       continue;
     }

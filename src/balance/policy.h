@@ -113,6 +113,7 @@ class MovePolicy {
     double per_unit_s() const { return unit_s / plan.threads; }
     double free_s(double now_s) const { return end_s > now_s ? end_s : now_s; }
   };
+  void wait(int node_class, double at_s);
   void match(double now_s, int node_class, std::vector<Order>& orders);
   void guess(double now_s);
   /// Of those who have computed something.

@@ -25,11 +25,11 @@ struct UnitRange {
 /// How many units a thread takes at once, at most `together`, of a queue that was filled with `units` for
 /// `threads` threads, `left` of them not taken yet. The first take of a round is half of an even share (all
 /// of a share of two), later ones an even share of what is left: so that at the end of a round single units
-/// are left for whoever is early. `late`: other nodes wait for this one, and can take nothing of what is in
-/// hands: then single units.
+/// are left for whoever is early. `singly`: other nodes may want what is in hands, and can take nothing of
+/// it.
 inline int64_t units_in_hand(int64_t units, int64_t left, int64_t threads, int64_t together, bool first,
-                             bool late = false) {
-  if (late) return 1;
+                             bool singly = false) {
+  if (singly) return 1;
   const int64_t share = units / threads;
   const int64_t most =
       first ? std::min<int64_t>(share, std::max<int64_t>(2, (share + 1) / 2)) : left / threads;
@@ -41,7 +41,7 @@ struct alignas(64) UnitQueueState {
   std::atomic<uint64_t> ends{0};  ///< positions in the list: front in the low half, back in the high half
   int64_t filled = 0;             ///< units that it was filled with
   std::atomic<uint32_t> closed{0};
-  std::atomic<uint32_t> late{0};
+  std::atomic<uint32_t> singly{0};
   alignas(64) std::atomic<int64_t> done{0};  ///< units finished in this round
   std::atomic<int64_t> busy_ns{0};           ///< thread time that they took
 };
@@ -61,7 +61,7 @@ class UnitQueue {
     state_->done.store(0, std::memory_order_relaxed);
     state_->busy_ns.store(0, std::memory_order_relaxed);
     state_->closed.store(!open, std::memory_order_relaxed);
-    state_->late.store(0, std::memory_order_relaxed);
+    state_->singly.store(0, std::memory_order_relaxed);
     state_->ends.store(static_cast<uint64_t>(range.size()) << 32, std::memory_order_release);
   }
   /// How many it was filled with.
@@ -74,8 +74,8 @@ class UnitQueue {
   /// How many have been taken in this round; the list's first so many entries say which.
   int64_t started() const { return front(state_->ends.load(std::memory_order_acquire)); }
   std::span<const int32_t> list() const { return list_; }
-  /// The node has said that it will be late in this round.
-  bool late() const { return state_->late.load(std::memory_order_relaxed) != 0; }
+  /// Threads shall take single units.
+  bool singly() const { return state_->singly.load(std::memory_order_relaxed) != 0; }
   /// No more will come: who finds it dry may leave.
   bool closed() const { return state_->closed.load(std::memory_order_acquire) != 0; }
 
@@ -115,7 +115,7 @@ class UnitQueue {
     state_->ends.fetch_add(static_cast<uint64_t>(units.size()) << 32, std::memory_order_release);
   }
   /// The leader.
-  void mark_late() { state_->late.store(1, std::memory_order_relaxed); }
+  void take_singly() { state_->singly.store(1, std::memory_order_relaxed); }
   void close() { state_->closed.store(1, std::memory_order_release); }
 
  private:

@@ -170,7 +170,8 @@ void Simulator::State::Node::begin(const Stamp& stamp, const NodePlan& plan, Uni
 /// Rank 0 also says things to itself, and hears them at once.
 void Simulator::State::Node::handle_messages() {
   Coordinator* const coordinator = number_ == 0 ? state_.coordinator.get() : nullptr;
-  while (!inbox_.empty() || (coordinator && coordinator->due_s() <= state_.now_s)) {
+  const auto due = [&] { return coordinator && !queue_.closed() && coordinator->due_s() <= state_.now_s; };
+  while (!inbox_.empty() || due()) {
     bool reported = false;
     for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
       const size_t index = inbox_[i];
@@ -184,7 +185,7 @@ void Simulator::State::Node::handle_messages() {
       }
     }
     inbox_.clear();
-    if (!coordinator || (!reported && coordinator->due_s() > state_.now_s)) continue;
+    if (!reported && !due()) continue;
     const double deciding_s = state_.network.deciding_s_per_node * static_cast<double>(state_.nodes.size());
     handling_s_ += deciding_s;
     state_.result.rank_0_busy_s += deciding_s;

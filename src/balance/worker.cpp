@@ -29,6 +29,7 @@ void Worker::begin(const Stamp& stamp, const NodePlan& plan, UnitRange units, bo
   moved_ = {};
   policy_.begin(plan);
   queue_.fill(units, !alone);
+  if (!alone && plan.unit_s <= 0) queue_.take_singly();  // it may be one that hardly moves
 }
 
 Progress Worker::progress() const {
@@ -47,7 +48,7 @@ void Worker::poll(double now_s) {
   note_started();
   const Progress at = progress();
   if (const std::optional<Report> report = policy_.look(now_s, at)) {
-    if (policy_.late()) queue_.mark_late();
+    if (policy_.late()) queue_.take_singly();
     failpoint("steal.request");
     outside_.send(0, {stamp_, *report});
   }

@@ -115,7 +115,7 @@ void Balancer::read_letters() {
   do {
     while (std::optional<comm::Letter> letter = mailbox_.receive())
       take(letter->from, balance::decode(letter->bytes));
-  } while (coordinator_ && coordinator_->decide(round_s()));
+  } while (coordinator_ && !worker_.closed() && coordinator_->decide(round_s()));
 }
 
 void Balancer::take(int from, const balance::Message& message) {

@@ -46,10 +46,10 @@ void UnitRunner::run_queue(const std::function<void()>& between) {
   balance::UnitQueue queue = resources_.node.queue();
   const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
   for (bool first = true;; first = false) {
-    // Behind a long unit: what came meanwhile may be orders to give units away.
-    if (between && !first && now_s() - looked_s_ > looks_apart_s) between();
+    // Behind a long unit: orders to give units away may have come, and be obeyed before one more begins.
+    if (between && !first && now_s() - began_s_ > long_unit_s) between();
     const std::span<const int32_t> units = queue.take(
-        balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, queue.late()));
+        balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, queue.singly()));
     if (units.empty()) {
       if (!await_units(between)) return;
       continue;
@@ -61,7 +61,7 @@ void UnitRunner::run_queue(const std::function<void()>& between) {
 
 void UnitRunner::run(const RoundHeader& header, std::span<const int32_t> numbers) {
   sums_.domain = resources_.node.domains().here(sums_.thread);  // threads may move
-  const double begin_s = looked_s_ = now_s();
+  const double begin_s = began_s_ = looked_s_ = now_s();
   if (header.id.kind == exact::RoundKind::train) {
     train(header, numbers);
   } else {

@@ -37,13 +37,13 @@ class UnitRunner : public Worker {
   void copy_state(checkpoint::Writer& writer) override;
 
  private:
-  static constexpr double looks_apart_s = 200e-6;
+  static constexpr double looks_apart_s = 200e-6, long_unit_s = 2e-3;
   void run(const RoundHeader& header, std::span<const int32_t> numbers);
   void train(const RoundHeader& header, std::span<const int32_t> numbers);
 
   int node_threads_;
   std::function<void()> between_nodes_;
-  double looked_s_ = 0;
+  double began_s_ = 0, looked_s_ = 0;  ///< the unit, or the last look at messages within it
   std::vector<std::unique_ptr<Unit>> units_;
   std::unique_ptr<BlockScratch> scratch_;
 };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "base/philox.h"
@@ -103,6 +104,36 @@ TEST(MovePolicy, WhoseSpeedNobodyKnowsIsTakenForAMeanOneOnceItSpeaks) {
   EXPECT_EQ(decisions(policy, 1.5), Decisions{});
   policy.report(2, idle(2, 1, 0, 1));
   EXPECT_GE(decisions(policy, 2).at(0).units, 8);
+}
+
+/// Who was never measured reports its first unit: who has not by now takes longer.
+TEST(MovePolicy, WhoHasNotEndedItsFirstUnitIsTakenForSlowerAndSlower) {
+  MovePolicy policy = begun({plan_of(20, 0), plan_of(20, 0)});
+  policy.report(0, report(1, 18, 20, 1));
+  EXPECT_EQ(decisions(policy, 1), Decisions{});  // about as fast, as far as one knows
+  int64_t given = 0;
+  double last_s = 1;
+  for (double due_s = policy.due_s(); due_s < 40 && given < 19; due_s = policy.due_s()) {
+    ASSERT_GT(due_s, last_s);
+    last_s = due_s;
+    for (const Decision& decision : decisions(policy, due_s)) {
+      EXPECT_EQ(decision.from, 1);
+      given += decision.units;
+    }
+  }
+  EXPECT_EQ(given, 19);  // all but the one under way
+  EXPECT_LT(last_s, 40);
+  policy.report(1, report(41, 0, 41, 40, 0));
+  EXPECT_EQ(decisions(policy, 41), Decisions{});
+  EXPECT_EQ(policy.due_s(), std::numeric_limits<double>::infinity());
+}
+
+TEST(MovePolicy, WhoIsSilentGetsNothing) {
+  MovePolicy policy = begun({plan_of(20, 0), plan_of(2, 0)});
+  policy.report(0, report(30, 18, 600, 30));
+  for (const double now_s : {30.0, 60.0}) EXPECT_EQ(decisions(policy, now_s), Decisions{});
+  policy.report(1, idle(60, 1));
+  EXPECT_NE(decisions(policy, 60), Decisions{});
 }
 
 TEST(MovePolicy, WhereNobodyHasComputedNothingMoves) {

@@ -165,20 +165,20 @@ TEST(UnitsInHand, LargeFirstAndSingleUnitsAtTheEnd) {
   EXPECT_EQ(units_in_hand(2, 2, 8, 4, true), 1);
 }
 
-TEST(UnitsInHand, OfALateNodeSingleOnes) {
+TEST(UnitsInHand, SinglyWhereOthersMayWantThem) {
   EXPECT_EQ(units_in_hand(16, 16, 2, 4, true, true), 1);
   EXPECT_EQ(units_in_hand(16, 8, 2, 4, false, true), 1);
   EXPECT_EQ(units_in_hand(16, 0, 1, 4, false, true), 1);
 }
 
-TEST(UnitQueue, IsLateOnceMarkedAndUntilFilled) {
+TEST(UnitQueue, IsTakenSinglyOnceSaidAndUntilFilled) {
   OwnQueue own;
   own.queue.fill({0, 4});
-  EXPECT_FALSE(own.queue.late());
-  own.queue.mark_late();
-  EXPECT_TRUE(own.queue.late());
+  EXPECT_FALSE(own.queue.singly());
+  own.queue.take_singly();
+  EXPECT_TRUE(own.queue.singly());
   own.queue.fill({0, 4});
-  EXPECT_FALSE(own.queue.late());
+  EXPECT_FALSE(own.queue.singly());
 }
 
 TEST(UnitQueue, ThreadsTakeEachUnitOnce) {

@@ -184,13 +184,15 @@ class Watch {
   }
   /// An idle node at least as fast as one that holds two untouched units gets of them, after what it takes at
   /// most that it and the holder and rank 0 have noticed: some of their longest units (a holder believes in a
-  /// change after two, and obeys at the end of one), and messages.
+  /// change after two, and obeys at the end of one), and messages. It may also have been promised units of a
+  /// third one, which obeys when it has ended what it is at.
   void compare(size_t idle, size_t holder, double now_s) const {
     if (holds_since_s_[holder] < 0 || job_.classes[idle] != job_.classes[holder] || !job_.steady) return;
     if (job_.plans[idle].unit_s > 1.5 * job_.speeds[idle].unit_s) return;  // it is taken for a slow one
     if (job_.speeds[idle].unit_s * (1 + job_.speeds[idle].noise) > job_.speeds[holder].unit_s / 2) return;
-    const double bound_s =
-        4 * (longest_s_[idle] + longest_s_[holder] + longest_s_[0]) + 10 * worth_s + 12 * job_.latency_max_s;
+    const double third_s = *std::max_element(longest_s_.begin(), longest_s_.end());
+    const double bound_s = third_s + 4 * (longest_s_[idle] + longest_s_[holder] + longest_s_[0]) +
+                           10 * worth_s + 12 * job_.latency_max_s;
     const double lasts_s = now_s - std::max(since_s_[idle], holds_since_s_[holder]);
     CHECK(lasts_s < bound_s, "node " + std::to_string(idle) + " idles for " + std::to_string(lasts_s) +
                                  " s while node " + std::to_string(holder) + " holds " +
