@@ -23,7 +23,7 @@ DeadlineError::DeadlineError(const std::string& wait, double deadline_s, const s
     : Error(Exit::again, wait, "waited longer than " + seconds_text(deadline_s) + "; " + whom,
             "The state on disk is valid: start the job again, on other nodes if the same rank stays away.") {}
 
-Pace::Pace() : begin_s_(now_s()) {}
+Pace::Pace(double yield_s) : yield_s_(yield_s), begin_s_(now_s()) {}
 
 void Pace::step() {
   if (spun_ < spins) {

@@ -25,22 +25,22 @@ using Poll = std::function<void()>;
 /// The pace of one wait. Call step() between two looks at the condition.
 class Pace {
  public:
-  Pace();
+  /// `yield_s`: how long it yields before it sleeps. A sleep ends some 100 us late.
+  explicit Pace(double yield_s = 200e-6);
   void step();
   /// Begins anew, because there was progress.
   void restart();
   /// Seconds since the begin, as of the last step that yielded or slept (spins do not read the clock).
   double waited_s() const { return waited_s_; }
   /// Whether spinning and yielding have been tried long enough: time for a futex, where there is one.
-  bool patient() const { return waited_s_ > yield_s; }
+  bool patient() const { return waited_s_ > yield_s_; }
 
   static constexpr int spins = 50;
-  static constexpr double yield_s = 200e-6;
   static constexpr int sleep_max_us = 100;
 
  private:
   int spun_ = 0, sleep_us_ = 1;
-  double begin_s_, waited_s_ = 0;
+  double yield_s_, begin_s_, waited_s_ = 0;
 };
 
 }  // namespace lepton

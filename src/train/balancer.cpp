@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "balance/grain.h"
 #include "base/clock.h"
@@ -104,7 +105,7 @@ void Balancer::poll() {
   read_letters();
   worker_.poll(round_s());
   // What rank 0 says to itself shall not wait for the end of its next unit: it may be the slow one.
-  if (coordinator_) read_letters();
+  if (std::exchange(said_to_itself_, false)) read_letters();
   const double now = round_s();
   if (barrier_.entered() && now - entered_s_ > world_.deadline_s())
     throw DeadlineError("units of this step", world_.deadline_s(), barrier_.missing());
@@ -177,6 +178,7 @@ void Balancer::close() {
 }
 
 void Balancer::send(int node, const balance::Message& message) {
+  said_to_itself_ = said_to_itself_ || node == world_.node();
   mailbox_.send(node, balance::encode(message));
 }
 

@@ -94,7 +94,7 @@ class Balancer : private balance::Outside {
   balance::Purpose purpose_ = balance::Purpose::train;
   int64_t ticket_ = 0, units_ns_ = 0;
   double began_s_ = 0, entered_s_ = 0;
-  bool grain_told_ = false;
+  bool grain_told_ = false, said_to_itself_ = false;
 };
 
 }  // namespace lepton::train

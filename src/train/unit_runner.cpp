@@ -31,14 +31,15 @@ UnitRunner::UnitRunner(const UnitResources& resources, const UnitSizes& sizes, i
 }
 
 void UnitRunner::set_between_nodes(std::function<void()> between) {
-  between_nodes_ = std::move(between);
-  for (const auto& unit : units_)
-    unit->set_between_nodes([this] {
-      const double now = now_s();
-      if (now - looked_s_ < looks_apart_s) return;
-      looked_s_ = now;
-      between_nodes_();
-    });
+  for (const auto& unit : units_) unit->set_between_nodes([this, between] { look(between); });
+}
+
+/// At messages, unless that was done just now.
+void UnitRunner::look(const std::function<void()>& between) {
+  const double now = now_s();
+  if (now - looked_s_ < looks_apart_s) return;
+  looked_s_ = now;
+  between();
 }
 
 void UnitRunner::run_queue(const std::function<void()>& between) {
@@ -46,22 +47,22 @@ void UnitRunner::run_queue(const std::function<void()>& between) {
   balance::UnitQueue queue = resources_.node.queue();
   const int64_t together = header.id.kind == exact::RoundKind::train ? std::ssize(units_) : 1;
   for (bool first = true;; first = false) {
-    // Behind a long unit: orders to give units away may have come, and be obeyed before one more begins.
-    if (between && !first && now_s() - began_s_ > long_unit_s) between();
+    // Orders to give units away may have come during a long unit, and are obeyed before one more begins.
+    if (between && !first) look(between);
     const std::span<const int32_t> units = queue.take(
         balance::units_in_hand(queue.size(), queue.left(), node_threads_, together, first, queue.singly()));
     if (units.empty()) {
       if (!await_units(between)) return;
       continue;
     }
-    if (between) between();
+    if (between && queue.left() == 0) between();  // what that means to others need not wait
     run(header, units);
   }
 }
 
 void UnitRunner::run(const RoundHeader& header, std::span<const int32_t> numbers) {
   sums_.domain = resources_.node.domains().here(sums_.thread);  // threads may move
-  const double begin_s = began_s_ = looked_s_ = now_s();
+  const double begin_s = now_s();
   if (header.id.kind == exact::RoundKind::train) {
     train(header, numbers);
   } else {

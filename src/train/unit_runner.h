@@ -27,8 +27,8 @@ class UnitRunner : public Worker {
   /// `thread`: number within the node; `node_threads`: how many the queue serves.
   UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads, int nodes);
 
-  /// Called between the layers too, where units are long for those that wait for messages: every 200 us at
-  /// most, because between short layers looking costs more than it is worth.
+  /// Called between the layers too, where units are long for those that wait for messages. There and between
+  /// units it is called every 200 us at most: between short ones looking costs more than it is worth.
   void set_between_nodes(std::function<void()> between);
   void run_queue(const std::function<void()>& between) override;
   void verify() override;
@@ -37,13 +37,13 @@ class UnitRunner : public Worker {
   void copy_state(checkpoint::Writer& writer) override;
 
  private:
-  static constexpr double looks_apart_s = 200e-6, long_unit_s = 2e-3;
+  static constexpr double looks_apart_s = 200e-6;
+  void look(const std::function<void()>& between);
   void run(const RoundHeader& header, std::span<const int32_t> numbers);
   void train(const RoundHeader& header, std::span<const int32_t> numbers);
 
   int node_threads_;
-  std::function<void()> between_nodes_;
-  double began_s_ = 0, looked_s_ = 0;  ///< the unit, or the last look at messages within it
+  double looked_s_ = 0;  ///< at messages
   std::vector<std::unique_ptr<Unit>> units_;
   std::unique_ptr<BlockScratch> scratch_;
 };

@@ -41,7 +41,7 @@ bool Worker::await_units(const Poll& between) {
   const balance::UnitQueue queue = resources_.node.queue();
   const ScopedTimer timer(sums_.times.wait_s);
   const double deadline_s = resources_.deck.run.deadline_s;
-  Pace pace;
+  Pace pace(1e-3);  // mostly the others are about to end, and then wait for this node
   while (queue.left() == 0) {
     if (queue.closed()) return queue.left() > 0;  // nothing is added behind the closing
     if (between) between();
