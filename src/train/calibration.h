@@ -20,7 +20,7 @@ struct Calibration {
   int64_t threads = 0;                  ///< of all nodes
   double unit_s = 0;                    ///< thread time of a unit, mean over all threads
   double slowest_s = 0, fastest_s = 0;  ///< the same of single nodes
-  double rest_s = 0;                    ///< of a step outside its units, until its sums have been reduced
+  double rest_s = 0;                    ///< of a step outside its units
   double efficiency = 0;
   std::vector<std::string> warnings;  ///< whole sentences
 };

@@ -99,14 +99,13 @@ StateSize state_size(const Subject& subject, int64_t nodes) {
           static_cast<int64_t>(lanes.values().size() * sizeof(int64_t))};
 }
 
-/// What a measured step takes beyond the formulas; its clock stops once the sums are reduced.
+/// What a measured step takes beyond the formulas.
 double other_s(const Subject& subject) {
   if (!subject.calibration) return 0;
   const MachineGroup& first = subject.cluster.groups.front();
   const Links links{subject.calibration->nodes, subject.cluster.latency_s,
                     subject.cluster.network_bytes_per_s, first.memory_bytes_per_s};
-  const StepEnd end = step_end(state_size(subject, links.nodes), links);
-  return std::max(0.0, subject.calibration->rest_s - end.reduce_s - end.lanes_s);
+  return std::max(0.0, subject.calibration->rest_s - step_end(state_size(subject, links.nodes), links).total_s());
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "train/work_record.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace lepton::train {
 
@@ -16,6 +17,10 @@ WorkRecord::WorkRecord(const std::vector<int>& threads_per_node) {
 }
 
 void WorkRecord::begin(int64_t units, double now_s) {
+  if (std::exchange(under_way_, false)) {
+    recent_step_s_ += now_s - began_s_;
+    ++recent_steps_;
+  }
   units_ = units;
   began_s_ = now_s;
 }
@@ -46,7 +51,8 @@ void WorkRecord::end(const balance::RoundPlan& plan, exact::Lanes& total, std::s
   ++recent_rounds_;
   recent_units_ += units_;
   recent_units_s_ += static_cast<double>(total.units_ns()) * 1e-9;
-  recent_step_s_ += now_s - began_s_;
+  so_far_s_ = now_s - began_s_;
+  under_way_ = true;
 }
 
 report::BalanceFigures WorkRecord::take_figures() {
@@ -54,7 +60,7 @@ report::BalanceFigures WorkRecord::take_figures() {
   figures.nodes = recent_;
   if (recent_rounds_ > 0) {
     const auto rounds = static_cast<double>(recent_rounds_);
-    figures.step_s = recent_step_s_ / rounds;
+    figures.step_s = recent_steps_ > 0 ? recent_step_s_ / static_cast<double>(recent_steps_) : so_far_s_;
     figures.units_s = recent_units_s_ / rounds;
     figures.units_per_step = static_cast<double>(recent_units_) / rounds;
   }
@@ -63,7 +69,7 @@ report::BalanceFigures WorkRecord::take_figures() {
     work = {};
     work.threads = threads;
   }
-  recent_rounds_ = recent_units_ = 0;
+  recent_rounds_ = recent_units_ = recent_steps_ = 0;
   recent_units_s_ = recent_step_s_ = 0;
   return figures;
 }

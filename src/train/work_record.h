@@ -19,9 +19,9 @@ class WorkRecord {
  public:
   explicit WorkRecord(const std::vector<int>& threads_per_node);
 
-  /// A round with so many units begins.
+  /// A round with so many units begins, of training or not; with that the last one is over.
   void begin(int64_t units, double now_s);
-  /// A training round ended, with the lanes of all nodes.
+  /// The lanes of all nodes in a training round are there; what follows, to the next round, is still of it.
   void end(const balance::RoundPlan& plan, exact::Lanes& total, std::span<const double> speeds, double now_s);
 
   /// What happened since the last call; nothing did: all is 0.
@@ -35,9 +35,11 @@ class WorkRecord {
            std::span<const double> speeds) const;
 
   std::vector<report::NodeWork> totals_, recent_;
-  int64_t rounds_ = 0, recent_rounds_ = 0, recent_units_ = 0;
-  double recent_units_s_ = 0, recent_step_s_ = 0, began_s_ = 0;
+  int64_t rounds_ = 0, recent_rounds_ = 0, recent_units_ = 0, recent_steps_ = 0;
+  double recent_units_s_ = 0, recent_step_s_ = 0;
+  double began_s_ = 0, so_far_s_ = 0;  ///< the round under way, which may be the last
   int64_t units_ = 0;
+  bool under_way_ = false;  ///< a training round whose lanes are there
 };
 
 }  // namespace lepton::train

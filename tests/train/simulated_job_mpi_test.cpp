@@ -117,19 +117,20 @@ TEST_F(SimulatedJobs, AMeasuringRunAddsWhatItTookBeyondTheFormulas) {
   std::optional<Calibration> measured;
   measured.emplace();
   measured->unit_s = 0.01;
-  measured->nodes = 1;
   measured->rest_s = 0.003;
   const Subject subject = make_subject(loaded.deck, loaded.dataset, loaded.graph, cluster, measured, 0);
   EXPECT_DOUBLE_EQ(make_job(subject, 1).units.nodes[0].unit_s, 0.01);
-  EXPECT_NEAR(step_end_of(subject, make_job(subject, 4)).other_s, 0.003, 1e-12);
-  const double formulas_s = [&] {
-    const StepEnd end = step_end_of(subject, make_job(subject, 4));
-    return end.reduce_s + end.lanes_s;
-  }();
-  EXPECT_GT(formulas_s, 0);
-  measured->nodes = 4;
-  EXPECT_NEAR(step_end_of(subject, make_job(subject, 4)).other_s, 0.003 - formulas_s, 1e-12);
-  measured->rest_s = formulas_s / 2;
+  const auto formulas_s = [&](int nodes) {
+    const StepEnd end = step_end_of(subject, make_job(subject, nodes));
+    return end.total_s() - end.other_s;
+  };
+  EXPECT_GT(formulas_s(1), 0);  // the update
+  EXPECT_GT(formulas_s(4), formulas_s(1));
+  for (const int nodes : {1, 4}) {
+    measured->nodes = nodes;
+    EXPECT_NEAR(step_end_of(subject, make_job(subject, 4)).other_s, 0.003 - formulas_s(nodes), 1e-12);
+  }
+  measured->rest_s = formulas_s(4) / 2;
   EXPECT_EQ(step_end_of(subject, make_job(subject, 4)).other_s, 0);
 }
 

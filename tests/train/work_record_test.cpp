@@ -38,24 +38,30 @@ exact::Lanes lanes_of(const Did& did) {
   return lanes;
 }
 
-/// A round of step_s seconds.
-void add(WorkRecord& record, double step_s, const Counts& planned, const Did& did,
-         const std::vector<double>& speeds) {
-  int64_t units = 0;
-  for (const int64_t of_node : planned) units += of_node;
-  exact::Lanes lanes = lanes_of(did);
-  record.begin(units, 0);
-  record.end(plan_of(planned), lanes, speeds, step_s);
-}
+/// Rounds of so many seconds, one behind the other; the lanes are there after half of it.
+struct Rounds {
+  explicit Rounds(const std::vector<int>& threads) : record(threads) {}
+  void add(double step_s, const Counts& planned, const Did& did, const std::vector<double>& speeds) {
+    int64_t units = 0;
+    for (const int64_t of_node : planned) units += of_node;
+    exact::Lanes lanes = lanes_of(did);
+    record.begin(units, now_s);
+    record.end(plan_of(planned), lanes, speeds, now_s + step_s / 2);
+    now_s += step_s;
+  }
+  WorkRecord record;
+  double now_s = 0;
+};
 
 const Did moved = {{8, 5, 2}, {3, 0, 1}, {40, 50, 60}, 50};    // of 5, 5, 5: the last gave 4
 const Did planned = {{5, 5, 5}, {0, 0, 0}, {20, 30, 40}, 30};  // as planned
 
 TEST(WorkRecord, CountsWhatEachNodeWasPlannedDidTookAndGave) {
-  WorkRecord record({1, 2, 1});
+  Rounds rounds({1, 2, 1});
+  const WorkRecord& record = rounds.record;
   EXPECT_EQ(record.rounds(), 0);
-  add(record, 0.1, {5, 5, 5}, moved, {3, 2, 1});
-  add(record, 0.2, {5, 5, 5}, planned, {6, 4, 2});
+  rounds.add(0.1, {5, 5, 5}, moved, {3, 2, 1});
+  rounds.add(0.2, {5, 5, 5}, planned, {6, 4, 2});
   EXPECT_EQ(record.rounds(), 2);
   const std::vector<report::NodeWork>& totals = record.totals();
   ASSERT_EQ(totals.size(), 3u);
@@ -75,20 +81,23 @@ TEST(WorkRecord, CountsWhatEachNodeWasPlannedDidTookAndGave) {
 }
 
 TEST(WorkRecord, FiguresAreMeansSinceTheLastTime) {
-  WorkRecord record({1, 2, 1});
-  add(record, 0.1, {5, 5, 5}, moved, {3, 2, 1});
-  add(record, 0.2, {4, 4, 1}, planned, {6, 4, 2});
+  Rounds rounds({1, 2, 1});
+  WorkRecord& record = rounds.record;
+  rounds.add(0.1, {5, 5, 5}, moved, {3, 2, 1});
+  rounds.add(0.2, {4, 4, 1}, planned, {6, 4, 2});
+  record.begin(15, rounds.now_s);
   const report::BalanceFigures both = record.take_figures();
-  EXPECT_DOUBLE_EQ(both.step_s, 0.15);
+  EXPECT_NEAR(both.step_s, 0.15, 1e-12);
   EXPECT_DOUBLE_EQ(both.units_s, 0.04);
   EXPECT_DOUBLE_EQ(both.units_per_step, 12);
   ASSERT_EQ(both.nodes.size(), 3u);
   EXPECT_EQ(both.nodes[0].planned, 9);
   EXPECT_EQ(both.nodes[0].done, 13);
   EXPECT_EQ(both.nodes[0].units_per_s, 6);
-  add(record, 0.4, {5, 5, 5}, planned, {6, 4, 2});
+  rounds.add(0.4, {5, 5, 5}, planned, {6, 4, 2});
+  rounds.record.begin(15, rounds.now_s);
   const report::BalanceFigures one = record.take_figures();
-  EXPECT_DOUBLE_EQ(one.step_s, 0.4);
+  EXPECT_NEAR(one.step_s, 0.4, 1e-12);
   EXPECT_DOUBLE_EQ(one.units_s, 0.03);
   EXPECT_DOUBLE_EQ(one.units_per_step, 15);
   EXPECT_EQ(one.nodes[0].planned, 5);
@@ -98,8 +107,23 @@ TEST(WorkRecord, FiguresAreMeansSinceTheLastTime) {
   EXPECT_EQ(record.rounds(), 3);
 }
 
+/// How long a step takes is known when the next round begins, which may be an evaluation; of the last one, when
+/// its lanes are there.
+TEST(WorkRecord, AStepLastsUntilTheNextRoundBegins) {
+  Rounds rounds({1});
+  rounds.add(1, {5}, {{5}, {0}, {9}, 9}, {1});
+  EXPECT_DOUBLE_EQ(rounds.record.take_figures().step_s, 0.5);
+  rounds.add(2, {5}, {{5}, {0}, {9}, 9}, {1});
+  EXPECT_DOUBLE_EQ(rounds.record.take_figures().step_s, 1);  // that of the first, which has ended by now
+  rounds.record.begin(40, rounds.now_s);                     // an evaluation
+  rounds.now_s += 100;
+  rounds.add(3, {5}, {{5}, {0}, {9}, 9}, {1});
+  EXPECT_DOUBLE_EQ(rounds.record.take_figures().step_s, 2);
+}
+
 TEST(WorkRecord, WhereNothingHappenedAllIsZero) {
-  WorkRecord record({3});
+  Rounds rounds({3});
+  WorkRecord& record = rounds.record;
   const auto expect_nothing = [&] {
     const report::BalanceFigures figures = record.take_figures();
     EXPECT_EQ(figures.step_s, 0);
@@ -110,7 +134,7 @@ TEST(WorkRecord, WhereNothingHappenedAllIsZero) {
     EXPECT_EQ(figures.nodes[0].threads, 3);
   };
   expect_nothing();
-  add(record, 1, {5}, {{5}, {0}, {9}, 9}, {1});
+  rounds.add(1, {5}, {{5}, {0}, {9}, 9}, {1});
   record.take_figures();
   record.begin(40, 7);  // begun, and dropped: an evaluation, or an attempt that was not finished
   expect_nothing();
