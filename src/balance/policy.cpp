@@ -11,7 +11,6 @@
 namespace lepton::balance {
 
 // ---- A node
-// ----------------------------------------------------------------------------------------------------
 
 void NodePolicy::begin(const NodePlan& plan) {
   *this = {};
@@ -103,7 +102,6 @@ void NodePolicy::took(int64_t units, double end_s) {
 }
 
 // ---- Rank 0
-// ----------------------------------------------------------------------------------------------------
 
 void MovePolicy::begin(std::span<const NodePlan> plans) {
   views_.resize(plans.size());
@@ -316,8 +314,7 @@ void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders)
     const double wait_until_s = taker.free_s(now_s) - lead_s(giver, taker);
     if (wait_until_s > now_s) {
       wait(node_class, wait_until_s);
-      giver.passed = true;
-      continue;
+      return;
     }
     const int64_t units = units_to_move(giver, taker, now_s, level);
     if (units <= 0) {

@@ -105,7 +105,8 @@ double other_s(const Subject& subject) {
   const MachineGroup& first = subject.cluster.groups.front();
   const Links links{subject.calibration->nodes, subject.cluster.latency_s,
                     subject.cluster.network_bytes_per_s, first.memory_bytes_per_s};
-  return std::max(0.0, subject.calibration->rest_s - step_end(state_size(subject, links.nodes), links).total_s());
+  return std::max(0.0,
+                  subject.calibration->rest_s - step_end(state_size(subject, links.nodes), links).total_s());
 }
 
 }  // namespace

@@ -107,8 +107,8 @@ TEST(WorkRecord, FiguresAreMeansSinceTheLastTime) {
   EXPECT_EQ(record.rounds(), 3);
 }
 
-/// How long a step takes is known when the next round begins, which may be an evaluation; of the last one, when
-/// its lanes are there.
+/// How long a step takes is known when the next round begins, which may be an evaluation; of the last one,
+/// when its lanes are there.
 TEST(WorkRecord, AStepLastsUntilTheNextRoundBegins) {
   Rounds rounds({1});
   rounds.add(1, {5}, {{5}, {0}, {9}, 9}, {1});
