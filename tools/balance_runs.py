@@ -68,6 +68,7 @@ class Run:
     balance: list
     ledger: str
     hash: str
+    directory: pathlib.Path
     stolen: float = 0.0  #: share of the machine's time that its host took away meanwhile
     same: bool = True  #: the bits of one rank with the static policy
 
@@ -221,4 +222,4 @@ def read(directory, output, told):
     whole = [batch / line["samples_per_second"] for line in lines if line["kind"] == "train"]
     balance = [line for line in lines if line["kind"] == "balance"]
     ledger = (directory / "ledger.txt").read_text(encoding="utf-8")
-    return Run(whole, [line["units_s"] for line in balance], balance, ledger, hashed.group(1))
+    return Run(whole, [line["units_s"] for line in balance], balance, ledger, hashed.group(1), directory)

@@ -99,14 +99,12 @@ StateSize state_size(const Subject& subject, int64_t nodes) {
           static_cast<int64_t>(lanes.values().size() * sizeof(int64_t))};
 }
 
-/// What a measured step takes beyond the formulas.
-double other_s(const Subject& subject) {
-  if (!subject.calibration) return 0;
+/// What the formulas say of the measuring run itself.
+double measured_formulas_s(const Subject& subject) {
   const MachineGroup& first = subject.cluster.groups.front();
   const Links links{subject.calibration->nodes, subject.cluster.latency_s,
                     subject.cluster.network_bytes_per_s, first.memory_bytes_per_s};
-  return std::max(0.0,
-                  subject.calibration->rest_s - step_end(state_size(subject, links.nodes), links).total_s());
+  return step_end(state_size(subject, links.nodes), links).total_s();
 }
 
 }  // namespace
@@ -166,9 +164,18 @@ bool holds_all_classes(const Subject& subject, const SimulatedJob& job) {
   return classes.size() == subject.shares.size();
 }
 
+/// Where the run took longer than the formulas say of it, so will this job; where it was faster, its machine
+/// is, in proportion.
 StepEnd step_end_of(const Subject& subject, const SimulatedJob& job) {
   StepEnd end = step_end(state_size(subject, job.links.nodes), job.links);
-  end.other_s = other_s(subject);
+  if (!subject.calibration) return end;
+  const double took_s = subject.calibration->rest_s, formulas_s = measured_formulas_s(subject);
+  if (took_s >= formulas_s) {
+    end.other_s = took_s - formulas_s;
+  } else {
+    for (double* part : {&end.reduce_s, &end.lanes_s, &end.update_s, &end.gather_s})
+      *part *= took_s / formulas_s;
+  }
   return end;
 }
 

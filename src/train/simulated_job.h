@@ -48,7 +48,7 @@ SimulatedJob make_job(const Subject& subject, int64_t ranks);
 /// Every class of balance.shares has a node.
 bool holds_all_classes(const Subject& subject, const SimulatedJob& job);
 
-/// The end of a step, with what the measuring run took beyond the formulas.
+/// The end of a step by the formulas, set right by what the measuring run took.
 StepEnd step_end_of(const Subject& subject, const SimulatedJob& job);
 
 }  // namespace lepton::train

@@ -117,6 +117,7 @@ TEST_F(SimulatedJobs, AMeasuringRunAddsWhatItTookBeyondTheFormulas) {
   std::optional<Calibration> measured;
   measured.emplace();
   measured->unit_s = 0.01;
+  measured->nodes = 1;
   measured->rest_s = 0.003;
   const Subject subject = make_subject(loaded.deck, loaded.dataset, loaded.graph, cluster, measured, 0);
   EXPECT_DOUBLE_EQ(make_job(subject, 1).units.nodes[0].unit_s, 0.01);
@@ -130,8 +131,14 @@ TEST_F(SimulatedJobs, AMeasuringRunAddsWhatItTookBeyondTheFormulas) {
     measured->nodes = nodes;
     EXPECT_NEAR(step_end_of(subject, make_job(subject, 4)).other_s, 0.003 - formulas_s(nodes), 1e-12);
   }
+  // A machine that is faster than the formulas believe.
+  const StepEnd believed = step_end_of(subject, make_job(subject, 4));
   measured->rest_s = formulas_s(4) / 2;
-  EXPECT_EQ(step_end_of(subject, make_job(subject, 4)).other_s, 0);
+  const StepEnd faster = step_end_of(subject, make_job(subject, 4));
+  EXPECT_EQ(faster.other_s, 0);
+  EXPECT_NEAR(faster.total_s(), measured->rest_s, 1e-12);
+  EXPECT_NEAR(faster.update_s, believed.update_s / 2, 1e-12);
+  EXPECT_NEAR(faster.gather_s, believed.gather_s / 2, 1e-12);
 }
 
 TEST_F(SimulatedJobs, AClassWithoutNodesIsNoticed) {
