@@ -37,7 +37,9 @@ void UnitRunner::set_between_nodes(std::function<void()> between) {
 /// At messages, unless that was done just now.
 void UnitRunner::look(const std::function<void()>& between) {
   const double now = now_s();
-  if (now - looked_s_ < looks_apart_s) return;
+  // When all is started others wait for what their messages say of it.
+  const double apart_s = resources_.node.queue().left() > 0 ? looks_apart_s : last_looks_apart_s;
+  if (now - looked_s_ < apart_s) return;
   looked_s_ = now;
   between();
 }

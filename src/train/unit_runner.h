@@ -29,7 +29,8 @@ class UnitRunner : public Worker {
   UnitRunner(const UnitResources& resources, const UnitSizes& sizes, int thread, int node_threads, int nodes);
 
   /// Called between the layers too, where units are long for those that wait for messages. There and between
-  /// units it is called every millisecond at most: between short ones looking costs more than it is worth.
+  /// units it is called every millisecond at most (at a round's end more often): between short ones looking
+  /// costs more than it is worth.
   void set_between_nodes(std::function<void()> between);
   void run_queue(const std::function<void()>& between) override;
   void verify() override;
@@ -38,7 +39,7 @@ class UnitRunner : public Worker {
   void copy_state(checkpoint::Writer& writer) override;
 
  private:
-  static constexpr double looks_apart_s = balance::worth_s;
+  static constexpr double looks_apart_s = balance::worth_s, last_looks_apart_s = 50e-6;
   void look(const std::function<void()>& between);
   void run(const RoundHeader& header, std::span<const int32_t> numbers);
   void train(const RoundHeader& header, std::span<const int32_t> numbers);
