@@ -174,8 +174,7 @@ void Simulator::State::Node::handle_messages() {
   while (!inbox_.empty() || due()) {
     bool reported = false;
     for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
-      const size_t index = inbox_[i];
-      const Travelling travelling = std::move(state_.travelling[index]);
+      const Travelling travelling = std::move(state_.travelling[inbox_[i]]);
       handling_s_ += state_.network.handling_s;
       if (std::holds_alternative<Report>(travelling.message.body)) {
         reported = true;
@@ -252,10 +251,8 @@ void Simulator::State::Node::arrive(size_t message) {
 
 /// As soon as the main thread looks from then on.
 void Simulator::State::Node::look_at(double at_s) {
-  const Thread& main = threads_[0];
-  if (!main.idle) {
-    const double between_s =
-        *state_.look_time ? (*state_.look_time)(number_) : std::numeric_limits<double>::infinity();
+  if (const Thread& main = threads_[0]; !main.idle) {
+    const double between_s = *state_.look_time ? (*state_.look_time)(number_) : endless_s;
     at_s = main.began_s + (std::floor((at_s - main.began_s) / between_s) + 1) * between_s;
     if (!(at_s < main.busy_until_s)) return;  // then it looks anyway
   }
