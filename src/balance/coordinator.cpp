@@ -2,15 +2,12 @@
 // Rank 0's side of stealing. See the header.
 #include "balance/coordinator.h"
 
-#include <utility>
-
 #include "base/error.h"
 
 namespace lepton::balance {
 
 void Coordinator::begin(const Stamp& stamp, std::span<const NodePlan> plans) {
   stamp_ = stamp;
-  undecided_ = false;
   policy_.begin(plans);
 }
 
@@ -18,11 +15,10 @@ void Coordinator::receive(int from, const Message& message) {
   const auto* report = std::get_if<Report>(&message.body);
   CHECK(report && message.stamp == stamp_, "rank 0 hears reports of this round");
   policy_.report(from, *report);
-  undecided_ = true;
 }
 
 bool Coordinator::decide(double now_s) {
-  if (!std::exchange(undecided_, false) && now_s < policy_.due_s()) return false;
+  if (now_s < policy_.due_s()) return false;
   policy_.decide(now_s, orders_);
   for (const Order& order : orders_) outside_.send(order.from, {stamp_, order.give});
   return !orders_.empty();

@@ -24,14 +24,13 @@ class Coordinator {
   /// Once no more messages are there: what follows from the reports and is due. Deciding on each by itself
   /// would act on what the next one corrects. Whether there were orders.
   bool decide(double now_s);
-  /// When to decide without a report; infinite: not.
+  /// When to decide next: after a report at once; infinite: not before one.
   double due_s() const { return policy_.due_s(); }
 
  private:
   Outside& outside_;
   MovePolicy policy_;
   Stamp stamp_;
-  bool undecided_ = false;
   std::vector<Order> orders_;
 };
 

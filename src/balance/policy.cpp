@@ -45,14 +45,23 @@ void NodePolicy::measure(const Progress& progress) {
 /// looks has begun; later they are nearer to their end.
 double NodePolicy::end_s(double now_s, const Progress& progress) const {
   const double threads = plan_.threads;
-  const double turns = std::ceil(static_cast<double>(progress.left + progress.coming) / threads);
   const double under_way = static_cast<double>(progress.started - progress.done) / threads;
   const double begun_s = under_way * ((0.5 + 0.5 / threads) * unit_s_ - (now_s - advanced_s_));
-  return now_s + turns * unit_s_ + std::max(0.0, begun_s);
+  return now_s + turns(progress) * unit_s_ + std::max(0.0, begun_s);
+}
+
+/// Of a thread, until what is left is done.
+double NodePolicy::turns(const Progress& progress) const {
+  return std::ceil(static_cast<double>(progress.left + progress.coming) / plan_.threads);
 }
 
 double NodePolicy::tolerance_s(double left_s) const {
   return std::max({unit_s_, worth_s, report_slack * left_s});
+}
+
+bool NodePolicy::ends(const Progress& progress) const {
+  if (progress.left + progress.coming == 0) return true;
+  return unit_s_ > 0 && !late_ && turns(progress) * unit_s_ <= worth_s;
 }
 
 std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
@@ -74,10 +83,10 @@ std::optional<Report> NodePolicy::look(double now_s, const Progress& progress) {
   const double end = end_s(now_s, progress), tolerance = tolerance_s(end - now_s);
   // Rank 0 may know the end from a report that crossed its order, and yet not that what it ordered is left.
   const double expected_s = std::min(*believed_end_s_, took_end_s_.value_or(*believed_end_s_));
-  const bool late = progress.left > 0 && end > expected_s + tolerance;
+  const bool late = progress.left > progress.kept && end > expected_s + tolerance;
   late_ = late_ || late;
   // Nor does it know when units that were on their way have become such as can be given.
-  const bool came = progress.left > 1 && progress.coming < coming_;
+  const bool came = progress.left - progress.kept > 1 && progress.coming < coming_;
   if (!late && !came && end >= *believed_end_s_ - tolerance) return std::nullopt;
   return report(now_s, progress);
 }
@@ -88,7 +97,7 @@ Report NodePolicy::report(double now_s, const Progress& progress) {
   coming_ = progress.coming;
   took_end_s_.reset();
   reported_ = told_ = true;
-  return {now_s, progress.left, *believed_end_s_, unit_s_, gives_seen_, taken_, {}};
+  return {now_s, progress.left - progress.kept, *believed_end_s_, unit_s_, gives_seen_, taken_, {}};
 }
 
 void NodePolicy::gave(double end_s) {
@@ -114,7 +123,7 @@ void MovePolicy::begin(std::span<const NodePlan> plans) {
     view.end_s = plans[n].end_s;
     view.left = std::max<int64_t>(0, plans[n].units - plans[n].threads);  // each thread has started one
     view.left_at_s = 0;
-    view.reported = view.gave = view.took = view.guessed = view.silent = false;
+    view.reported = view.gave = view.took = view.guessed = false;
     view.ordered_to = 0;
     classes = std::max(classes, plans[n].node_class + 1);
   }
@@ -130,7 +139,6 @@ void MovePolicy::report(int node, const Report& report) {
     taker.end_s -= static_cast<double>(missing.units) * taker.per_unit_s();
   }
   View& view = views_[static_cast<size_t>(node)];
-  view.silent = false;
   if (report.unit_s > 0) {
     view.unit_s = report.unit_s;
     view.guessed = false;
@@ -144,7 +152,7 @@ void MovePolicy::report(int node, const Report& report) {
   view.left_at_s = report.at_s;
   view.end_s = report.end_s + static_cast<double>(coming - leaving) * view.per_unit_s();
   view.reported = true;
-  undecided_[static_cast<size_t>(view.plan.node_class)] = 1;
+  wait(view.plan.node_class, 0);
 }
 
 void MovePolicy::decide(double now_s, std::vector<Order>& orders) {
@@ -169,9 +177,8 @@ void MovePolicy::guess(double now_s) {
   for (View& view : views_) {
     if (view.known() && !view.guessed) continue;
     view.guessed = true;
-    view.silent = !view.reported;
-    view.unit_s = view.silent ? std::max(mean_s, now_s) : mean_s;
-    if (!view.silent) continue;
+    view.unit_s = view.silent() ? std::max(mean_s, now_s) : mean_s;
+    if (!view.silent()) continue;
     view.left_at_s = now_s;
     view.end_s = now_s + static_cast<double>(view.left) * view.per_unit_s();
   }
@@ -240,7 +247,7 @@ int MovePolicy::earliest(double now_s, int node_class, int but) const {
   for (size_t n = 0; n < views_.size(); ++n) {
     const View& view = views_[n];
     if (static_cast<int>(n) == but || view.plan.node_class != node_class) continue;
-    if (!alive(view, now_s) || view.silent || trust(view) <= 0) continue;
+    if (!alive(view, now_s) || view.silent() || trust(view) <= 0) continue;
     const double free_s = view.free_s(now_s);
     const double end_s = free_s + view.unit_s;
     if (found < 0 || end_s < found_end_s) {
@@ -297,7 +304,7 @@ void MovePolicy::match(double now_s, int node_class, std::vector<Order>& orders)
   for (View& view : views_) {
     view.passed = false;
     // By then it is known to be slower, if it is still silent.
-    if (view.silent && view.left > 0 && view.plan.node_class == node_class) wait(node_class, 1.25 * now_s);
+    if (view.silent() && view.left > 0 && view.plan.node_class == node_class) wait(node_class, 1.25 * now_s);
   }
   for (;;) {
     const int from = most_behind(now_s, level, node_class);

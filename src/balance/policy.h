@@ -43,6 +43,7 @@ struct Progress {
   int64_t started = 0, done = 0, left = 0;  ///< units; left: not started
   int64_t coming = 0;                       ///< units that it took, whose rows are not here yet
   double busy_s = 0;                        ///< thread time of those done
+  int64_t kept = 0;                         ///< of those left, such as it gives to nobody
   bool idle() const { return left == 0 && coming == 0 && started == done; }
 };
 
@@ -55,6 +56,8 @@ class NodePolicy {
   std::optional<Report> look(double now_s, const Progress& progress);
   /// It has reported that it will be late.
   bool late() const { return late_; }
+  /// What is left of it is over before a message about it would be worth its while.
+  bool ends(const Progress& progress) const;
   /// How it stands, asked for or not.
   Report report(double now_s, const Progress& progress);
   /// A message Give was obeyed; units came, runnable or not yet. After either rank 0 expects it to be idle at
@@ -66,6 +69,7 @@ class NodePolicy {
   void learn(double now_s, const Progress& progress);
   void measure(const Progress& progress);
   double end_s(double now_s, const Progress& progress) const;
+  double turns(const Progress& progress) const;
   double tolerance_s(double left_s) const;
 
   NodePlan plan_;
@@ -94,7 +98,7 @@ class MovePolicy {
   void report(int node, const Report& report);
   /// What follows from the reports, as far as it is due by now, into `orders`.
   void decide(double now_s, std::vector<Order>& orders);
-  /// When something is due that no report will remind of; infinite: nothing.
+  /// When something is due, after a report at once; infinite: nothing before the next report.
   double due_s() const { return due_s_; }
 
  private:
@@ -105,11 +109,12 @@ class MovePolicy {
     double left_at_s = 0;
     bool reported = false, gave = false, took = false;
     bool guessed = false;        ///< unit_s is that of others
-    bool silent = false;         ///< or what its first unit takes at least, which has not ended yet
     bool passed = false;         ///< nothing of it can be moved now
     std::vector<int64_t> gives;  ///< units of each message Give to it
     int64_t ordered_to = 0;      ///< units that others were told to give it
     bool known() const { return unit_s > 0; }
+    /// unit_s is what its first unit takes at least, which has not ended yet.
+    bool silent() const { return guessed && !reported; }
     double per_unit_s() const { return unit_s / plan.threads; }
     double free_s(double now_s) const { return end_s > now_s ? end_s : now_s; }
   };
@@ -131,7 +136,7 @@ class MovePolicy {
 
   std::vector<View> views_;
   std::vector<char> undecided_;  ///< classes that have reported, or wait
-  double due_s_ = 0;
+  double due_s_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace lepton::balance

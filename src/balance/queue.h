@@ -74,6 +74,8 @@ class UnitQueue {
   /// How many have been taken in this round; the list's first so many entries say which.
   int64_t started() const { return front(state_->ends.load(std::memory_order_acquire)); }
   std::span<const int32_t> list() const { return list_; }
+  /// How many entries it has, started or not: only the leader changes that.
+  int64_t listed() const { return back(state_->ends.load(std::memory_order_acquire)); }
   /// Threads shall take single units.
   bool singly() const { return state_->singly.load(std::memory_order_relaxed) != 0; }
   /// No more will come: who finds it dry may leave.
@@ -97,11 +99,12 @@ class UnitQueue {
   int64_t done() const { return state_->done.load(std::memory_order_acquire); }
   int64_t busy_ns() const { return state_->busy_ns.load(std::memory_order_relaxed); }
 
-  /// The leader: takes units from the back to give them away. Valid until the next append().
-  std::span<const int32_t> take_back(int64_t most) {
+  /// The leader: takes units from the back to give them away, none of the list's first `kept`. Valid until
+  /// the next append().
+  std::span<const int32_t> take_back(int64_t most, int64_t kept = 0) {
     uint64_t now = state_->ends.load(std::memory_order_acquire);
     for (;;) {
-      const int64_t end = back(now), count = std::min(most, end - front(now));
+      const int64_t end = back(now), count = std::min(most, end - std::max(front(now), kept));
       if (count <= 0) return {};
       if (state_->ends.compare_exchange_weak(now, now - (static_cast<uint64_t>(count) << 32),
                                              std::memory_order_acq_rel, std::memory_order_acquire))

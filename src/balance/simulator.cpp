@@ -172,19 +172,17 @@ void Simulator::State::Node::handle_messages() {
   Coordinator* const coordinator = number_ == 0 ? state_.coordinator.get() : nullptr;
   const auto due = [&] { return coordinator && !queue_.closed() && coordinator->due_s() <= state_.now_s; };
   while (!inbox_.empty() || due()) {
-    bool reported = false;
     for (size_t i = 0; i < inbox_.size(); ++i) {  // handling may bring more
       const Travelling travelling = std::move(state_.travelling[inbox_[i]]);
       handling_s_ += state_.network.handling_s;
       if (std::holds_alternative<Report>(travelling.message.body)) {
-        reported = true;
         coordinator->receive(travelling.from, travelling.message);
       } else {
         worker_.receive(state_.now_s, travelling.from, travelling.message);
       }
     }
     inbox_.clear();
-    if (!reported && !due()) continue;
+    if (!due()) continue;
     const double deciding_s = state_.network.deciding_s_per_node * static_cast<double>(state_.nodes.size());
     handling_s_ += deciding_s;
     state_.result.rank_0_busy_s += deciding_s;

@@ -25,7 +25,7 @@ void Worker::begin(const Stamp& stamp, const NodePlan& plan, UnitRange units, bo
   stamp_ = stamp;
   alone_ = alone;
   entered_ = false;
-  seen_started_ = 0;
+  seen_started_ = kept_ = 0;
   moved_ = {};
   policy_.begin(plan);
   queue_.fill(units, !alone);
@@ -36,8 +36,9 @@ Progress Worker::progress() const {
   Progress progress;
   progress.done = queue_.done();  // first: no more are done than are started
   progress.busy_s = static_cast<double>(queue_.busy_ns()) * 1e-9;
-  progress.left = queue_.left();
   progress.started = queue_.started();
+  progress.left = queue_.listed() - progress.started;
+  progress.kept = std::clamp<int64_t>(kept_ - progress.started, 0, progress.left);
   for (const int32_t loan : arriving_) progress.coming += std::ssize(loans_[static_cast<size_t>(loan)].units);
   return progress;
 }
@@ -52,12 +53,14 @@ void Worker::poll(double now_s) {
     failpoint("steal.request");
     outside_.send(0, {stamp_, *report});
   }
-  if (!entered_ && at.left == 0 && at.coming == 0 && lent_.empty()) {
+  if (!entered_ && at.coming == 0 && lent_.empty() && policy_.ends(at)) {
     entered_ = true;
+    kept_ = queue_.listed();
     outside_.enter_barrier();
   }
   if (entered_ && outside_.barrier_complete()) {
-    CHECK(lent_.empty() && queue_.left() == 0, "the round is said to be started, and some of it is here");
+    CHECK(lent_.empty() && (queue_.listed() == kept_ || queue_.left() == 0),
+          "the round is said to be shared out, and some of it is not");
     queue_.close();
   }
 }
@@ -113,7 +116,7 @@ void Worker::receive(double now_s, int from, const Message& message) {
 void Worker::obey(double now_s, const Give& give) {
   std::vector<Move> missing;
   for (const Move& move : give.moves) {
-    const std::span<const int32_t> units = queue_.take_back(move.units);
+    const std::span<const int32_t> units = queue_.take_back(move.units, kept_);
     if (!units.empty()) offer(move, units);
     if (std::ssize(units) < move.units) missing.push_back({move.node, move.units - std::ssize(units), 0});
   }

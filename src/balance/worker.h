@@ -6,9 +6,10 @@
 //
 // Why nobody closes before that: a node that is done on time would otherwise leave, and one that then turns
 // out to hardly move would keep its units to itself. So all meet in a barrier of empty messages, which a node
-// enters when it answers for no unstarted unit any more (protocol.h): mostly when its last units have just
-// been taken, so that the barrier completes while they are computed. As long as a unit is not started no
-// queue is closed, so no offer ever comes too late, and none needs to be refused.
+// enters when it answers for no unstarted unit any more (protocol.h) but those of its own that take less than
+// is worth a message, which it keeps from then on: so that the barrier completes while they are computed. As
+// long as a unit could be given away no queue is closed, so no offer ever comes too late, and none needs to
+// be refused.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ class Outside {
   virtual void borrow(int node, int64_t number, std::span<const int32_t> units) = 0;
   /// they are here, and every thread may use them.
   virtual bool borrowed(int node, int64_t number) = 0;
-  /// This node answers for no unstarted unit any more; no node does.
+  /// This node answers for no unstarted unit that it may give away any more; no node does.
   virtual void enter_barrier() = 0;
   virtual bool barrier_complete() = 0;
 };
@@ -90,6 +91,7 @@ class Worker {
   Stamp stamp_;
   bool alone_ = true, entered_ = false;
   int64_t seen_started_ = 0, offers_ = 0;
+  int64_t kept_ = 0;  ///< of the queue's list, the first so many are not given away
   Moved moved_;
   std::vector<Loan> loans_;        ///< of the round
   std::vector<int32_t> arriving_;  ///< of them, those whose rows are not here yet

@@ -12,6 +12,7 @@
 #include "report/texts.h"
 #include "storage/file.h"
 #include "train/commands.h"
+#include "train/deck_keys.h"
 #include "train/setup.h"
 #include "train/simulated_job.h"
 
@@ -148,14 +149,14 @@ Json cluster_report(const Subject& subject) {
 }
 
 Json run_report(const Subject& subject) {
-  const char* const policies[] = {"static", "proportional", "steal"};
+  const std::vector<std::string>& policies = find_deck_key("balance.policy")->choices;
   return {{"units", subject.length.units},
           {"unit_size", subject.unit_size},
           {"batch_size", subject.batch},
           {"steps_per_epoch", subject.length.steps_per_epoch},
           {"steps", subject.length.steps_per_epoch * subject.length.epochs},
           {"parameters", subject.graph.layout.parameter_count()},
-          {"policy", policies[static_cast<int>(subject.deck.balance.policy)]},
+          {"policy", policies[static_cast<size_t>(subject.deck.balance.policy)]},
           {"simulated_steps", subject.rounds},
           {"seed", subject.deck.run.seed}};
 }

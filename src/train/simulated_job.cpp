@@ -150,8 +150,9 @@ SimulatedJob make_job(const Subject& subject, int64_t ranks) {
   job.units.network.row_s_per_unit =
       static_cast<double>(row_bytes) * static_cast<double>(subject.unit_size) / job.links.bytes_per_s;
   job.units.network.deciding_s_per_node = deciding_s_per_node;
-  // A main thread looks at its messages between the nodes of the graph (model/executor).
-  job.units.look_s = slowest_s / static_cast<double>(subject.graph.nodes.size());
+  // A main thread looks at its messages between the nodes of the graph (model/executor), but not more often
+  // than is worth it (UnitRunner).
+  job.units.look_s = std::max(balance::worth_s, slowest_s / static_cast<double>(subject.graph.nodes.size()));
   job.units.seed = subject.deck.run.seed;
   if (job.units.nodes.size() == 1) job.units.warm_up_rounds = 0;  // no plan, nothing to learn
   job.units.rounds = subject.rounds;

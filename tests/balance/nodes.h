@@ -80,18 +80,17 @@ class Node : public Outside {
   int entered = 0;
 };
 
-/// Nodes that begin a round of ten units each.
+/// Nodes that begin a round of ten units each, of a second if the test does not say otherwise.
 struct Job {
-  explicit Job(int nodes, bool alone = false, int64_t units_each = 10) {
+  explicit Job(int nodes, bool alone = false, int64_t units_each = 10, double unit_s = 1) {
     between.nodes = nodes;
     for (int n = 0; n < nodes; ++n) {
       all.push_back(std::make_unique<Node>(between, n));
-      begin(n, stamp, alone, units_each);
+      begin(n, stamp, alone, units_each, unit_s);
     }
   }
-  void begin(int n, const Stamp& round, bool alone = false, int64_t units_each = 10) {
-    const auto planned = static_cast<double>(units_each);
-    const NodePlan plan{units_each, 1, 0, 1.0, planned};
+  void begin(int n, const Stamp& round, bool alone = false, int64_t units_each = 10, double unit_s = 1) {
+    const NodePlan plan{units_each, 1, 0, unit_s, static_cast<double>(units_each) * unit_s};
     worker(n).begin(round, plan, {n * units_each, (n + 1) * units_each}, alone);
   }
   Worker& worker(int n) { return node(n).worker; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When nodes report: on plan never, early or late by more than a unit, idle once, by the median of three
-// measurements. (What rank 0 decides: move_policy_test.cpp.)
+// When nodes report: on plan never, early or late by more than a unit, a message's worth and their slack,
+// idle once, by the middle of their last measurements. (What rank 0 decides: move_policy_test.cpp.)
 #include "balance/policy.h"
 
 #include <gtest/gtest.h>
@@ -346,6 +346,21 @@ TEST(NodePolicy, WhoTakesUnitsInSilenceSaysOnceThatItIsAlive) {
   EXPECT_TRUE(policy.look(4.5, {4, 4, 0, 1, 4}));
   EXPECT_FALSE(policy.look(5.5, {5, 5, 0, 0, 5}));
   EXPECT_FALSE(policy.look(6.6, {5, 5, 0, 0, 5}));  // idle, as it has said
+}
+
+TEST(NodePolicy, EndsWhenWhatIsLeftIsNotWorthAMessage) {
+  constexpr double unit_s = 0.3 * worth_s;
+  NodePolicy policy = begun(plan_of(40, 2, unit_s));
+  EXPECT_FALSE(policy.ends({33, 31, 7}));  // four turns of two threads
+  EXPECT_TRUE(policy.ends({34, 32, 6}));
+  EXPECT_TRUE(policy.ends({40, 38, 0}));
+  EXPECT_FALSE(policy.ends({34, 32, 5, 2}));  // what is on its way is to come
+  policy.look(100, {20, 18, 20, 0, 36 * unit_s});
+  ASSERT_TRUE(policy.late());
+  EXPECT_FALSE(policy.ends({34, 32, 6}));  // it may hardly move
+  EXPECT_TRUE(policy.ends({40, 38, 0}));
+  NodePolicy unknown = begun(plan_of(4, 2, 0));
+  EXPECT_FALSE(unknown.ends({2, 0, 2}));
 }
 
 TEST(NodePolicy, ARoundBeginsAnew) {

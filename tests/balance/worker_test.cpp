@@ -58,6 +58,42 @@ TEST(Worker, EntersTheBarrierOnceWhenItsLastUnitIsStarted) {
   EXPECT_TRUE(job.worker(0).closed());
 }
 
+/// The barrier completes while they are computed. (That rank 0 should hear of them as such that could be
+/// given made it order them again and again.)
+TEST(Worker, KeepsTheUnitsThatEndBeforeAMessageWouldBeWorthIt) {
+  constexpr double unit_s = 0.3 * worth_s;
+  Job job(3, false, 10, unit_s);
+  for (int unit = 0; unit < 6; ++unit) job.node(0).compute(unit_s);
+  job.worker(0).poll(6 * unit_s);
+  EXPECT_EQ(job.node(0).entered, 0);  // four are left
+  job.node(0).compute(unit_s);
+  job.worker(0).poll(7 * unit_s);
+  EXPECT_EQ(job.node(0).entered, 1);
+  job.give(0, {{1, 2, 5e-3}});
+  EXPECT_TRUE(job.waiting<Offer>().empty());
+  ASSERT_EQ(job.waiting<Report>().size(), 1u);
+  EXPECT_EQ(job.waiting<Report>()[0].second.missing, (std::vector<Move>{{1, 2, 0}}));
+  EXPECT_EQ(job.waiting<Report>()[0].second.left, 0);
+
+  // What it takes after that it may give on.
+  job.give(2, {{0, 2, 5e-3}});
+  job.deliver();
+  job.worker(0).poll(7 * unit_s);
+  EXPECT_EQ(job.node(0).queue.left(), 5);
+  job.give(0, {{1, 4, 5e-3}});
+  ASSERT_EQ(job.waiting<Offer>().size(), 1u);
+  EXPECT_EQ(job.waiting<Offer>()[0].second.units, (Units{28, 29}));
+  job.deliver();
+
+  for (const int n : {1, 2, 1}) {
+    job.run_dry(n);
+    job.deliver();
+  }
+  for (const int n : {0, 1, 2, 0}) job.worker(n).poll(8 * unit_s);
+  EXPECT_TRUE(job.worker(0).closed());
+  for (int unit = 7; unit < 10; ++unit) EXPECT_EQ(job.node(0).compute(unit_s), unit);
+}
+
 TEST(Worker, GivesFromTheBackAndSendsTheRows) {
   Job job(3);
   job.give(0, {{1, 3, 7.5}, {2, 2, 8.5}});

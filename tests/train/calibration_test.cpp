@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "deck_helpers.h"
+#include "errors.h"
 #include "scratch.h"
 
 namespace lepton::train {
@@ -27,13 +28,7 @@ class Calibrate : public testing::Test {
   void write_metrics(const std::string& text) const { write_text(scratch_.file("metrics.jsonl"), text); }
   Calibration read(const Deck& deck = with({})) const { return read_calibration(scratch_.path(), deck); }
   void expect_wrong(Exit code, const std::string& part, const Deck& deck = with({})) const {
-    try {
-      read(deck);
-      ADD_FAILURE() << part;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
+    expect_error_of([&] { read(deck); }, code, {part});
   }
 
   Scratch scratch_;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "errors.h"
 #include "storage/file.h"
 #include "storage/hdf5.h"
 #include "train/commands.h"
@@ -67,14 +68,8 @@ class Check : public testing::Test {
 
   void expect_error(const std::vector<Override>& overrides, Exit code, const std::string& part) const {
     testing::internal::CaptureStdout();
-    try {
-      check(world_, options(overrides));
-      ADD_FAILURE() << part;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      EXPECT_TRUE(error.agreed()) << error.what();
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
+    const auto error = expect_error_of([&] { check(world_, options(overrides)); }, code, {part});
+    EXPECT_TRUE(error && error->agreed()) << part;
     testing::internal::GetCapturedStdout();
   }
 

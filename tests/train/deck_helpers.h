@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "train/deck.h"
 
 namespace lepton::train {
@@ -31,16 +32,8 @@ inline Deck with(const std::vector<Override>& overrides) {
 /// Parsing must fail with Exit::deck at `where`, and all of `parts` must stand in the whole message.
 inline void expect_error(const std::string& text, const std::vector<Override>& overrides,
                          const std::string& where, const std::vector<std::string>& parts) {
-  try {
-    parse(text, overrides);
-    ADD_FAILURE() << "no error for:\n" << text;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Exit::deck) << error.what();
-    EXPECT_EQ(error.where(), where) << error.what();
-    for (const std::string& part : parts)
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << part << "\nnot in:\n"
-                                                                         << error.what();
-  }
+  const auto error = expect_error_of([&] { parse(text, overrides); }, Exit::deck, parts);
+  EXPECT_EQ(error ? error->where() : where, where) << text;
 }
 
 /// The same for lines that follow the smallest deck: they start at line 6.

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "base/hash.h"
+#include "errors.h"
 #include "ops/parameters_hash.h"
 #include "report/ledger.h"
 #include "storage/file.h"
@@ -45,13 +46,7 @@ class Inspect : public ::testing::Test {
   }
 
   void expect_error(const std::string& where, Exit code, const std::string& part) const {
-    try {
-      inspect_path(where);
-      ADD_FAILURE() << where;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
+    expect_error_of([&] { inspect_path(where); }, code, {part});
   }
 
   std::string directory_;

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "errors.h"
 #include "simulations.h"
 #include "train/commands.h"
 
@@ -24,14 +25,8 @@ class Simulate : public Simulations {
   }
   void expect_error(const Options& options, Exit code, const std::string& part) const {
     testing::internal::CaptureStdout();
-    try {
-      simulate(world_, options);
-      ADD_FAILURE() << part;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      EXPECT_TRUE(error.agreed()) << error.what();
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
+    const auto error = expect_error_of([&] { simulate(world_, options); }, code, {part});
+    EXPECT_TRUE(error && error->agreed()) << part;
     testing::internal::GetCapturedStdout();
   }
 };
