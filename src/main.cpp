@@ -84,21 +84,26 @@ struct CommandLine {
   CommandLine();
   CLI::App* add(const std::string& name, const std::string& text, const std::string& target,
                 const std::string& target_text);
+  void add_set(CLI::App* command);
   void add_train();
   void add_evaluate();
   void add_predict();
   void add_simulate();
+  void add_status();
 };
+
+void CommandLine::add_set(CLI::App* command) {
+  command->add_option("--set", sets, "KEY=VALUE: overrides a key of the deck; repeatable")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
 
 CLI::App* CommandLine::add(const std::string& name, const std::string& text, const std::string& target,
                            const std::string& target_text) {
   CLI::App* command = app.add_subcommand(name, text);
   if (!target.empty()) command->add_option(target, options.target, target_text)->required();
-  if (target == "DECK")
-    command->add_option("--set", sets, "KEY=VALUE: overrides a key of the deck; repeatable")
-        ->type_name("KEY=VALUE")
-        ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (target == "DECK") add_set(command);
   if (!target.empty()) command->add_flag("--json", options.json, "print JSON, for scripts");
   return command;
 }
@@ -161,6 +166,13 @@ void CommandLine::add_simulate() {
                    lepton::train::cluster_reference());
 }
 
+void CommandLine::add_status() {
+  CLI::App* status =
+      add("status", "Tells how a run stands", "RUN_DIR", "the run directory, or a deck that names it");
+  add_set(status);
+  status->add_flag("--where", options.where, "print the run directory and nothing else");
+}
+
 CommandLine::CommandLine() {
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text, "print the versions of Lepton and its libraries");
@@ -174,7 +186,11 @@ CommandLine::CommandLine() {
   add_simulate();
   add("inspect", "Tells what a path holds and whether it is intact", "PATH",
       "dataset, checkpoint, run directory or model.safetensors");
-  add("status", "Tells how a run stands", "RUN_DIR", "the run directory");
+  add_status();
+  add("compare", "Tells at which step two runs part, and in what; exit code 1 where they do", "RUN_DIR",
+      "a run directory")
+      ->add_option("OTHER_DIR", options.other, "another one")
+      ->required();
   add("keys", "Prints all keys of decks and all layers", "", "");
 }
 
@@ -316,6 +332,7 @@ int main(int argc, char** argv) {
                                          {"simulate", lepton::train::simulate, {}, false},
                                          {"inspect", nullptr, lepton::train::inspect},
                                          {"status", nullptr, lepton::train::status},
+                                         {"compare", nullptr, lepton::train::compare},
                                          {"keys", nullptr, print_keys}};
   const std::string name = line.app.get_subcommands().front()->get_name();
   for (const Command& command : commands)

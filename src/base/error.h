@@ -15,6 +15,7 @@ namespace lepton {
 /// Exit codes, after sysexits.h (DESIGN section 7).
 enum class Exit : int {
   done = 0,
+  different = 1,       ///< compare: the runs differ (as of diff and cmp)
   usage = 64,          ///< command line
   data = 65,           ///< dataset content; also: all checkpoints bad
   no_input = 66,       ///< missing or unreadable input file

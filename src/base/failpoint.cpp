@@ -39,8 +39,7 @@ const std::vector<std::string> known_points = {"unit",
                                                "steal.request",
                                                "steal.grant",
                                                "ledger",
-                                               "steal.request",
-                                               "steal.grant",
+                                               "owner.lock",
                                                "evaluate",
                                                "finalize"};
 const std::vector<std::string> known_actions = {"kill", "stop", "segv", "error", "hang", "delay", "flip"};

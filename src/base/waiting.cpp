@@ -5,10 +5,12 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
 #include "base/clock.h"
+#include "base/watchdog.h"
 
 namespace lepton {
 
@@ -23,7 +25,21 @@ DeadlineError::DeadlineError(const std::string& wait, double deadline_s, const s
     : Error(Exit::again, wait, "waited longer than " + seconds_text(deadline_s) + "; " + whom,
             "The state on disk is valid: start the job again, on other nodes if the same rank stays away.") {}
 
-Pace::Pace(double yield_s) : yield_s_(yield_s), begin_s_(now_s()) {}
+OwnTime::OwnTime() : last_s_(now_s()) {}
+
+void OwnTime::restart() {
+  last_s_ = now_s();
+  counted_s_ = 0;
+}
+
+double OwnTime::count() {
+  const double now = now_s();
+  counted_s_ += std::min(now - last_s_, tick_max_s);
+  last_s_ = now;
+  return counted_s_;
+}
+
+Pace::Pace(double yield_s) : yield_s_(yield_s) {}
 
 void Pace::step() {
   if (spun_ < spins) {
@@ -39,14 +55,14 @@ void Pace::step() {
   } else {
     sched_yield();
   }
-  waited_s_ = now_s() - begin_s_;
+  time_.count();
+  beat();
 }
 
 void Pace::restart() {
   spun_ = 0;
   sleep_us_ = 1;
-  begin_s_ = now_s();
-  waited_s_ = 0;
+  time_.restart();
 }
 
 }  // namespace lepton

@@ -52,6 +52,10 @@ bool is_step_with(std::string_view name, std::string_view suffix) {
   return name.ends_with(suffix) && parse_step_name(name.substr(0, name.size() - suffix.size()));
 }
 
+void require_owned(const Place& place) {
+  if (place.still_owned) place.still_owned();
+}
+
 void move_aside(const std::string& directory, const std::string& name) {
   for (int k = 1;; ++k) {
     const std::string aside = name + ".damaged-" + std::to_string(k);
@@ -63,22 +67,25 @@ void move_aside(const std::string& directory, const std::string& name) {
 
 }  // namespace
 
-std::string unfinished_path(const std::string& directory, int64_t step) {
-  return directory + "/" + step_name(step) + unfinished_suffix;
+std::string unfinished_path(const Place& place, int64_t step) {
+  return place.directory + "/" + step_name(step) + unfinished_suffix + "-" + std::to_string(place.generation);
 }
 
-void commit_checkpoint(const std::string& directory, const Manifest& manifest, double patience_s) {
-  const std::string name = step_name(manifest.step), unfinished = unfinished_path(directory, manifest.step);
+void commit_checkpoint(const Place& place, const Manifest& manifest, double patience_s) {
+  const std::string& directory = place.directory;
+  const std::string name = step_name(manifest.step), unfinished = unfinished_path(place, manifest.step);
   await_files(unfinished, manifest, patience_s);
   std::string text = manifest.encode();
   const std::string path = directory + "/" + name, previous = path + previous_suffix;
   const bool exists = contains(directory, name), replaces = exists && intact(path);
   if (replaces && storage::read_file(path + "/" + manifest_name) == text)
     return storage::remove_tree(unfinished);
+  require_owned(place);
   failpoint("checkpoint.manifest", std::as_writable_bytes(std::span(text)));
   storage::write_file_durably(unfinished + "/" + manifest_name, std::as_bytes(std::span(text)), "checkpoint");
   storage::sync_directory(unfinished);
   failpoint("checkpoint.rename");
+  require_owned(place);
   if (replaces)
     storage::rename_durably(path, previous);  // list_checkpoints() knows it by this name
   else if (exists)
@@ -88,7 +95,8 @@ void commit_checkpoint(const std::string& directory, const Manifest& manifest, d
   storage::remove_tree(previous);
 }
 
-void prune_checkpoints(const std::string& directory, int64_t newest, int keep) {
+void prune_checkpoints(const Place& place, int64_t newest, int keep) {
+  const std::string& directory = place.directory;
   std::vector<int64_t> steps;
   for (const std::string& name : storage::list_directory(directory))
     if (const std::optional<int64_t> step = parse_step_name(name); step && *step <= newest)
@@ -96,20 +104,22 @@ void prune_checkpoints(const std::string& directory, int64_t newest, int keep) {
   std::sort(steps.rbegin(), steps.rend());
   for (size_t i = static_cast<size_t>(std::max(keep, 1)); i < steps.size(); ++i) {
     failpoint("checkpoint.prune");
+    require_owned(place);
     // By way of the name of an unfinished one, so that a kill in between leaves no half checkpoint.
-    const std::string unfinished = unfinished_path(directory, steps[i]);
+    const std::string unfinished = unfinished_path(place, steps[i]);
     storage::rename_durably(directory + "/" + step_name(steps[i]), unfinished);
     storage::remove_tree(unfinished);
   }
 }
 
-void remove_unfinished(const std::string& directory, int64_t step) {
-  storage::remove_tree(unfinished_path(directory, step));
+void remove_unfinished(const Place& place, int64_t step) {
+  storage::remove_tree(unfinished_path(place, step));
 }
 
 void remove_all_unfinished(const std::string& directory) {
   for (const std::string& name : storage::list_directory(directory)) {
-    if (is_step_with(name, unfinished_suffix)) {
+    if (const size_t suffix = name.find(unfinished_suffix);
+        suffix != std::string::npos && parse_step_name(name.substr(0, suffix))) {
       log_info("Removing " + directory + "/" + name + ", which a run left unfinished.");
       storage::remove_tree(directory + "/" + name);
     } else if (is_step_with(name, previous_suffix)) {

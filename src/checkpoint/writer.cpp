@@ -79,7 +79,7 @@ void Writer::State::attempt(const std::string& what, const std::function<void()>
 
 void Writer::State::write_file(const std::string& name, std::span<const std::byte> bytes) {
   const Manifest::File file = {name, static_cast<int64_t>(bytes.size()), hash64(bytes)};
-  const std::string unfinished = unfinished_path(spec.directory, step);
+  const std::string unfinished = unfinished_path(spec.place, step);
   storage::make_directories(unfinished);
   storage::write_file_durably(unfinished + "/" + name, bytes, "checkpoint");
   files.push_back(file);
@@ -140,13 +140,13 @@ void Writer::State::post_commit(const std::vector<Report>& reports) {
   thread->post([this, manifest = manifest_of(reports)] {
     attempt("the commit", [&] {
       make_ledger_durable();
-      commit_checkpoint(spec.directory, manifest);
+      commit_checkpoint(spec.place, manifest);
       committed = true;
       duration_s = now_s() - begun_s;
     });
     if (!committed) return drop();
     try {
-      prune_checkpoints(spec.directory, step, spec.keep);
+      prune_checkpoints(spec.place, step, spec.keep);
     } catch (const std::exception& error) {
       log_warning("checkpoint " + step_name(step) +
                   " is safe, but older ones could not be removed: " + error.what());
@@ -157,7 +157,7 @@ void Writer::State::post_commit(const std::vector<Report>& reports) {
 /// Background thread of rank 0.
 void Writer::State::drop() {
   try {
-    remove_unfinished(spec.directory, step);
+    remove_unfinished(spec.place, step);
   } catch (const std::exception& error) {
     log_warning("the next start will remove what is left of an abandoned checkpoint: " +
                 std::string(error.what()));
@@ -185,8 +185,8 @@ Writer::Writer(const comm::World& world, WriterSpec spec, std::function<void()> 
   s.copy = comm::SharedMemory(world, s.spec.shm_directory, "checkpoint", floats * sizeof(float));
   comm::agree(world, [&] {  // also a barrier: what is removed is nothing that another node has just begun
     if (world.rank() != 0) return;
-    storage::make_directories(s.spec.directory);
-    remove_all_unfinished(s.spec.directory);
+    storage::make_directories(s.spec.place.directory);
+    remove_all_unfinished(s.spec.place.directory);
   });
   if (!world.leads()) return;
   s.exchange = std::make_unique<ShardExchange>(world, s.spec.layout, s.spec.slices, s.copy.as<float>());

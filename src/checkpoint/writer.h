@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writer: checkpoints in the background from a copy made at a step boundary, by the commit protocol of DESIGN
-// section 6: step-N.tmp -> shards written, fsynced, hashed by the nodes (shard i by node i mod n) -> reports
-// travel in the lanes of the following steps -> rank 0 makes the ledger durable, writes the manifest last,
-// renames (= commit), prunes. Invariants: at most one in flight; byte-identical for identical states (no
-// times, hosts, ranks, speeds); an error is fatal to that checkpoint, never to the run. Leaders' main threads
-// call it; its own thread writes and never calls MPI.
+// section 6: step-N.tmp-G -> shards written, fsynced, hashed by the nodes (shard i by node i mod n) ->
+// reports travel in the lanes of the following steps -> rank 0 makes the ledger durable, writes the manifest
+// last, renames (= commit), prunes. Invariants: at most one in flight; byte-identical for identical states
+// (no times, hosts, ranks, speeds); an error is fatal to that checkpoint, never to the run. Leaders' main
+// threads call it; its own thread writes and never calls MPI.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/commit.h"
 #include "checkpoint/layout.h"
 #include "comm/shared_memory.h"
 #include "comm/world.h"
@@ -21,7 +22,7 @@
 namespace lepton::checkpoint {
 
 struct WriterSpec {
-  std::string directory;  ///< <run>/checkpoints
+  Place place;
   int keep = 3;
   std::string shm_directory;
   StateLayout layout;

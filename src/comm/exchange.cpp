@@ -84,7 +84,7 @@ void Exchange::give_up(const char* name) {
   missing.erase(std::unique(missing.begin(), missing.end()), missing.end());
   std::string text;
   for (int rank : missing) text += (text.empty() ? "" : ", ") + std::to_string(rank);
-  throw DeadlineError(name, leaders_.deadline_s, "no progress with rank " + text);
+  throw DeadlineError(name, leaders_.deadline_s(), "no progress with rank " + text);
 }
 
 void Exchange::run(std::byte* array, const RangeOf& outgoing, const RangeOf& incoming, bool add,
@@ -105,7 +105,7 @@ void Exchange::run(std::byte* array, const RangeOf& outgoing, const RangeOf& inc
     }
     if (poll) poll();
     pace.step();
-    if (pace.waited_s() > leaders_.deadline_s) give_up(name);
+    if (pace.waited_s() > leaders_.deadline_s()) give_up(name);
   }
 }
 

@@ -38,14 +38,14 @@ World::Handles::~Handles() {
   free_communicator(messages);
 }
 
-void Group::open(MPI_Comm parent, double deadline) {
+void Group::open(MPI_Comm parent, const Deadline& of_waits) {
   check_mpi(MPI_Comm_dup(parent, &comm), "MPI_Comm_dup");
   check_mpi(MPI_Comm_dup(parent, &roll), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
   MPI_Comm_set_errhandler(roll, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm, &rank);
   MPI_Comm_size(comm, &size);
-  deadline_s = deadline;
+  deadline = &of_waits;
   heard_.assign(size, 0);
   world_ranks.assign(size, 0);
   int world_rank = 0;
@@ -66,15 +66,15 @@ void Group::wait(MPI_Request& request, const char* collective, const std::functi
     if (poll && *poll) (*poll)();
     pace.step();
     roll_call(pace.waited_s());
-    if (pace.waited_s() > deadline_s) throw DeadlineError(collective, deadline_s, missing());
+    if (pace.waited_s() > deadline_s()) throw DeadlineError(collective, deadline_s(), missing());
   }
 }
 
 void Group::roll_call(double waited_s) {
   constexpr double listen_after_s = 0.01;
-  if (waited_s < std::min(listen_after_s, deadline_s / 4)) return;
+  if (waited_s < std::min(listen_after_s, deadline_s() / 4)) return;
   const bool heard = heard_announcement();
-  if (announced_ < calls && (heard || waited_s > deadline_s / 2)) announce();
+  if (announced_ < calls && (heard || waited_s > deadline_s() / 2)) announce();
 }
 
 bool Group::heard_announcement() {

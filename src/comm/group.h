@@ -30,7 +30,7 @@ struct Group {
   ~Group();
 
   /// **Collective over `parent`'s ranks of one colour.** Duplicates and asks who is who.
-  void open(MPI_Comm parent, double deadline_s);
+  void open(MPI_Comm parent, const Deadline& deadline);
   /// Ends `request`, which belongs to the collective begun by the last begin().
   void wait(MPI_Request& request, const char* collective, const std::function<void()>* poll = nullptr);
   void begin() { ++calls; }
@@ -49,7 +49,8 @@ struct Group {
   MPI_Comm comm = MPI_COMM_NULL;
   MPI_Comm roll = MPI_COMM_NULL;
   int rank = 0, size = 1;
-  double deadline_s = 0;
+  const Deadline* deadline = nullptr;
+  double deadline_s() const { return deadline->seconds(); }
   int64_t calls = 0;             ///< collectives begun; the same on all ranks at the same collective
   std::vector<int> world_ranks;  ///< by rank in the group
 

@@ -75,9 +75,9 @@ void LeaderBarrier::wait(const char* name, const Poll& poll) {
   while (!complete()) {
     if (poll) poll();
     pace.step();
-    if (pace.waited_s() <= state_->leaders.deadline_s) continue;
+    if (pace.waited_s() <= state_->leaders.deadline_s()) continue;
     state_->given_up = true;
-    throw DeadlineError(name, state_->leaders.deadline_s, missing());
+    throw DeadlineError(name, state_->leaders.deadline_s(), missing());
   }
 }
 

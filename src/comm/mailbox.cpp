@@ -223,8 +223,8 @@ void Mailbox::drain() {
     if (s.idle() && s.taken_from == s.sent_here) break;
     if (taken || s.outgoing.size() < before) pace.restart();
     pace.step();
-    if (pace.waited_s() > leaders.deadline_s)
-      throw DeadlineError("end of messages between nodes", leaders.deadline_s, s.under_way());
+    if (pace.waited_s() > leaders.deadline_s())
+      throw DeadlineError("end of messages between nodes", leaders.deadline_s(), s.under_way());
   }
   s.draining = false;
 }

@@ -48,9 +48,9 @@ static int number_of(const std::vector<int>& numbered, int first) {
 }
 
 World::World(double deadline_s, int ranks_per_node, bool alone)
-    : deadline_s_(deadline_s), handles_(std::make_unique<Handles>()) {
+    : deadline_(std::make_unique<Deadline>(deadline_s)), handles_(std::make_unique<Handles>()) {
   Group& all = handles_->all;
-  all.open(MPI_COMM_WORLD, deadline_s);
+  all.open(MPI_COMM_WORLD, *deadline_);
   rank_ = all.rank;
   size_ = all.size;
   std::string asked = std::to_string(ranks_per_node > 0 ? ranks_per_node : ranks_per_node_asked());
@@ -65,14 +65,14 @@ World::World(double deadline_s, int ranks_per_node, bool alone)
   check_mpi(MPI_Comm_split_type(all.comm, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
             "MPI_Comm_split_type");
   Group on_host;
-  on_host.open(host, deadline_s);
+  on_host.open(host, *deadline_);
   host_ranks_ = on_host.world_ranks;
   MPI_Comm machine = split(host, each > 0 ? on_host.rank / each : 0, rank_);
-  handles_->machine.open(machine, deadline_s);
+  handles_->machine.open(machine, *deadline_);
   machine_rank_ = handles_->machine.rank;
   machine_size_ = handles_->machine.size;
   MPI_Comm node = split(machine, alone ? 1 + machine_rank_ : 0, rank_);
-  handles_->node.open(node, deadline_s);
+  handles_->node.open(node, *deadline_);
   MPI_Comm_free(&node);
   node_rank_ = handles_->node.rank;
   node_size_ = handles_->node.size;
@@ -81,7 +81,7 @@ World::World(double deadline_s, int ranks_per_node, bool alone)
   MPI_Comm leaders = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(all.comm, leads() ? 0 : MPI_UNDEFINED, rank_, &leaders), "MPI_Comm_split");
   if (!leads()) return;
-  handles_->leaders.open(leaders, deadline_s);
+  handles_->leaders.open(leaders, *deadline_);
   check_mpi(MPI_Comm_dup(leaders, &handles_->messages), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(handles_->messages, MPI_ERRORS_RETURN);
   MPI_Comm_free(&leaders);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/waiting.h"
 
 namespace lepton::comm {
 
@@ -64,7 +65,9 @@ class World {
   const std::vector<int>& nodes_of(int machine) const { return nodes_of_[machine]; }
   /// World ranks of this host, ascending.
   const std::vector<int>& host_ranks() const { return host_ranks_; }
-  double deadline_s() const { return deadline_s_; }
+  /// Of every wait for other ranks; train shortens it once it knows how long steps take.
+  Deadline& deadline() const { return *deadline_; }
+  double deadline_s() const { return deadline_->seconds(); }
 
   // Collectives over all ranks, for set-up and shut-down (blocking with deadline).
   /// **Collective.** Rank 0's bytes to all.
@@ -84,7 +87,7 @@ class World {
   void number_groups();  // **Collective.**
   int rank_ = 0, size_ = 1, node_ = 0, nodes_ = 1, node_rank_ = 0, node_size_ = 1;
   int machine_rank_ = 0, machine_size_ = 1;
-  double deadline_s_ = 0;
+  std::unique_ptr<Deadline> deadline_;
   std::vector<int> host_ranks_;
   std::vector<int> leaders_, machine_of_;   // by node
   std::vector<std::vector<int>> nodes_of_;  // by machine

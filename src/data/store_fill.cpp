@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
+#include "base/watchdog.h"
 #include "data/row_check.h"
 
 namespace lepton::data {
@@ -150,6 +151,7 @@ void read_source_rows(const Source& source, int64_t begin, int64_t end, std::spa
         inputs.read_rows(begin - first, stop - first, out.first(n * input_bytes));
       }
       check_rows(source, begin, stop, out.data(), dataset, findings);
+      beat();
       out = out.subspan(n * row_bytes);
       begin = stop;
     }

@@ -18,6 +18,7 @@ namespace lepton::exact {
 
 /// What a round is: part of unit hashes and messages. Training, or the evaluation of a split.
 enum class RoundKind : int { train = 0, validation = 1, test = 2, evaluate_train = 3 };
+constexpr size_t round_kinds = 4;
 
 struct RoundId {
   int64_t round =

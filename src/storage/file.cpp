@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that survive, over POSIX calls: every write is complete, every error carries path and errno's text, a
-// full disk is named as such with what was needed and what is free. Locks are OFD locks (Linux): they belong
-// to the open file, not to the process, and vanish with their holder however it dies.
+// full disk is named as such with what was needed and what is free.
 #include "storage/file.h"
 
 #include <fcntl.h>
@@ -336,37 +335,6 @@ std::string this_process() {
   const char* job = std::getenv("SLURM_JOB_ID");
   return "host " + host_name() + ", pid " + std::to_string(getpid()) +
          (job && *job ? std::string(", Slurm job ") + job : "") + ", since " + utc_time();
-}
-
-DirectoryLock::DirectoryLock(const std::string& directory, const std::string& owner) {
-  const std::string path = directory + "/.lock";
-  descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  REQUIRE(descriptor_ >= 0, Exit::run_directory, directory,
-          std::string("the run directory cannot be written: ") + std::strerror(errno),
-          "Choose a run.dir that you may write to.");
-  struct flock range {};  // from 0 to the end, whatever it is
-  range.l_type = F_WRLCK;
-  range.l_whence = SEEK_SET;
-  if (fcntl(descriptor_, F_OFD_SETLK, &range) != 0) {
-    const int error = errno;
-    const std::string held_by = read_file_if_exists(path).value_or("");
-    close(std::exchange(descriptor_, -1));
-    REQUIRE(error != EAGAIN && error != EACCES, Exit::run_directory, directory,
-            "the run directory is in use by " + (held_by.empty() ? "another job" : held_by),
-            "Wait for that job or stop it, or choose another run.dir.");
-    fail(Exit::run_directory, directory, std::string("locking failed: ") + std::strerror(error), "");
-  }
-  try {
-    if (ftruncate(descriptor_, 0) != 0) fail_io(path, "writing the owner", errno);
-    write_fully(descriptor_, std::as_bytes(std::span(owner)), path);
-  } catch (...) {
-    close(std::exchange(descriptor_, -1));
-    throw;
-  }
-}
-
-DirectoryLock::~DirectoryLock() {
-  if (descriptor_ >= 0) close(descriptor_);  // frees the lock; the file stays, for whoever waits on it
 }
 
 }  // namespace lepton::storage

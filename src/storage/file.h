@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that survive: complete writes (short writes, EINTR), fsync of files and directories, rename as
-// commit, and the lock of a run directory (an OFD lock plus an owner record). Errors are Error(io) with path
-// and errno's text; ENOSPC and EDQUOT say so. Called by checkpoint, report, train.
+// commit. Errors are Error(io) with path and errno's text; ENOSPC and EDQUOT say so. Called by checkpoint,
+// report, train.
 #pragma once
 
 #include <cstdint>
@@ -80,20 +80,7 @@ class LineFile {
 
 std::string host_name();
 std::string utc_time();  ///< now, "2026-01-31T09:00:00Z"
-/// "host n3, pid 4711, Slurm job 17, since 2026-01-31T09:00:00Z": this process, as a DirectoryLock's owner.
+/// "host n3, pid 4711, Slurm job 17, since 2026-01-31T09:00:00Z": this process, as owner of a directory.
 std::string this_process();
-
-/// Held while a job owns a run directory. Throws Error(run_directory) naming the owner that holds it, in the
-/// words which that one gave: this_process() and what else helps to find it.
-class DirectoryLock {
- public:
-  DirectoryLock(const std::string& directory, const std::string& owner);
-  ~DirectoryLock();
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
-
- private:
-  int descriptor_ = -1;
-};
 
 }  // namespace lepton::storage

@@ -106,8 +106,7 @@ void Balancer::poll() {
   worker_.poll(round_s());
   // What rank 0 says to itself shall not wait for the end of its next unit: it may be the slow one.
   if (std::exchange(said_to_itself_, false)) read_letters();
-  const double now = round_s();
-  if (barrier_.entered() && now - entered_s_ > world_.deadline_s())
+  if (barrier_.entered() && since_entered_.count() > world_.deadline_s())
     throw DeadlineError("units of this step", world_.deadline_s(), barrier_.missing());
 }
 
@@ -196,7 +195,7 @@ bool Balancer::borrowed(int node, int64_t number) {
 
 void Balancer::enter_barrier() {
   barrier_.enter();
-  entered_s_ = round_s();
+  since_entered_.restart();
 }
 
 bool Balancer::barrier_complete() {

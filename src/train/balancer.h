@@ -93,7 +93,8 @@ class Balancer : private balance::Outside {
   balance::Stamp stamp_;
   balance::Purpose purpose_ = balance::Purpose::train;
   int64_t ticket_ = 0, units_ns_ = 0;
-  double began_s_ = 0, entered_s_ = 0;
+  double began_s_ = 0;
+  OwnTime since_entered_;
   bool grain_told_ = false, said_to_itself_ = false;
 };
 

@@ -86,8 +86,9 @@ constexpr double metrics_interval_s = 1;
 
 Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line,
                        int64_t last_step, bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch,
-                       int64_t final_step)
+                       int64_t final_step, std::function<void()> require_owned)
     : deck_(deck),
+      require_owned_(require_owned ? std::move(require_owned) : [] {}),
       ledger_(deck.run.directory, last_line, compare),
       metrics_(deck.run.directory, last_step),
       progress_(deck.run.progress_s),
@@ -100,6 +101,7 @@ Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>
       last_balance_step_(last_step) {}
 
 const std::string& Bookkeeper::step(const StepReport& report) {
+  require_owned_();
   report::LedgerLine noted = report.line;
   noted.note = std::exchange(next_note_, "");
   const std::string& text = ledger_.append(noted);
@@ -132,6 +134,7 @@ const std::string& Bookkeeper::step(const StepReport& report) {
 }
 
 void Bookkeeper::evaluation(const EvaluationReport& report) {
+  require_owned_();
   const double epoch = static_cast<double>(report.step) / static_cast<double>(steps_per_epoch_);
   metrics_.write(data::split_name(static_cast<data::SplitKind>(report.kind)), report.step, epoch,
                  report.fields());
@@ -175,6 +178,7 @@ void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> are
                            const EvaluationReport& report) {
   auto copy = std::make_shared<std::vector<float>>(arena.begin(), arena.end());
   background_.post([this, &layout, copy, report] {
+    require_owned_();
     write_model(
         deck_.run.directory + "/best.safetensors", layout, *copy,
         {{"step", std::to_string(report.step)},
@@ -190,6 +194,7 @@ void Bookkeeper::close() {
   } catch (const Error& error) {
     log_warning(fmt::format("best.safetensors was not written: {}", error.what()));
   }
+  require_owned_();
   ledger_.make_durable();
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -65,8 +66,10 @@ bool larger_is_better(const std::string& metric);
 
 class Bookkeeper {
  public:
+  /// `require_owned` throws once the run belongs to another job: it is called before anything is written.
   Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>& last_line, int64_t last_step,
-             bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step);
+             bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step,
+             std::function<void()> require_owned = {});
 
   /// The next ledger line carries this note, beside others.
   void note_next(const std::string& note) { next_note_ += (next_note_.empty() ? "" : ",") + note; }
@@ -86,6 +89,7 @@ class Bookkeeper {
 
  private:
   const Deck& deck_;
+  std::function<void()> require_owned_;
   report::Ledger ledger_;
   report::MetricsFile metrics_;
   report::Progress progress_;

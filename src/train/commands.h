@@ -17,9 +17,11 @@ class World;
 namespace lepton::train {
 
 struct Options {
-  std::string target;               ///< the deck; for inspect and status a path
+  std::string target;               ///< the deck; for inspect and compare a path, for status either
+  std::string other;                ///< compare: the second run
   std::vector<Override> overrides;  ///< --set
   bool json = false;
+  bool where = false;     ///< status: only the run directory
   bool fresh = false;     ///< train
   int64_t max_steps = 0;  ///< train
   std::string from;  ///< train: start from another run's checkpoint; simulate: a run that has measured units
@@ -33,7 +35,7 @@ struct Options {
   std::string inputs, output;   ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
 };
 
-/// **Collective** each, but inspect and status, which need no MPI.
+/// **Collective** each, but inspect, status and compare, which need no MPI.
 Exit train(const comm::World& world, const Options& options);
 Exit evaluate(const comm::World& world, const Options& options);
 Exit predict(const comm::World& world, const Options& options);
@@ -42,5 +44,6 @@ Exit check(const comm::World& world, const Options& options);
 Exit simulate(const comm::World& world, const Options& options);
 Exit inspect(const Options& options);
 Exit status(const Options& options);
+Exit compare(const Options& options);
 
 }  // namespace lepton::train

@@ -39,6 +39,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       limit_bits_(exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) /
                                     e_.deck.train.unit_size)),
       balancer_(e_.world, e_.deck.balance.policy, e_.threads_per_node, e_.classes, e_.node, e_.exchange),
+      saving_(e_.world, e_.node, e_.writer, e_.identity, e_.bookkeeper),
       reduction_(e_.world),
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
@@ -58,7 +59,7 @@ void Conductor::open() {
   const std::optional<Work> first = e_.schedule.first(state_.step, state_.pending, stopped_early());
   e_.node.control().header.run = first.has_value();
   if (!first) return;
-  last_snapshot_step_ = state_.step > 0 && state_.pending == Pending::nothing ? state_.step : -1;
+  saving_.saved(state_.step > 0 && state_.pending == Pending::nothing ? state_.step : -1);
   state_.pending = Pending::nothing;
   current_ = prepare(*first);
   e_.exchange.finish(current_->ticket, [] {});
@@ -131,13 +132,8 @@ void Conductor::publish_scales() {
 }
 
 void Conductor::vote(exact::Lanes& lanes) {
-  if (checkpoint_in_flight_) {
-    lanes.checkpoint_reports() += e_.writer->part() == checkpoint::Writer::Part::durable;
-    lanes.checkpoint_failures() += e_.writer->part() == checkpoint::Writer::Part::failed;
-  }
   balancer_.vote(lanes);
-  if (e_.bookkeeper && !e_.writer->busy() && current_->work.kind == RoundKind::train)
-    lanes.checkpoint_votes() += e_.bookkeeper->checkpoint_due(current_->work.step);
+  saving_.vote(lanes, current_->work.kind == RoundKind::train ? current_->work.step : -1);
 }
 
 void Conductor::reduce() {
@@ -203,7 +199,7 @@ void Conductor::advance() {
   NodeControl& control = e_.node.control();
   control.header.snapshot = false;
   const bool training = current_->work.kind == RoundKind::train;
-  handle_checkpoint_reports();
+  saving_.observe(total_);
   switch (control.outcome) {
     case Outcome::redo:
       ++scale_redos_;
@@ -236,8 +232,7 @@ void Conductor::fail() {
   if (next_) drop(*next_);
   next_.reset();
   balancer_.close();
-  if (e_.writer) e_.writer->finish();
-  checkpoint_in_flight_ = false;
+  saving_.fail();
   e_.node.control().failed = true;
   e_.node.control().header.run = false;
 }
@@ -271,7 +266,6 @@ void Conductor::accept_step(bool changed) {
   line.scales = changed ? used_scales_hash_ : scales_.hash();
   line.parameters = parameters_hash_;
   scale_redos_ = repairs_ = 0;
-  snapshot_due_ = snapshot_due_ || total_.checkpoint_votes() > 0;
 }
 
 void Conductor::finish_evaluation_part() {
@@ -287,16 +281,6 @@ void Conductor::finish_evaluation_part() {
                                       spec.min_improvement, step);
   }
   evaluation_report_ = last_evaluation_ = report;
-}
-
-void Conductor::handle_checkpoint_reports() {
-  const int64_t durable = total_.checkpoint_reports(), failed = total_.checkpoint_failures();
-  if (!checkpoint_in_flight_ || durable + failed < e_.world.nodes()) return;
-  if (failed == 0)
-    e_.writer->commit();
-  else
-    e_.writer->abandon();
-  checkpoint_in_flight_ = false;
 }
 
 std::optional<Work> Conductor::following(const Work& work) const {
@@ -322,15 +306,9 @@ void Conductor::choose_next() {
     return;
   }
   current_ = std::exchange(next_, std::nullopt);
-  e_.exchange.finish(current_->ticket, [this] {
-    if (e_.writer) e_.writer->progress();
-  });
+  e_.exchange.finish(current_->ticket, [this] { saving_.progress(); });
   conduct(*current_, 1);
-  if (snapshot_due_ && current_->work.kind == RoundKind::train) {
-    e_.node.control().header.snapshot = true;
-    e_.node.control().copy_next.store(0, std::memory_order_relaxed);
-    snapshot_due_ = false;
-  }
+  if (current_->work.kind == RoundKind::train) e_.node.control().header.snapshot = saving_.take_due();
 }
 
 void Conductor::leave(bool stopped) {
@@ -339,19 +317,7 @@ void Conductor::leave(bool stopped) {
   next_.reset();
   RoundHeader& header = e_.node.control().header;
   header.run = false;
-  header.snapshot = e_.writer && last_snapshot_step_ != state_.step;
-  e_.node.control().copy_next.store(0, std::memory_order_relaxed);
-  if (!header.snapshot) return;
-  e_.writer->finish();  // the copies of the one in flight are about to be overwritten
-  checkpoint_in_flight_ = false;
-}
-
-void Conductor::begin_checkpoint() {
-  failpoint("snapshot");
-  e_.writer->begin(state_.step, state_.encode(), e_.identity);
-  checkpoint_in_flight_ = true;
-  last_snapshot_step_ = state_.step;
-  if (e_.bookkeeper) e_.bookkeeper->checkpoint_begun();
+  header.snapshot = saving_.take_last(state_.step);
 }
 
 void Conductor::after_release() {
@@ -379,15 +345,7 @@ void Conductor::close() {
     e_.bookkeeper->balance(state_.step, balancer_.record(), true);
     balancer_.warn_of_grain(e_.deck.train, 3);
   }
-  if (!e_.writer) return;
-  if (!checkpoint_in_flight_) {
-    e_.writer->finish();
-    return;
-  }
-  checkpoint_in_flight_ = false;
-  REQUIRE(e_.writer->finish(), Exit::io, e_.deck.run.directory,
-          fmt::format("the checkpoint of step {} could not be written", state_.step),
-          "The checkpoints before it are intact. Make room in the run directory and start the run again.");
+  saving_.close(state_.step, e_.deck.run.directory);
 }
 
 }  // namespace lepton::train

@@ -25,6 +25,7 @@
 #include "train/node_exchange.h"
 #include "train/node_state.h"
 #include "train/run_state.h"
+#include "train/saving.h"
 #include "train/schedule.h"
 #include "train/setup.h"
 
@@ -67,15 +68,15 @@ class Conductor {
   void poll() {
     e_.exchange.progress();
     balancer_.poll();
-    if (e_.writer) e_.writer->progress();
+    saving_.progress();
   }
 
   // Serial sections: everybody waits at the barrier.
-  void reduce();            ///< (b) of a training round
-  void conclude();          ///< decide and advance
-  void decide();            ///< (c)
-  void advance();           ///< (e), (f), and the next header
-  void begin_checkpoint();  ///< the copies are complete
+  void reduce();                                      ///< (b) of a training round
+  void conclude();                                    ///< decide and advance
+  void decide();                                      ///< (c)
+  void advance();                                     ///< (e), (f), and the next header
+  void begin_checkpoint() { saving_.begin(state_); }  ///< the copies are complete
   /// After the others have been released: rank 0's ledger, metrics, progress; while the others already
   /// compute.
   void after_release();
@@ -110,7 +111,6 @@ class Conductor {
   void plan_update(int64_t step, double norm);
   void accept_step(bool changed);
   void finish_evaluation_part();
-  void handle_checkpoint_reports();
   void choose_next();
   /// What comes after `work`, early stopping included.
   std::optional<Work> following(const Work& work) const;
@@ -123,6 +123,7 @@ class Conductor {
   exact::Scales scales_;
   int limit_bits_;  ///< of a quantised value, for the units of a batch
   Balancer balancer_;
+  Saving saving_;
   comm::LeaderReduction reduction_;
   exact::Lanes total_;
   EvaluationSums evaluation_, last_sums_;
@@ -135,8 +136,7 @@ class Conductor {
   std::vector<int> magnitudes_;
   int64_t next_ticket_ = 0, round_ = 0;
   int attempt_ = 0, repairs_ = 0, scale_redos_ = 0;
-  bool stopped_ = false, snapshot_due_ = false, checkpoint_in_flight_ = false;
-  int64_t last_snapshot_step_ = -1;
+  bool stopped_ = false;
   uint64_t parameters_hash_ = 0, used_scales_hash_ = 0;
 };
 

@@ -27,6 +27,8 @@ struct RunSpec {
   std::string isa = "auto";  ///< auto | avx2 | avx512
   std::string shm_directory = "/dev/shm";
   double deadline_s = 600;  ///< of every wait for another rank
+  bool watched = true;      ///< threads that make no progress end the job
+  double watchdog_s = 0;    ///< after so long; 0: as steps are measured
   double progress_s = 10;   ///< between plain progress lines
 };
 

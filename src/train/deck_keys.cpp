@@ -36,6 +36,19 @@ std::vector<DeckKey> run_keys() {
        [](Deck& deck, const DeckValue& value) { deck.run.shm_directory = value.text; }},
       {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
        [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
+      {.path = "run.watchdog",
+       .type = KeyType::duration,
+       .key_class = operational,
+       .standard = "\"auto\"",
+       .sentence =
+           "how long a rank may make no progress in a step before the job ends with 75; auto: 20 times the "
+           "longest step so far, at least a minute",
+       .set =
+           [](Deck& deck, const DeckValue& value) {
+             deck.run.watched = value.text != "off";
+             deck.run.watchdog_s = value.number;
+           },
+       .choices = {"auto", "off"}},
       {"run.progress_every", KeyType::duration, operational, "\"10s\"",
        "time between progress lines where there is no terminal",
        [](Deck& deck, const DeckValue& value) { deck.run.progress_s = value.number; }},

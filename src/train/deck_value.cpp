@@ -151,6 +151,10 @@ std::string interval_text(const Interval& interval) {
 DeckValue check_interval(const DeckKey& key, const DeckNode& node) {
   DeckValue value;
   value.text = text_of(key, node);
+  if (std::find(key.choices.begin(), key.choices.end(), value.text) != key.choices.end()) {
+    value.canonical = toml_text(value.text);
+    return value;
+  }
   if (const auto interval = parse_interval(value.text); interval && key.type != KeyType::duration)
     value.interval = *interval;
   else if (const auto seconds = parse_duration(value.text); seconds && key.type != KeyType::interval)
@@ -204,6 +208,11 @@ std::string did_you_mean(const std::string& name, const std::vector<std::string>
   return nearest.empty() ? "" : "Did you mean \"" + nearest + "\"?";
 }
 
+/// Of a time or interval: words that it may also be.
+static std::string or_words(const DeckKey& key) {
+  return key.choices.empty() ? "" : "; or " + choices_text(key.choices);
+}
+
 std::string expectation(const DeckKey& key) {
   switch (key.type) {
     case KeyType::text:
@@ -223,11 +232,11 @@ std::string expectation(const DeckKey& key) {
     case KeyType::rows:
       return "two rows [from, to] with 0 <= from < to";
     case KeyType::duration:
-      return "a time above 0, as in \"500ms\", \"60s\", \"10min\" or \"2h\"";
+      return "a time above 0, as in \"500ms\", \"60s\", \"10min\" or \"2h\"" + or_words(key);
     case KeyType::interval:
       return "an interval, as in \"500 steps\", \"1 epoch\" or \"end\"";
     case KeyType::interval_or_duration:
-      return "an interval, as in \"60s\", \"500 steps\", \"1 epoch\" or \"end\"";
+      return "an interval, as in \"60s\", \"500 steps\", \"1 epoch\" or \"end\"" + or_words(key);
     case KeyType::shares:
       return "a list of units, 1 to 10000, and class names, as in [\"8 cuda\", \"1 cpu\"]";
     case KeyType::layers:

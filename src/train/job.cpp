@@ -75,9 +75,10 @@ MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const Thread
 
 NodeState make_node(const comm::World& world, const Deck& deck, const model::Graph& graph,
                     const UnitSizes& sizes, const exact::Slices& slices, int moments,
-                    int64_t confusion_classes, const MemoryDomains& domains, bool device) {
+                    int64_t confusion_classes, const ThreadShare& share, bool device) {
   NodeSizes node;
-  node.domains = device ? MemoryDomains() : domains;
+  node.domains = device ? MemoryDomains() : share.domains;
+  node.threads = share.node_threads;
   node.max_samples = sizes.max_samples;
   node.max_units = sizes.max_units;
   node.state = state_shape(moments, device, world.nodes());
@@ -115,7 +116,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
                                       static_cast<int>(optimizer.moments().size()), share.domains.count(),
                                       engine.has_value(), host.precision}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes, share.domains, engine.has_value())),
+                     confusion_classes, share, engine.has_value())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
       classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
@@ -201,7 +202,8 @@ int64_t Job::parts_of(data::SplitKind kind) const {
 }
 
 Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
-                    const checkpoint::Identity& identity, Bookkeeper* bookkeeper, RunState state) {
+                    const checkpoint::Identity& identity, Bookkeeper* bookkeeper, RunState state,
+                    Watchdog* watchdog) {
   schedule_ = schedule;
   identity_ = identity;
   const UnitResources resources{
@@ -227,7 +229,7 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                           confusion_classes,
                           [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
-                   share.node_threads);
+                   share.node_threads, watchdog);
   return *trainer_;
 }
 

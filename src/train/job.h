@@ -37,9 +37,9 @@ class Job {
   Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training,
       bool confusion);
 
-  /// **Collective.** Runs rounds until the schedule ends. `writer` and `bookkeeper` may be null.
+  /// **Collective.** Runs rounds until the schedule ends. `writer`, `bookkeeper` and `watchdog` may be null.
   Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,
-                 Bookkeeper* bookkeeper, RunState state);
+                 Bookkeeper* bookkeeper, RunState state, Watchdog* watchdog = nullptr);
 
   /// The node's parameters, for who reads them on the host: a device's copy is fetched first. Main threads of
   /// leaders.

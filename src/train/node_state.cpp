@@ -46,6 +46,7 @@ size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const State
 
 struct ControlViews {
   std::span<NodeControl> control;
+  std::span<comm::Attendant> roster;
   std::array<std::span<uint64_t>, 2> block_hashes;
   std::span<std::byte> lanes;
   std::span<int32_t> queue_list;
@@ -58,6 +59,7 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
                    ControlViews& views) {
   Cutter cutter(memory);
   views.control = cutter.take<NodeControl>(1);
+  views.roster = cutter.take<comm::Attendant>(static_cast<size_t>(sizes.threads));
   for (auto& hashes : views.block_hashes) hashes = cutter.take<uint64_t>(layout.blocks());
   views.lanes = cutter.take<std::byte>(lanes_bytes);
   views.queue_list = cutter.take<int32_t>(sizes.max_units);
@@ -105,6 +107,7 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   world.node_barrier();
   block_hashes_ = views.block_hashes;
   lanes_.emplace(lanes, views.lanes);
+  roster_ = views.roster;
   queue_list_ = views.queue_list;
   scales_ = views.scales;
   overflow_bits_ = views.overflow_bits;

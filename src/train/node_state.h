@@ -80,6 +80,7 @@ StateShape state_shape(int moments, bool device, int nodes);
 /// Sizes that NodeState is cut for.
 struct NodeSizes {
   int64_t max_samples = 0, max_units = 0;  ///< of any round
+  int threads = 1;                         ///< of the node
   StateShape state = {};
   int tickets = 4;
   MemoryDomains domains = {};
@@ -93,6 +94,8 @@ class NodeState {
             const exact::Lanes& lanes, std::span<const int64_t> slices, const std::string& shm_directory);
 
   NodeControl& control() { return *control_; }
+  /// Of the barrier: a place for each thread of the node.
+  std::span<comm::Attendant> roster() { return roster_; }
   balance::UnitQueue queue() { return {control_->queue, queue_list_}; }
   std::span<float> parameters(int slot) { return parameters_[slot]; }
   /// Moment m of this node's slice: element i is arena element slice_begin() + i.
@@ -127,6 +130,7 @@ class NodeState {
   std::array<std::array<std::span<float>, 2>, 2> moments_;  // [slot][moment]
   std::array<std::span<uint64_t>, 2> block_hashes_;
   std::optional<exact::NodeLanes> lanes_;
+  std::span<comm::Attendant> roster_;
   std::span<int32_t> queue_list_;
   std::span<int> scales_;
   std::span<uint32_t> overflow_bits_;

@@ -13,8 +13,8 @@
 
 #include "checkpoint/reader.h"
 #include "report/texts.h"
+#include "storage/directory_lock.h"
 #include "storage/file.h"
-#include "storage/lock_state.h"
 #include "train/commands.h"
 #include "train/inspect.h"
 
@@ -160,8 +160,20 @@ std::string status_text(const Json& status) {
   return text;
 }
 
+/// The run directory that is meant: itself, or that of a deck.
+static std::string run_directory_of(const Options& options) {
+  if (fs::is_directory(options.target)) return options.target;
+  const std::string text = storage::read_file(options.target);
+  return parse_deck(options.target, text, options.overrides).run.directory;
+}
+
 Exit status(const Options& options) {
-  const Json status = run_status(options.target);
+  const std::string directory = run_directory_of(options);
+  if (options.where) {
+    std::cout << directory << "\n";
+    return Exit::done;
+  }
+  const Json status = run_status(directory);
   std::cout << (options.json ? status.dump(2) + "\n" : status_text(status));
   return Exit::done;
 }

@@ -4,19 +4,26 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/stacks.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "ops/parameters_hash.h"
 #include "report/progress.h"
 #include "storage/file.h"
+#include "storage/ownership.h"
 #include "train/commands.h"
 #include "train/compare_deck.h"
 #include "train/job.h"
@@ -36,15 +43,20 @@ class RunDirectory {
     comm::agree(world, [&] {
       if (world.rank() != 0) return;
       const std::string& path = deck.run.directory;
-      storage::make_directories(path);
-      lock_.emplace(path, fmt::format("{}, {} ranks", storage::this_process(), world.size()));
-      starts_ = options.fresh ? 0 : count_starts(path);
+      ownership_.emplace(path, fmt::format("{}, {} ranks", storage::this_process(), world.size()));
+      generation_ = ownership_->generation();
+      if (!ownership_->took_over() || options.fresh) return;
+      for (const char* name : {"/ledger.txt", "/metrics.jsonl", "/log.txt"})
+        storage::take_from_former_owner(path + name);
     });
-    std::vector<int64_t> starts{starts_};
-    world.all_max(starts);
-    starts_ = starts[0];
+    std::vector<int64_t> generation{generation_};
+    world.all_max(generation);
+    generation_ = generation[0];
   }
-  int64_t starts() const { return starts_; }
+  /// Of the owner that this job is.
+  int64_t generation() const { return generation_; }
+  /// **Rank 0 only.**
+  const storage::Ownership& ownership() const { return *ownership_; }
 
   /// **Collective.** Opens the log; with --fresh that of a new run, and only when nothing can be refused any
   /// more.
@@ -72,7 +84,7 @@ class RunDirectory {
   void move_aside(const std::string& path) {
     const std::vector<std::string> names = storage::list_directory(path);
     const auto old = [](const std::string& name) {
-      return name != ".lock" && !name.starts_with("previous-");
+      return !storage::is_ownership_file(name) && !name.starts_with("previous-");
     };
     if (std::none_of(names.begin(), names.end(), old)) return;
     int k = 1;
@@ -85,17 +97,25 @@ class RunDirectory {
     aside_ = aside;
   }
 
-  std::optional<storage::DirectoryLock> lock_;
-  std::string aside_;  ///< what begin() moved the old run to
-  int64_t starts_ = 0;
+  std::optional<storage::Ownership> ownership_;  ///< on rank 0
+  std::string aside_;                            ///< what begin() moved the old run to
+  int64_t generation_ = 0;
 };
 
-void arm_faults(const comm::World& world, int64_t restart) {
+/// Makes the run directory, which tells how often the run was started. Its taking already passes failpoints.
+void arm_faults(const comm::World& world, const Deck& deck, const Options& options) {
   const char* text = std::getenv("LEPTON_FAULT");
   std::string faults = world.rank() == 0 && text ? text : "";
+  std::vector<int64_t> restart{0};
+  comm::agree(world, [&] {
+    if (world.rank() != 0) return;
+    storage::make_directories(deck.run.directory);
+    if (!options.fresh) restart[0] = count_starts(deck.run.directory);
+  });
   world.broadcast(faults);
+  world.all_max(restart);
   run_context().rank = world.rank();
-  run_context().restart = restart;
+  run_context().restart = restart[0];
   comm::agree(world, [&] { arm_failpoints(faults); });
 }
 
@@ -159,9 +179,11 @@ void summarise(Job& job, const Trainer& trainer) {
 }
 
 /// run.json tells how a run ended, also when it failed.
-void record_failure(const Job& job, const Trainer& trainer, const Error& error) {
+void record_failure(const Job& job, const RunDirectory& directory, const Trainer& trainer,
+                    const Error& error) {
   if (job.world.rank() != 0) return;
   try {
+    directory.ownership().require_mine_now();
     const int64_t step = trainer.conductor()->state().step;
     record_end(job.deck.run.directory, step, static_cast<int>(error.code()));
   } catch (const std::exception& failure) {
@@ -169,13 +191,30 @@ void record_failure(const Job& job, const Trainer& trainer, const Error& error) 
   }
 }
 
-Exit run(const Job& job, Trainer& trainer) {
+Exit run(const Job& job, const RunDirectory& directory, Trainer& trainer) {
   try {
     return trainer.run();
   } catch (const Error& error) {
-    record_failure(job, trainer, error);
+    record_failure(job, directory, trainer, error);
     throw;
   }
+}
+
+/// In the watchdog's thread, which may not call MPI: the launcher ends the other ranks when one ends.
+void end_silent_job(const std::string& who, double silent_s) {
+  const std::string text = fmt::format(
+      "{} has made no progress for {:.0f} s (run.watchdog)\n  The state on disk is valid: start the job "
+      "again.",
+      who, silent_s);
+  std::atomic<bool> logged = false;
+  std::thread([&] {  // the log may be what hangs
+    log_error(text);
+    logged = true;
+  })
+      .detach();
+  for (int look = 0; look < 20 && !logged; ++look) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  if (!logged) std::fprintf(stderr, "%s\n", text.c_str());
+  std::_Exit(static_cast<int>(Exit::again));
 }
 
 /// **Rank 0 only.** For scripts: how the run ended, and the last evaluation of this start, if there was one.
@@ -195,10 +234,11 @@ void print_json(const Job& job, const Trainer& trainer, Exit exit, const std::st
   fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
-void finish(Job& job, const Trainer& trainer, Exit exit, const Options& options) {
+void finish(Job& job, const RunDirectory& owned, const Trainer& trainer, Exit exit, const Options& options) {
   comm::agree(job.world, [&] {
     failpoint("finalize");
     if (job.world.rank() != 0) return;
+    owned.ownership().require_mine_now();
     const RunState& state = trainer.conductor()->state();
     const std::span<const float> parameters = job.current_parameters();
     const std::string directory = job.deck.run.directory;
@@ -214,8 +254,9 @@ void finish(Job& job, const Trainer& trainer, Exit exit, const Options& options)
 }
 
 /// **Rank 0 only.** The files of a run whose start can no longer be refused; before its first step.
-void open_books(const Job& job, const Beginning& beginning, const RunIdentity& kept, const RunState& state,
-                bool new_class, int64_t last_step, std::optional<Bookkeeper>& bookkeeper) {
+void open_books(const Job& job, const RunDirectory& owned, const Beginning& beginning,
+                const RunIdentity& kept, const RunState& state, bool new_class, int64_t last_step,
+                std::optional<Bookkeeper>& bookkeeper) {
   const Deck& deck = job.deck;
   const std::string& directory = deck.run.directory;
   storage::replace_file(directory + "/deck.toml", deck.resolved);
@@ -223,7 +264,8 @@ void open_books(const Job& job, const Beginning& beginning, const RunIdentity& k
   if (!state.last_ledger_line.empty()) last = report::LedgerLine::decode(state.last_ledger_line);
   const bool free = deck.balance.classes == ClassPolicy::free;
   bookkeeper.emplace(deck, last, state.step, !new_class && !free, job.steps_per_epoch(),
-                     job.dataset.split(data::SplitKind::train).samples, last_step);
+                     job.dataset.split(data::SplitKind::train).samples, last_step,
+                     [&owned] { owned.ownership().require_mine(); });
   if (free) bookkeeper->note_next("free-classes");
   // Without a state nothing of the old class is in the run: it has one class, and its ledger no mark.
   if (new_class && beginning.saved) bookkeeper->note_next("new-arithmetic-class");
@@ -231,9 +273,9 @@ void open_books(const Job& job, const Beginning& beginning, const RunIdentity& k
   write_identity(directory, kept);
 }
 
-checkpoint::WriterSpec writer_spec(const Job& job) {
+checkpoint::WriterSpec writer_spec(const Job& job, const RunDirectory& directory) {
   const Deck& deck = job.deck;
-  checkpoint::WriterSpec spec{deck.run.directory + "/checkpoints",
+  checkpoint::WriterSpec spec{{deck.run.directory + "/checkpoints", directory.generation(), {}},
                               deck.checkpoint.keep,
                               deck.run.shm_directory,
                               {},
@@ -241,6 +283,8 @@ checkpoint::WriterSpec writer_spec(const Job& job) {
   spec.layout.elements = job.graph.layout.elements();
   spec.layout.arrays = {"parameters"};
   for (const std::string& moment : job.optimizer.moments()) spec.layout.arrays.push_back(moment);
+  if (job.world.rank() == 0)
+    spec.place.still_owned = [&directory] { directory.ownership().require_mine_now(); };
   return spec;
 }
 
@@ -248,13 +292,17 @@ checkpoint::WriterSpec writer_spec(const Job& job) {
 
 Exit train(const comm::World& world, const Options& options) {
   install_stop_handlers();
+  install_stack_handler();
   Deck deck = load_deck(world, options);
+  Watchdog watchdog(end_silent_job);
+  if (deck.run.watched) watchdog.set_limit(deck.run.deadline_s);
+  const Watchdog::Watch watch(watchdog, fmt::format("rank {}", world.rank()));
   comm::agree(world, [&] {
     REQUIRE(deck.data.train.has_value(), Exit::deck, "[data] train", "there is no train split",
             "Say which arrays to train on.");
   });
+  arm_faults(world, deck, options);
   RunDirectory directory(world, deck, options);
-  arm_faults(world, directory.starts());
   if (!options.fresh) directory.begin(world, deck, options);
   if (world.rank() == 0)
     for (const std::string& warning : deck.warnings) log_warning(warning);
@@ -278,23 +326,25 @@ Exit train(const comm::World& world, const Options& options) {
     if (world.rank() != 0) return;
     RunIdentity kept{identity, state.schedule_steps, beginning.origin};
     kept.parent.checkpoint = directory.present_path(deck, kept.parent.checkpoint);
-    open_books(job, beginning, kept, state, new_class, schedule.last_step, bookkeeper);
+    open_books(job, directory, beginning, kept, state, new_class, schedule.last_step, bookkeeper);
     record_start(deck.run.directory, {world.size(), world.nodes(), state.step, job.classes.arithmetic,
                                       options.from, job.classes.members, deck.operational});
   });
   std::optional<checkpoint::Writer> writer;
   comm::agree(world, [&] {
-    writer.emplace(world, writer_spec(job), [&] {
+    writer.emplace(world, writer_spec(job, directory), [&] {
       if (bookkeeper) bookkeeper->ledger().make_durable();
     });
   });
 
-  Trainer& trainer =
-      job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr, std::move(state));
-  const Exit exit = run(job, trainer);
+  Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr,
+                               std::move(state), &watchdog);
+  const Exit exit = run(job, directory, trainer);
   if (bookkeeper) bookkeeper->close();
   summarise(job, trainer);
-  finish(job, trainer, exit, options);
+  const Unwatched unwatched;
+  const Deadline::Lifted lifted(world.deadline());
+  finish(job, directory, trainer, exit, options);
   return exit;
 }
 

@@ -14,16 +14,19 @@
 namespace lepton::train {
 
 Trainer::Trainer(const comm::World& world, const UnitResources& resources, const UnitSizes& sizes,
-                 const Ensemble& ensemble, RunState state, int threads, int thread_base, int node_threads)
+                 const Ensemble& ensemble, RunState state, int threads, int thread_base, int node_threads,
+                 Watchdog* watchdog)
     : world_(world),
       resources_(resources),
       sizes_(sizes),
       ensemble_(ensemble),
-      barrier_(resources.node.control().barrier, node_threads, world.deadline_s()),
+      barrier_(resources.node.control().barrier, resources.node.roster(), world.rank(), world.deadline()),
       times_(threads),
       threads_(threads),
       thread_base_(thread_base),
-      node_threads_(node_threads) {
+      node_threads_(node_threads),
+      watchdog_(watchdog),
+      limits_(resources.deck.run) {
   if (world.leads()) conductor_.emplace(ensemble, std::move(state));
   poll_ = [this] {
     if (conductor_) conductor_->poll();
@@ -36,7 +39,12 @@ Exit Trainer::run() {
   world_.node_barrier();
   run_threads();
   throw_failure();
-  if (conductor_) conductor_->close();
+  // From here on others may wait for a disk.
+  const Deadline::Lifted lifted(world_.deadline());
+  if (conductor_) {
+    const Unwatched unwatched;
+    conductor_->close();
+  }
   total_s_ = now_s() - begin_s;
   std::vector<int64_t> stopped{conductor_ && conductor_->stopped()};
   world_.all_max(stopped);
@@ -61,6 +69,9 @@ void Trainer::run_threads() {
 void Trainer::loop(int thread) {
   try {
     ops::prepare_compute_thread();
+    std::optional<Watchdog::Watch> watch;
+    if (watchdog_ && thread > 0)
+      watch.emplace(*watchdog_, fmt::format("rank {}, thread {}", world_.rank(), thread));
     const bool conducts = thread == 0 && conductor_;
     const std::unique_ptr<Worker> worker =
         make_worker(resources_, sizes_, thread_base_ + thread, node_threads_, world_.nodes(),
@@ -88,6 +99,8 @@ void Trainer::loop(int thread) {
 void Trainer::step(int thread, Worker& worker) {
   const bool main = thread == 0, conducts = main && conductor_;
   const RoundHeader header = resources_.node.control().header;
+  const double begin_s = now_s();
+  if (main) set_limits(header.id.kind);
   if (conducts) conductor_->prepare_next();
   worker.run_queue(conducts ? poll_ : nothing_);
   if (main) worker.lanes().stop_votes() += stop_requested();
@@ -97,7 +110,14 @@ void Trainer::step(int thread, Worker& worker) {
     end_step(thread, worker);
   else
     meet(thread, &worker, &Conductor::conclude);
+  if (main) limits_.note(header.id.kind, now_s() - begin_s);
   if (conducts) conductor_->after_release();
+}
+
+void Trainer::set_limits(exact::RoundKind kind) {
+  if (!watchdog_) return;
+  watchdog_->set_limit(limits_.silence_s(kind));
+  world_.deadline().set(limits_.wait_s(kind));
 }
 
 void Trainer::end_step(int thread, Worker& worker) {
@@ -140,13 +160,14 @@ void Trainer::meet(int thread, Worker* worker, void (Conductor::*serial)()) {
   double ignored_s = 0;
   const ScopedTimer timer(worker ? worker->times().wait_s : ignored_s);
   if (thread != 0 || !conductor_) {
-    barrier_.wait();  // main threads that do not lead have no messages to move
+    barrier_.wait(thread_base_ + thread);  // main threads that do not lead have no messages to move
     return;
   }
   const auto conduct = [this, serial] {
     if (serial) ((*conductor_).*serial)();
   };
-  barrier_.wait_serial(poll_, std::cref(conduct));  // a reference, which std::function holds without memory
+  barrier_.wait_serial(thread_base_ + thread, poll_,
+                       std::cref(conduct));  // a reference, which std::function holds without memory
 }
 
 void Trainer::throw_failure() const {

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/watchdog.h"
 
 namespace lepton::train {
 
@@ -77,6 +78,7 @@ void UnitRunner::run(const RoundHeader& header, std::span<const int32_t> numbers
   const double busy_s = now_s() - begin_s;
   count_time(std::ssize(numbers), busy_s);
   resources_.node.queue().count_done(std::ssize(numbers), static_cast<int64_t>(busy_s * 1e9));
+  beat();
   run_context().unit = -1;
 }
 

@@ -3,6 +3,10 @@
 #include "base/waiting.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 
 #include "base/clock.h"
 
@@ -21,6 +25,36 @@ TEST(Pace, SpinsThenYieldsThenSleepsShortly) {
   pace.restart();
   EXPECT_EQ(pace.waited_s(), 0);
   EXPECT_FALSE(pace.patient());
+}
+
+TEST(OwnTime, DoesNotCountWhatTheProcessDidNotLive) {
+  OwnTime time;
+  const double first = time.count();
+  EXPECT_GE(first, 0);
+  EXPECT_EQ(time.counted_s(), first);
+  const pid_t child = fork();
+  if (child == 0) {
+    OwnTime own;
+    raise(SIGSTOP);
+    _exit(own.count() <= OwnTime::tick_max_s ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, WUNTRACED);
+  usleep(1'500'000);
+  kill(child, SIGCONT);
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  time.restart();
+  EXPECT_EQ(time.counted_s(), 0);
+}
+
+TEST(Deadline, CanBeLiftedForAWhile) {
+  Deadline deadline(3);
+  {
+    const Deadline::Lifted lifted(deadline);
+    EXPECT_GT(deadline.seconds(), 1e30);
+  }
+  EXPECT_EQ(deadline.seconds(), 3);
 }
 
 TEST(DeadlineError, SaysWhatAndWhom) {

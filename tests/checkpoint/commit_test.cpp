@@ -36,10 +36,10 @@ TEST(Commit, failure_at_any_point_leaves_no_checkpoint) {
     const Scratch scratch;
     const Manifest manifest = write_unfinished(scratch.path(), layout, 5, "state");
     arm_failpoints("point=" + point + ",action=error");
-    EXPECT_THROW(commit_checkpoint(scratch.path(), manifest), Error) << point;
+    EXPECT_THROW(commit_checkpoint({scratch.path()}, manifest), Error) << point;
     arm_failpoints("");
     EXPECT_TRUE(list_checkpoints(scratch.path()).empty()) << point;
-    remove_unfinished(scratch.path(), 5);
+    remove_unfinished({scratch.path()}, 5);
     EXPECT_TRUE(names(scratch.path()).empty()) << point;
   }
 }
@@ -53,7 +53,7 @@ TEST(Commit, killed_at_any_point_leaves_only_intact_checkpoints) {
     const auto commit_and_die = [&] {
       arm_failpoints("point=" + point + ",action=kill");
       write_sample(scratch.path(), layout, 5);
-      prune_checkpoints(scratch.path(), 5, 1);
+      prune_checkpoints({scratch.path()}, 5, 1);
     };
     EXPECT_EXIT(commit_and_die(), testing::KilledBySignal(SIGKILL), "") << point;
     remove_all_unfinished(scratch.path());
@@ -67,7 +67,7 @@ TEST(Commit, a_bit_flipped_in_the_manifest_is_found_later) {
   const Scratch scratch;
   const Manifest manifest = write_unfinished(scratch.path(), layout, 5, "state");
   arm_failpoints("point=checkpoint.manifest,action=flip");
-  commit_checkpoint(scratch.path(), manifest);
+  commit_checkpoint({scratch.path()}, manifest);
   arm_failpoints("");
   ASSERT_EQ(verify(scratch.path() + "/step-00000005").size(), 1u);
   EXPECT_EQ(verify(scratch.path() + "/step-00000005")[0].file, "manifest.json");
@@ -100,9 +100,9 @@ TEST(Commit, a_damaged_one_is_moved_aside) {
 TEST(Commit, an_intact_one_of_another_state_is_replaced_and_never_lost) {
   const Scratch scratch;
   const std::string checkpoint = write_sample(scratch.path(), layout, 5);
-  const Names only{"step-00000005"}, interrupted{"step-00000005.previous", "step-00000005.tmp"};
+  const Names only{"step-00000005"}, interrupted{"step-00000005.previous", "step-00000005.tmp-0"};
   const auto commit = [&] {
-    commit_checkpoint(scratch.path(), write_unfinished(scratch.path(), layout, 5, "another state"));
+    commit_checkpoint({scratch.path()}, write_unfinished(scratch.path(), layout, 5, "another state"));
   };
   const std::string before = read_text(checkpoint + "/state.bin");
   arm_failpoints("point=checkpoint.replace,action=error");
@@ -126,9 +126,9 @@ TEST(Commit, an_intact_one_of_another_state_is_replaced_and_never_lost) {
 TEST(Commit, a_file_that_is_not_visible_fails) {
   const Scratch scratch;
   const Manifest manifest = write_unfinished(scratch.path(), layout, 5, "state");
-  storage::remove_tree(unfinished_path(scratch.path(), 5) + "/shard-00001.h5");
+  storage::remove_tree(unfinished_path({scratch.path()}, 5) + "/shard-00001.h5");
   try {
-    commit_checkpoint(scratch.path(), manifest, 0.15);
+    commit_checkpoint({scratch.path()}, manifest, 0.15);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::io);
@@ -141,9 +141,9 @@ TEST(Prune, keeps_the_newest_and_newer_ones) {
   const Scratch scratch;
   for (const int64_t step : {1, 2, 3, 4, 9}) write_sample(scratch.path(), layout, step);
   write_text(scratch.path() + "/notes.txt", "mine");
-  prune_checkpoints(scratch.path(), 4, 2);  // 9 was found damaged by the run that has just written 4
+  prune_checkpoints({scratch.path()}, 4, 2);  // 9 was found damaged by the run that has just written 4
   EXPECT_EQ(names(scratch.path()), (Names{"notes.txt", "step-00000003", "step-00000004", "step-00000009"}));
-  prune_checkpoints(scratch.path(), 4, 0);
+  prune_checkpoints({scratch.path()}, 4, 0);
   EXPECT_EQ(names(scratch.path()), (Names{"notes.txt", "step-00000004", "step-00000009"}));
 }
 
@@ -151,7 +151,7 @@ TEST(Prune, a_failure_leaves_no_half_checkpoint) {
   const Scratch scratch;
   for (const int64_t step : {1, 2, 3}) write_sample(scratch.path(), layout, step);
   arm_failpoints("point=checkpoint.prune,action=error,count=2");
-  EXPECT_THROW(prune_checkpoints(scratch.path(), 3, 1), Error);
+  EXPECT_THROW(prune_checkpoints({scratch.path()}, 3, 1), Error);
   arm_failpoints("");
   EXPECT_EQ(names(scratch.path()), (Names{"step-00000001", "step-00000003"}));
   for (const std::string& checkpoint : list_checkpoints(scratch.path()))
@@ -166,6 +166,24 @@ TEST(Clean, removes_what_dead_runs_left_and_nothing_else) {
   write_text(scratch.path() + "/mine.tmp", "");
   remove_all_unfinished(scratch.path());
   EXPECT_EQ(names(scratch.path()), (Names{"mine.tmp", "step-00000001"}));
+}
+
+TEST(Commit, a_replaced_job_commits_nothing_and_leaves_the_others_writing_alone) {
+  const Scratch scratch;
+  bool owned = true;
+  const Place replaced{scratch.path(), 3, [&owned] {
+                         if (!owned) throw Error(Exit::run_directory, "run", "replaced", "");
+                       }};
+  const Place present{scratch.path(), 4};
+  const Manifest manifest = write_unfinished(scratch.path(), layout, 5, "state");
+  std::filesystem::rename(unfinished_path({scratch.path()}, 5), unfinished_path(replaced, 5));
+  std::filesystem::create_directory(unfinished_path(present, 5));
+  owned = false;
+  EXPECT_THROW(commit_checkpoint(replaced, manifest), Error);
+  EXPECT_TRUE(list_checkpoints(scratch.path()).empty());
+  EXPECT_TRUE(std::filesystem::exists(unfinished_path(present, 5)));
+  remove_unfinished(replaced, 5);
+  EXPECT_EQ(names(scratch.path()), Names{"step-00000005.tmp-4"});
 }
 
 }  // namespace

@@ -102,8 +102,9 @@ TEST(Manifest, names) {
   EXPECT_EQ(shard_name(3), "shard-00003.h5");
   EXPECT_EQ(parse_step_name("step-00000500"), 500);
   EXPECT_EQ(parse_step_name("step-1234567890123"), 1234567890123);
-  for (const char* stray : {"step-00000500.tmp", "step-00000500.damaged-1", "step-500", "step-000000500",
-                            "step-", "step-0000050x", "Step-00000500", "", "step-99999999999999999999"})
+  for (const char* stray :
+       {"step-00000500.tmp", "step-00000500.tmp-3", "step-00000500.damaged-1", "step-500", "step-000000500",
+        "step-", "step-0000050x", "Step-00000500", "", "step-99999999999999999999"})
     EXPECT_FALSE(parse_step_name(stray)) << stray;
 }
 

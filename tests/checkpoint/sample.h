@@ -62,14 +62,14 @@ inline void write_text(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-/// Writes step-N.tmp, whole but for the manifest, which is returned.
+/// Writes step-N.tmp-0, whole but for the manifest, which is returned.
 inline Manifest write_unfinished(const std::string& directory, const StateLayout& layout, int64_t step,
                                  const std::string& small_state) {
   Manifest manifest;
   manifest.step = step;
   manifest.layout = layout;
   manifest.identity = sample_identity;
-  const std::string path = unfinished_path(directory, step);
+  const std::string path = unfinished_path({directory}, step);
   std::filesystem::create_directories(path);
   const auto write = [&](const std::string& name, std::span<const std::byte> bytes) {
     storage::write_file_durably(path + "/" + name, bytes, "checkpoint");
@@ -90,7 +90,7 @@ inline Manifest write_unfinished(const std::string& directory, const StateLayout
 
 /// Writes and commits; returns the checkpoint's path.
 inline std::string write_sample(const std::string& directory, const StateLayout& layout, int64_t step) {
-  commit_checkpoint(directory, write_unfinished(directory, layout, step, sample_small_state(step)));
+  commit_checkpoint({directory}, write_unfinished(directory, layout, step, sample_small_state(step)));
   return directory + "/" + step_name(step);
 }
 

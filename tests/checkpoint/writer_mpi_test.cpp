@@ -20,7 +20,7 @@ struct Job {
   Job(const comm::World& of_world, const std::string& directory, int keep = 3)
       : world(of_world),
         slices(sample_slices(layout.elements, world.nodes(), 256)),
-        writer(world, {directory, keep, "/dev/shm", layout, slices}, [this] { ++ledger_syncs; }) {}
+        writer(world, {{directory}, keep, "/dev/shm", layout, slices}, [this] { ++ledger_syncs; }) {}
 
   void begin(int64_t step) {
     const size_t node = static_cast<size_t>(world.node());
@@ -189,7 +189,7 @@ TEST(Writer, a_restart_from_an_older_state_keeps_what_is_identical) {
     }
     if (start == 0 && world.rank() == 0) write_text(damaged, "damaged");
     if (start == 0 && world.rank() == 0)
-      std::filesystem::create_directory(scratch.path() + "/step-00000009.tmp");
+      std::filesystem::create_directory(scratch.path() + "/step-00000009.tmp-7");
     world.barrier();
   }
   EXPECT_EQ(storage::list_directory(scratch.path()),

@@ -18,6 +18,7 @@ namespace {
 
 struct Board {
   NodeBarrierState barrier;
+  Attendant roster[65];
   std::atomic<int64_t> early;       // threads that passed before all had arrived
   int64_t serial_rounds;            // not atomic: the serial section is alone
   std::atomic<int64_t> rounds[64];  // by thread of the node
@@ -30,22 +31,24 @@ void stress(const World& world, int threads, int64_t rounds) {
   Board& board = *reinterpret_cast<Board*>(memory.data());
   const int participants = world.node_size() * threads;
   ASSERT_LE(participants, 64);
-  NodeBarrier barrier(board.barrier, participants, 60);
+  NodeBarrier barrier(board.barrier, std::span(board.roster).first(static_cast<size_t>(participants)),
+                      world.rank(), world.deadline());
   int64_t polls = 0;
   const auto run = [&](int thread) {
     const int me = world.node_rank() * threads + thread;
     for (int64_t round = 1; round <= rounds; ++round) {
       board.rounds[me].store(round, std::memory_order_relaxed);
       if (thread > 0)
-        barrier.wait();
+        barrier.wait(me);
       else if (round % 4 == 0 && world.leads())
-        barrier.wait_serial([&] { ++polls; }, [&] { ++board.serial_rounds; });
+        barrier.wait_serial(
+            me, [&] { ++polls; }, [&] { ++board.serial_rounds; });
       else
-        barrier.wait([&] { ++polls; });
+        barrier.wait(me, [&] { ++polls; });
       for (int other = 0; other < participants; ++other)
         if (board.rounds[other].load(std::memory_order_relaxed) < round) ++board.early;
       if (round % 4 == 0 && board.serial_rounds != round / 4) ++board.early;
-      barrier.wait();
+      barrier.wait(me);
     }
   };
   std::vector<std::thread> others;
@@ -57,6 +60,28 @@ void stress(const World& world, int threads, int64_t rounds) {
   world.node_barrier();
 }
 
+/// A barrier of the ranks of the node, one thread each, and `more` that never come.
+struct OfRanks {
+  OfRanks(const World& of_world, const char* purpose, size_t more = 0, double deadline_s = 60)
+      : world(of_world),
+        memory(world, "/dev/shm", purpose, sizeof(Board)),
+        board(*reinterpret_cast<Board*>(memory.data())),
+        deadline(deadline_s),
+        barrier(board.barrier, std::span(board.roster).first(static_cast<size_t>(world.node_size()) + more),
+                world.rank(), deadline) {}
+  void wait() { barrier.wait(world.node_rank()); }
+  void wait(const Poll& poll) { barrier.wait(world.node_rank(), poll); }
+  void wait_serial(const std::function<void()>& serial) {
+    barrier.wait_serial(world.node_rank(), {}, serial);
+  }
+
+  const World& world;
+  SharedMemory memory;
+  Board& board;
+  Deadline deadline;
+  NodeBarrier barrier;
+};
+
 TEST(NodeBarrier, NobodyPassesEarly) {
   const World one_node(120, 1000);
   stress(one_node, 1, one_node.size() <= 2 ? 50'000 : 10'000);  // two barriers a round
@@ -67,9 +92,7 @@ TEST(NodeBarrier, NobodyPassesEarly) {
 
 TEST(NodeBarrier, SleepersAreWoken) {
   const World world(60, 1000);
-  const SharedMemory memory(world, "/dev/shm", "sleepers", sizeof(NodeBarrierState));
-  auto& state = *reinterpret_cast<NodeBarrierState*>(memory.data());
-  NodeBarrier barrier(state, world.size(), 60);
+  OfRanks barrier(world, "sleepers");
   for (int round = 0; round < 20; ++round) {
     if (world.rank() == round % world.size()) usleep(3000);  // the others are in the futex by now
     barrier.wait();
@@ -79,13 +102,11 @@ TEST(NodeBarrier, SleepersAreWoken) {
 
 TEST(NodeBarrier, AFailureEndsAllWaits) {
   const World world(60, 1000);
-  const SharedMemory memory(world, "/dev/shm", "failure", sizeof(NodeBarrierState));
-  auto& state = *reinterpret_cast<NodeBarrierState*>(memory.data());
-  NodeBarrier barrier(state, world.size() + 1, 60);
+  OfRanks barrier(world, "failure", 1, 60);
   if (world.leads()) {
     usleep(20'000);
-    barrier.fail();
-    EXPECT_THROW(barrier.wait_serial({}, [] {}), NodeFailed);
+    barrier.barrier.fail();
+    EXPECT_THROW(barrier.wait_serial([] {}), NodeFailed);
   } else if (world.rank() % 2 == 1) {
     EXPECT_THROW(barrier.wait(), NodeFailed);
   } else {
@@ -97,33 +118,51 @@ TEST(NodeBarrier, AFailureEndsAllWaits) {
 
 TEST(NodeBarrier, WhatTheSerialSectionThrowsFailsTheOthers) {
   const World world(60, 1000);
-  const SharedMemory memory(world, "/dev/shm", "serial", sizeof(NodeBarrierState));
-  NodeBarrier barrier(*reinterpret_cast<NodeBarrierState*>(memory.data()), world.size(), 60);
+  OfRanks barrier(world, "serial");
   if (world.leads())
-    EXPECT_THROW(barrier.wait_serial({}, [] { fail(Exit::io, "x", "y", ""); }), Error);
+    EXPECT_THROW(barrier.wait_serial([] { fail(Exit::io, "x", "y", ""); }), Error);
   else
     EXPECT_THROW(barrier.wait(), NodeFailed);
   world.node_barrier();
 }
 
-TEST(NodeBarrier, ADeadlineSaysHowManyCame) {
+/// Rank 0 stays away, or a thread that was never seen.
+TEST(NodeBarrier, ADeadlineSaysWhoIsMissing) {
   const World world(60, 1000);
-  const SharedMemory memory(world, "/dev/shm", "deadline", sizeof(NodeBarrierState));
-  NodeBarrier barrier(*reinterpret_cast<NodeBarrierState*>(memory.data()), world.size() + 1, 1.0);
-  world.barrier();
-  int deadlines = 0;
-  try {
-    world.rank() % 2 ? barrier.wait() : barrier.wait([] {});
-    ADD_FAILURE() << "passed";
-  } catch (const DeadlineError& error) {
-    ++deadlines;
-    const std::string all = std::to_string(world.size()) + " of " + std::to_string(world.size() + 1);
-    EXPECT_NE(error.problem().find(all), std::string::npos) << error.what();
-  } catch (const NodeFailed&) {  // another thread's deadline came first
+  for (const bool seen : {true, false}) {
+    if (seen && world.size() == 1) continue;
+    OfRanks barrier(world, "deadline", seen ? 0 : 1, 1.0);
+    if (seen) barrier.wait();
+    world.barrier();
+    int64_t deadlines = 0;
+    if (!seen || world.rank() > 0) try {
+        world.rank() % 2 ? barrier.wait() : barrier.wait([] {});
+        ADD_FAILURE() << "passed";
+      } catch (const DeadlineError& error) {
+        ++deadlines;
+        const std::string whom = seen ? "rank 0 did not come (process " : "a thread did not come";
+        EXPECT_NE(error.problem().find(whom), std::string::npos) << error.what();
+      } catch (const NodeFailed&) {  // another thread's deadline came first
+      }
+    world.all_sum({&deadlines, 1});
+    EXPECT_GE(deadlines, 1);
+    world.node_barrier();
   }
-  int64_t total = deadlines;
-  world.all_sum({&total, 1});
-  EXPECT_GE(total, 1);
+}
+
+TEST(NodeBarrier, WhileTheLeaderWaitsForADiskNoDeadlineCounts) {
+  const World world(60, 1000);
+  OfRanks barrier(world, "patient", 0, 0.1);
+  if (world.leads()) {
+    barrier.board.barrier.patient = 1;
+    world.node_barrier();
+    usleep(400'000);
+    barrier.wait_serial([&] { barrier.board.barrier.patient = 0; });
+  } else {
+    world.node_barrier();
+    barrier.wait();
+  }
+  world.node_barrier();
 }
 
 }  // namespace

@@ -226,7 +226,7 @@ def contents(directory):
     """{relative path: bytes} of all files below a directory that no refused start may change: not the log and the lock."""
     found = {}
     for folder, _, names in os.walk(directory):
-        for name in set(names) - {"log.txt", ".lock"}:
+        for name in (name for name in names if name not in ("log.txt", ".lock") and not name.startswith(".owner-")):
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
                 found[os.path.relpath(path, directory)] = file.read()

@@ -17,7 +17,7 @@ hashes = {}
 def intact(directory):
     for path in checkpoints(directory).values():
         run("inspect", path)
-    left = [name for name in os.listdir(f"{directory}/checkpoints") if name.endswith(".tmp")]
+    left = [name for name in os.listdir(f"{directory}/checkpoints") if ".tmp" in name]
     assert not left, f"{directory}: {left} is left"
 
 

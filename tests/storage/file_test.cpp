@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that survive: content, failures with their codes, the lock between processes, failpoints.
+// Files that survive: content, failures with their codes, failpoints.
 #include "storage/file.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
-#include <memory>
 #include <thread>
 
 #include "base/failpoint.h"
@@ -220,32 +218,6 @@ TEST(File, LinesWaitWhileTheDiskIsFull) {
   lines.append("one");
   lines.append("two");
   expect_error(Exit::io, "8 bytes needed", [&] { lines.sync(); });
-}
-
-TEST(File, LockNamesItsOwnerAndDiesWithIt) {
-  const Scratch scratch;
-  auto lock = std::make_unique<DirectoryLock>(scratch.path(), "job 17 on n3, pid 4711");
-  expect_error(Exit::run_directory, "in use by job 17 on n3, pid 4711",
-               [&] { DirectoryLock(scratch.path(), "another"); });
-  lock.reset();
-  DirectoryLock(scratch.path(), "short");
-  int ready[2];
-  ASSERT_EQ(pipe(ready), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    const DirectoryLock held(scratch.path(), "the child");
-    if (write(ready[1], "x", 1) == 1) pause();
-    _exit(0);
-  }
-  char x = 0;
-  ASSERT_EQ(read(ready[0], &x, 1), 1);
-  expect_error(Exit::run_directory, "in use by the child", [&] { DirectoryLock(scratch.path(), "parent"); });
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
-  DirectoryLock again(scratch.path(), "parent");
-  close(ready[0]);
-  close(ready[1]);
-  expect_error(Exit::run_directory, "missing", [&] { DirectoryLock(scratch / "missing", "x"); });
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ void dump(std::ostream& out, const std::optional<data::SplitSpec>& split) {
 std::string dump(const Deck& d) {
   std::ostringstream out;
   out << d.run.directory << ';' << d.run.seed << ';' << d.run.isa << ';' << d.run.shm_directory << ';'
-      << d.run.deadline_s << ';' << d.run.progress_s << ';';
+      << d.run.deadline_s << ';' << d.run.watched << ';' << d.run.watchdog_s << ';' << d.run.progress_s
+      << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
   out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << int(d.data.normalisation)
       << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';' << d.data.shuffle_block << ';'
@@ -113,6 +114,7 @@ Examples other_examples() {
       {"run.shm_dir", {"/tmp"}},
       {"run.deadline", {"5s"}},
       {"run.progress_every", {"1min"}},
+      {"run.watchdog", {"30s"}},
       {"model.loss", {"mae"}},
       {"model.precision", {"bf16"}},
       {"model.label_smoothing", {"0.1"}},

@@ -272,7 +272,7 @@ TEST(DeviceRunner, CopiesTheSliceOfTheStateForACheckpoint) {
     DrivenRound round(runs, "debug", deck);
     round.run_units();
     round.verify_and_update();
-    checkpoint::WriterSpec spec{runs.file("copies"), 3, "/dev/shm", {}, round.round.job.slices.elements};
+    checkpoint::WriterSpec spec{{runs.file("copies")}, 3, "/dev/shm", {}, round.round.job.slices.elements};
     spec.layout.elements = round.layout().elements();
     spec.layout.arrays = {"parameters"};
     for (const std::string& name : round.round.job.optimizer.moments()) spec.layout.arrays.push_back(name);

@@ -282,7 +282,7 @@ TEST_F(Phases, CopiesTheSliceOfAllArraysForACheckpoint) {
   std::optional<Scratch> scratch;
   if (world_.rank() == 0) scratch.emplace(path);
   world_.barrier();
-  checkpoint::WriterSpec writer_spec{path, 3, "/dev/shm", {}, slices_.elements};
+  checkpoint::WriterSpec writer_spec{{path}, 3, "/dev/shm", {}, slices_.elements};
   writer_spec.layout.elements = layout_.elements();
   writer_spec.layout.arrays = {"parameters", "adam.m", "adam.v"};
   checkpoint::Writer writer(world_, writer_spec, [] {});

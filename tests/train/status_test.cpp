@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "report/ledger.h"
+#include "storage/directory_lock.h"
 #include "storage/file.h"
 #include "train/commands.h"
 
@@ -50,7 +51,7 @@ TEST_F(Status, StatesFollowTheLastStart) {
 
 TEST_F(Status, AHeldLockMeansRunning) {
   write("run.json", R"({"starts": [{"begin": "t0"}]})");
-  const storage::DirectoryLock lock(directory_, "host h, pid 3");
+  const auto lock = storage::DirectoryLock::try_take(directory_, "host h, pid 3");
   const auto status = run_status(directory_);
   EXPECT_EQ(status["state"], "running");
   EXPECT_EQ(status["owner"], "host h, pid 3");
@@ -72,7 +73,7 @@ TEST_F(Status, TellsStepLossEvaluationsAndCheckpoint) {
         "{\"kind\":\"test\",\"step\":1,\"epoch\":0.5,\"loss\":1,\"accuracy\":0.5}\n"
         "{\"kind\":\"train\",\"step\":2,\"epoch\":1,\"loss\":0.25,\"samples_per_second\":1500.0}\n"
         "{\"kind\":\"test\",\"step\":2,\"epoch\":1,\"loss\":1,\"accuracy\":0.75}\n{\"kind\":\"te");
-  for (const char* name : {"step-00000001", "step-00000002", "step-00000003.tmp"})
+  for (const char* name : {"step-00000001", "step-00000002", "step-00000003.tmp-2"})
     fs::create_directories(directory_ + "/checkpoints/" + name);
   const auto status = run_status(directory_);
   EXPECT_EQ(status["step"], 2);

@@ -11,6 +11,7 @@
 #include "checkpoint/reader.h"
 #include "small_runs.h"
 #include "storage/file.h"
+#include "storage/ownership.h"
 #include "train/run_record.h"
 
 namespace lepton::train {
@@ -284,12 +285,12 @@ TEST(Train, TheParentMayBeTheRunThatGoesAside) {
 
 TEST(Train, ARunDirectoryInUseNamesItsOwner) {
   const SmallRuns runs;
-  std::optional<storage::DirectoryLock> lock;
+  std::optional<storage::Ownership> owner;
   std::string job = std::getenv("SLURM_JOB_ID") ? std::getenv("SLURM_JOB_ID") : "";
   if (runs.world().rank() == 0) {
     std::filesystem::create_directories(runs.file("run"));
     setenv("SLURM_JOB_ID", "4711", 1);
-    lock.emplace(runs.file("run"), storage::this_process());
+    owner.emplace(runs.file("run"), storage::this_process());
     if (job.empty()) unsetenv("SLURM_JOB_ID");
     if (!job.empty()) setenv("SLURM_JOB_ID", job.c_str(), 1);
   }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// See the header.
+#include "train/saving.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "base/watchdog.h"
+
+namespace lepton::train {
+
+using checkpoint::Writer;
+
+void Saving::vote(exact::Lanes& lanes, int64_t step) const {
+  if (in_flight_) {
+    lanes.checkpoint_reports() += writer_->part() == Writer::Part::durable;
+    lanes.checkpoint_failures() += writer_->part() == Writer::Part::failed;
+  }
+  if (bookkeeper_ && !writer_->busy() && step >= 0)
+    lanes.checkpoint_votes() += bookkeeper_->checkpoint_due(step);
+}
+
+void Saving::observe(exact::Lanes& total) {
+  due_ = due_ || total.checkpoint_votes() > 0;
+  const int64_t durable = total.checkpoint_reports(), failed = total.checkpoint_failures();
+  if (!in_flight_ || durable + failed < world_.nodes()) return;
+  if (failed == 0)
+    writer_->commit();
+  else
+    writer_->abandon();
+  in_flight_ = false;
+}
+
+void Saving::prepare_copy() {
+  node_.control().copy_next.store(0, std::memory_order_relaxed);
+}
+
+bool Saving::take_due() {
+  if (due_) prepare_copy();
+  return std::exchange(due_, false);
+}
+
+bool Saving::take_last(int64_t step) {
+  if (!writer_ || last_step_ == step) return false;
+  prepare_copy();
+  finish();
+  return true;
+}
+
+void Saving::begin(const RunState& state) {
+  failpoint("snapshot");
+  writer_->begin(state.step, state.encode(), identity_);
+  in_flight_ = true;
+  last_step_ = state.step;
+  if (bookkeeper_) bookkeeper_->checkpoint_begun();
+}
+
+/// Waits for the disk, as long as it takes; so do the other threads of the node, and other nodes.
+bool Saving::finish() {
+  const Unwatched unwatched;
+  const Deadline::Lifted lifted(world_.deadline());
+  std::atomic<uint32_t>& patient = node_.control().barrier.patient;
+  patient.store(1, std::memory_order_relaxed);
+  const bool written = writer_->finish();
+  patient.store(0, std::memory_order_relaxed);
+  in_flight_ = false;
+  return written;
+}
+
+void Saving::fail() {
+  if (writer_) finish();
+}
+
+void Saving::close(int64_t step, const std::string& run_directory) {
+  if (!writer_) return;
+  const bool last = in_flight_, written = finish();
+  REQUIRE(!last || written, Exit::io, run_directory,
+          fmt::format("the checkpoint of step {} could not be written", step),
+          "The checkpoints before it are intact. Make room in the run directory and start the run again.");
+}
+
+}  // namespace lepton::train
