@@ -3,9 +3,12 @@
 #include "ops/parameters_hash.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <vector>
 
 #include "base/hash.h"
+#include "base/simd.h"
 #include "tensor/arena.h"
 
 namespace lepton::ops {
@@ -17,6 +20,22 @@ uint64_t parameters_block_hash(std::span<const float> arena, int64_t block) {
 
 uint64_t combine_block_hashes(std::span<const uint64_t> hashes) {
   return hash64_of<uint64_t>(hashes);
+}
+
+LEPTON_SIMD static uint64_t sum_words(const float* state, int64_t words) {
+  uint64_t sum = 0;
+  for (int64_t w = 0; w < words; ++w) {
+    uint64_t word;
+    std::memcpy(&word, state + 2 * w, sizeof word);
+    sum += word;
+  }
+  return sum;
+}
+
+uint64_t state_sum(std::span<const float> state) {
+  const auto count = static_cast<int64_t>(state.size());
+  const uint64_t sum = sum_words(state.data(), count / 2);
+  return count % 2 == 0 ? sum : sum + std::bit_cast<uint32_t>(state.back());
 }
 
 uint64_t parameters_hash(std::span<const float> arena) {

@@ -12,6 +12,9 @@ namespace lepton::ops {
 /// The hash of block `block` of the arena (the last block may be short).
 uint64_t parameters_block_hash(std::span<const float> arena, int64_t block);
 uint64_t combine_block_hashes(std::span<const uint64_t> hashes);
+/// The sum of a state's 64-bit words modulo 2^64, which one flipped bit changes for certain, at the speed of
+/// memory: what lies in memory between two steps is compared with it.
+uint64_t state_sum(std::span<const float> state);
 /// All of it at once: what `inspect` prints as parameters_hash.
 uint64_t parameters_hash(std::span<const float> arena);
 

@@ -155,6 +155,8 @@ void Conductor::decide() {
     control.outcome = Outcome::wrong_units;
   else if (!total_.parameters_equal())
     control.outcome = Outcome::wrong_parameters;
+  else if (total_.count(static_cast<int>(Count::damaged_blocks)) > 0)
+    control.outcome = Outcome::damaged_state;
   else if (total_.checksum_failures() > 0)
     control.outcome = ++repairs_ <= repairs_max ? Outcome::repair : Outcome::wrong_sums;
   else if (total_.non_finite())

@@ -95,7 +95,7 @@ Exit evaluate(const comm::World& world, const Options& options) {
   else
     load_safetensors(world, path, job.graph, job.node);
   world.node_barrier();
-  if (world.leads()) hash_blocks(job.node.parameters(0), job.node.block_hashes(0));
+  if (world.leads()) hash_state(job.node, job.graph.layout, 0);
   world.node_barrier();
 
   RunState state;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "ops/parameters_hash.h"
+#include "train/phases.h"
 
 namespace lepton::train {
 
@@ -38,8 +39,10 @@ void HostExchange::gather_parameters(int slot, const Poll& poll) {
     const bool own = begin == node_.slice_begin() && end == node_.slice_end();
     if (begin == end || own) continue;
     failpoint("gather", std::as_writable_bytes(parameters.subspan(static_cast<size_t>(begin), 1)));
-    for (int64_t b = slices_.blocks[owner]; b < slices_.blocks[owner + 1]; ++b)
+    for (int64_t b = slices_.blocks[owner]; b < slices_.blocks[owner + 1]; ++b) {
       require_gathered(ops::parameters_block_hash(parameters, b) == hashes[static_cast<size_t>(b)], b, owner);
+      node_.parameter_sums(slot)[static_cast<size_t>(b)] = parameter_sum(parameters, b);
+    }
   }
 }
 

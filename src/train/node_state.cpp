@@ -47,7 +47,7 @@ size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const State
 struct ControlViews {
   std::span<NodeControl> control;
   std::span<comm::Attendant> roster;
-  std::array<std::span<uint64_t>, 2> block_hashes;
+  std::array<std::span<uint64_t>, 2> block_hashes, parameter_sums, moment_sums;
   std::span<std::byte> lanes;
   std::span<int32_t> queue_list;
   std::span<int> scales;
@@ -61,6 +61,8 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
   views.control = cutter.take<NodeControl>(1);
   views.roster = cutter.take<comm::Attendant>(static_cast<size_t>(sizes.threads));
   for (auto& hashes : views.block_hashes) hashes = cutter.take<uint64_t>(layout.blocks());
+  for (auto& sums : views.parameter_sums) sums = cutter.take<uint64_t>(layout.blocks());
+  for (auto& sums : views.moment_sums) sums = cutter.take<uint64_t>(layout.blocks());
   views.lanes = cutter.take<std::byte>(lanes_bytes);
   views.queue_list = cutter.take<int32_t>(sizes.max_units);
   views.scales = cutter.take<int>(layout.tensors().size());
@@ -106,6 +108,8 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   if (world.leads()) new (control_) NodeControl;
   world.node_barrier();
   block_hashes_ = views.block_hashes;
+  parameter_sums_ = views.parameter_sums;
+  moment_sums_ = views.moment_sums;
   lanes_.emplace(lanes, views.lanes);
   roster_ = views.roster;
   queue_list_ = views.queue_list;

@@ -50,6 +50,7 @@ enum class Outcome : int {
   wrong_units,
   wrong_sums,
   wrong_parameters,
+  damaged_state,
   non_finite
 };
 
@@ -111,7 +112,12 @@ class NodeState {
   exact::NodeLanes& lanes() { return *lanes_; }
   std::span<int> scales() { return scales_; }
   std::span<uint32_t> overflow_bits() { return overflow_bits_; }
+  /// Of the parameters, by block of the arena.
   std::span<uint64_t> block_hashes(int slot) { return block_hashes_[slot]; }
+  /// Sums (ops::state_sum) of the parameters, and of all moments together, by block of the arena; of moments
+  /// only those of the slice count.
+  std::span<uint64_t> parameter_sums(int slot) { return parameter_sums_[slot]; }
+  std::span<uint64_t> moment_sums(int slot) { return moment_sums_[slot]; }
   int64_t units_max() const { return std::ssize(unit_begins_.front()) - 1; }  ///< of any round
   std::span<int64_t> samples(int64_t ticket) { return samples_[ticket % tickets_]; }
   std::span<int64_t> unit_begins(int64_t ticket) { return unit_begins_[ticket % tickets_]; }
@@ -128,7 +134,7 @@ class NodeState {
   NodeControl* control_ = nullptr;
   std::array<std::span<float>, 2> parameters_;
   std::array<std::array<std::span<float>, 2>, 2> moments_;  // [slot][moment]
-  std::array<std::span<uint64_t>, 2> block_hashes_;
+  std::array<std::span<uint64_t>, 2> block_hashes_, parameter_sums_, moment_sums_;
   std::optional<exact::NodeLanes> lanes_;
   std::span<comm::Attendant> roster_;
   std::span<int32_t> queue_list_;

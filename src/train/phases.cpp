@@ -2,9 +2,13 @@
 // Block loops of the end of a step. Called by trainer in every compute thread, between the node's barriers.
 #include "train/phases.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/failpoint.h"
+#include "base/hash.h"
+#include "base/log.h"
 #include "base/philox.h"
 #include "ops/parameters_hash.h"
 #include "ops/quantise.h"
@@ -67,11 +71,43 @@ void update_segment(NodeState& node, const ArenaLayout& layout, const Segment& s
   ops::update_segment(node.control().update, optim::tensor_rule(layout.tensors()[segment.tensor]), state);
 }
 
+uint64_t moment_sum(NodeState& node, int slot, int64_t block) {
+  const int64_t begin = block * block_elements - node.slice_begin();
+  const int64_t count = std::min(block_elements, node.slice_end() - block * block_elements);
+  uint64_t sum = 0;
+  for (int m = 0; m < node.moments(); ++m) sum += ops::state_sum(node.moment(slot, m).subspan(begin, count));
+  return sum;
+}
+
 void update_block(NodeState& node, const ArenaLayout& layout, int64_t block, BlockScratch& scratch) {
   const int to = 1 - node.control().header.slot;
   for (int64_t s = layout.segment_begin(block); s < layout.segment_begin(block + 1); ++s)
     update_segment(node, layout, layout.segments()[s], scratch);
   node.block_hashes(to)[block] = ops::parameters_block_hash(node.parameters(to), block);
+  node.parameter_sums(to)[block] = parameter_sum(node.parameters(to), block);
+  node.moment_sums(to)[block] = moment_sum(node, to, block);
+}
+
+/// What lies in memory since the last step is what was written then.
+void verify_state(NodeState& node, int64_t block, bool own, exact::Lanes& lanes) {
+  const int slot = node.control().header.slot;
+  const bool parameters = parameter_sum(node.parameters(slot), block) == node.parameter_sums(slot)[block];
+  const bool moments = !own || moment_sum(node, slot, block) == node.moment_sums(slot)[block];
+  if (parameters && moments) [[likely]]
+    return;
+  ++lanes.count(static_cast<int>(Count::damaged_blocks));
+  log_warning(
+      fmt::format("block {} of the {} is not what it was a step ago: a bit flipped in this machine's memory.",
+                  block, parameters ? "optimizer's state" : "parameters"));
+}
+
+/// For tests of that: flips come before it is read for the last time.
+void pass_state_failpoints(NodeState& node) {
+  if (!failpoints_armed()) return;
+  const int slot = node.control().header.slot;
+  failpoint("state.parameters", std::as_writable_bytes(node.parameters(slot)));
+  for (int m = 0; m < node.moments(); ++m)
+    failpoint("state.moments", std::as_writable_bytes(node.moment(slot, m)));
 }
 
 void verify_block(NodeState& node, int64_t block, exact::Lanes& lanes) {
@@ -83,6 +119,11 @@ bool in_slice(const NodeState& node, int64_t block) {
 }
 
 }  // namespace
+
+uint64_t parameter_sum(std::span<const float> arena, int64_t block) {
+  const size_t begin = static_cast<size_t>(block * block_elements);
+  return ops::state_sum(arena.subspan(begin, std::min<size_t>(block_elements, arena.size() - begin)));
+}
 
 void add_block_check(int64_t block, int64_t checksum, bool intact, exact::Lanes& lanes) {
   if (!intact) ++lanes.checksum_failures();
@@ -103,12 +144,15 @@ void fold_blocks(NodeState& node, const ArenaLayout& layout) {
 
 void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch, exact::Lanes& lanes) {
   failpoint("check");
+  pass_state_failpoints(node);
   ExactSum norm;
-  for_drawn_blocks(node.control().verify_next, blocks_up_to(node.slice_begin()),
-                   blocks_up_to(node.slice_end()), [&](int64_t b) {
-                     verify_block(node, b, lanes);
-                     norm.add(block_norm(node, layout, b, scratch));
-                   });
+  for_drawn_blocks(node.control().verify_next, 0, layout.blocks(), [&](int64_t b) {
+    const bool own = in_slice(node, b);
+    verify_state(node, b, own, lanes);
+    if (!own) return;
+    verify_block(node, b, lanes);
+    norm.add(block_norm(node, layout, b, scratch));
+  });
   lanes.add_exact(static_cast<int>(Exact::norm), norm);
 }
 
@@ -125,8 +169,11 @@ void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, BlockS
                               exact::Lanes& lanes) {
   failpoint("check");
   failpoint("optimizer");
+  pass_state_failpoints(node);
   for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
-    if (in_slice(node, b)) {
+    const bool own = in_slice(node, b);
+    verify_state(node, b, own, lanes);
+    if (own) {
       verify_block(node, b, lanes);
       update_block(node, layout, b, scratch);
     }
@@ -148,9 +195,12 @@ void copy_state(NodeState& node, checkpoint::Writer& writer) {
   });
 }
 
-void hash_blocks(std::span<const float> arena, std::span<uint64_t> hashes) {
-  for (size_t b = 0; b < hashes.size(); ++b)
-    hashes[b] = ops::parameters_block_hash(arena, static_cast<int64_t>(b));
+void hash_state(NodeState& node, const ArenaLayout& layout, int slot) {
+  for (int64_t b = 0; b < layout.blocks(); ++b) {
+    node.block_hashes(slot)[b] = ops::parameters_block_hash(node.parameters(slot), b);
+    node.parameter_sums(slot)[b] = parameter_sum(node.parameters(slot), b);
+    if (in_slice(node, b)) node.moment_sums(slot)[b] = moment_sum(node, slot, b);
+  }
 }
 
 }  // namespace lepton::train

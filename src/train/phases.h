@@ -28,6 +28,12 @@ void fold_blocks(NodeState& node, const ArenaLayout& layout);
 /// What the lanes say of a block of the slice: whether its elements gave the checksum that came with them.
 void add_block_check(int64_t block, int64_t checksum, bool intact, exact::Lanes& lanes);
 
+/// The phases below verify the state that they read, block by block, against the sums that were taken when it
+/// was written, a step ago: Count::damaged_blocks counts what a bit flipped in since.
+
+/// The sum of a block of parameters.
+uint64_t parameter_sum(std::span<const float> arena, int64_t block);
+
 /// One pass, this thread's share, where the update needs no norm: counts blocks of the slice whose checksum
 /// disagrees, adds their checksums to the gradient's, updates them from header.slot into the other slot,
 /// before anybody knows whether that will be the state (if not, nobody looks at it), and hashes them; clears
@@ -44,7 +50,8 @@ void update_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scr
 /// Copies this node's slice of the current slot into the checkpoint's buffers, this thread's share.
 void copy_state(NodeState& node, checkpoint::Writer& writer);
 
-/// Hash of each block of `arena` into `hashes` (all of them): after initialisation and restart.
-void hash_blocks(std::span<const float> arena, std::span<uint64_t> hashes);
+/// **One thread of the node.** Hashes and sums of the whole state in a slot: after initialisation and
+/// restart.
+void hash_state(NodeState& node, const ArenaLayout& layout, int slot);
 
 }  // namespace lepton::train

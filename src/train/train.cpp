@@ -153,7 +153,7 @@ RunState begin_state(Job& job, const Beginning& beginning) {
     initialise_state(job.world, job.graph, job.deck.run.seed, job.node);
   }
   job.world.node_barrier();
-  if (job.world.leads()) hash_blocks(job.node.parameters(0), job.node.block_hashes(0));
+  if (job.world.leads()) hash_state(job.node, job.graph.layout, 0);
   state.statistics = job.store.statistics();
   job.world.node_barrier();
   if (job.world.rank() == 0 && saved) log_info(fmt::format("continuing from {}.", saved->path));

@@ -195,6 +195,12 @@ void Trainer::throw_failure() const {
                   "Memory is unreliable on some node; run again from the "
                   "last checkpoint, on other nodes if it recurs.")
           .as_agreed();
+    case Outcome::damaged_state:
+      throw Error(
+          Exit::io, where, "parameters or optimizer state changed in memory between two steps",
+          "A warning above names the rank. Nothing was trained on them: run again from the last checkpoint, "
+          "on other nodes if it recurs.")
+          .as_agreed();
     default:
       throw Error(Exit::io, where, "checksums of the sums disagree again and again",
                   "Memory is unreliable on some node; "

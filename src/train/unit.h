@@ -24,7 +24,7 @@ namespace lepton::train {
 
 /// Which lane holds what. Counts come first in the order of `Count`, the confusion matrix (evaluate only)
 /// behind them.
-enum class Count : int { samples, correct, correct_top5, gradient_checksum, fixed_counts };
+enum class Count : int { samples, correct, correct_top5, gradient_checksum, damaged_blocks, fixed_counts };
 enum class Exact : int { loss, absolute_error, squared_error, target, target_squared, norm, count };
 
 exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes);

@@ -27,6 +27,18 @@ def gathered():
     assert train("gather").hash() == hashes["reference"], "the run does not go on after it"
 
 
+def at_rest(name, point, rank, ranks, per_node, network="reference"):
+    """A bit of the state that flips between two steps: nothing is trained on it, and the state on disk is valid."""
+    result = train(name, deck=f"{network}.toml", ranks=ranks, per_node=per_node, code=74, sets=SHARED,
+                   fault=f"{SLOW};point={point},rank={rank},step=5,action=flip")
+    assert len(result.errors()) == 1 and "changed in memory between two steps" in result.errors()[0], result.told(name)
+    assert re.search(rf"^rank {rank}: warning: block \d+ of the .* flipped" if rank else r"warning: block \d+ of the .* flipped",
+                     result.err, re.M), result.told(f"{name}: the rank is not named")
+    assert len(ledger(name)) == 4, result.told(f"{name}: it went on")
+    assert train(name, deck=f"{network}.toml").hash() == hashes[network], "the run does not go on after it"
+    same_run(name, network, name)
+
+
 def flipping(name, fault, ranks, per_node):
     """As many flips as repairs are allowed, and one more."""
     faults = ";".join(f"{fault},count={3 - i}" for i in range(3))  # the sums, not the checksums behind them, each time
@@ -76,6 +88,9 @@ def main():
                           ("message-2", "point=reduce,step=5,rank=2,action=flip,count=2", 4, 2),
                           ("wide-alone", "point=accumulate,step=5,unit=0,action=flip", None, None, "wide"),
                           ("wide-message", "point=reduce,step=5,rank=0,action=flip", 2, 1, "wide")])
+    in_parallel(at_rest, [("rest-alone", "state.parameters", 0, None, None), ("rest-rank", "state.parameters", 1, 2, 1),
+                          ("rest-moments", "state.moments", 0, None, None, "wide"),
+                          ("rest-node", "state.moments", 1, 3, 1, "wide"), ("rest-shared", "state.moments", 0, 2, None)])
     gathered()
     flipping("ever", "point=reduce,step=14,rank=1,action=flip", 2, 1)
     in_parallel(ends, [("error", "error", 3, None, {74}, "failpoint unit"),

@@ -67,5 +67,21 @@ TEST(ParametersHash, LengthCounts) {
   EXPECT_NE(parameters_hash(all.first(4096)), parameters_hash(all));
 }
 
+TEST(StateSum, SeesEveryBitAndAddsUp) {
+  for (const size_t count : {size_t{0}, size_t{1}, size_t{2}, size_t{7}, size_t{64}}) {
+    std::vector<float> state(count);
+    for (size_t i = 0; i < count; ++i) state[i] = 0.1f * static_cast<float>(i + 1);
+    const uint64_t sum = state_sum(state);
+    for (size_t i = 0; i < count; ++i)
+      for (int bit = 0; bit < 32; ++bit) {
+        const float before = state[i];
+        state[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(before) ^ (1u << bit));
+        EXPECT_NE(state_sum(state), sum) << i << " " << bit;
+        state[i] = before;
+      }
+    EXPECT_EQ(state_sum(state), sum);
+  }
+}
+
 }  // namespace
 }  // namespace lepton::ops

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts of jobs/ on a real Slurm (cluster.py): whatever ends the job, the run goes on and has the ledger and the parameters
-of the undisturbed run. Arguments: scenarios, default: time_limit; `all`: all of them. Prints a table."""
+of the undisturbed run. SLURM_SCENARIOS names some of them, default: time_limit; `all`: all. Prints a table."""
 import os
 import pathlib
 import re
@@ -147,7 +147,7 @@ def node_down(cluster, name):
     try:
         run.complete(job)
     finally:
-        cluster.command("scontrol", "update", f"NodeName={down}", "State=RESUME")
+        cluster.command("scontrol", "update", f"NodeName={down}", "State=RESUME", check=False)  # it may be back by itself
     return run
 
 
@@ -191,7 +191,7 @@ def main():
     if missing := slurm.missing():
         print(f"SKIPPED: {', '.join(missing)} not found (packages slurm-wlm, munge)")
         sys.exit(SKIPPED)
-    names = sys.argv[1:] or ["time_limit"]
+    names = os.environ.get("SLURM_SCENARIOS", "time_limit").split()
     names = list(SCENARIOS) if names == ["all"] else names
     make_digits()
     make_deck(train=TRAIN)

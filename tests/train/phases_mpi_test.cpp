@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <thread>
@@ -66,6 +67,7 @@ class Phases : public testing::Test {
     for (int m = 0; m < 2; ++m)
       for (size_t i = 0; i < node_->moment(0, m).size(); ++i)
         node_->moment(0, m)[i] = std::fabs(value(3 + m, node_->slice_begin() + static_cast<int64_t>(i)));
+    hash_state(*node_, layout_, 0);
     node_->control().outcome = Outcome::accept;
     node_->control().update = optimizer_.plan(3, 24, 7);
   }
@@ -297,9 +299,40 @@ TEST_F(Phases, CopiesTheSliceOfAllArraysForACheckpoint) {
 }
 
 TEST_F(Phases, HashesOfAllBlocksCombineToTheParametersHash) {
-  std::vector<uint64_t> hashes(layout_.blocks());
-  hash_blocks(node_->parameters(0), hashes);
-  EXPECT_EQ(ops::combine_block_hashes(hashes), ops::parameters_hash(node_->parameters(0)));
+  hash_state(*node_, layout_, 0);
+  EXPECT_EQ(ops::combine_block_hashes(node_->block_hashes(0)), ops::parameters_hash(node_->parameters(0)));
+}
+
+/// Any single bit: of parameters also where another node updates them, of moments in the slice.
+TEST_F(Phases, ABitThatFlippedSinceTheLastStepIsFound) {
+  const auto damaged = [&] {
+    exact::Lanes found = lanes();
+    BlockScratch scratch;
+    node_->control().verify_next = 0;
+    verify_blocks(*node_, layout_, scratch, found);
+    return found.count(static_cast<int>(Count::damaged_blocks));
+  };
+  const auto flip = [](float& value, int bit) {
+    uint32_t bits = std::bit_cast<uint32_t>(value);
+    value = std::bit_cast<float>(bits ^ (1u << bit));
+  };
+  hash_state(*node_, layout_, 0);
+  EXPECT_EQ(damaged(), 0);
+  const std::span<float> parameters = node_->parameters(0);
+  for (size_t i = 0; i < parameters.size(); i += 911) {
+    flip(parameters[i], static_cast<int>(i % 32));
+    EXPECT_EQ(damaged(), 1) << i;
+    flip(parameters[i], static_cast<int>(i % 32));
+  }
+  for (int m = 0; m < 2; ++m) {
+    const std::span<float> moment = node_->moment(0, m);
+    for (size_t i = 0; i < moment.size(); i += 1009) {
+      flip(moment[i], static_cast<int>(i % 32));
+      EXPECT_EQ(damaged(), 1) << m << " " << i;
+      flip(moment[i], static_cast<int>(i % 32));
+    }
+  }
+  EXPECT_EQ(damaged(), 0);
 }
 
 }  // namespace
