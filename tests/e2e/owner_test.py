@@ -12,7 +12,8 @@ NO_LOCKS = "point=owner.lock,action=error"
 
 
 def second_job(name, fault):
-    with training(name, ranks=2, fault=f"{SLOW};{fault}" if fault else SLOW) as process:
+    slower = "point=unit,action=delay:100ms"  # so that it lasts until the second one has been refused
+    with training(name, ranks=2, fault=f"{slower};{fault}") as process:
         wait_for_step(name, 2, process)
         refused = train(name, ranks=2, code=73, fault=fault)
         assert re.search(r"in use by host \S+, pid \d+.*, 2 ranks", refused.err), refused.told(name)

@@ -48,6 +48,7 @@ class DrivenRound {
     for (int m = 0; m < node().moments(); ++m)
       for (size_t i = 0; i < node().moment(0, m).size(); ++i)
         node().moment(0, m)[i] = std::fabs(std::sin(static_cast<float>(i) + 3.f * static_cast<float>(m)));
+    hash_state(node(), layout(), 0);
   }
 
   NodeState& node() { return round.job.node; }
