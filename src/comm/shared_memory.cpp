@@ -66,10 +66,8 @@ static int reserve(int file, size_t bytes, int domain) {
 }
 
 /// Whether the file could be made in `directory` with all its bytes.
-static bool create_named(File& file, const std::string& directory, const std::string& purpose, size_t bytes,
-                         int domain) {
-  file.path =
-      directory + "/lepton-" + std::to_string(getuid()) + "-" + std::to_string(getpid()) + "-" + purpose;
+static bool create_named(File& file, const std::string& path, size_t bytes, int domain) {
+  file.path = path;
   const int flags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC;
   file.number = open(file.path.c_str(), flags, 0600);
   if (file.number < 0 && errno == EEXIST) {  // of a dead process that had our number
@@ -82,14 +80,16 @@ static bool create_named(File& file, const std::string& directory, const std::st
   return false;
 }
 
-/// **The group's first rank only.** A reserved file of `bytes`.
+/// **The group's first rank only.** A reserved file of `bytes`: one that stays has `purpose` as its name.
 static void create(File& file, const std::string& directory, const std::string& purpose, size_t bytes,
-                   int domain) {
+                   int domain, bool keep) {
   const MemoryLimits limits = memory_limits(directory);
   const std::string hint = "Use fewer or smaller things on this machine: " + limits.text() + ".";
   REQUIRE(bytes <= limits.available_bytes(), Exit::memory, "shared memory for " + purpose,
           "needed " + bytes_text(bytes) + ", available " + bytes_text(limits.available_bytes()), hint);
-  if (bytes <= limits.shared_fs_bytes && create_named(file, directory, purpose, bytes, domain)) return;
+  const std::string process = "lepton-" + std::to_string(getuid()) + "-" + std::to_string(getpid()) + "-";
+  const std::string path = directory + "/" + (keep ? "" : process) + purpose;
+  if (bytes <= limits.shared_fs_bytes && create_named(file, path, bytes, domain)) return;
   file.number = memfd_create(("lepton-" + purpose).c_str(), MFD_CLOEXEC);
   const int status = file.number < 0 ? errno : reserve(file.number, bytes, domain);
   REQUIRE(status == 0, Exit::memory, "shared memory for " + purpose,
@@ -119,12 +119,19 @@ SharedMemory SharedMemory::of_machine(const World& world, const std::string& dir
   return memory;
 }
 
+SharedMemory SharedMemory::kept(const World& world, const std::string& directory, const std::string& name,
+                                size_t bytes) {
+  SharedMemory memory;
+  memory.share(world.handles().node, directory, name, bytes, -1, true);
+  return memory;
+}
+
 void SharedMemory::share(Group& group, const std::string& directory, const std::string& purpose, size_t bytes,
-                         int domain) {
+                         int domain, bool keep) {
   if (bytes == 0) return;
   File file;
   group.agree([&] {
-    if (group.rank == 0) create(file, directory, purpose, bytes, domain);
+    if (group.rank == 0) create(file, directory, purpose, bytes, domain, keep);
   });
   std::string path = file.path;
   group.broadcast(path);
@@ -138,6 +145,8 @@ void SharedMemory::share(Group& group, const std::string& directory, const std::
     data_ = attach(file.number, bytes, purpose);
     bytes_ = bytes;
   });
+  if (keep && file.has_name) kept_path_ = file.path;
+  if (keep) file.has_name = false;
 }
 
 SharedMemory::~SharedMemory() {
@@ -145,11 +154,14 @@ SharedMemory::~SharedMemory() {
 }
 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      kept_path_(std::move(other.kept_path_)) {}
 
 SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+  std::swap(kept_path_, other.kept_path_);
   return *this;
 }
 

@@ -30,6 +30,12 @@ class SharedMemory {
   /// **Collective over the machine.** The same for all its ranks, whatever nodes they form.
   static SharedMemory of_machine(const World& world, const std::string& directory, const std::string& purpose,
                                  size_t bytes);
+  /// **Collective over the node.** The same, as <directory>/<name>, which stays when all processes die; where
+  /// the file system is too small it is as the others, and kept_path() is "".
+  static SharedMemory kept(const World& world, const std::string& directory, const std::string& name,
+                           size_t bytes);
+  /// On the node's first rank.
+  const std::string& kept_path() const { return kept_path_; }
   ~SharedMemory();
   SharedMemory(SharedMemory&&) noexcept;
   SharedMemory& operator=(SharedMemory&&) noexcept;
@@ -42,11 +48,12 @@ class SharedMemory {
   }
 
  private:
-  void share(Group& group, const std::string& directory, const std::string& purpose, size_t bytes,
-             int domain);
+  void share(Group& group, const std::string& directory, const std::string& purpose, size_t bytes, int domain,
+             bool keep = false);
 
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+  std::string kept_path_;
 };
 
 /// Bytes that this host can still share: the smaller of free RAM and what control groups leave

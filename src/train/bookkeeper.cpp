@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "report/scores.h"
 #include "storage/safetensors.h"
+#include "train/estimate.h"
 #include "train/unit_runner.h"
 
 namespace lepton::train {
@@ -100,12 +101,11 @@ Bookkeeper::Bookkeeper(const Deck& deck, const std::optional<report::LedgerLine>
       last_balance_s_(now_s()),
       last_balance_step_(last_step) {}
 
-const std::string& Bookkeeper::step(const StepReport& report) {
+void Bookkeeper::step(const StepReport& report) {
   require_owned_();
-  report::LedgerLine noted = report.line;
-  noted.note = std::exchange(next_note_, "");
-  const std::string& text = ledger_.append(noted);
-  const report::LedgerLine& line = noted;
+  const report::LedgerLine& line = report.line;
+  ledger_.append(line);
+  CHECK(ledger_.last()->chain == line.chain, "the ledger goes on from another line than the run state");
   samples_since_ += line.samples;
   const double now = now_s(), accuracy = static_cast<double>(report.correct) / std::max(1.0, line.weight);
   if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
@@ -130,7 +130,6 @@ const std::string& Bookkeeper::step(const StepReport& report) {
   state.loss = line.loss;
   state.metric = metric_text_;
   progress_.update(state);
-  return text;
 }
 
 void Bookkeeper::evaluation(const EvaluationReport& report) {
@@ -161,11 +160,13 @@ void Bookkeeper::balance(int64_t step, WorkRecord& record, bool finally) {
   last_balance_step_ = step;
 }
 
-bool Bookkeeper::checkpoint_due(int64_t step) {
+bool Bookkeeper::checkpoint_due(int64_t step, double write_s) {
   const CheckpointSpec& spec = deck_.checkpoint;
   const int64_t every = spec.every_epochs > 0 ? spec.every_epochs * steps_per_epoch_ : spec.every_steps;
   if (every > 0 && step % every == 0) checkpoint_wanted_ = true;
-  if (spec.every_s > 0 && now_s() - last_checkpoint_s_ >= spec.every_s) checkpoint_wanted_ = true;
+  const double every_s =
+      spec.automatic ? automatic_interval_s(write_s, failures_.failures, failures_.observed_s) : spec.every_s;
+  if (every_s > 0 && now_s() - last_checkpoint_s_ >= every_s) checkpoint_wanted_ = true;
   return checkpoint_wanted_;
 }
 

@@ -24,6 +24,7 @@
 #include "report/progress.h"
 #include "tensor/arena.h"
 #include "train/deck.h"
+#include "train/run_record.h"
 #include "train/work_record.h"
 
 namespace lepton::train {
@@ -71,15 +72,16 @@ class Bookkeeper {
              bool compare, int64_t steps_per_epoch, int64_t samples_per_epoch, int64_t final_step,
              std::function<void()> require_owned = {});
 
-  /// The next ledger line carries this note, beside others.
-  void note_next(const std::string& note) { next_note_ += (next_note_.empty() ? "" : ",") + note; }
-  /// Appends the step's ledger line; returns its text, valid until the next one.
-  const std::string& step(const StepReport& report);
+  /// Appends the step's ledger line, which is chained already.
+  void step(const StepReport& report);
   void evaluation(const EvaluationReport& report);
   /// How the work was shared, into the metrics when it is time, or `finally`.
   void balance(int64_t step, WorkRecord& record, bool finally = false);
-  /// Whether a checkpoint after `step` is wanted; stays true until checkpoint_begun().
-  bool checkpoint_due(int64_t step);
+  /// Whether a checkpoint after `step` is wanted; stays true until checkpoint_begun(). `write_s`: what the
+  /// last one took, 0 before the first.
+  bool checkpoint_due(int64_t step, double write_s);
+  /// Of the starts before this one, for checkpoint.every = "auto".
+  void set_failures(const FailureHistory& history) { failures_ = history; }
   void checkpoint_begun();
   /// Writes best.safetensors in the background from a copy of the arena.
   void keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report);
@@ -99,7 +101,8 @@ class Bookkeeper {
   int64_t last_balance_step_;
   int64_t samples_since_ = 0;
   bool checkpoint_wanted_ = false;
-  std::string metric_text_, next_note_;
+  FailureHistory failures_;
+  std::string metric_text_;
 };
 
 /// The network of an arena as safetensors, with the layout that inspect needs to recompute parameters_hash.

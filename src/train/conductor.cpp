@@ -15,6 +15,7 @@
 #include "base/stop.h"
 #include "data/batch.h"
 #include "ops/parameters_hash.h"
+#include "train/phases.h"
 #include "train/unit.h"
 
 namespace lepton::train {
@@ -43,6 +44,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       reduction_(e_.world),
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
+  if (const auto last = report::LedgerLine::decode(state_.last_ledger_line)) chain_ = last->chain;
   if (e_.dataset.has(data::SplitKind::train)) {
     const data::DataSpec& data = e_.deck.data;
     const int64_t samples = e_.dataset.split(data::SplitKind::train).samples;
@@ -139,6 +141,9 @@ void Conductor::vote(exact::Lanes& lanes) {
 void Conductor::reduce() {
   balancer_.units_ended();
   e_.between.reduce_sums([this] { poll(); });
+  pass_state_failpoints(e_.node);
+  // All nodes have made the step before: what the other slot holds is not needed any more.
+  e_.node.kept().overwrite(1 - e_.node.control().header.slot);
 }
 
 void Conductor::decide() {
@@ -267,7 +272,27 @@ void Conductor::accept_step(bool changed) {
       changed ? static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum))) : 0;
   line.scales = changed ? used_scales_hash_ : scales_.hash();
   line.parameters = parameters_hash_;
+  chain_line(line);
+  keep_state();
   scale_redos_ = repairs_ = 0;
+}
+
+/// All leaders know the line, so that the state of any of them can be gone on from.
+void Conductor::chain_line(report::LedgerLine& line) {
+  line.note = std::exchange(e_.first_note, "");
+  chain_ = line.chain = line.chain_after(chain_);
+  state_.last_ledger_line = line.encode();
+}
+
+/// (f): from here on the step is made, whatever becomes of the processes.
+void Conductor::keep_state() {
+  if (e_.node.kept_path().empty()) return;
+  RunState kept = state_;
+  kept.pending = e_.schedule.pending(following(current_->work));
+  if (!e_.node.kept().commit(state_.step, e_.node.control().header.slot, kept.encode()))
+    log_warning(
+        "the run state is too large to be kept in memory; a crash costs what came after the last "
+        "checkpoint.");
 }
 
 void Conductor::finish_evaluation_part() {
@@ -329,7 +354,7 @@ void Conductor::after_release() {
     return;
   }
   if (step_report_) {
-    state_.last_ledger_line = e_.bookkeeper->step(*step_report_);
+    e_.bookkeeper->step(*step_report_);
     e_.bookkeeper->balance(step_report_->line.step, balancer_.record());
     balancer_.warn_of_grain(e_.deck.train, 20);
   }

@@ -50,6 +50,7 @@ struct Ensemble {
   std::vector<int> threads_per_node;
   const Classes& classes;
   int64_t confusion_classes = 0;  ///< 0: no confusion matrix
+  std::string first_note;         ///< of the first ledger line of this start; the same on all leaders
   /// The node's parameters for who reads them on the host (Job::current_parameters).
   std::function<std::span<const float>()> current_parameters;
 };
@@ -110,6 +111,8 @@ class Conductor {
   /// sums. The weight is the number of samples, each of weight 1; decide() CHECKs the lane that counts them.
   void plan_update(int64_t step, double norm);
   void accept_step(bool changed);
+  void chain_line(report::LedgerLine& line);
+  void keep_state();
   void finish_evaluation_part();
   void choose_next();
   /// What comes after `work`, early stopping included.
@@ -137,7 +140,7 @@ class Conductor {
   int64_t next_ticket_ = 0, round_ = 0;
   int attempt_ = 0, repairs_ = 0, scale_redos_ = 0;
   bool stopped_ = false;
-  uint64_t parameters_hash_ = 0, used_scales_hash_ = 0;
+  uint64_t parameters_hash_ = 0, used_scales_hash_ = 0, chain_ = 0;
 };
 
 }  // namespace lepton::train

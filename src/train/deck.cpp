@@ -83,14 +83,6 @@ void resolve_files(const std::string& deck_path, const DeckNode& node, DeckValue
   if (list) value.canonical = "[" + value.canonical + "]";
 }
 
-void refuse_planned(const DeckKey& key, const DeckNode& node) {
-  if (key.planned.empty()) return;
-  const bool planned = node.kind == DeckNode::Kind::text && node.text == key.planned;
-  REQUIRE(!planned, Exit::deck, node.position.text(),
-          key.path + " = \"" + key.planned + "\" does not exist yet",
-          "For now it is " + expectation(key) + ", " + key.standard + " by default.");
-}
-
 struct KeyValue {
   const DeckKey* key;
   DeckValue value;
@@ -108,7 +100,6 @@ std::vector<KeyValue> read_values(const std::string& path, const DeckNode& root)
     }
     if (key.type == KeyType::layers || (node == nullptr && key.standard.empty())) continue;
     const DeckNode standard = node == nullptr ? parse_deck_value(key.standard, {}) : DeckNode{};
-    if (node != nullptr) refuse_planned(key, *node);
     DeckValue value = check_value(key, node == nullptr ? standard : *node);
     const bool list = key.type == KeyType::files;
     if (list || key.type == KeyType::file) resolve_files(path, *node, value, list);

@@ -26,6 +26,7 @@ struct RunSpec {
   uint64_t seed = 0;
   std::string isa = "auto";  ///< auto | avx2 | avx512
   std::string shm_directory = "/dev/shm";
+  bool keep_state = true;   ///< in shm_directory, when the processes die
   double deadline_s = 600;  ///< of every wait for another rank
   bool watched = true;      ///< threads that make no progress end the job
   double watchdog_s = 0;    ///< after so long; 0: as steps are measured
@@ -82,8 +83,10 @@ struct BalanceSpec {
 };
 
 struct CheckpointSpec {
-  double every_s = 60;  ///< exactly one of the three is > 0, or all 0: only at the end
+  double every_s = 60;  ///< one of the three at most is > 0
   int64_t every_steps = 0, every_epochs = 0;
+  bool automatic =
+      false;  ///< by what writing takes and how often the run failed; else with three 0: at the end
   int keep = 3;
 };
 

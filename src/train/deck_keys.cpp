@@ -34,6 +34,10 @@ std::vector<DeckKey> run_keys() {
       {"run.shm_dir", KeyType::text, operational, "\"/dev/shm\"",
        "where the memory shared by the ranks of a machine lies",
        [](Deck& deck, const DeckValue& value) { deck.run.shm_directory = value.text; }},
+      {"run.keep_state", KeyType::boolean, operational, "true",
+       "whether the state stays in run.shm_dir when the processes die, so that a crash costs the step in "
+       "flight",
+       [](Deck& deck, const DeckValue& value) { deck.run.keep_state = value.boolean; }},
       {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
        [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
       {.path = "run.watchdog",
@@ -213,14 +217,17 @@ std::vector<DeckKey> upkeep_keys() {
        .type = KeyType::interval_or_duration,
        .key_class = operational,
        .standard = "\"60s\"",
-       .sentence = "when to write a checkpoint besides the end",
+       .sentence = "when to write a checkpoint besides the end; auto: by the time that writing takes and how "
+                   "often the "
+                   "run has failed",
        .set =
            [](Deck& deck, const DeckValue& value) {
              deck.checkpoint.every_s = value.interval.seconds;
              deck.checkpoint.every_steps = value.interval.steps;
              deck.checkpoint.every_epochs = value.interval.epochs;
+             deck.checkpoint.automatic = value.text == "auto";
            },
-       .planned = "auto"},
+       .choices = {"auto"}},
       {"checkpoint.keep",
        KeyType::integer,
        operational,

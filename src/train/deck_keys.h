@@ -29,7 +29,6 @@ struct DeckKey {
   Range range = {};
   std::vector<std::string> choices = {};
   bool required = false;
-  std::string planned = "";  ///< a value that is refused because it does not exist yet
 
   std::string table() const { return path.substr(0, path.rfind('.')); }
   std::string name() const { return path.substr(path.rfind('.') + 1); }

@@ -55,6 +55,15 @@ double daly_interval_s(double write_s, double mtbf_s) {
   return young_interval_s(write_s, mtbf_s) * (1 + std::sqrt(ratio) / 3 + ratio / 9) - write_s;
 }
 
+double automatic_interval_s(double write_s, int64_t failures, double observed_s) {
+  constexpr double first_s = 60, least_s = 10, most_s = 3600, day_s = 86400;
+  if (write_s <= 0) return first_s;
+  const double observed = observed_s > 0 ? static_cast<double>(failures) / observed_s : 0;
+  const double mtbf_s = 1 / (1 / day_s + observed);
+  return std::clamp(daly_interval_s(write_s, mtbf_s), std::min(most_s, std::max(least_s, 20 * write_s)),
+                    most_s);
+}
+
 // Daly 2006: M e^(R/M) (e^((t + d)/M) - 1) T / t, with t the interval, R the restart and T the
 // work.
 double expected_s(double solve_s, double interval_s, double write_s, double mtbf_s, double restart_s) {

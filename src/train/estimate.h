@@ -43,6 +43,11 @@ double write_s(double bytes, double file_system_bytes_per_s, int64_t writers, do
 double young_interval_s(double write_s, double mtbf_s);
 double daly_interval_s(double write_s, double mtbf_s);
 
+/// checkpoint.every = "auto": Daly's, with failures as often as they were observed on top of one a day;
+/// before anything was written (0) a minute, never less than 10 s or 20 times the writing, never more than an
+/// hour.
+double automatic_interval_s(double write_s, int64_t failures, double observed_s);
+
 /// Expected wall time of `solve_s` of work with a checkpoint after every `interval_s` of it; infinite where
 /// no interval is ever completed.
 double expected_s(double solve_s, double interval_s, double write_s, double mtbf_s, double restart_s);

@@ -75,8 +75,11 @@ MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const Thread
 
 NodeState make_node(const comm::World& world, const Deck& deck, const model::Graph& graph,
                     const UnitSizes& sizes, const exact::Slices& slices, int moments,
-                    int64_t confusion_classes, const ThreadShare& share, bool device) {
+                    int64_t confusion_classes, const ThreadShare& share, bool device, const std::string& kept,
+                    size_t small_bytes) {
   NodeSizes node;
+  node.kept_name = device ? "" : kept;
+  node.kept_small_bytes = small_bytes;
   node.domains = device ? MemoryDomains() : share.domains;
   node.threads = share.node_threads;
   node.max_samples = sizes.max_samples;
@@ -90,10 +93,17 @@ NodeState make_node(const comm::World& world, const Deck& deck, const model::Gra
   return std::move(*made);
 }
 
+/// Of the file that stays: what a run state can grow to.
+size_t small_bytes_of(const data::Statistics& statistics, const model::Graph& graph) {
+  RunState state;
+  state.statistics = statistics;
+  return 2 * state.encode().size() + 16 * graph.layout.tensors().size() + 8192;
+}
+
 }  // namespace
 
 Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* known, bool training,
-         bool confusion)
+         bool confusion, const std::string& kept)
     : world(world_),
       deck(deck_),
       device_choice(choose_device(world, deck)),
@@ -116,12 +126,14 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
                                       static_cast<int>(optimizer.moments().size()), share.domains.count(),
                                       engine.has_value(), host.precision}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes, share, engine.has_value())),
+                     confusion_classes, share, engine.has_value(), kept,
+                     small_bytes_of(store.statistics(), graph))),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
       classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
+  small_bytes = small_bytes_of(store.statistics(), graph);
   make_device_state(training);
   make_exchange();
   if (training) {
@@ -203,7 +215,7 @@ int64_t Job::parts_of(data::SplitKind kind) const {
 
 Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                     const checkpoint::Identity& identity, Bookkeeper* bookkeeper, RunState state,
-                    Watchdog* watchdog) {
+                    Watchdog* watchdog, const std::string& first_note) {
   schedule_ = schedule;
   identity_ = identity;
   const UnitResources resources{
@@ -227,6 +239,7 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                           threads_per_node,
                           classes,
                           confusion_classes,
+                          first_note,
                           [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
                    share.node_threads, watchdog);

@@ -34,12 +34,17 @@ class Job {
   /// **Collective.** Reads all data of the deck's splits; statistics come from `known` if given, else from
   /// the train split. `training`: with moments. Slot 0 of the node's state is left zero. Throws, the same on
   /// all ranks, Error(deck, no_input, data), and Error(memory) before anything but the rows takes memory.
+  /// `kept`: the name of files in which the nodes' states outlive the processes, "" for none.
   Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training,
-      bool confusion);
+      bool confusion, const std::string& kept = "");
 
   /// **Collective.** Runs rounds until the schedule ends. `writer`, `bookkeeper` and `watchdog` may be null.
+  /// `first_note`: of the first ledger line.
   Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,
-                 Bookkeeper* bookkeeper, RunState state, Watchdog* watchdog = nullptr);
+                 Bookkeeper* bookkeeper, RunState state, Watchdog* watchdog = nullptr,
+                 const std::string& first_note = "");
+  /// Room for run states in the file that stays.
+  size_t small_bytes = 0;
 
   /// The node's parameters, for who reads them on the host: a device's copy is fetched first. Main threads of
   /// leaders.

@@ -27,27 +27,10 @@ class Cutter {
   size_t used_ = 0;
 };
 
-struct StateViews {
-  std::array<std::span<float>, 2> parameters;
-  std::array<std::array<std::span<float>, 2>, 2> moments;
-};
-
-size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const StateShape& shape,
-                 StateViews& views) {
-  Cutter cutter(memory);
-  for (int slot = 0; slot < 2; ++slot) {
-    views.parameters[slot] =
-        slot < shape.parameter_slots ? cutter.take<float>(elements) : views.parameters[0];
-    for (int m = 0; m < shape.moments; ++m)
-      views.moments[slot][m] = slot < shape.moment_slots ? cutter.take<float>(slice) : views.moments[0][m];
-  }
-  return cutter.used();
-}
-
 struct ControlViews {
   std::span<NodeControl> control;
   std::span<comm::Attendant> roster;
-  std::array<std::span<uint64_t>, 2> block_hashes, parameter_sums, moment_sums;
+  std::array<std::span<uint64_t>, 2> block_hashes;
   std::span<std::byte> lanes;
   std::span<int32_t> queue_list;
   std::span<int> scales;
@@ -61,8 +44,6 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
   views.control = cutter.take<NodeControl>(1);
   views.roster = cutter.take<comm::Attendant>(static_cast<size_t>(sizes.threads));
   for (auto& hashes : views.block_hashes) hashes = cutter.take<uint64_t>(layout.blocks());
-  for (auto& sums : views.parameter_sums) sums = cutter.take<uint64_t>(layout.blocks());
-  for (auto& sums : views.moment_sums) sums = cutter.take<uint64_t>(layout.blocks());
   views.lanes = cutter.take<std::byte>(lanes_bytes);
   views.queue_list = cutter.take<int32_t>(sizes.max_units);
   views.scales = cutter.take<int>(layout.tensors().size());
@@ -77,6 +58,21 @@ size_t cut_control(std::byte* memory, const ArenaLayout& layout, const NodeSizes
 }
 
 }  // namespace
+
+size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const StateShape& shape,
+                 StateViews& views) {
+  Cutter cutter(memory);
+  const auto blocks = static_cast<size_t>((elements + block_elements - 1) / block_elements);
+  for (int slot = 0; slot < 2; ++slot) {
+    views.parameters[slot] =
+        slot < shape.parameter_slots ? cutter.take<float>(elements) : views.parameters[0];
+    for (int m = 0; m < shape.moments; ++m)
+      views.moments[slot][m] = slot < shape.moment_slots ? cutter.take<float>(slice) : views.moments[0][m];
+    views.parameter_sums[slot] = cutter.take<uint64_t>(blocks);
+    views.moment_sums[slot] = cutter.take<uint64_t>(blocks);
+  }
+  return cutter.used();
+}
 
 NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const NodeSizes& sizes,
                      const exact::Lanes& lanes, std::span<const int64_t> slices,
@@ -93,11 +89,17 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   }
   const int64_t slice = slice_end_ - slice_begin_;
   StateViews state;
-  const size_t state_bytes = cut_state(nullptr, layout.elements(), slice, sizes.state, state);
-  state_memory_ = comm::SharedMemory(world, shm_directory, "state", state_bytes);
-  cut_state(state_memory_.data(), layout.elements(), slice, sizes.state, state);
+  const size_t head = KeptState::head_bytes(sizes.kept_small_bytes),
+               state_bytes = head + cut_state(nullptr, layout.elements(), slice, sizes.state, state);
+  state_memory_ = sizes.kept_name.empty()
+                      ? comm::SharedMemory(world, shm_directory, "state", state_bytes)
+                      : comm::SharedMemory::kept(world, shm_directory, sizes.kept_name, state_bytes);
+  kept_.emplace(state_memory_.as<std::byte>());
+  cut_state(state_memory_.data() + head, layout.elements(), slice, sizes.state, state);
   parameters_ = state.parameters;
   moments_ = state.moments;
+  parameter_sums_ = state.parameter_sums;
+  moment_sums_ = state.moment_sums;
 
   ControlViews views;
   const size_t lanes_bytes = exact::NodeLanes::bytes(lanes);
@@ -108,8 +110,6 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   if (world.leads()) new (control_) NodeControl;
   world.node_barrier();
   block_hashes_ = views.block_hashes;
-  parameter_sums_ = views.parameter_sums;
-  moment_sums_ = views.moment_sums;
   lanes_.emplace(lanes, views.lanes);
   roster_ = views.roster;
   queue_list_ = views.queue_list;
@@ -122,7 +122,7 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
 size_t node_state_bytes(const ArenaLayout& layout, int64_t slice_elements, const StateShape& shape,
                         int domains) {
   StateViews views;
-  return cut_state(nullptr, layout.elements(), slice_elements, shape, views) +
+  return KeptState::head_bytes(0) + cut_state(nullptr, layout.elements(), slice_elements, shape, views) +
          static_cast<size_t>(domains) * exact::Accumulator::bytes(layout);
 }
 

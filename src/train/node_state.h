@@ -26,6 +26,7 @@
 #include "exact/node_lanes.h"
 #include "optim/optimizer.h"
 #include "tensor/arena.h"
+#include "train/kept_state.h"
 #include "train/memory_domains.h"
 
 namespace lepton::train {
@@ -78,6 +79,16 @@ struct StateShape {
 /// `device`: the node computes on one, and keeps here what goes to the other nodes and to files.
 StateShape state_shape(int moments, bool device, int nodes);
 
+/// The state as it lies in memory, behind the head of KeptState.
+struct StateViews {
+  std::array<std::span<float>, 2> parameters;
+  std::array<std::array<std::span<float>, 2>, 2> moments;  ///< [slot][moment]
+  std::array<std::span<uint64_t>, 2> parameter_sums, moment_sums;
+};
+/// Bytes that it takes; fills the views where there is memory.
+size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const StateShape& shape,
+                 StateViews& views);
+
 /// Sizes that NodeState is cut for.
 struct NodeSizes {
   int64_t max_samples = 0, max_units = 0;  ///< of any round
@@ -85,6 +96,8 @@ struct NodeSizes {
   StateShape state = {};
   int tickets = 4;
   MemoryDomains domains = {};
+  std::string kept_name = {};   ///< of the state's file, which stays when the processes die; "": it does not
+  size_t kept_small_bytes = 0;  ///< room for run states in it
 };
 
 class NodeState {
@@ -95,12 +108,18 @@ class NodeState {
             const exact::Lanes& lanes, std::span<const int64_t> slices, const std::string& shm_directory);
 
   NodeControl& control() { return *control_; }
+  /// The head of the state's file.
+  KeptState& kept() { return *kept_; }
+  /// The state's file, on the node's leader where there is one that stays.
+  const std::string& kept_path() const { return state_memory_.kept_path(); }
   /// Of the barrier: a place for each thread of the node.
   std::span<comm::Attendant> roster() { return roster_; }
   balance::UnitQueue queue() { return {control_->queue, queue_list_}; }
   std::span<float> parameters(int slot) { return parameters_[slot]; }
   /// Moment m of this node's slice: element i is arena element slice_begin() + i.
   std::span<float> moment(int slot, int m) { return moments_[slot][m]; }
+  /// Both of them; those that there are not are empty.
+  std::span<const std::span<float>> all_moments(int slot) { return moments_[slot]; }
   int moments() const { return moment_count_; }
   int64_t slice_begin() const { return slice_begin_; }
   int64_t slice_end() const { return slice_end_; }
@@ -131,6 +150,7 @@ class NodeState {
   std::vector<comm::SharedMemory> accumulator_memory_;
   std::vector<exact::Accumulator> accumulators_;  ///< one per memory domain
   comm::SharedMemory control_memory_, state_memory_;
+  std::optional<KeptState> kept_;
   NodeControl* control_ = nullptr;
   std::array<std::span<float>, 2> parameters_;
   std::array<std::array<std::span<float>, 2>, 2> moments_;  // [slot][moment]

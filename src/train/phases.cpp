@@ -71,12 +71,8 @@ void update_segment(NodeState& node, const ArenaLayout& layout, const Segment& s
   ops::update_segment(node.control().update, optim::tensor_rule(layout.tensors()[segment.tensor]), state);
 }
 
-uint64_t moment_sum(NodeState& node, int slot, int64_t block) {
-  const int64_t begin = block * block_elements - node.slice_begin();
-  const int64_t count = std::min(block_elements, node.slice_end() - block * block_elements);
-  uint64_t sum = 0;
-  for (int m = 0; m < node.moments(); ++m) sum += ops::state_sum(node.moment(slot, m).subspan(begin, count));
-  return sum;
+std::span<const std::span<float>> moments_of(NodeState& node, int slot) {
+  return node.all_moments(slot).first(static_cast<size_t>(node.moments()));
 }
 
 void update_block(NodeState& node, const ArenaLayout& layout, int64_t block, BlockScratch& scratch) {
@@ -85,29 +81,21 @@ void update_block(NodeState& node, const ArenaLayout& layout, int64_t block, Blo
     update_segment(node, layout, layout.segments()[s], scratch);
   node.block_hashes(to)[block] = ops::parameters_block_hash(node.parameters(to), block);
   node.parameter_sums(to)[block] = parameter_sum(node.parameters(to), block);
-  node.moment_sums(to)[block] = moment_sum(node, to, block);
+  node.moment_sums(to)[block] = moment_sum(moments_of(node, to), node.slice_begin(), node.slice_end(), block);
 }
 
 /// What lies in memory since the last step is what was written then.
 void verify_state(NodeState& node, int64_t block, bool own, exact::Lanes& lanes) {
   const int slot = node.control().header.slot;
   const bool parameters = parameter_sum(node.parameters(slot), block) == node.parameter_sums(slot)[block];
-  const bool moments = !own || moment_sum(node, slot, block) == node.moment_sums(slot)[block];
+  const bool moments = !own || moment_sum(moments_of(node, slot), node.slice_begin(), node.slice_end(),
+                                          block) == node.moment_sums(slot)[block];
   if (parameters && moments) [[likely]]
     return;
   ++lanes.count(static_cast<int>(Count::damaged_blocks));
   log_warning(
       fmt::format("block {} of the {} is not what it was a step ago: a bit flipped in this machine's memory.",
                   block, parameters ? "optimizer's state" : "parameters"));
-}
-
-/// For tests of that: flips come before it is read for the last time.
-void pass_state_failpoints(NodeState& node) {
-  if (!failpoints_armed()) return;
-  const int slot = node.control().header.slot;
-  failpoint("state.parameters", std::as_writable_bytes(node.parameters(slot)));
-  for (int m = 0; m < node.moments(); ++m)
-    failpoint("state.moments", std::as_writable_bytes(node.moment(slot, m)));
 }
 
 void verify_block(NodeState& node, int64_t block, exact::Lanes& lanes) {
@@ -125,12 +113,31 @@ uint64_t parameter_sum(std::span<const float> arena, int64_t block) {
   return ops::state_sum(arena.subspan(begin, std::min<size_t>(block_elements, arena.size() - begin)));
 }
 
+uint64_t moment_sum(std::span<const std::span<float>> moments, int64_t slice_begin, int64_t slice_end,
+                    int64_t block) {
+  const int64_t first = std::max(block * block_elements, slice_begin),
+                last = std::min((block + 1) * block_elements, slice_end);
+  uint64_t sum = 0;
+  for (const std::span<float> moment : moments)
+    sum += ops::state_sum(
+        moment.subspan(static_cast<size_t>(first - slice_begin), static_cast<size_t>(last - first)));
+  return sum;
+}
+
 void add_block_check(int64_t block, int64_t checksum, bool intact, exact::Lanes& lanes) {
   if (!intact) ++lanes.checksum_failures();
   int64_t& gradient = lanes.count(static_cast<int>(Count::gradient_checksum));
   gradient =
       static_cast<int64_t>(static_cast<uint64_t>(gradient) +
                            mix64(mix64(static_cast<uint64_t>(block)) ^ static_cast<uint64_t>(checksum)));
+}
+
+void pass_state_failpoints(NodeState& node) {
+  if (!failpoints_armed()) return;
+  const int slot = node.control().header.slot;
+  failpoint("state.parameters", std::as_writable_bytes(node.parameters(slot)));
+  for (int m = 0; m < node.moments(); ++m)
+    failpoint("state.moments", std::as_writable_bytes(node.moment(slot, m)));
 }
 
 void fold_blocks(NodeState& node, const ArenaLayout& layout) {
@@ -144,7 +151,6 @@ void fold_blocks(NodeState& node, const ArenaLayout& layout) {
 
 void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch, exact::Lanes& lanes) {
   failpoint("check");
-  pass_state_failpoints(node);
   ExactSum norm;
   for_drawn_blocks(node.control().verify_next, 0, layout.blocks(), [&](int64_t b) {
     const bool own = in_slice(node, b);
@@ -169,7 +175,6 @@ void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, BlockS
                               exact::Lanes& lanes) {
   failpoint("check");
   failpoint("optimizer");
-  pass_state_failpoints(node);
   for_drawn_blocks(node.control().update_next, 0, layout.blocks(), [&](int64_t b) {
     const bool own = in_slice(node, b);
     verify_state(node, b, own, lanes);
@@ -199,7 +204,8 @@ void hash_state(NodeState& node, const ArenaLayout& layout, int slot) {
   for (int64_t b = 0; b < layout.blocks(); ++b) {
     node.block_hashes(slot)[b] = ops::parameters_block_hash(node.parameters(slot), b);
     node.parameter_sums(slot)[b] = parameter_sum(node.parameters(slot), b);
-    if (in_slice(node, b)) node.moment_sums(slot)[b] = moment_sum(node, slot, b);
+    if (in_slice(node, b))
+      node.moment_sums(slot)[b] = moment_sum(moments_of(node, slot), node.slice_begin(), node.slice_end(), b);
   }
 }
 

@@ -31,8 +31,13 @@ void add_block_check(int64_t block, int64_t checksum, bool intact, exact::Lanes&
 /// The phases below verify the state that they read, block by block, against the sums that were taken when it
 /// was written, a step ago: Count::damaged_blocks counts what a bit flipped in since.
 
-/// The sum of a block of parameters.
+/// The sum of a block of parameters; of all moments of a block of the slice [slice_begin, slice_end).
 uint64_t parameter_sum(std::span<const float> arena, int64_t block);
+uint64_t moment_sum(std::span<const std::span<float>> moments, int64_t slice_begin, int64_t slice_end,
+                    int64_t block);
+
+/// **The leader's main thread**, before those phases: where a test flips bits of the state.
+void pass_state_failpoints(NodeState& node);
 
 /// One pass, this thread's share, where the update needs no norm: counts blocks of the slice whose checksum
 /// disagrees, adds their checksums to the gradient's, updates them from header.slot into the other slot,

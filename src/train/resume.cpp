@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "model/initialise.h"
+#include "report/ledger.h"
 #include "storage/file.h"
 #include "storage/safetensors.h"
 
@@ -109,12 +110,17 @@ SavedState open_parent_again(const comm::World& world, const Parent& parent,
 
 }  // namespace
 
+const RunState* Beginning::state() const {
+  return in_memory ? &in_memory->state : saved ? &saved->state : nullptr;
+}
+
 int64_t Beginning::schedule_steps() const {
-  return saved ? saved->state.schedule_steps : kept ? kept->schedule_steps : 0;
+  return state() ? state()->schedule_steps : kept ? kept->schedule_steps : 0;
 }
 
 bool Beginning::check(const checkpoint::Identity& now, const std::string& run_directory,
                       bool accept_new_arithmetic) const {
+  if (in_memory) return check_identity(in_memory->identity, now, run_directory, "", accept_new_arithmetic);
   if (saved)
     return check_identity(saved->reader.manifest().identity, now, run_directory, saved->path,
                           accept_new_arithmetic);
@@ -122,7 +128,7 @@ bool Beginning::check(const checkpoint::Identity& now, const std::string& run_di
 }
 
 Beginning find_beginning(const comm::World& world, const std::string& run_directory, const Options& options) {
-  Beginning found{options.fresh ? std::nullopt : find_saved(world, run_directory), {}, {}, {}};
+  Beginning found{options.fresh ? std::nullopt : find_saved(world, run_directory), {}, {}, {}, {}};
   if (!options.fresh) found.kept = find_identity(world, run_directory, found.saved.has_value());
   comm::agree(world, [&] {
     if (world.rank() == 0) require_same_parent(found, options.from, run_directory);
@@ -136,6 +142,24 @@ Beginning find_beginning(const comm::World& world, const std::string& run_direct
     found.origin = {absolute(options.from), absolute(found.parent->path), manifest_hash(*found.parent)};
   }
   return found;
+}
+
+/// Lines are not synced between checkpoints: rank 0's machine may have lost those before the state.
+static bool ledger_reaches(const std::string& run_directory, int64_t step) {
+  int64_t broken_at = 0;
+  const std::vector<report::LedgerLine> lines = report::read_ledger(run_directory + "/ledger.txt", broken_at);
+  return step <= 1 || (!lines.empty() && lines.back().step >= step - 1);
+}
+
+void find_in_memory(const comm::World& world, const RunSpec& run, int64_t generation, Beginning& beginning) {
+  std::optional<KeptWhole> found = find_kept(world, run.shm_directory, run.directory, generation);
+  if (!found || found->state.step <= (beginning.saved ? beginning.saved->state.step : 0)) return;
+  std::vector<int64_t> reached{0};
+  comm::agree(world, [&] {
+    if (world.rank() == 0) reached[0] = ledger_reaches(run.directory, found->state.step);
+  });
+  world.all_max(reached);
+  if (reached[0]) beginning.in_memory = std::move(found);
 }
 
 std::optional<SavedState> find_saved(const comm::World& world, const std::string& run_directory) {

@@ -15,6 +15,7 @@
 #include "model/graph.h"
 #include "train/commands.h"
 #include "train/deck.h"
+#include "train/kept_search.h"
 #include "train/node_state.h"
 #include "train/run_record.h"
 #include "train/run_state.h"
@@ -36,11 +37,14 @@ SavedState open_saved(const comm::World& world, const std::string& path);
 
 /// What a start of `train` finds in its run directory.
 struct Beginning {
-  std::optional<SavedState> saved;   ///< the state to continue from
-  std::optional<RunIdentity> kept;   ///< what the run is since its first start
-  std::optional<SavedState> parent;  ///< whose parameters it begins with; only where there is no `saved`
-  Parent origin;                     ///< of the run, whether it begins or continues
+  std::optional<SavedState> saved;     ///< the newest state on disk
+  std::optional<KeptWhole> in_memory;  ///< a newer one, which is continued from instead
+  std::optional<RunIdentity> kept;     ///< what the run is since its first start
+  std::optional<SavedState> parent;    ///< whose parameters it begins with; only where there is no `saved`
+  Parent origin;                       ///< of the run, whether it begins or continues
 
+  /// The state to continue from; null: there is none.
+  const RunState* state() const;
   int64_t schedule_steps() const;  ///< resolved at the first start; 0: this is the first, or there are none
   /// **Local.** Whether the arithmetic class changed (and was accepted) since the last start; throws as
   /// check_identity does. Without a state the run is compared with what it was begun as.
@@ -52,6 +56,9 @@ struct Beginning {
 /// again or not. Throws Error(usage) where --from names another, Error(no_input) or Error(data) where the
 /// parent is needed once more and is no longer what it was.
 Beginning find_beginning(const comm::World& world, const std::string& run_directory, const Options& options);
+/// **Collective.** Also looks for a state that dead processes of an earlier generation have left in memory,
+/// newer than the one on disk, and such that the ledger reaches it.
+void find_in_memory(const comm::World& world, const RunSpec& run, int64_t generation, Beginning& beginning);
 
 /// Throws Error(deck) naming the first key that differs, Error(deck) for another arithmetic class unless
 /// accepted, Error(deck) for changed data. Returns true when the class changed (and was accepted). `where` is

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -113,6 +115,24 @@ void write_identity(const std::string& run_directory, const RunIdentity& identit
 
 int64_t count_starts(const std::string& run_directory) {
   return static_cast<int64_t>(load(run_directory)["starts"].size());
+}
+
+FailureHistory failure_history(const std::string& run_directory) {
+  FailureHistory history;
+  const nlohmann::json record = load(run_directory);
+  double first_s = 0;
+  for (const nlohmann::json& start : record["starts"]) {
+    if (!start.is_object()) continue;
+    const int exit =
+        start.contains("exit") && start["exit"].is_number_integer() ? start["exit"].get<int>() : -1;
+    history.failures += exit == -1 || exit == static_cast<int>(Exit::io);
+    struct tm time {};
+    if (first_s == 0 && start.contains("begin") && start["begin"].is_string() &&
+        strptime(start["begin"].get<std::string>().c_str(), "%Y-%m-%dT%H:%M:%SZ", &time))
+      first_s = static_cast<double>(timegm(&time));
+  }
+  if (first_s > 0) history.observed_s = std::max(0.0, static_cast<double>(std::time(nullptr)) - first_s);
+  return history;
 }
 
 void record_start(const std::string& run_directory, const StartRecord& start) {

@@ -50,6 +50,13 @@ struct StartRecord {
 
 /// Starts recorded so far.
 int64_t count_starts(const std::string& run_directory);
+/// What the starts so far say of the machines: how many ended without saying so, or with an error of the
+/// machine (74), and in how long since the first one began.
+struct FailureHistory {
+  int64_t failures = 0;
+  double observed_s = 0;
+};
+FailureHistory failure_history(const std::string& run_directory);
 /// Appends a start with the present time; notes changed operational keys against the last start in the log.
 /// The parent that was recorded first stays.
 void record_start(const std::string& run_directory, const StartRecord& start);

@@ -20,7 +20,7 @@ void Saving::vote(exact::Lanes& lanes, int64_t step) const {
     lanes.checkpoint_failures() += writer_->part() == Writer::Part::failed;
   }
   if (bookkeeper_ && !writer_->busy() && step >= 0)
-    lanes.checkpoint_votes() += bookkeeper_->checkpoint_due(step);
+    lanes.checkpoint_votes() += bookkeeper_->checkpoint_due(step, writer_->last_duration_s());
 }
 
 void Saving::observe(exact::Lanes& total) {

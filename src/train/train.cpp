@@ -2,6 +2,7 @@
 // The command `train`: run directory, resume or start, the run itself, and what it leaves behind. Called by
 // main.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -142,9 +143,12 @@ Schedule make_schedule(const Deck& deck, const Job& job) {
 
 /// Parameters, moments and the small state from where this run begins.
 RunState begin_state(Job& job, const Beginning& beginning) {
-  const auto& [saved, kept, parent, origin] = beginning;
+  const auto& [saved, in_memory, kept, parent, origin] = beginning;
   RunState state;
-  if (saved) {
+  if (in_memory) {
+    load_kept(job.world, *in_memory, job.node);
+    state = in_memory->state;
+  } else if (saved) {
     load_state(job.world, *saved, job.optimizer.moments(), job.node, true);
     state = saved->state;
   } else if (parent) {
@@ -156,8 +160,12 @@ RunState begin_state(Job& job, const Beginning& beginning) {
   if (job.world.leads()) hash_state(job.node, job.graph.layout, 0);
   state.statistics = job.store.statistics();
   job.world.node_barrier();
-  if (job.world.rank() == 0 && saved) log_info(fmt::format("continuing from {}.", saved->path));
-  if (job.world.rank() == 0 && !saved && parent)
+  if (job.world.rank() == 0 && in_memory)
+    log_info(fmt::format("continuing from the state of step {}, which the last start left in memory.",
+                         state.step));
+  else if (job.world.rank() == 0 && saved)
+    log_info(fmt::format("continuing from {}.", saved->path));
+  else if (job.world.rank() == 0 && parent)
     log_info(fmt::format("starting from the parameters of {}.", parent->path));
   state.schedule_steps = job.deck.optimizer.schedule.steps;
   return state;
@@ -253,10 +261,47 @@ void finish(Job& job, const RunDirectory& owned, const Trainer& trainer, Exit ex
   });
 }
 
+/// Of the first ledger line of this start. Without a state nothing of an old class is in the run: it has one
+/// class, and its ledger no mark.
+std::string first_note(const Deck& deck, const Beginning& beginning, bool new_class) {
+  std::string note = deck.balance.classes == ClassPolicy::free ? "free-classes" : "";
+  if (new_class && beginning.state()) note += std::string(note.empty() ? "" : ",") + "new-arithmetic-class";
+  return note;
+}
+
+/// **Leaders.** The file of the node's state: from begin() to the end of the run it stays whatever happens to
+/// the processes.
+class KeptFile {
+ public:
+  explicit KeptFile(NodeState& node) : node_(node) {}
+  ~KeptFile() {
+    if (!stays_) remove();
+  }
+  KeptFile(const KeptFile&) = delete;
+  KeptFile& operator=(const KeptFile&) = delete;
+
+  void begin(const Job& job, int64_t generation, const checkpoint::Identity& identity,
+             const RunState& state) {
+    if (node_.kept_path().empty()) return;
+    node_.kept().begin(job.small_bytes,
+                       {generation, job.world.node(), job.world.nodes(), node_.moments(),
+                        job.graph.layout.elements(), node_.slice_begin(), node_.slice_end()},
+                       identity);
+    if (state.step > 0) node_.kept().commit(state.step, 0, state.encode());
+    stays_ = true;
+  }
+  void remove() {
+    if (!node_.kept_path().empty()) unlink(node_.kept_path().c_str());
+  }
+
+ private:
+  NodeState& node_;
+  bool stays_ = false;
+};
+
 /// **Rank 0 only.** The files of a run whose start can no longer be refused; before its first step.
-void open_books(const Job& job, const RunDirectory& owned, const Beginning& beginning,
-                const RunIdentity& kept, const RunState& state, bool new_class, int64_t last_step,
-                std::optional<Bookkeeper>& bookkeeper) {
+void open_books(const Job& job, const RunDirectory& owned, const RunIdentity& kept, const RunState& state,
+                bool new_class, int64_t last_step, std::optional<Bookkeeper>& bookkeeper) {
   const Deck& deck = job.deck;
   const std::string& directory = deck.run.directory;
   storage::replace_file(directory + "/deck.toml", deck.resolved);
@@ -266,9 +311,7 @@ void open_books(const Job& job, const RunDirectory& owned, const Beginning& begi
   bookkeeper.emplace(deck, last, state.step, !new_class && !free, job.steps_per_epoch(),
                      job.dataset.split(data::SplitKind::train).samples, last_step,
                      [&owned] { owned.ownership().require_mine(); });
-  if (free) bookkeeper->note_next("free-classes");
-  // Without a state nothing of the old class is in the run: it has one class, and its ledger no mark.
-  if (new_class && beginning.saved) bookkeeper->note_next("new-arithmetic-class");
+  bookkeeper->set_failures(failure_history(directory));
   // After the ledger: once the new class is on record its lines are compared again, and the old must be away.
   write_identity(directory, kept);
 }
@@ -306,9 +349,12 @@ Exit train(const comm::World& world, const Options& options) {
   if (!options.fresh) directory.begin(world, deck, options);
   if (world.rank() == 0)
     for (const std::string& warning : deck.warnings) log_warning(warning);
-  const Beginning beginning = find_beginning(world, deck.run.directory, options);
+  Beginning beginning = find_beginning(world, deck.run.directory, options);
+  if (!options.fresh) find_in_memory(world, deck.run, directory.generation(), beginning);
 
-  Job job(world, deck, beginning.saved ? &beginning.saved->state.statistics : nullptr, true, false);
+  Job job(world, deck, beginning.state() ? &beginning.state()->statistics : nullptr, true, false,
+          deck.run.keep_state ? kept_name(deck.run.directory, directory.generation(), world.node()) : "");
+  KeptFile kept_file(job.node);
   comm::agree(world,
               [&] { resolve_schedule_steps(deck, job.steps_per_epoch(), beginning.schedule_steps()); });
   job.optimizer = optim::Optimizer(deck.optimizer, job.graph.statistics_momentum);
@@ -326,7 +372,7 @@ Exit train(const comm::World& world, const Options& options) {
     if (world.rank() != 0) return;
     RunIdentity kept{identity, state.schedule_steps, beginning.origin};
     kept.parent.checkpoint = directory.present_path(deck, kept.parent.checkpoint);
-    open_books(job, directory, beginning, kept, state, new_class, schedule.last_step, bookkeeper);
+    open_books(job, directory, kept, state, new_class, schedule.last_step, bookkeeper);
     record_start(deck.run.directory, {world.size(), world.nodes(), state.step, job.classes.arithmetic,
                                       options.from, job.classes.members, deck.operational});
   });
@@ -337,14 +383,18 @@ Exit train(const comm::World& world, const Options& options) {
     });
   });
 
+  kept_file.begin(job, directory.generation(), identity, state);
+  world.barrier();  // all have the state
+  remove_kept(world, deck.run.shm_directory, deck.run.directory, directory.generation());
   Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr,
-                               std::move(state), &watchdog);
+                               std::move(state), &watchdog, first_note(deck, beginning, new_class));
   const Exit exit = run(job, directory, trainer);
   if (bookkeeper) bookkeeper->close();
   summarise(job, trainer);
   const Unwatched unwatched;
   const Deadline::Lifted lifted(world.deadline());
   finish(job, directory, trainer, exit, options);
+  kept_file.remove();  // what it held is on disk
   return exit;
 }
 

@@ -109,7 +109,9 @@ def write(path, text):
 
 
 def make_deck(path="deck.toml", network=DENSE, data=DATA, train=TRAIN, more=""):
-    return write(path, "[run]\ndir = \"run\"\nseed = 3\n" + data + network + train + more)
+    shm = os.environ.get("LEPTON_TEST_SHM")
+    shm = f'shm_dir = "{shm}"\n' if shm else ""
+    return write(path, "[run]\ndir = \"run\"\nseed = 3\n" + shm + data + network + train + more)
 
 
 @dataclasses.dataclass

@@ -109,7 +109,7 @@ def stopped_twice(name):
 def poison(name):
     with supervised(name, 2, "point=unit,step=2,action=kill") as process:
         result = result_of(process)
-    assert result.code == 74 and "3 starts in a row committed no new step: giving up" in result.err, result.told(name)
+    assert result.code == 74 and "3 starts in a row made no new step: giving up" in result.err, result.told(name)
     assert len(open(f"{name}/supervisor.log", encoding="utf-8").read().splitlines()) == 3
 
 

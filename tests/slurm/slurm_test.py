@@ -11,6 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.environ["SOURCE_DIR"], "tests", "e2e"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+os.environ.pop("LEPTON_TEST_SHM", None)  # each node has a /dev/shm of its own
 from common import LEPTON, SKIPPED, SOURCE_DIR, ledger, make_deck, make_digits, train  # noqa: E402
 import cluster as slurm  # noqa: E402
 

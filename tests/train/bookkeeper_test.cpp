@@ -151,7 +151,8 @@ class BookkeeperTest : public testing::Test {
     overrides.push_back({"run.progress_every", "\"1h\""});
     return with(overrides);
   }
-  static StepReport report_of(int64_t step) {
+  /// Chained to the one before.
+  StepReport report_of(int64_t step, const std::string& note = "") {
     StepReport report;
     report.line.step = step;
     report.line.epoch = (step - 1) / 4 + 1;
@@ -160,24 +161,35 @@ class BookkeeperTest : public testing::Test {
     report.line.loss = 0.5;
     report.correct = report.line.samples / 4;
     report.classifies = true;
+    report.line.note = note;
+    chain_ = report.line.chain = report.line.chain_after(chain_);
     return report;
   }
   static Bookkeeper make(const Deck& deck) { return {deck, std::nullopt, 0, true, 4, 100, 12}; }
   const Scratch run_;
+  uint64_t chain_ = 0;
 };
 
 TEST_F(BookkeeperTest, LedgerLinesAreChained) {
   const Deck deck = deck_with({});
   Bookkeeper bookkeeper = make(deck);
   std::vector<std::string> encoded;
-  bookkeeper.note_next("note");
-  for (int64_t step = 1; step <= 3; ++step) encoded.push_back(bookkeeper.step(report_of(step)));
+  for (int64_t step = 1; step <= 3; ++step) {
+    const StepReport report = report_of(step, step == 1 ? "note" : "");
+    encoded.push_back(report.line.encode());
+    bookkeeper.step(report);
+  }
+  StepReport unchained = report_of(4);
+  unchained.line.chain = 0;
+  EXPECT_THROW(bookkeeper.step(unchained), Error);
   bookkeeper.close();
-  EXPECT_EQ(lines_of(run_.file("ledger.txt")), encoded);
+  std::vector<std::string> written = lines_of(run_.file("ledger.txt"));
+  written.pop_back();  // the one that was refused
+  EXPECT_EQ(written, encoded);
   EXPECT_NE(encoded[0].find("note=note"), std::string::npos);
   EXPECT_EQ(encoded[1].find("note="), std::string::npos);  // the next line only
   int64_t broken_at = -1;
-  EXPECT_EQ(report::read_ledger(run_.file("ledger.txt"), broken_at).size(), 3u);
+  EXPECT_EQ(report::read_ledger(run_.file("ledger.txt"), broken_at).size(), 4u);
   EXPECT_EQ(broken_at, 0);
 }
 
@@ -221,29 +233,29 @@ TEST_F(BookkeeperTest, AnUndefinedFigureIsNullInMetrics) {
 TEST_F(BookkeeperTest, CheckpointsEverySoManySteps) {
   const Deck deck = deck_with({{"checkpoint.every", "\"3 steps\""}});
   Bookkeeper bookkeeper = make(deck);
-  EXPECT_FALSE(bookkeeper.checkpoint_due(1));
-  EXPECT_FALSE(bookkeeper.checkpoint_due(2));
-  EXPECT_TRUE(bookkeeper.checkpoint_due(3));
-  EXPECT_TRUE(bookkeeper.checkpoint_due(4));  // until it has begun: the one before may be in flight
+  EXPECT_FALSE(bookkeeper.checkpoint_due(1, 0));
+  EXPECT_FALSE(bookkeeper.checkpoint_due(2, 0));
+  EXPECT_TRUE(bookkeeper.checkpoint_due(3, 0));
+  EXPECT_TRUE(bookkeeper.checkpoint_due(4, 0));  // until it has begun: the one before may be in flight
   bookkeeper.checkpoint_begun();
-  EXPECT_FALSE(bookkeeper.checkpoint_due(5));
-  EXPECT_TRUE(bookkeeper.checkpoint_due(6));
+  EXPECT_FALSE(bookkeeper.checkpoint_due(5, 0));
+  EXPECT_TRUE(bookkeeper.checkpoint_due(6, 0));
   bookkeeper.close();
 }
 
 TEST_F(BookkeeperTest, CheckpointsEverySoManyEpochsOrSeconds) {
   const Deck epochs = deck_with({{"checkpoint.every", "\"2 epochs\""}});
   Bookkeeper by_epoch = make(epochs);
-  EXPECT_FALSE(by_epoch.checkpoint_due(4));
-  EXPECT_TRUE(by_epoch.checkpoint_due(8));
+  EXPECT_FALSE(by_epoch.checkpoint_due(4, 0));
+  EXPECT_TRUE(by_epoch.checkpoint_due(8, 0));
   by_epoch.close();
   const Deck seconds = deck_with({{"checkpoint.every", "\"50ms\""}});
   Bookkeeper by_time = make(seconds);
-  EXPECT_FALSE(by_time.checkpoint_due(1));
+  EXPECT_FALSE(by_time.checkpoint_due(1, 0));
   std::this_thread::sleep_for(std::chrono::milliseconds(60));
-  EXPECT_TRUE(by_time.checkpoint_due(2));
+  EXPECT_TRUE(by_time.checkpoint_due(2, 0));
   by_time.checkpoint_begun();
-  EXPECT_FALSE(by_time.checkpoint_due(3));
+  EXPECT_FALSE(by_time.checkpoint_due(3, 0));
   by_time.close();
 }
 

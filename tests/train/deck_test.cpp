@@ -105,9 +105,13 @@ TEST(Deck, PathsAreRelativeToTheDeckAndOverridesToTheWorkingDirectory) {
   EXPECT_EQ(deck.data.test->files, std::vector<std::string>{"decks/t.h5"});
 }
 
-TEST(Deck, WhatDoesNotExistYetIsRefused) {
-  expect_error_behind("[checkpoint]\nevery = \"auto\"\n", "decks/deck.toml:7:9",
-                      {"does not exist yet", "\"60s\""});
+TEST(Deck, CheckpointsByThemselves) {
+  EXPECT_FALSE(with({}).checkpoint.automatic);
+  const Deck deck = with({{"checkpoint.every", "auto"}});
+  EXPECT_TRUE(deck.checkpoint.automatic);
+  EXPECT_EQ(deck.checkpoint.every_s, 0);
+  expect_error_behind("[checkpoint]\nevery = \"automatic\"\n", "decks/deck.toml:7:9",
+                      {"\"60s\"", "or \"auto\""});
 }
 
 TEST(Deck, ResolvedRoundTrips) {

@@ -75,5 +75,14 @@ TEST(Estimate, ARunHasShortLastStepsAndEvaluations) {
   EXPECT_NEAR(run_s(length, 8, 0.5), 3 * (72 + 2 + 5) + 10, 1e-9);
 }
 
+TEST(Estimate, TheAutomaticIntervalFollowsWritingAndFailures) {
+  EXPECT_EQ(automatic_interval_s(0, 0, 0), 60) << "nothing was written yet";
+  EXPECT_NEAR(automatic_interval_s(1, 0, 0), daly_interval_s(1, 86400), 1e-9) << "one failure a day";
+  EXPECT_NEAR(automatic_interval_s(1, 10, 86400), daly_interval_s(1, 86400 / 11.0), 1e-9);
+  EXPECT_EQ(automatic_interval_s(1e-4, 1000, 1000), 10);
+  EXPECT_EQ(automatic_interval_s(30, 100000, 1000), 600) << "twenty times the writing";
+  EXPECT_EQ(automatic_interval_s(1e4, 0, 0), 3600);
+}
+
 }  // namespace
 }  // namespace lepton::train

@@ -149,5 +149,17 @@ TEST(RunIdentity, ADamagedFileIsRefused) {
   }
 }
 
+TEST(RunRecord, FailuresAreStartsThatDidNotSayHowTheyEnded) {
+  const Scratch run;
+  EXPECT_EQ(failure_history(run.path()).failures, 0);
+  EXPECT_EQ(failure_history(run.path()).observed_s, 0);
+  write_text(run.file("run.json"),
+             R"({"starts": [{"begin": "2020-01-01T00:00:00Z"}, {"begin": "2020-01-02T00:00:00Z", "exit": 75},
+                                     {"exit": 74}, {"exit": 0}, {"exit": 78}, 5]})");
+  const FailureHistory history = failure_history(run.path());
+  EXPECT_EQ(history.failures, 2);
+  EXPECT_GT(history.observed_s, 5 * 365 * 86400.0);
+}
+
 }  // namespace
 }  // namespace lepton::train

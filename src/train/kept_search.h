@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// States that dead processes of a run have left in the memory of their machines (kept_state.h): found at a
+// start on any number of nodes, verified, and the newest step whose every part some node of this job holds.
+// Parameters are whole on each node, moments are in slices. Called by train.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/world.h"
+#include "train/node_state.h"
+#include "train/run_state.h"
+
+namespace lepton::train {
+
+/// What the files of a run are named by: the user, the run directory, the owner's generation, the node.
+std::string kept_name(const std::string& run_directory, int64_t generation, int node);
+
+/// A part of a state: a slot of a file.
+struct KeptPart {
+  int rank = 0;  ///< whose machine has the file
+  std::string path;
+  int slot = 0;
+  KeptLabel label;
+  bool parameters = false, moments = false;  ///< verified
+};
+
+/// A whole one.
+struct KeptWhole {
+  checkpoint::Identity identity;
+  RunState state;
+  KeptPart parameters;          ///< a part that has them
+  std::vector<KeptPart> parts;  ///< whose slices cover all moments; none where there are no moments
+};
+
+/// **Collective.** The newest whole state of this run in the job's machines, of generations before this one.
+std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& shm_directory,
+                                   const std::string& run_directory, int64_t generation);
+/// **Collective.** Into slot 0 of all nodes.
+void load_kept(const comm::World& world, const KeptWhole& whole, NodeState& node);
+/// **Collective.** Removes the files of this run in the job's machines, of generations before this one.
+void remove_kept(const comm::World& world, const std::string& shm_directory, const std::string& run_directory,
+                 int64_t generation);
+
+}  // namespace lepton::train
