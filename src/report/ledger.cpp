@@ -185,6 +185,12 @@ std::string LedgerLine::encode() const {
   return text;
 }
 
+void LedgerLine::chain_onto(uint64_t previous, std::string& text) {
+  write_hashed(*this, previous, text);
+  chain = hash64(text);
+  finish_line(chain, text);
+}
+
 uint64_t LedgerLine::chain_after(uint64_t previous) const {
   std::string text;
   write_hashed(*this, previous, text);
@@ -240,9 +246,7 @@ Ledger::Ledger(const std::string& directory, const std::optional<LedgerLine>& la
 
 const std::string& Ledger::append(LedgerLine line) {
   CHECK(line.note.find_first_of(" \t\n=") == std::string::npos, "a note is one word: " + line.note);
-  write_hashed(line, last_ ? last_->chain : 0, text_);
-  line.chain = hash64(text_);
-  finish_line(line.chain, text_);
+  line.chain_onto(last_ ? last_->chain : 0, text_);
   while (!expected_.empty() && expected_.front().step < line.step) expected_.pop_front();
   const bool compared = !expected_.empty() && expected_.front().step == line.step;
   if (compared) require_equal(line, expected_.front());

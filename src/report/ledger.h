@@ -27,6 +27,9 @@ struct LedgerLine {
 
   /// "step=7 epoch=0 ... chain=HEX", without newline; doubles as shortest round-trip decimal.
   std::string encode() const;
+  /// Sets the chain behind a line with the chain `previous`, and encodes into `text`, which allocates nothing
+  /// once it has been as long.
+  void chain_onto(uint64_t previous, std::string& text);
   /// The line that encodes to exactly this text.
   static std::optional<LedgerLine> decode(const std::string& text);
   /// What `chain` must be behind a line with the chain `previous` (0: none).

@@ -45,6 +45,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
   if (const auto last = report::LedgerLine::decode(state_.last_ledger_line)) chain_ = last->chain;
+  if (!e_.node.kept_path().empty()) encoded_ = state_.encode();
   if (e_.dataset.has(data::SplitKind::train)) {
     const data::DataSpec& data = e_.deck.data;
     const int64_t samples = e_.dataset.split(data::SplitKind::train).samples;
@@ -280,16 +281,15 @@ void Conductor::accept_step(bool changed) {
 /// All leaders know the line, so that the state of any of them can be gone on from.
 void Conductor::chain_line(report::LedgerLine& line) {
   line.note = std::exchange(e_.first_note, "");
-  chain_ = line.chain = line.chain_after(chain_);
-  state_.last_ledger_line = line.encode();
+  line.chain_onto(chain_, state_.last_ledger_line);
+  chain_ = line.chain;
 }
 
 /// (f): from here on the step is made, whatever becomes of the processes.
 void Conductor::keep_state() {
   if (e_.node.kept_path().empty()) return;
-  RunState kept = state_;
-  kept.pending = e_.schedule.pending(following(current_->work));
-  if (!e_.node.kept().commit(state_.step, e_.node.control().header.slot, kept.encode()))
+  state_.encode_onto(encoded_, e_.schedule.pending(following(current_->work)), kept_text_);
+  if (!e_.node.kept().commit(state_.step, e_.node.control().header.slot, kept_text_))
     log_warning(
         "the run state is too large to be kept in memory; a crash costs what came after the last "
         "checkpoint.");

@@ -135,6 +135,7 @@ class Conductor {
   std::optional<EvaluationReport> evaluation_report_;
   std::optional<data::BatchPlan> batches_;
   std::optional<Prepared> current_, next_;
+  std::string encoded_, kept_text_;  ///< the run state as this start found it; as it is kept after a step
   std::vector<int64_t> ids_, unit_begins_;
   std::vector<int> magnitudes_;
   int64_t next_ticket_ = 0, round_ = 0;

@@ -230,7 +230,7 @@ std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& 
     });
     small = from_rank(world, whole->parameters.rank, small);
     identity = from_rank(world, whole->parameters.rank, identity);
-    whole->state = RunState::decode(small, "the state kept in memory");
+    whole->state = RunState::decode_from(small, "the state kept in memory");
     whole->identity = RunIdentity::decode(identity, "the state kept in memory").identity;
     return whole;
   }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/statistics.h"
@@ -31,6 +32,11 @@ struct RunState {
   /// more than `margin`.
   bool improves(double metric, bool larger_is_better, double margin, int64_t at_step);
 
+  /// For who keeps it after every step: an encoded state of this run and, behind it, what has changed since,
+  /// with this evaluation left to do. Allocates nothing once `out` has been as large.
+  void encode_onto(std::string_view encoded, Pending left, std::string& out) const;
+  /// Throws Error(data) naming `where`.
+  static RunState decode_from(std::string_view bytes, const std::string& where);
   std::string encode() const;
   /// Throws Error(data) naming `where`.
   static RunState decode(const std::string& bytes, const std::string& where);

@@ -2,7 +2,6 @@
 // The command `train`: run directory, resume or start, the run itself, and what it leaves behind. Called by
 // main.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -28,6 +27,7 @@
 #include "train/commands.h"
 #include "train/compare_deck.h"
 #include "train/job.h"
+#include "train/kept_file.h"
 #include "train/resume.h"
 #include "train/run_record.h"
 
@@ -269,36 +269,6 @@ std::string first_note(const Deck& deck, const Beginning& beginning, bool new_cl
   return note;
 }
 
-/// **Leaders.** The file of the node's state: from begin() to the end of the run it stays whatever happens to
-/// the processes.
-class KeptFile {
- public:
-  explicit KeptFile(NodeState& node) : node_(node) {}
-  ~KeptFile() {
-    if (!stays_) remove();
-  }
-  KeptFile(const KeptFile&) = delete;
-  KeptFile& operator=(const KeptFile&) = delete;
-
-  void begin(const Job& job, int64_t generation, const checkpoint::Identity& identity,
-             const RunState& state) {
-    if (node_.kept_path().empty()) return;
-    node_.kept().begin(job.small_bytes,
-                       {generation, job.world.node(), job.world.nodes(), node_.moments(),
-                        job.graph.layout.elements(), node_.slice_begin(), node_.slice_end()},
-                       identity);
-    if (state.step > 0) node_.kept().commit(state.step, 0, state.encode());
-    stays_ = true;
-  }
-  void remove() {
-    if (!node_.kept_path().empty()) unlink(node_.kept_path().c_str());
-  }
-
- private:
-  NodeState& node_;
-  bool stays_ = false;
-};
-
 /// **Rank 0 only.** The files of a run whose start can no longer be refused; before its first step.
 void open_books(const Job& job, const RunDirectory& owned, const RunIdentity& kept, const RunState& state,
                 bool new_class, int64_t last_step, std::optional<Bookkeeper>& bookkeeper) {
@@ -384,8 +354,6 @@ Exit train(const comm::World& world, const Options& options) {
   });
 
   kept_file.begin(job, directory.generation(), identity, state);
-  world.barrier();  // all have the state
-  remove_kept(world, deck.run.shm_directory, deck.run.directory, directory.generation());
   Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr,
                                std::move(state), &watchdog, first_note(deck, beginning, new_class));
   const Exit exit = run(job, directory, trainer);

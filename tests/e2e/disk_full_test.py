@@ -56,7 +56,8 @@ def full_checkpoints(ranks):
     """Room for two checkpoints and a half: later ones fail, and the last one's failure is an error (74)."""
     directory = f"full-{ranks}"
     with small_disk(f"{directory}/checkpoints", "600k"):
-        result = train(directory, ranks=ranks, fault=SLOW, code=74)
+        on_disk = {"run.keep_state": "false"}
+        result = train(directory, ranks=ranks, fault=SLOW, code=74, sets=on_disk)
         assert "No space left" in result.err and "training goes on" in result.err, result.told(directory)
         assert len(result.errors()) == 1 and "step 18" in result.errors()[0], result.told(directory)
         same_run(directory, "reference", directory)
@@ -64,7 +65,7 @@ def full_checkpoints(ranks):
         newest = max(checkpoints(directory))
         intact(directory)
         subprocess.run(["mount", "-o", "remount,size=10m", f"{directory}/checkpoints"], check=True)
-        result = train(directory, ranks=ranks)
+        result = train(directory, ranks=ranks, sets=on_disk)
         assert f"step-{newest:08d}" in result.err and result.hash() == hashes["reference"], result.told(directory)
         same_run(directory, "reference", "after room was made")
         assert 18 in checkpoints(directory) and metrics(directory, "test") == metrics("reference", "test")

@@ -57,7 +57,7 @@ class Campaign:
         before = len(ledger(name))
         begin = time.monotonic()
         result = train(name, deck=f"{deck}.toml", ranks=ranks, sets=sets)
-        found = re.search(r"continuing from \S*step-(\d+)", result.err)
+        found = re.search(r"continuing from (?:\S*step-|the state of step )(\d+)", result.err)
         self.lost.append((max(0, before - int(found.group(1) if found else 0)), time.monotonic() - begin))
         with open(f"reference-{deck}/ledger.txt", "rb") as a, open(f"{name}/ledger.txt", "rb") as b:
             assert a.read() == b.read(), result.told(f"{name}: another ledger")
@@ -357,7 +357,7 @@ def flipped(world, name, point, seed):
 
 def memory(world, seeds, _short):
     for point in FLIPS:
-        count = max(1, (seeds or 100) // len(FLIPS)) if seeds else 20
+        count = max(1, seeds // len(FLIPS)) if seeds else 20
         world.tries(f"memory: a bit flips, {point}", lambda i, point=point: flipped(
             world, f"flip-{point}-{i}", point, world.first_seed + i), [(i,) for i in range(count)])
 

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0
- * Faults of a file system, for LD_PRELOAD. LEPTON_IO_FAULT holds entries separated by `;`, each of key=value pairs separated by
+// SPDX-License-Identifier: Apache-2.0
+/* Faults of a file system, for LD_PRELOAD. LEPTON_IO_FAULT holds entries separated by `;`, each of key=value pairs separated by
  * `,`:
  *   call=write|fsync|fallocate|close|rename   which call (write: also pwrite; rename: also renameat2)
  *   path=TEXT      only where the file's path contains this

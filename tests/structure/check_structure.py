@@ -198,7 +198,7 @@ def check_spdx(root):
         if path.suffix in {".md", ".json", ".h5", ".safetensors", ".onnx"}:
             continue
         lines = path.read_text().splitlines() + ["", ""]
-        mark = "//" if path.suffix in CPP else "#"
+        mark = "//" if path.suffix in CPP or path.suffix == ".c" else "#"
         at = 1 if lines[0].startswith("#!") else 0
         if lines[at] != f"{mark} SPDX-License-Identifier: Apache-2.0":
             problems.append(f"{path}:{at + 1}: '{mark} SPDX-License-Identifier: Apache-2.0' belongs here")

@@ -105,5 +105,25 @@ TEST(RunState, TheBestMetricAndEvaluationsSince) {
   EXPECT_TRUE(state.improves(0.69, false, 0, 60));
 }
 
+TEST(RunState, WhatChangesInEveryStepIsWrittenBehindWhatDoesNot) {
+  const RunState begun = sample();
+  RunState now = begun;
+  now.step += 5;
+  now.scales = {1, -2, 3, 4};
+  now.last_ledger_line = "step=12 a longer line than the one before";
+  now.has_best = true;
+  now.best_metric = 0.5;
+  now.best_step = 9;
+  now.stale_evaluations = 3;
+  std::string bytes;
+  now.encode_onto(begun.encode(), Pending::monitor, bytes);
+  const RunState found = RunState::decode_from(bytes, "here");
+  RunState expected = now;
+  expected.pending = Pending::monitor;
+  EXPECT_EQ(found.encode(), expected.encode());
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_THROW(RunState::decode_from(std::string_view(bytes).substr(0, size), "here"), Error) << size;
+}
+
 }  // namespace
 }  // namespace lepton::train
