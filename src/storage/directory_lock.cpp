@@ -29,6 +29,15 @@ std::string lock_path(const std::string& directory) {
 
 }  // namespace
 
+void write_owner(int descriptor, const std::string& text, const std::string& directory) {
+  try {
+    write_at(descriptor, std::as_bytes(std::span(text)), 0, directory);
+  } catch (const Error& error) {
+    fail(Exit::run_directory, directory, "the run directory cannot be written: " + error.problem(),
+         "Make room, or choose another run.dir.");
+  }
+}
+
 std::optional<DirectoryLock> DirectoryLock::try_take(const std::string& directory, const std::string& owner) {
   const std::string path = lock_path(directory);
   DirectoryLock lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
@@ -43,12 +52,10 @@ std::optional<DirectoryLock> DirectoryLock::try_take(const std::string& director
          "the run directory is in use by " + (held_by.empty() ? "another job" : held_by),
          "Wait for that job or stop it, or choose another run.dir.");
   }
-  const bool written =
-      ftruncate(lock.descriptor_, 0) == 0 &&
-      pwrite(lock.descriptor_, owner.data(), owner.size(), 0) == static_cast<ssize_t>(owner.size());
-  REQUIRE(written, Exit::run_directory, directory,
+  REQUIRE(ftruncate(lock.descriptor_, 0) == 0, Exit::run_directory, directory,
           std::string("the run directory cannot be written: ") + std::strerror(errno),
-          "Make room, or choose another run.dir.");
+          "Choose a run.dir that you may write to.");
+  write_owner(lock.descriptor_, owner, directory);
   return lock;
 }
 

@@ -23,6 +23,9 @@ class DirectoryLock {
   int descriptor_ = -1;
 };
 
+/// An owner's words into an open file of the directory. Throws Error(run_directory).
+void write_owner(int descriptor, const std::string& text, const std::string& directory);
+
 /// The owner's words when somebody holds the lock of `directory`; nothing when it is free. Takes no lock.
 std::optional<std::string> directory_lock_owner(const std::string& directory);
 

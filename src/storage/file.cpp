@@ -228,6 +228,16 @@ int64_t free_bytes(const std::string& path) {
   return static_cast<int64_t>(static_cast<uint64_t>(space.f_bavail) * space.f_frsize);
 }
 
+void write_at(int descriptor, std::span<const std::byte> bytes, int64_t offset, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(descriptor, bytes.data(), std::min(bytes.size(), size_t{1} << 30), offset);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) fail_io(path, "writing", put == 0 ? EIO : errno, static_cast<int64_t>(bytes.size()));
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += put;
+  }
+}
+
 SharedFile::SharedFile(const std::string& path)
     : descriptor_(open(path.c_str(), O_WRONLY | O_CLOEXEC)), path_(path) {
   REQUIRE(descriptor_ >= 0, Exit::io, path,
@@ -240,13 +250,7 @@ SharedFile::~SharedFile() {
 }
 
 void SharedFile::write(std::span<const std::byte> bytes, int64_t offset) const {
-  while (!bytes.empty()) {
-    const ssize_t put = pwrite(descriptor_, bytes.data(), std::min(bytes.size(), size_t{1} << 30), offset);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) fail_io(path_, "writing", put == 0 ? EIO : errno, static_cast<int64_t>(bytes.size()));
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    offset += put;
-  }
+  write_at(descriptor_, bytes, offset, path_);
 }
 
 void SharedFile::finish() {

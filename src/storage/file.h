@@ -43,6 +43,10 @@ std::vector<std::string> list_directory(
     const std::string& path);  ///< names, sorted bytewise; empty if missing
 int64_t free_bytes(const std::string& path);
 
+/// All of it at `offset` of an open file, whatever interrupts or shortens single writes. Error(io) naming
+/// `path`.
+void write_at(int descriptor, std::span<const std::byte> bytes, int64_t offset, const std::string& path);
+
 /// A file that is there already and whose parts many threads, processes and nodes write, each at its offset.
 class SharedFile {
  public:

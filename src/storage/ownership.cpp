@@ -141,17 +141,18 @@ void Ownership::State::claim(const std::string& owner_text) {
           std::string("the run directory cannot be written: ") + std::strerror(errno),
           "Choose a run.dir that you may write to.");
   const std::string text = beat_line(0, false) + "boot=" + boot_id() + "\nowner=" + owner_text + "\n";
-  REQUIRE(pwrite(record, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()),
-          Exit::run_directory, directory,
-          std::string("the run directory cannot be written: ") + std::strerror(errno),
-          "Make room, or choose another run.dir.");
+  write_owner(record, text, directory);
   for (int64_t old = found; old > 0 && unlink(record_path(directory, old).c_str()) == 0;) --old;
 }
 
 /// A beat that cannot be written is no error: the job that would take over for it is fenced.
 void Ownership::State::beat(bool released) {
   const std::string line = beat_line(++beats, released);
-  if (pwrite(record, line.data(), line.size(), 0) < 0) return;
+  try {
+    write_at(record, std::as_bytes(std::span(line)), 0, directory);
+  } catch (const Error&) {
+    return;
+  }
   if (!lock) fsync(record);  // other hosts shall see it
 }
 

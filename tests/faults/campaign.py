@@ -56,7 +56,12 @@ class Campaign:
         ranks = chance.choice(RANKS) if chance else 2
         before = len(ledger(name))
         begin = time.monotonic()
-        result = train(name, deck=f"{deck}.toml", ranks=ranks, sets=sets)
+        for _ in range(30):  # orphans of a killed launcher may still be ending
+            result = train(name, deck=f"{deck}.toml", ranks=ranks, sets=sets, code=None)
+            if result.code != 73:
+                break
+            time.sleep(0.2)
+        assert result.code == 0, result.told(name)
         found = re.search(r"continuing from (?:\S*step-|the state of step )(\d+)", result.err)
         self.lost.append((max(0, before - int(found.group(1) if found else 0)), time.monotonic() - begin))
         with open(f"reference-{deck}/ledger.txt", "rb") as a, open(f"{name}/ledger.txt", "rb") as b:
@@ -77,7 +82,8 @@ def killed(world, name, point, action, ranks, rank, seed):
     fault = f"{SLOW};point={point},rank={rank},restart=0,count={chance.randint(1, 4)},action={action}"
     if point in BETWEEN_NODES and ranks:
         fault = f"point=unit,rank=0,action=delay:20ms;{fault}"  # something to steal
-    codes = [train(name, deck="wide.toml", ranks=ranks, per_node=nodes, fault=fault, code=None, sets={"run.watchdog": "3s"}).code]
+    codes = [train(name, deck="wide.toml", ranks=ranks, per_node=nodes, fault=fault, code=None,
+                   sets={"run.watchdog": "3s", "run.deadline": "8s"}).code]
     if chance.random() < 0.3:  # and once more while it recovers
         again = f"{SLOW};point={chance.choice(IN_STEPS)},rank=0,count={chance.randint(1, 3)},action=kill"
         codes.append(train(name, deck="wide.toml", ranks=chance.choice(RANKS), fault=again, code=None).code)
@@ -115,12 +121,6 @@ def signalled(world, name, what, ranks, seed):
         else:
             process.send_signal(signal.Signals[what])
         code = ended(process).code
-    if what == "mpirun":  # started again at once, while orphans may still be ending
-        with contextlib.suppress(AssertionError):
-            for _ in range(20):
-                if train(name, deck="dense.toml", ranks=ranks, code=None).code != 73:
-                    break
-                time.sleep(0.2)
     if what == "stop":
         assert code == 0, f"{name}: exit code {code} after a stop of 3 s"
     if what == "SIGUSR1":

@@ -6,8 +6,7 @@
 //                                        throws
 //   damage_sim commit FOLDER STEP        every prefix of what a commit of step STEP writes: the newest valid
 //                                        checkpoint of FOLDER is that step's or the one before
-//   damage_sim state FILE COUNT SEED     COUNT mutations of a state.bin: refused in its envelope, and without
-//                                        it decoded or refused
+//   damage_sim state FILE COUNT SEED     COUNT mutations of a state.bin: refused
 //   damage_sim dataset FILE              truncated at every 4 KiB: refused, or read as before
 #include <unistd.h>
 
@@ -161,18 +160,17 @@ class Mutator {
   uint64_t state_;
 };
 
+/// (What is inside the envelope is never decoded unless that was opened.)
 int damage_state(const std::string& path, int64_t count, uint64_t seed) {
-  const std::string sealed = storage::read_file(path), content = checkpoint::open_envelope(sealed, path);
+  const std::string sealed = storage::read_file(path);
+  train::RunState::decode(checkpoint::open_envelope(sealed, path), path);
   Mutator mutator(seed);
-  int64_t refused = 0;
   for (int64_t i = 0; i < count; ++i) {
     const std::string damaged = mutator.mutate(sealed);
     if (damaged != sealed && !refuses([&] { checkpoint::open_envelope(damaged, path); }))
       silent("mutation " + std::to_string(i) + " of the envelope");
-    refused += refuses([&] { train::RunState::decode(mutator.mutate(content), path); });
   }
-  std::printf("%ld mutations: none opened; of those without an envelope %ld refused\n",
-              static_cast<long>(count), static_cast<long>(refused));
+  std::printf("%ld mutations: none opened\n", static_cast<long>(count));
   return 0;
 }
 
