@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <condition_variable>
+#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -30,10 +32,14 @@ namespace {
 
 constexpr char record_prefix[] = ".owner-";
 
-std::string beat_line(int64_t beat, bool released) {
-  std::string digits = std::to_string(beat);
-  digits.insert(0, 16 - std::min<size_t>(16, digits.size()), '0');
-  return "beat=" + digits + " released=" + (released ? "1" : "0") + "\n";
+constexpr size_t beat_line_bytes = 33;
+
+/// On the stack: training allocates nothing, and neither do its beats.
+std::array<char, 64> beat_line(int64_t beat, bool released) {
+  std::array<char, 64> line;
+  std::snprintf(line.data(), line.size(), "beat=%016lld released=%d\n", static_cast<long long>(beat),
+                released);
+  return line;
 }
 
 /// What identifies the running kernel: locks of one reach all its processes.
@@ -87,7 +93,7 @@ std::optional<DirectoryLock> try_lock(const std::string& directory, const std::s
 }  // namespace
 
 struct Ownership::State {
-  std::string directory, owner;
+  std::string directory, own_path, next_path;  ///< the records of this generation and of the next
   OwnershipTimes times;
   std::optional<DirectoryLock> lock;
   int64_t generation = 0;
@@ -140,25 +146,29 @@ void Ownership::State::claim(const std::string& owner_text) {
   REQUIRE(record >= 0, Exit::run_directory, directory,
           std::string("the run directory cannot be written: ") + std::strerror(errno),
           "Choose a run.dir that you may write to.");
-  const std::string text = beat_line(0, false) + "boot=" + boot_id() + "\nowner=" + owner_text + "\n";
+  own_path = path;
+  next_path = record_path(directory, generation + 1);
+  const std::string text =
+      std::string(beat_line(0, false).data()) + "boot=" + boot_id() + "\nowner=" + owner_text + "\n";
   write_owner(record, text, directory);
   for (int64_t old = found; old > 0 && unlink(record_path(directory, old).c_str()) == 0;) --old;
 }
 
 /// A beat that cannot be written is no error: the job that would take over for it is fenced.
 void Ownership::State::beat(bool released) {
-  const std::string line = beat_line(++beats, released);
+  const auto line = beat_line(++beats, released);
   try {
-    write_at(record, std::as_bytes(std::span(line)), 0, directory);
+    write_at(record, std::as_bytes(std::span(line)).first(beat_line_bytes), 0, directory);
   } catch (const Error&) {
     return;
   }
   if (!lock) fsync(record);  // other hosts shall see it
 }
 
+/// Who takes over claims the next generation, and then removes this one's record.
 void Ownership::State::verify() {
-  const int64_t newest = newest_generation(directory);
-  if (newest != generation) {
+  if (access(next_path.c_str(), F_OK) == 0 || access(own_path.c_str(), F_OK) != 0) {
+    const int64_t newest = newest_generation(directory);
     const std::string record_text = read_file_if_exists(record_path(directory, newest)).value_or("");
     const std::string by = field(record_text, "owner");
     fail(Exit::run_directory, directory,

@@ -144,11 +144,19 @@ Beginning find_beginning(const comm::World& world, const std::string& run_direct
   return found;
 }
 
-/// Lines are not synced between checkpoints: rank 0's machine may have lost those before the state.
-static bool ledger_reaches(const std::string& run_directory, int64_t step) {
+/// Whether the state is of the run that this ledger tells of, and no line is missing before it: lines are not
+/// synced between checkpoints, so rank 0's machine may have lost some; and what lies in memory may be of an
+/// older run in the same directory.
+static bool ledger_leads_to(const std::string& run_directory, const RunState& state) {
+  const std::optional<report::LedgerLine> last = report::LedgerLine::decode(state.last_ledger_line);
+  if (!last || last->step != state.step) return false;
   int64_t broken_at = 0;
-  const std::vector<report::LedgerLine> lines = report::read_ledger(run_directory + "/ledger.txt", broken_at);
-  return step <= 1 || (!lines.empty() && lines.back().step >= step - 1);
+  uint64_t chain = 0;
+  for (const report::LedgerLine& line : report::read_ledger(run_directory + "/ledger.txt", broken_at)) {
+    if (line.step == last->step) return line.chain == last->chain;
+    if (line.step == last->step - 1) chain = line.chain;
+  }
+  return last->chain == last->chain_after(chain) && (chain != 0 || last->step == 1);
 }
 
 void find_in_memory(const comm::World& world, const RunSpec& run, int64_t generation, Beginning& beginning) {
@@ -156,7 +164,7 @@ void find_in_memory(const comm::World& world, const RunSpec& run, int64_t genera
   if (!found || found->state.step <= (beginning.saved ? beginning.saved->state.step : 0)) return;
   std::vector<int64_t> reached{0};
   comm::agree(world, [&] {
-    if (world.rank() == 0) reached[0] = ledger_reaches(run.directory, found->state.step);
+    if (world.rank() == 0) reached[0] = ledger_leads_to(run.directory, found->state);
   });
   world.all_max(reached);
   if (reached[0]) beginning.in_memory = std::move(found);

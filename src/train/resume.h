@@ -57,7 +57,7 @@ struct Beginning {
 /// parent is needed once more and is no longer what it was.
 Beginning find_beginning(const comm::World& world, const std::string& run_directory, const Options& options);
 /// **Collective.** Also looks for a state that dead processes of an earlier generation have left in memory,
-/// newer than the one on disk, and such that the ledger reaches it.
+/// newer than the one on disk, and such that the ledger leads to it.
 void find_in_memory(const comm::World& world, const RunSpec& run, int64_t generation, Beginning& beginning);
 
 /// Throws Error(deck) naming the first key that differs, Error(deck) for another arithmetic class unless

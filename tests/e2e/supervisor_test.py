@@ -129,7 +129,7 @@ def main():
     reference = train("reference").hash()
     in_parallel(lambda test, *arguments: test(*arguments), [
         (crashes, "kill", "kill", 2), (crashes, "segv", "segv", 1), (hangs, "hang"), (launcher_killed, "launcher"),
-        (stopped, "term", signal.SIGTERM), (stopped, "int", signal.SIGINT), (stopped, "usr1", signal.SIGUSR1),
+        (stopped, "int", signal.SIGINT), (stopped, "usr1", signal.SIGUSR1),
         (stopped_twice, "twice"), (poison, "poison"), (final_errors, "final")])
     wait_until(lambda: not pids_of("kill"), "the end")
 

@@ -141,7 +141,7 @@ def kill(world, seeds, short):
         world.tries(f"kill: {action} at a failpoint", lambda i, case: killed(world, f"kill-{case[1]}-{i}", *case, world.first_seed),
                     list(enumerate(chosen)), note=lambda: world.lost_text(world.lost))
     count = 1 if short else 10
-    for what in ("mpirun", "SIGUSR1", "SIGTERM", "term twice", "stop"):
+    for what in ("mpirun", "stop") if short else ("mpirun", "SIGUSR1", "SIGTERM", "term twice", "stop"):
         items = [(i, ranks) for i in range(count) for ranks in ((2,) if short else (2, 3, 4, 7))]
         world.tries(f"kill: {what}", lambda i, ranks, what=what: signalled(
             world, f"signal-{what.replace(' ', '-')}-{i}-{ranks}", what, ranks, world.first_seed + i), items)

@@ -234,4 +234,7 @@ class Cluster:
             return state in states
 
         self.wait(reached, f"job {job} to be {' or '.join(states)}", seconds)
+        if self.field(job, "JobState") != "COMPLETED":  # one that is being queued again may look so for a moment
+            time.sleep(3)
+            self.wait(reached, f"job {job} to be {' or '.join(states)}", seconds)
         return self.field(job, "JobState")
