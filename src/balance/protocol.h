@@ -7,8 +7,9 @@
 //   node --Report--> rank 0 --Give--> giver --Offer (and the rows)--> taker --Started--> giver
 //
 // Invariant: a unit is somebody's to answer for from the plan to its start: its giver answers until the taker
-// says Started, a taker who gives it on answers to its own giver in the same way. So when every node answers
-// for nothing any more, every unit of the round has been started somewhere, exactly once.
+// says Started, a taker who gives it on answers to its own giver in the same way. Each starts
+// exactly once. When every node answers for nothing any more but units of its own that it keeps (worker.h),
+// none will change hands again.
 #pragma once
 
 #include <cstdint>

@@ -64,12 +64,6 @@ void for_each_field(const LedgerLine& line, Visit&& visit) {
   if (!line.note.empty()) visit("note", std::string_view(line.note));
 }
 
-Fields fields_of(const LedgerLine& line) {
-  Fields fields;
-  for_each_field(line, [&](const char* name, std::string_view value) { fields.emplace_back(name, value); });
-  return fields;
-}
-
 /// What is hashed for a line's chain: the chain before it, a space, and the line up to its own.
 void write_hashed(const LedgerLine& line, uint64_t previous, std::string& text) {
   text.assign(ValueText(previous).view());
@@ -163,7 +157,7 @@ std::map<int64_t, LedgerLine> merge_set_aside(const std::string& path, const std
 }
 
 void require_equal(const LedgerLine& now, const LedgerLine& before) {
-  Fields a = fields_of(now), b = fields_of(before);
+  Fields a = now.fields(), b = before.fields();
   a.emplace_back("chain", hex64(now.chain));
   b.emplace_back("chain", hex64(before.chain));
   const auto [x, y] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
@@ -183,6 +177,12 @@ std::string LedgerLine::encode() const {
   write_hashed(*this, 0, text);
   finish_line(chain, text);
   return text;
+}
+
+std::vector<std::pair<std::string, std::string>> LedgerLine::fields() const {
+  Fields fields;
+  for_each_field(*this, [&](const char* name, std::string_view value) { fields.emplace_back(name, value); });
+  return fields;
 }
 
 void LedgerLine::chain_onto(uint64_t previous, std::string& text) {

@@ -9,6 +9,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "storage/file.h"
@@ -27,6 +28,9 @@ struct LedgerLine {
 
   /// "step=7 epoch=0 ... chain=HEX", without newline; doubles as shortest round-trip decimal.
   std::string encode() const;
+  /// Names and values in the ledger's order, without the chain; skipped and note only where they say
+  /// something.
+  std::vector<std::pair<std::string, std::string>> fields() const;
   /// Sets the chain behind a line with the chain `previous`, and encodes into `text`, which allocates nothing
   /// once it has been as long.
   void chain_onto(uint64_t previous, std::string& text);

@@ -21,7 +21,6 @@ namespace lepton::train {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Fields = std::vector<std::pair<std::string, std::string>>;
 
 std::vector<report::LedgerLine> ledger_of(const std::string& run_directory) {
   const std::string path = run_directory + "/ledger.txt";
@@ -35,47 +34,39 @@ std::vector<report::LedgerLine> ledger_of(const std::string& run_directory) {
   return lines;
 }
 
-/// In the ledger's order. The chain follows from the rest and from the lines before.
-Fields fields_of(const report::LedgerLine& line) {
-  return {{"step", std::to_string(line.step)},
-          {"epoch", std::to_string(line.epoch)},
-          {"samples", std::to_string(line.samples)},
-          {"attempts", std::to_string(line.attempts)},
-          {"skipped", line.skipped ? "true" : "false"},
-          {"loss", fmt::format("{}", line.loss)},
-          {"weight", fmt::format("{}", line.weight)},
-          {"gradient", hex64(line.gradient)},
-          {"scales", hex64(line.scales)},
-          {"parameters", hex64(line.parameters)},
-          {"note", line.note}};
+using Pairs = std::map<std::string, std::pair<std::string, std::string>>;
+
+Json differences(const Pairs& pairs) {
+  Json different = Json::object();
+  for (const auto& [name, values] : pairs)
+    if (values.first != values.second) different[name] = {values.first, values.second};
+  return different;
 }
 
-Json differences(const Fields& a, const Fields& b) {
-  Json different = Json::object();
-  for (size_t i = 0; i < a.size(); ++i)
-    if (a[i].second != b[i].second) different[a[i].first] = {a[i].second, b[i].second};
-  return different;
+/// The chain follows from the rest and from the lines before.
+Json differences(const report::LedgerLine& a, const report::LedgerLine& b) {
+  Pairs fields;
+  for (const auto& [name, value] : a.fields()) fields[name].first = value;
+  for (const auto& [name, value] : b.fields()) fields[name].second = value;
+  return differences(fields);
 }
 
 /// What the runs are, where both tell: a run whose record is missing or damaged is compared by its ledger.
 Json different_identities(const std::string& a, const std::string& b) {
-  Json different = Json::object();
   std::optional<RunIdentity> of_a, of_b;
   try {
     of_a = read_identity(a);
     of_b = read_identity(b);
   } catch (const Error&) {
   }
-  if (!of_a || !of_b) return different;
-  std::map<std::string, std::pair<std::string, std::string>> keys;
+  if (!of_a || !of_b) return Json::object();
+  Pairs keys;
   for (const auto& [key, value] : of_a->identity.mathematical) keys[key].first = value;
   for (const auto& [key, value] : of_b->identity.mathematical) keys[key].second = value;
   keys["data"] = {of_a->identity.data_fingerprint, of_b->identity.data_fingerprint};
   keys["arithmetic class"] = {of_a->identity.arithmetic_class, of_b->identity.arithmetic_class};
   keys["parent"] = {of_a->parent.manifest_hash, of_b->parent.manifest_hash};
-  for (const auto& [key, values] : keys)
-    if (values.first != values.second) different[key] = {values.first, values.second};
-  return different;
+  return differences(keys);
 }
 
 std::string differences_text(const Json& different) {
@@ -97,7 +88,7 @@ Json compare_runs(const std::string& a, const std::string& b) {
   Json comparison = {
       {"runs", {a, b}}, {"steps", {lines_a.size(), lines_b.size()}}, {"compared", both}, {"same", true}};
   for (size_t i = 0; i < both; ++i) {
-    const Json different = differences(fields_of(lines_a[i]), fields_of(lines_b[i]));
+    const Json different = differences(lines_a[i], lines_b[i]);
     if (different.empty()) continue;
     comparison["same"] = false;
     comparison["first_difference"] = {{"step", lines_a[i].step}, {"fields", different}};

@@ -133,7 +133,6 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
   for (size_t source = 0; source < dataset.sources().size(); ++source)
     assemblers.push_back(
         std::make_unique<data::Assembler>(dataset, static_cast<int>(source), store.statistics()));
-  small_bytes = small_bytes_of(store.statistics(), graph);
   make_device_state(training);
   make_exchange();
   if (training) {

@@ -43,8 +43,6 @@ class Job {
   Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,
                  Bookkeeper* bookkeeper, RunState state, Watchdog* watchdog = nullptr,
                  const std::string& first_note = "");
-  /// Room for run states in the file that stays.
-  size_t small_bytes = 0;
 
   /// The node's parameters, for who reads them on the host: a device's copy is fetched first. Main threads of
   /// leaders.

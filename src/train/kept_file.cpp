@@ -11,8 +11,7 @@ namespace lepton::train {
 void KeptFile::begin(const Job& job, int64_t generation, const checkpoint::Identity& identity,
                      const RunState& state) {
   if (!node_.kept_path().empty()) {
-    node_.kept().begin(job.small_bytes,
-                       {generation, job.world.node(), job.world.nodes(), node_.moments(),
+    node_.kept().begin({generation, job.world.node(), job.world.nodes(), node_.moments(),
                         job.graph.layout.elements(), node_.slice_begin(), node_.slice_end()},
                        identity);
     std::string small;

@@ -63,7 +63,7 @@ std::span<char> KeptState::small_state(int which) const {
           bytes};
 }
 
-void KeptState::begin(size_t small_bytes, const KeptLabel& label, const checkpoint::Identity& identity) {
+void KeptState::begin(const KeptLabel& label, const checkpoint::Identity& identity) {
   const std::string text = RunIdentity{identity, 0, {}}.encode();
   if (text.size() > identity_bytes_max) return;  // then nothing is ever found
   Head& h = head();
@@ -76,7 +76,7 @@ void KeptState::begin(size_t small_bytes, const KeptLabel& label, const checkpoi
   h.label.slice_begin = label.slice_begin;
   h.label.slice_end = label.slice_end;
   std::copy(text.begin(), text.end(), identity_text().begin());
-  h.small_bytes = small_bytes;
+  h.small_bytes = small_bytes_;
   h.identity_bytes = text.size();
   h.hash = h.hash_of(identity_text().first(text.size()));
   h.magic.store(magic, std::memory_order_release);

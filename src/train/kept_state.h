@@ -34,12 +34,14 @@ struct KeptRecord {
 
 class KeptState {
  public:
-  /// Of zeroed memory, or of a file that somebody else has written.
-  explicit KeptState(std::span<std::byte> memory) : memory_(memory) {}
+  /// Of zeroed memory with room for small states of so many bytes; or of a file that somebody else has
+  /// written.
+  explicit KeptState(std::span<std::byte> memory, size_t small_bytes = 0)
+      : memory_(memory), small_bytes_(small_bytes) {}
   /// Bytes in front of the state itself, with room for small states of so many bytes.
   static size_t head_bytes(size_t small_bytes);
 
-  void begin(size_t small_bytes, const KeptLabel& label, const checkpoint::Identity& identity);
+  void begin(const KeptLabel& label, const checkpoint::Identity& identity);
   /// The slot is about to be written: it holds no state until the next commit.
   void overwrite(int slot);
   /// The slot is whole. False: the small state is too large to be kept.
@@ -60,6 +62,7 @@ class KeptState {
   std::span<char> small_state(int which) const;
 
   std::span<std::byte> memory_;
+  size_t small_bytes_;  ///< of who writes; a file tells itself
 };
 
 }  // namespace lepton::train

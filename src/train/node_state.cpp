@@ -94,7 +94,7 @@ NodeState::NodeState(const comm::World& world, const ArenaLayout& layout, const 
   state_memory_ = sizes.kept_name.empty()
                       ? comm::SharedMemory(world, shm_directory, "state", state_bytes)
                       : comm::SharedMemory::kept(world, shm_directory, sizes.kept_name, state_bytes);
-  kept_.emplace(state_memory_.as<std::byte>());
+  kept_.emplace(state_memory_.as<std::byte>(), sizes.kept_small_bytes);
   cut_state(state_memory_.data() + head, layout.elements(), slice, sizes.state, state);
   parameters_ = state.parameters;
   moments_ = state.moments;

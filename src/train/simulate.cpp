@@ -42,9 +42,10 @@ Json failures_report(const Subject& subject, const SimulatedJob& job, double ste
   const CheckpointSpec& spec = subject.deck.checkpoint;
   const auto steps = static_cast<double>(
       spec.every_epochs > 0 ? spec.every_epochs * subject.length.steps_per_epoch : spec.every_steps);
-  const double deck_s = spec.every_s > 0 ? std::max(spec.every_s, step_s)
-                        : steps > 0      ? steps * step_s
-                                         : solve_s;
+  const double deck_s = spec.automatic     ? best_s
+                        : spec.every_s > 0 ? std::max(spec.every_s, step_s)
+                        : steps > 0        ? steps * step_s
+                                           : solve_s;
   const auto with = [&](double interval_s) {
     const double seconds = expected_s(solve_s, interval_s, writing_s, mtbf_s, cluster.restart_s);
     Json report = times_report(seconds, job);

@@ -357,10 +357,11 @@ Exit train(const comm::World& world, const Options& options) {
   Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr,
                                std::move(state), &watchdog, first_note(deck, beginning, new_class));
   const Exit exit = run(job, directory, trainer);
-  if (bookkeeper) bookkeeper->close();
-  summarise(job, trainer);
+  // From here on rank 0 waits for the disk, and the others for rank 0.
   const Unwatched unwatched;
   const Deadline::Lifted lifted(world.deadline());
+  if (bookkeeper) bookkeeper->close();
+  summarise(job, trainer);
   finish(job, directory, trainer, exit, options);
   kept_file.remove();  // what it held is on disk
   return exit;

@@ -188,6 +188,14 @@ def training(directory, *arguments, deck="deck.toml", ranks=None, sets=None, per
         process.communicate()
 
 
+def rank_pids(process):
+    """The ranks below mpirun, or the process itself."""
+    if process.args[0] != "run_mpi":
+        return [process.pid]
+    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
 def ended(process):
     """The Result of a run in the background, when it ends by itself."""
     out, err = process.communicate(timeout=TIMEOUT_S)
@@ -251,3 +259,15 @@ def in_parallel(work, items, workers=2):
     """work(*item) for all items; most of a tiny run is start-up, so a few at once save time. Raises the first failure."""
     with ThreadPoolExecutor(workers) as pool:
         return [future.result() for future in [pool.submit(work, *item) for item in items]]
+
+
+def run_cases(cases):
+    """Cases (test, argument, ...), a few at once."""
+    in_parallel(lambda test, *arguments: test(*arguments), cases)
+
+
+def digits_reference():
+    """The digits, deck.toml and an undisturbed run `reference`; its hash."""
+    make_digits()
+    make_deck()
+    return train("reference").hash()

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 
-from common import (checkpoints, contents, in_parallel, ledger, make_deck, make_digits, same_run, train, write)
+from common import checkpoints, contents, in_parallel, ledger, make_deck, make_digits, metrics, run, same_run, train, write
 
 STOPPED_AT = 12
 

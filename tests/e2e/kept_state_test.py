@@ -7,8 +7,8 @@ import re
 import shutil
 import signal
 
-from common import (DATA, SMALL, TRAIN, WIDE, checkpoints, ended, in_parallel, ledger, make_deck, make_digits, same_run, train, training,
-                    wait_for_step)
+from common import (DATA, SMALL, TRAIN, WIDE, checkpoints, ended, ledger, make_deck, make_digits, run, run_cases, same_run, train,
+                    training, wait_for_step, write)
 
 ADAM, SGD = "wide.toml", "small.toml"
 hashes = {}
@@ -134,7 +134,7 @@ def main():
     make_deck(SGD, SMALL, DATA, TRAIN)
     for deck in (ADAM, SGD):
         hashes[deck] = train(f"reference-{deck}", deck=deck).hash()
-    in_parallel(lambda test, *arguments: test(*arguments), [
+    run_cases([
         (other_nodes, "shared", ADAM, (3, None), (2, 1)), (other_nodes, "nodes", ADAM, (4, 1), (3, 1)), (other_nodes, "sgd", SGD, (3, 1), (2, None)),
         (killed_again, "again"), (part_is_gone, "part-adam", ADAM, None), (part_is_gone, "part-sgd", SGD, 7), (all_is_gone, "all"),
         (damaged, "flipped-adam", ADAM, False, None), (damaged, "cut-adam", ADAM, True, None), (damaged, "cut-sgd", SGD, True, 7),

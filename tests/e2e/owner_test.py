@@ -5,7 +5,7 @@ import os
 import re
 import signal
 
-from common import DENSE, contents, ended, in_parallel, make_deck, make_digits, run, same_run, train, training, wait_for_step
+from common import contents, digits_reference, ended, ledger, rank_pids, run, run_cases, same_run, train, training, wait_for_step
 
 SLOW = "point=unit,action=delay:20ms"
 NO_LOCKS = "point=owner.lock,action=error"
@@ -22,16 +22,11 @@ def second_job(name, fault):
     same_run(name, "reference", name)
 
 
-def children(process):
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
 def replaced(name, ranks):
     """Where no lock tells, who is silent is taken for dead."""
     with training(name, ranks=ranks, fault=f"{SLOW};{NO_LOCKS}", sets={"run.watchdog": "off"}) as process:
         wait_for_step(name, 4, process)
-        pids = children(process) if ranks else [process.pid]
+        pids = rank_pids(process)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         second = train(name, ranks=3, fault=NO_LOCKS)
@@ -60,10 +55,8 @@ def compared():
 
 def main():
     global reference
-    make_digits()
-    make_deck(network=DENSE)
-    reference = train("reference").hash()
-    in_parallel(lambda test, *arguments: test(*arguments), [
+    reference = digits_reference()
+    run_cases([
         (second_job, "lock", ""), (second_job, "no-lock", NO_LOCKS), (replaced, "replaced", 2), (replaced, "alone", None)])
     compared()
 

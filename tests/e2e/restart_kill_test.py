@@ -7,8 +7,8 @@ import random
 import signal
 import time
 
-from common import (CONVOLUTIONAL, TRAIN, checkpoints, contents, ended, in_parallel, ledger, make_deck, make_digits,
-                    same_run, train, training, wait_for_step, wait_until)
+from common import (CONVOLUTIONAL, TRAIN, checkpoints, contents, ended, in_parallel, ledger, make_deck, make_digits, rank_pids,
+                    run, same_run, train, training, wait_for_step, wait_until, write)
 
 KILLS = int(os.environ.get("LEPTON_TEST_KILLS", 6))
 STEPS_PER_EPOCH = 9
@@ -56,22 +56,14 @@ def killed_by_failpoint(directory, chance, restart):
     assert not left, f"a killed run leaves {left} beside its state"
 
 
-def lepton_processes(process):
-    """The ranks below mpirun, or the process itself."""
-    if process.args[0] != "run_mpi":
-        return [process.pid]
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
 def killed_by_signal(directory, chance, restart):
     ranks, per_node = random_job(chance)
     target = max(checkpoints(directory), default=0) + chance.randint(1, 5)
     with training(directory, ranks=ranks, per_node=per_node, fault=VERY_SLOW) as process:
         wait_for_step(directory, target, process)  # at once where the ledger is ahead of its checkpoint: killed at start
         time.sleep(chance.uniform(0, 0.1))
-        wait_until(lambda: lepton_processes(process), "ranks")
-        os.kill(chance.choice(lepton_processes(process)), signal.SIGKILL)
+        wait_until(lambda: rank_pids(process), "ranks")
+        os.kill(chance.choice(rank_pids(process)), signal.SIGKILL)
         result = ended(process)
     print(f"{directory}: {ranks} ranks, {per_node} per node, start {restart}: SIGKILL after step {len(ledger(directory))}")
     assert result.code != 0, result.told(f"{directory}: exit code after SIGKILL")

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 
-from common import (DENSE, ended, in_parallel, make_deck, make_digits, same_run, train, training, wait_for_step)
+from common import digits_reference, ended, rank_pids, run, run_cases, same_run, train, training, wait_for_step
 
 LIMIT = {"run.watchdog": "2s"}
 # Every unit takes longer, so that a signal finds the run in its middle.
@@ -27,11 +27,6 @@ def hangs(name, point, rank, ranks, per_node=None):
     goes_on(name)
 
 
-def children(process):
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
 def rank_of(pid):
     with open(f"/proc/{pid}/environ", "rb") as file:
         return int(re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", file.read()).group(1))
@@ -40,7 +35,7 @@ def rank_of(pid):
 def stopped(name, rank, per_node=None):
     with training(name, ranks=3, per_node=per_node, sets=LIMIT, fault=SLOW) as process:
         wait_for_step(name, 5, process)
-        pid = next(pid for pid in children(process) if rank_of(pid) == rank)
+        pid = next(pid for pid in rank_pids(process) if rank_of(pid) == rank)
         os.kill(pid, signal.SIGSTOP)
         result = ended(process)
     assert result.code == 75, result.told(name)
@@ -54,7 +49,7 @@ def suspended(name):
     """Longer than the limit, all of it."""
     with training(name, ranks=2, sets=LIMIT, fault=SLOW) as process:
         wait_for_step(name, 5, process)
-        ranks = children(process)
+        ranks = rank_pids(process)
         for number in (signal.SIGSTOP, signal.SIGCONT):
             for pid in ranks:
                 os.kill(pid, number)
@@ -81,10 +76,8 @@ def switched_off(name):
 
 def main():
     global reference
-    make_digits()
-    make_deck(network=DENSE)
-    reference = train("reference").hash()
-    in_parallel(lambda test, *arguments: test(*arguments), [
+    reference = digits_reference()
+    run_cases([
         (hangs, "hang-alone", "unit", 0, None), (hangs, "hang-0", "check", 0, 3), (hangs, "hang-2", "optimizer", 2, 3),
         (hangs, "hang-node", "unit", 1, 2, 1),
         (stopped, "stop-0", 0), (stopped, "stop-1", 1), (stopped, "stop-node", 2, 1),

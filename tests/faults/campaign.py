@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy
-from common import (CONVOLUTIONAL, DENSE, WIDE, Result, checkpoints, ended, environment, ledger, make_deck, make_digits, popen, run, train,
-                    training, wait_for_step, write)
+from common import (CONVOLUTIONAL, DENSE, LEPTON, SOURCE_DIR, WIDE, Result, checkpoints, ended, environment, ledger, make_deck,
+                    make_digits, popen, rank_pids, run, train, training, wait_for_step, write)
 
 SLOW = "point=unit,action=delay:4ms"
 RANKS = (None, 2, 3, 4, 7)
-# Points that every training passes, and how often at least until its end; the others are passed where there is cause.
+# Points that every training passes on every rank, on rank 0, and where nodes speak with each other.
 IN_STEPS = ("unit", "forward", "backward", "accumulate", "check", "optimizer")
 ON_RANK_0 = ("snapshot", "checkpoint.write", "checkpoint.sync", "checkpoint.manifest", "checkpoint.rename", "checkpoint.prune",
              "ledger", "evaluate", "finalize")
@@ -92,20 +92,13 @@ def killed(world, name, point, action, ranks, rank, seed):
     return codes
 
 
-def lepton_pids(process):
-    if process.args[0] != "run_mpi":
-        return [process.pid]
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
 def signalled(world, name, what, ranks, seed):
     """A signal, to the launcher or to a rank, at a random time."""
     chance = random.Random(f"{name} {seed}")
     with training(name, deck="dense.toml", ranks=ranks, fault="point=unit,action=delay:20ms") as process:
         wait_for_step(name, chance.randint(1, 10), process)
         time.sleep(chance.uniform(0, 0.1))
-        pids = lepton_pids(process)
+        pids = rank_pids(process)
         if what == "mpirun":
             os.kill(process.pid, signal.SIGKILL)
         elif what == "stop":

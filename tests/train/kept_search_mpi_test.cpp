@@ -51,8 +51,7 @@ class KeptSearch : public testing::Test {
         node.moment(slot, m)[static_cast<size_t>(i - node.slice_begin())] = value(step, 1 + m, i);
     hash_state(node, layout_, slot);
     if (!node.kept().label())
-      node.kept().begin(4096,
-                        {generation, world_.node(), world_.nodes(), 2, layout_.elements(), node.slice_begin(),
+      node.kept().begin({generation, world_.node(), world_.nodes(), 2, layout_.elements(), node.slice_begin(),
                          node.slice_end()},
                         {"cpu", {{"run.seed", "7"}}, "data"});
     RunState run;

@@ -12,8 +12,8 @@ namespace {
 
 /// Memory for a head, and its view.
 struct File {
-  File() : bytes(KeptState::head_bytes(200) / 8 + 512), kept(std::as_writable_bytes(std::span(bytes))) {}
-  void begin() { kept.begin(200, {3, 1, 2, 1, 1000, 400, 1000}, {"cpu", {{"run.seed", "7"}}, "data"}); }
+  File() : bytes(KeptState::head_bytes(200) / 8 + 512), kept(std::as_writable_bytes(std::span(bytes)), 200) {}
+  void begin() { kept.begin({3, 1, 2, 1, 1000, 400, 1000}, {"cpu", {{"run.seed", "7"}}, "data"}); }
   /// Steps of the records that count.
   std::vector<int64_t> steps() const {
     std::vector<int64_t> found;

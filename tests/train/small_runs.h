@@ -55,6 +55,7 @@ class SmallRuns {
     path_ = path;
     if (world_.rank() == 0) {
       scratch_ = std::make_unique<Scratch>(path);
+      std::filesystem::create_directories(path + "/shm");
       write_data();
       write_deck("dense.toml", dense_layers, "type = \"adam\"\nlearning_rate = 0.01\n");
       write_deck("wide.toml", wide_layers, "type = \"adam\"\n");
@@ -74,7 +75,8 @@ class SmallRuns {
                   std::vector<Override> overrides = {}) const {
     Options options;
     options.target = file(deck);
-    options.overrides = {{"run.dir", "\"" + file(run) + "\""}};
+    // What a failed run leaves in shared memory goes with the directory.
+    options.overrides = {{"run.dir", "\"" + file(run) + "\""}, {"run.shm_dir", "\"" + file("shm") + "\""}};
     options.overrides.insert(options.overrides.end(), overrides.begin(), overrides.end());
     return options;
   }
