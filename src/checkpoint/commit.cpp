@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "checkpoint/reader.h"
 #include "storage/file.h"
+#include "storage/parity.h"
 
 namespace lepton::checkpoint {
 
@@ -81,6 +82,10 @@ void commit_checkpoint(const Place& place, const Manifest& manifest, double pati
   if (replaces && storage::read_file(path + "/" + manifest_name) == text)
     return storage::remove_tree(unfinished);
   require_owned(place);
+  if (manifest.parity > 0)
+    storage::write_file_durably(unfinished + "/" + parity_name(manifest_name),
+                                storage::encode_parity(std::as_bytes(std::span(text)), manifest.parity),
+                                "checkpoint");
   failpoint("checkpoint.manifest", std::as_writable_bytes(std::span(text)));
   storage::write_file_durably(unfinished + "/" + manifest_name, std::as_bytes(std::span(text)), "checkpoint");
   storage::sync_directory(unfinished);

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "storage/parity.h"
 
 namespace lepton::checkpoint {
 
@@ -19,7 +20,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr char checksum_prefix[] = "{\n  \"checksum\": \"";
 constexpr char checksum_suffix[] = "\",\n";
-constexpr int known_format = 1;
+constexpr int64_t elements_max = int64_t{1} << 50;  // so that no sum of sizes overflows
+constexpr int oldest_format = 1, known_format = 2;
 
 std::string numbered(const char* format, int64_t number) {
   char text[64];
@@ -60,6 +62,7 @@ Manifest from_json(const Json& json) {
   manifest.layout.elements = json.at("elements").get<int64_t>();
   manifest.layout.shard_elements = json.at("shard_elements").get<int64_t>();
   manifest.layout.arrays = json.at("arrays").get<std::vector<std::string>>();
+  if (manifest.format > 1) manifest.parity = json.at("parity").get<int>();
   const Json& identity = json.at("identity");
   manifest.identity.arithmetic_class = identity.at("arithmetic_class").get<std::string>();
   manifest.identity.data_fingerprint = identity.at("data_fingerprint").get<std::string>();
@@ -73,21 +76,32 @@ Manifest from_json(const Json& json) {
 void require_consistent(const Manifest& manifest, const std::string& path) {
   const StateLayout& layout = manifest.layout;
   const std::set<std::string> distinct(layout.arrays.begin(), layout.arrays.end());
-  if (manifest.step < 0 || layout.elements <= 0 || layout.shard_elements <= 0 || layout.arrays.empty() ||
+  if (manifest.step < 0 || layout.elements <= 0 || layout.elements > elements_max ||
+      layout.shard_elements <= 0 || layout.shard_elements > elements_max || layout.arrays.empty() ||
       distinct.size() != layout.arrays.size())
     damaged(path, "step, elements or arrays are impossible");
-  const int64_t shards = layout.shards();
-  if (static_cast<int64_t>(manifest.files.size()) != shards + 1)
+  if (manifest.parity < 0 || manifest.parity > storage::parity_blocks_max)
+    damaged(path, "the parity is impossible");
+  const size_t contents = manifest.content_files(), shards = contents - 1;
+  if (manifest.files.size() != contents * (manifest.parity > 0 ? 2 : 1))
     damaged(path, "files are missing in the list");
-  for (int64_t i = 0; i <= shards; ++i)
-    if (manifest.files[static_cast<size_t>(i)].name != (i < shards ? shard_name(i) : state_name))
+  for (size_t i = 0; i < manifest.files.size(); ++i) {
+    const size_t of = i % contents;
+    const std::string name = of < shards ? shard_name(static_cast<int64_t>(of)) : state_name;
+    if (manifest.files[i].name != (i < contents ? name : parity_name(name)))
       damaged(path, "the files have wrong names or order");
+    if (manifest.files[i].bytes < 0) damaged(path, "a file has a negative size");
+  }
 }
 
 }  // namespace
 
 std::string shard_name(int64_t shard) {
   return numbered("shard-%05lld.h5", shard);
+}
+
+std::string parity_name(const std::string& file) {
+  return file + ".parity";
 }
 
 std::string step_name(int64_t step) {
@@ -113,13 +127,14 @@ std::string Manifest::encode() const {
   Json list = Json::array();
   for (const File& file : files)
     list.push_back({{"name", file.name}, {"bytes", file.bytes}, {"hash", hex64(file.hash)}});
-  const Json json = {{"format", format},
-                     {"step", step},
-                     {"elements", layout.elements},
-                     {"shard_elements", layout.shard_elements},
-                     {"arrays", layout.arrays},
-                     {"identity", identity_json(identity)},
-                     {"files", list}};
+  Json json = {{"format", format},
+               {"step", step},
+               {"elements", layout.elements},
+               {"shard_elements", layout.shard_elements},
+               {"arrays", layout.arrays},
+               {"identity", identity_json(identity)}};
+  if (format > 1) json["parity"] = parity;
+  json["files"] = std::move(list);
   const std::string body = dump(json).substr(2) + "\n";  // without "{\n", which the checksum's line brings
   return checksum_prefix + hex64(hash64(body)) + checksum_suffix + body;
 }
@@ -130,9 +145,10 @@ Manifest Manifest::decode(const std::string& text, const std::string& path) {
   try {
     const Json json = Json::parse(body);
     const int format = json.at("format").get<int>();
-    REQUIRE(format == known_format, Exit::data, path,
-            "has format " + std::to_string(format) + "; this Lepton knows " + std::to_string(known_format),
-            "Use the version of Lepton that wrote it, or a newer one.");
+    REQUIRE(
+        format >= oldest_format && format <= known_format, Exit::data, path,
+        "has format " + std::to_string(format) + "; this Lepton knows up to " + std::to_string(known_format),
+        "Use the version of Lepton that wrote it, or a newer one.");
     manifest = from_json(json);
   } catch (const Error&) {
     throw;

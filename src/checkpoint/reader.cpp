@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Order of trust: the manifest proves itself by its checksum, files are proven by the manifest, and only what
-// is proven is parsed. Verification of many files is shared by the ranks in the plainest way: file i by rank
-// i mod n.
+// Verification of many files is shared by the ranks in the plainest way: file i by rank i mod n.
 #include "checkpoint/reader.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "checkpoint/envelope.h"
 #include "checkpoint/shard.h"
@@ -19,78 +18,28 @@ namespace lepton::checkpoint {
 
 namespace {
 
-std::string last_component(const std::string& path) {
-  const size_t end = path.find_last_not_of('/');
-  const size_t slash = path.find_last_of('/', end);
-  return path.substr(slash + 1, end - slash);
-}
-
-Manifest read_manifest(const std::string& checkpoint, const std::string& text) {
-  const std::string path = checkpoint + "/" + manifest_name;
-  Manifest manifest = Manifest::decode(text, path);
-  const std::optional<int64_t> named = parse_step_name(last_component(checkpoint));
-  REQUIRE(!named || *named == manifest.step, Exit::data, path,
-          "belongs to step " + std::to_string(manifest.step) + ", not to the step of its directory",
-          "Somebody has renamed or mixed checkpoints.");
-  return manifest;
-}
-
-/// The file's bytes, proven to be those of the manifest.
-std::string read_verified(const std::string& checkpoint, const Manifest::File& file) {
-  const std::string path = checkpoint + "/" + file.name;
-  std::string bytes = storage::read_file(path);
-  const char* hint = "The file is damaged; use an older checkpoint.";
-  REQUIRE(static_cast<int64_t>(bytes.size()) == file.bytes, Exit::data, path,
-          "holds " + std::to_string(bytes.size()) + " bytes instead of " + std::to_string(file.bytes), hint);
-  REQUIRE(hash64(bytes) == file.hash, Exit::data, path, "the bytes differ from those written (hash)", hint);
-  return bytes;
-}
-
-/// What is wrong with the files i = first, first + stride, ... of a checkpoint.
-std::vector<Damage> verify_files(const std::string& checkpoint, const Manifest& manifest, size_t first,
-                                 size_t stride) {
-  std::vector<Damage> damages;
-  for (size_t i = first; i < manifest.files.size(); i += stride) {
-    const std::string& name = manifest.files[i].name;
-    try {
-      const std::string bytes = read_verified(checkpoint, manifest.files[i]);
-      if (name == state_name) open_envelope(bytes, checkpoint + "/" + name);
-    } catch (const Error& error) {
-      damages.push_back({name, error.problem()});
-    }
-  }
-  return damages;
-}
-
-/// The manifest's text, or "" and the damage.
-std::string manifest_text(const std::string& checkpoint, std::vector<Damage>& damages) {
-  try {
-    std::string text = storage::read_file(checkpoint + "/" + manifest_name);
-    read_manifest(checkpoint, text);
-    return text;
-  } catch (const Error& error) {
-    damages.push_back({manifest_name, error.problem()});
-    return "";
-  }
-}
-
 /// **Collective.** verify(), with the files shared among the ranks; the same result on all.
 std::vector<Damage> verify_together(const comm::World& world, const std::string& checkpoint) {
+  Manifest manifest;
   std::vector<Damage> damages;
-  std::string text;
-  if (world.rank() == 0) text = manifest_text(checkpoint, damages);
+  if (world.rank() == 0) damages = verify_manifest(checkpoint, manifest);
+  std::string text = world.rank() == 0 && readable(damages) ? manifest.encode() : "";
   world.broadcast(text);
-  if (!text.empty())
-    damages = verify_files(checkpoint, read_manifest(checkpoint, text), static_cast<size_t>(world.rank()),
-                           static_cast<size_t>(world.size()));
-  std::string packed;  // file, NUL, what, NUL
-  for (const Damage& damage : damages) packed += damage.file + '\0' + damage.what + '\0';
+  if (!text.empty()) {
+    manifest = Manifest::decode(text, checkpoint);
+    std::ranges::copy(verify_files(checkpoint, manifest, static_cast<size_t>(world.rank()),
+                                   static_cast<size_t>(world.size())),
+                      std::back_inserter(damages));
+  }
+  std::string packed;  // file, NUL, what, NUL, whether it heals
+  for (const Damage& damage : damages)
+    packed += damage.file + '\0' + damage.what + '\0' + (damage.heals ? '1' : '0');
   damages.clear();
   for (const std::string& part : world.all_gather(packed))
     for (size_t at = 0; at < part.size();) {
       const std::string file = part.c_str() + at, what = part.c_str() + at + file.size() + 1;
-      damages.push_back({file, what});
-      at += file.size() + what.size() + 2;
+      at += file.size() + what.size() + 3;
+      damages.push_back({file, what, part[at - 1] == '1'});
     }
   return damages;
 }
@@ -109,6 +58,7 @@ std::string listed(const std::vector<Damage>& damages) {
 std::vector<std::string> list_checkpoints(const std::string& directory) {
   std::map<int64_t, std::string, std::greater<>> found;
   for (const std::string& name : storage::list_directory(directory)) {
+    if (std::filesystem::is_symlink(directory + "/" + name)) continue;
     const bool previous = name.ends_with(previous_suffix);
     const std::string_view stem(name.data(), name.size() - (previous ? sizeof previous_suffix - 1 : 0));
     const std::optional<int64_t> step = parse_step_name(stem);
@@ -123,12 +73,6 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
   return paths;
 }
 
-std::vector<Damage> verify(const std::string& checkpoint) {
-  std::vector<Damage> damages;
-  const std::string text = manifest_text(checkpoint, damages);
-  return text.empty() ? damages : verify_files(checkpoint, read_manifest(checkpoint, text), 0, 1);
-}
-
 struct Reader::State {
   std::string checkpoint, small_state;
   Manifest manifest;
@@ -140,7 +84,7 @@ struct Reader::State {
     if (held_shard == shard) return held;
     held_shard = -1;
     held = {};
-    held = read_verified(checkpoint, manifest.files[static_cast<size_t>(shard)]);
+    held = read_proven(checkpoint, manifest, manifest.files[static_cast<size_t>(shard)]);
     held_shard = shard;
     return held;
   }
@@ -148,10 +92,11 @@ struct Reader::State {
 
 Reader::Reader(const std::string& checkpoint) : state_(std::make_unique<State>()) {
   state_->checkpoint = checkpoint;
-  state_->manifest = read_manifest(checkpoint, storage::read_file(checkpoint + "/" + manifest_name));
+  state_->manifest = read_manifest(checkpoint);
   state_->identity = identity_hash(state_->manifest.identity);
   state_->small_state =
-      open_envelope(read_verified(checkpoint, state_->manifest.files.back()), checkpoint + "/" + state_name);
+      open_envelope(read_proven(checkpoint, state_->manifest, state_->manifest.state_file()),
+                    checkpoint + "/" + state_name);
 }
 
 Reader::~Reader() = default;
@@ -184,7 +129,7 @@ void Reader::read(const std::string& array, int64_t begin, int64_t end, std::spa
   }
 }
 
-std::optional<std::string> newest_valid(const comm::World& world, const std::string& directory) {
+std::optional<Valid> newest_valid(const comm::World& world, const std::string& directory) {
   std::vector<std::string> checkpoints;
   comm::agree(world, [&] {
     if (world.rank() == 0) checkpoints = list_checkpoints(directory);
@@ -197,8 +142,13 @@ std::optional<std::string> newest_valid(const comm::World& world, const std::str
     const std::string checkpoint = names.substr(at, names.find('\n', at) - at);
     at += checkpoint.size() + 1;
     const std::vector<Damage> damages = verify_together(world, checkpoint);
-    if (damages.empty()) return checkpoint;
-    all_damages += "\n  " + last_component(checkpoint) + ": " + listed(damages);
+    if (readable(damages)) {
+      if (!damages.empty() && world.rank() == 0)
+        log_warning("checkpoint " + checkpoint + " is damaged (" + listed(damages) +
+                    "); nothing of it is lost.");
+      return Valid{checkpoint, damages};
+    }
+    all_damages += "\n  " + checkpoint.substr(checkpoint.rfind('/') + 1) + ": " + listed(damages);
     if (world.rank() == 0)
       log_warning("checkpoint " + checkpoint + " is damaged (" + listed(damages) + "); " +
                   (at < names.size() ? "the one before it is tried." : "there is none before it."));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reader: finds the newest valid checkpoint, verifies every byte before HDF5 or Boost sees it, and reads
-// ranges. A damaged checkpoint is named in a warning and skipped in favour of the one before; nothing is lost
-// silently. Called by train (restart, evaluate, predict, inspect), by any number of ranks at once.
+// Reader: finds the newest checkpoint that can be read, verifies every byte before HDF5 or Boost sees it, and
+// reads ranges. Damage that heals is named in a warning and healed in memory; a checkpoint with other damage
+// is named and skipped in favour of the one before; nothing is lost silently. Called by train (restart,
+// evaluate, predict, inspect), by any number of ranks at once.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +12,16 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/integrity.h"
 #include "checkpoint/layout.h"
 #include "checkpoint/manifest.h"
 #include "comm/world.h"
 
 namespace lepton::checkpoint {
 
-struct Damage {
-  std::string file, what;  ///< file: its name inside the checkpoint
-};
-
-/// **Local.** Paths of the directories step-* of a checkpoints folder, newest first (never *.tmp).
+/// **Local.** Paths of the directories step-* of a checkpoints folder, newest first (never *.tmp,
+/// and no symbolic links).
 std::vector<std::string> list_checkpoints(const std::string& directory);
-/// **Local.** Everything wrong with one checkpoint; empty: intact. Reads all bytes. Files that the manifest
-/// does not name are nobody's business.
-std::vector<Damage> verify(const std::string& checkpoint);
 
 class Reader {
  public:
@@ -44,9 +40,13 @@ class Reader {
   std::unique_ptr<State> state_;
 };
 
-/// **Collective.** The newest checkpoint that verifies (ranks share the hashing), or nothing when there is
+struct Valid {
+  std::string path;
+  std::vector<Damage> damages;  ///< all of them heal
+};
+/// **Collective.** The newest checkpoint that can be read (ranks share the hashing), or nothing when there is
 /// none. Rank 0 warns of each damaged one. Throws Error(data), agreed, when there are checkpoints but all are
 /// bad.
-std::optional<std::string> newest_valid(const comm::World& world, const std::string& directory);
+std::optional<Valid> newest_valid(const comm::World& world, const std::string& directory);
 
 }  // namespace lepton::checkpoint

@@ -19,10 +19,11 @@
 #include "checkpoint/shard.h"
 #include "checkpoint/shard_exchange.h"
 #include "storage/file.h"
+#include "storage/parity.h"
 
 namespace lepton::checkpoint {
 
-using Report = std::vector<int64_t>;  // status (1: durable), then bytes and hash of each of the node's shards
+using Report = std::vector<int64_t>;  // status (1: durable), then bytes and hash of each of the node's files
 
 struct Writer::State {
   State(const comm::World& of_world, WriterSpec of_spec, std::function<void()> durable)
@@ -41,17 +42,22 @@ struct Writer::State {
   int64_t step = 0;
   Identity identity;
   uint64_t identity_hash_value = 0;
-  std::vector<Manifest::File> files;  // this node's, in order; on node 0 state.bin comes first
+  std::vector<Manifest::File> files, parities;  // this node's, in order; on node 0 state.bin comes first
   std::atomic<bool> failed = false, committed = false;
   double begun_s = 0;
   std::atomic<double> duration_s = 0;
   std::unique_ptr<BackgroundThread> thread;  // declared last: joined before anything it uses goes
 
   int64_t shards_of(int node) const;
+  size_t report_words(int node) const {
+    return static_cast<size_t>(1 + (spec.parity > 0 ? 4 : 2) * shards_of(node));
+  }
   void attempt(const std::string& what, const std::function<void()>& work);
   void write_state(const std::string& small_state);
   void write_shard(int64_t shard);
   void write_file(const std::string& name, std::span<const std::byte> bytes);
+  void write_durably(const std::string& name, std::span<const std::byte> bytes,
+                     std::vector<Manifest::File>& written);
   std::vector<Report> gather_reports();
   Manifest manifest_of(const std::vector<Report>& reports) const;
   void post_commit(const std::vector<Report>& reports);
@@ -78,11 +84,19 @@ void Writer::State::attempt(const std::string& what, const std::function<void()>
 }
 
 void Writer::State::write_file(const std::string& name, std::span<const std::byte> bytes) {
+  // The parity is of what is meant, whatever happens to the bytes while they are written.
+  const std::vector<std::byte> parity =
+      spec.parity > 0 ? storage::encode_parity(bytes, spec.parity) : std::vector<std::byte>();
+  storage::make_directories(unfinished_path(spec.place, step));
+  write_durably(name, bytes, files);
+  if (spec.parity > 0) write_durably(parity_name(name), parity, parities);
+}
+
+void Writer::State::write_durably(const std::string& name, std::span<const std::byte> bytes,
+                                  std::vector<Manifest::File>& written) {
   const Manifest::File file = {name, static_cast<int64_t>(bytes.size()), hash64(bytes)};
-  const std::string unfinished = unfinished_path(spec.place, step);
-  storage::make_directories(unfinished);
-  storage::write_file_durably(unfinished + "/" + name, bytes, "checkpoint");
-  files.push_back(file);
+  storage::write_file_durably(unfinished_path(spec.place, step) + "/" + name, bytes, "checkpoint");
+  written.push_back(file);
 }
 
 void Writer::State::write_state(const std::string& small_state) {
@@ -103,15 +117,16 @@ void Writer::State::write_shard(int64_t shard) {
 /// headers.
 std::vector<Report> Writer::State::gather_reports() {
   Report own = {failed ? 0 : 1};
-  for (const Manifest::File& file : files)
-    if (file.name != state_name) own.insert(own.end(), {file.bytes, static_cast<int64_t>(file.hash)});
-  own.resize(static_cast<size_t>(1 + 2 * shards_of(world.node())));  // fewer files where it failed
+  for (const auto* written : {&files, &parities})
+    for (const Manifest::File& file : *written)
+      if (!file.name.starts_with(state_name))
+        own.insert(own.end(), {file.bytes, static_cast<int64_t>(file.hash)});
+  own.resize(report_words(world.node()));  // fewer files where it failed
   std::vector<Report> reports;
   comm::MessageBatch batch(world, comm::Channel::shards, 0);
   if (world.node() == 0) {
     reports.push_back(own);
-    for (int node = 1; node < world.nodes(); ++node)
-      reports.emplace_back(static_cast<size_t>(1 + 2 * shards_of(node)));
+    for (int node = 1; node < world.nodes(); ++node) reports.emplace_back(report_words(node));
     for (int node = 1; node < world.nodes(); ++node)
       batch.receive(node, std::as_writable_bytes(std::span(reports[static_cast<size_t>(node)])));
   } else {
@@ -126,13 +141,20 @@ Manifest Writer::State::manifest_of(const std::vector<Report>& reports) const {
   manifest.step = step;
   manifest.layout = spec.layout;
   manifest.identity = identity;
-  for (int64_t shard = 0; shard < spec.layout.shards(); ++shard) {
-    const Report& report = reports[static_cast<size_t>(shard % world.nodes())];
-    const size_t at = static_cast<size_t>(1 + 2 * (shard / world.nodes()));
-    manifest.files.push_back({shard_name(shard), report[at], static_cast<uint64_t>(report[at + 1])});
+  manifest.parity = spec.parity;
+  for (const bool parity : {false, true}) {
+    if (parity && spec.parity == 0) break;
+    for (int64_t shard = 0; shard < spec.layout.shards(); ++shard) {
+      const int node = static_cast<int>(shard % world.nodes());
+      const Report& report = reports[static_cast<size_t>(node)];
+      const auto at = static_cast<size_t>(1 + 2 * ((parity ? shards_of(node) : 0) + shard / world.nodes()));
+      const std::string name = shard_name(shard);
+      manifest.files.push_back(
+          {parity ? parity_name(name) : name, report[at], static_cast<uint64_t>(report[at + 1])});
+    }
+    manifest.files.push_back((parity ? parities : files).front());
   }
-  manifest.files.push_back(files.front());
-  CHECK(manifest.files.back().name == state_name, "node 0 writes the small state first");
+  CHECK(manifest.state_file().name == state_name, "node 0 writes the small state first");
   return manifest;
 }
 
@@ -210,6 +232,7 @@ void Writer::begin(int64_t step, std::string small_state, const Identity& identi
   s.identity = identity;
   s.identity_hash_value = identity_hash(identity);
   s.files.clear();
+  s.parities.clear();
   s.failed = s.committed = false;
   s.begun_s = now_s();
   if (s.world.node() == 0) s.thread->post([&s, state = std::move(small_state)] { s.write_state(state); });

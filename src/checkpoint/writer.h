@@ -27,6 +27,7 @@ struct WriterSpec {
   std::string shm_directory;
   StateLayout layout;
   std::vector<int64_t> slices;  ///< element offsets of each node's slice; nodes + 1 entries
+  int parity = 0;               ///< parity blocks per stripe of each file (storage/parity.h); 0: none
 };
 
 class Writer {

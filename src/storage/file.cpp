@@ -87,7 +87,7 @@ std::string directory_of(const std::string& path) {
 using Pieces = std::span<const std::span<const std::byte>>;
 
 void write_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
-  File file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
   if (file.get() < 0) fail_io(path, "creating", errno);
   int64_t total = 0;
   for (const auto& piece : pieces) total += static_cast<int64_t>(piece.size());
@@ -106,6 +106,22 @@ void write_pieces(const std::string& path, Pieces pieces, std::string_view failp
   file.close();
 }
 
+std::string read_all(int descriptor, const std::string& path) {
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) fail_io(path, "reading", errno);
+  REQUIRE(!S_ISDIR(status.st_mode), Exit::no_input, path, "this is a directory", "");
+  std::string content(static_cast<size_t>(status.st_size), '\0');
+  size_t filled = 0;
+  while (filled < content.size()) {
+    const ssize_t got = read(descriptor, content.data() + filled, content.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_io(path, "reading", errno);
+    REQUIRE(got > 0, Exit::io, path, "the file became shorter while it was read", "");
+    filled += static_cast<size_t>(got);
+  }
+  return content;
+}
+
 void replace_by_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
   const std::string temporary = path + ".tmp";
   write_pieces(temporary, pieces, failpoint_prefix);
@@ -115,23 +131,24 @@ void replace_by_pieces(const std::string& path, Pieces pieces, std::string_view 
 }  // namespace
 
 std::optional<std::string> read_file_if_exists(const std::string& path) {
-  File file(path, O_RDONLY);
+  const File file(path, O_RDONLY);
   if (file.get() < 0 && errno == ENOENT) return std::nullopt;
+  REQUIRE(file.get() >= 0, Exit::no_input, path,
+          std::string("the file cannot be read: ") + std::strerror(errno), "");
+  return read_all(file.get(), path);
+}
+
+std::string read_run_file(const std::string& path) {
+  const File file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);  // a pipe would let us wait for its writer
+  if (file.get() < 0 && errno == ENOENT) fail(Exit::no_input, path, "there is no such file", "");
+  REQUIRE(file.get() >= 0 || errno != ELOOP, Exit::data, path,
+          "this is a symbolic link, and none in a run directory is followed", "");
   REQUIRE(file.get() >= 0, Exit::no_input, path,
           std::string("the file cannot be read: ") + std::strerror(errno), "");
   struct stat status {};
   if (fstat(file.get(), &status) != 0) fail_io(path, "reading", errno);
-  REQUIRE(!S_ISDIR(status.st_mode), Exit::no_input, path, "this is a directory", "");
-  std::string content(static_cast<size_t>(status.st_size), '\0');
-  size_t filled = 0;
-  while (filled < content.size()) {
-    const ssize_t got = read(file.get(), content.data() + filled, content.size() - filled);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_io(path, "reading", errno);
-    REQUIRE(got > 0, Exit::io, path, "the file became shorter while it was read", "");
-    filled += static_cast<size_t>(got);
-  }
-  return content;
+  REQUIRE(S_ISREG(status.st_mode), Exit::data, path, "this is not a file", "");
+  return read_all(file.get(), path);
 }
 
 std::string read_file(const std::string& path) {
@@ -259,7 +276,8 @@ void SharedFile::finish() {
 }
 
 LineFile::LineFile(const std::string& path)
-    : descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)), path_(path) {
+    : descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666)),
+      path_(path) {
   REQUIRE(descriptor_ >= 0, Exit::run_directory, path,
           std::string("the file cannot be written: ") + std::strerror(errno),
           "Choose a run.dir that you may write to.");

@@ -16,6 +16,9 @@ namespace lepton::storage {
 
 /// Whole file, verified size. Throws Error(no_input) if missing.
 std::string read_file(const std::string& path);
+/// As read_file, of a file of a run: neither a symbolic link nor anything but a file is opened. Throws
+/// Error(data) there.
+std::string read_run_file(const std::string& path);
 std::optional<std::string> read_file_if_exists(const std::string& path);
 /// Creates or replaces `path` with these bytes and fsyncs the file (not its directory). `failpoint_prefix`
 /// names the failpoints passed: "<prefix>.write", "<prefix>.sync". Preallocates, so that a full disk shows

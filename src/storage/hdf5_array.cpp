@@ -61,7 +61,7 @@ size_t ArrayInfo::row_bytes() const {
 Hdf5Array::Hdf5Array(const std::string& file, const std::string& path) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.where = place(file, path);
-  const Hdf5Lock lock;
+  const Hdf5Lock lock(s.where);
   s.file = open_file(file, path);
   s.descriptor.value = open(file.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status {};
@@ -96,7 +96,7 @@ void Hdf5Array::State::make_chunk_table() {
   const ArrayInfo& info = layout.info;
   const int64_t chunks = (info.shape[0] + info.chunk_rows - 1) / info.chunk_rows;
   if (chunks > table_chunks_max) return;
-  const Hdf5Lock lock;
+  const Hdf5Lock lock(where);
   const Handle space =
       hdf5_handle(H5Dget_space(dataset.get()), H5Sclose, Exit::data, where, "reading the shape");
   std::vector<int64_t> offsets(static_cast<size_t>(chunks), -1);
@@ -151,7 +151,7 @@ void Hdf5Array::State::read_chunks(int64_t begin, int64_t end, std::span<std::by
 void Hdf5Array::State::read_chunks_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const {
   const size_t row_bytes = layout.info.row_bytes();
   const int64_t chunk_rows = layout.info.chunk_rows;
-  const Hdf5Lock lock;
+  const Hdf5Lock lock(where);
   std::vector<hsize_t> corner(layout.info.shape.size(), 0);
   while (begin < end) {
     const int64_t rows = std::min(end - begin, chunk_rows - begin % chunk_rows);
@@ -172,7 +172,7 @@ void Hdf5Array::State::read_chunks_by_hdf5(int64_t begin, int64_t end, std::span
 }
 
 void Hdf5Array::State::read_by_hdf5(int64_t begin, int64_t end, std::span<std::byte> out) const {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock(where);
   std::vector<hsize_t> start(layout.info.shape.size(), 0),
       count(layout.info.shape.begin(), layout.info.shape.end());
   start[0] = static_cast<hsize_t>(begin);
@@ -205,7 +205,7 @@ void Hdf5Array::read_rows(int64_t begin, int64_t end, std::span<std::byte> out) 
 }
 
 std::vector<ArrayInfo> list_arrays(const std::string& file) {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock(file);
   const Handle id = open_file(file, "");
   struct stat status {};
   REQUIRE(stat(file.c_str(), &status) == 0, Exit::no_input, file, std::strerror(errno), "");
@@ -213,7 +213,7 @@ std::vector<ArrayInfo> list_arrays(const std::string& file) {
 }
 
 bool is_hdf5(const std::string& file) {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock(file);
   return H5Fis_hdf5(file.c_str()) > 0;
 }
 

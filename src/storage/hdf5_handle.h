@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What all of storage's HDF5 code shares: the process-wide lock, RAII handles, and HDF5's innermost message
 // for our errors. HDF5 is not thread-safe; every call is made while a Hdf5Lock is held. Its own printing of
-// error stacks is off, plugins are not loaded, file locking is off unless the user has set it. Included by
-// storage/hdf5_*.cpp only.
+// error stacks is off, plugins are not loaded, file locking is off unless the user has set it. The library
+// itself crashes on some damaged files: where that happens inside a call, the process ends with one message
+// that names the file, and the exit code of damaged data. Included by storage/hdf5_*.cpp only.
 #pragma once
 
 #define H5_USE_110_API  // one interface from HDF5 1.10 to 1.14
@@ -21,6 +22,11 @@ namespace lepton::storage {
 class Hdf5Lock {
  public:
   Hdf5Lock();
+  /// For calls that parse what stands in `file`.
+  explicit Hdf5Lock(const std::string& file);
+  ~Hdf5Lock();
+  Hdf5Lock(const Hdf5Lock&) = delete;
+  Hdf5Lock& operator=(const Hdf5Lock&) = delete;
 
  private:
   std::unique_lock<std::recursive_mutex> lock_;

@@ -26,11 +26,12 @@ struct RunSpec {
   uint64_t seed = 0;
   std::string isa = "auto";  ///< auto | avx2 | avx512
   std::string shm_directory = "/dev/shm";
-  bool keep_state = true;   ///< in shm_directory, when the processes die
-  double deadline_s = 600;  ///< of every wait for another rank
-  bool watched = true;      ///< threads that make no progress end the job
-  double watchdog_s = 0;    ///< after so long; 0: as steps are measured
-  double progress_s = 10;   ///< between plain progress lines
+  bool others_may_write = false;  ///< into the directory
+  bool keep_state = true;         ///< in shm_directory, when the processes die
+  double deadline_s = 600;        ///< of every wait for another rank
+  bool watched = true;            ///< threads that make no progress end the job
+  double watchdog_s = 0;          ///< after so long; 0: as steps are measured
+  double progress_s = 10;         ///< between plain progress lines
 };
 
 enum class OnNonFinite { stop, skip };
@@ -88,6 +89,7 @@ struct CheckpointSpec {
   bool automatic =
       false;  ///< by what writing takes and how often the run failed; else with three 0: at the end
   int keep = 3;
+  int parity = 2;  ///< blocks per stripe
 };
 
 struct Deck {

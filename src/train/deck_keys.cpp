@@ -5,6 +5,8 @@
 
 #include <iterator>
 
+#include "storage/parity.h"
+
 namespace lepton::train {
 
 namespace {
@@ -34,6 +36,9 @@ std::vector<DeckKey> run_keys() {
       {"run.shm_dir", KeyType::text, operational, "\"/dev/shm\"",
        "where the memory shared by the ranks of a machine lies",
        [](Deck& deck, const DeckValue& value) { deck.run.shm_directory = value.text; }},
+      {"run.others_may_write", KeyType::boolean, operational, "false",
+       "use a run directory even if everybody can write into it",
+       [](Deck& deck, const DeckValue& value) { deck.run.others_may_write = value.boolean; }},
       {"run.keep_state", KeyType::boolean, operational, "true",
        "whether the state stays in run.shm_dir when the processes die, so that a crash costs the step in "
        "flight",
@@ -169,7 +174,7 @@ std::vector<DeckKey> evaluation_keys() {
   };
 }
 
-std::vector<DeckKey> upkeep_keys() {
+std::vector<DeckKey> balance_keys() {
   return {
       {.path = "balance.policy",
        .type = KeyType::choice,
@@ -213,6 +218,11 @@ std::vector<DeckKey> upkeep_keys() {
              deck.balance.record_every_steps = value.interval.steps;
              deck.balance.record_every_epochs = value.interval.epochs;
            }},
+  };
+}
+
+std::vector<DeckKey> checkpoint_keys() {
+  return {
       {.path = "checkpoint.every",
        .type = KeyType::interval_or_duration,
        .key_class = operational,
@@ -235,13 +245,22 @@ std::vector<DeckKey> upkeep_keys() {
        "checkpoints that are kept, the newest ones",
        [](Deck& deck, const DeckValue& value) { deck.checkpoint.keep = static_cast<int>(value.integer); },
        {.least = 1, .most = 1e6}},
+      {"checkpoint.parity",
+       KeyType::integer,
+       operational,
+       "2",
+       "parity blocks written for each 16 blocks (64 KiB) of a checkpoint's files, so that as many damaged "
+       "ones "
+       "of the 16 heal; 0: none",
+       [](Deck& deck, const DeckValue& value) { deck.checkpoint.parity = static_cast<int>(value.integer); },
+       {.least = 0, .most = storage::parity_blocks_max}},
   };
 }
 
 std::vector<DeckKey> make_table() {
   std::vector<DeckKey> table;
-  for (std::vector<DeckKey> rows :
-       {run_keys(), data_keys(), model_keys(), train_keys(), device_keys(), evaluation_keys(), upkeep_keys()})
+  for (std::vector<DeckKey> rows : {run_keys(), data_keys(), model_keys(), train_keys(), device_keys(),
+                                    evaluation_keys(), balance_keys(), checkpoint_keys()})
     table.insert(table.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
   return table;
 }

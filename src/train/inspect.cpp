@@ -21,6 +21,7 @@
 #include "storage/safetensors.h"
 #include "tensor/arena.h"
 #include "train/commands.h"
+#include "train/run_record.h"
 
 namespace lepton::train {
 
@@ -31,7 +32,7 @@ using Json = nlohmann::ordered_json;
 
 /// Paths of all arrays, also of those that Lepton does not read.
 std::vector<std::string> array_paths(const std::string& path) {
-  const storage::Hdf5Lock lock;
+  const storage::Hdf5Lock lock(path);
   return storage::dataset_paths(storage::open_file(path, "").get());
 }
 
@@ -98,12 +99,13 @@ std::string checkpoint_hash(const std::string& path) {
   return hex64(ops::parameters_hash(arena));
 }
 
-/// Whether it is intact, and what is damaged.
+/// Whether it is intact, whether it can be read, and what is damaged.
 Json verify_checkpoint(const std::string& path) {
-  Json report = {{"path", path}, {"intact", true}};
+  Json report = {{"path", path}, {"intact", true}, {"readable", true}};
   for (const checkpoint::Damage& damage : checkpoint::verify(path)) {
     report["intact"] = false;
-    report["damage"].push_back({{"file", damage.file}, {"what", damage.what}});
+    report["damage"].push_back({{"file", damage.file}, {"what", damage.what}, {"heals", damage.heals}});
+    report["readable"] = report["readable"].get<bool>() && damage.heals;
   }
   return report;
 }
@@ -111,7 +113,11 @@ Json verify_checkpoint(const std::string& path) {
 Json inspect_checkpoint(const std::string& path) {
   Json report = {{"kind", "checkpoint"}};
   report.update(verify_checkpoint(path));
-  if (!report["intact"].get<bool>()) return report;
+  const fs::path place = fs::path(path + "/.").lexically_normal().parent_path();
+  for (const std::string& healing : healing_history(place / "../.."))
+    if (healing.find(" " + place.filename().string() + "/") != std::string::npos)
+      report["healed"].push_back(healing);
+  if (!report["readable"].get<bool>()) return report;
   const checkpoint::Manifest manifest = checkpoint::Reader(path).manifest();
   report["step"] = manifest.step;
   report["elements"] = manifest.layout.elements;
@@ -171,9 +177,11 @@ Json inspect_run(const std::string& path) {
   report["checkpoints"] = Json::array();
   for (const std::string& checkpoint : checkpoint::list_checkpoints(path + "/checkpoints")) {
     Json found = verify_checkpoint(checkpoint);
-    if (found["intact"].get<bool>() && !report.contains("newest_valid")) report["newest_valid"] = checkpoint;
+    if (found["readable"].get<bool>() && !report.contains("newest_valid"))
+      report["newest_valid"] = checkpoint;
     report["checkpoints"].push_back(std::move(found));
   }
+  for (const std::string& healing : healing_history(path)) report["healed"].push_back(healing);
   const bool chain_holds = report["ledger"].is_null() || report["ledger"]["chain_holds"].get<bool>();
   const bool some_valid = report["checkpoints"].empty() || report.contains("newest_valid");
   report["intact"] = chain_holds && some_valid;
@@ -202,8 +210,14 @@ std::string field(const std::string& name, const std::string& value) {
 std::string damage_text(const Json& checkpoint) {
   std::string text;
   for (const Json& damage : checkpoint.value("damage", Json::array()))
-    text +=
-        "  damaged: " + damage["file"].get<std::string>() + ": " + damage["what"].get<std::string>() + "\n";
+    text += (damage["heals"].get<bool>() ? "  heals: " : "  damaged: ") + damage["file"].get<std::string>() +
+            ": " + damage["what"].get<std::string>() + "\n";
+  return text;
+}
+
+std::string healed_text(const Json& report) {
+  std::string text;
+  for (const Json& healing : report.value("healed", Json::array())) text += field("healed", healing);
   return text;
 }
 
@@ -225,7 +239,7 @@ std::string dataset_text(const Json& report) {
 }
 
 std::string checkpoint_text(const Json& report) {
-  std::string text = damage_text(report);
+  std::string text = damage_text(report) + healed_text(report);
   if (!report.contains("step")) return text;
   text += field("step", std::to_string(report["step"].get<int64_t>()));
   text += field("elements", std::to_string(report["elements"].get<int64_t>()));
@@ -246,9 +260,13 @@ std::string run_text(const Json& report) {
                                  : "breaks at line " + std::to_string(ledger["broken_at"].get<int64_t>())));
   }
   for (const Json& checkpoint : report["checkpoints"])
-    text += field("checkpoint", checkpoint["path"].get<std::string>() +
-                                    (checkpoint["intact"].get<bool>() ? ", intact" : ", damaged")) +
-            damage_text(checkpoint);
+    text +=
+        field("checkpoint", checkpoint["path"].get<std::string>() +
+                                (checkpoint["intact"].get<bool>()     ? ", intact"
+                                 : checkpoint["readable"].get<bool>() ? ", damaged, heals at the next start"
+                                                                      : ", damaged")) +
+        damage_text(checkpoint);
+  text += healed_text(report);
   if (report.contains("newest_valid")) text += field("newest valid", report["newest_valid"]);
   for (const Json& model : report.value("models", Json::array())) text += field("model", model);
   return text;
@@ -283,7 +301,7 @@ Json inspect_ledger(const std::string& run_directory) {
 Json inspect_path(const std::string& path) {
   REQUIRE(fs::exists(path), Exit::no_input, path, "there is no such file or directory", "");
   if (fs::is_directory(path)) {
-    if (fs::exists(path + "/manifest.json")) return inspect_checkpoint(path);
+    if (checkpoint::is_checkpoint(path)) return inspect_checkpoint(path);
     const bool run = fs::exists(path + "/ledger.txt") || fs::exists(path + "/checkpoints") ||
                      fs::exists(path + "/deck.toml");
     REQUIRE(run, Exit::data, path, "this directory is neither a run nor a checkpoint",
@@ -299,8 +317,9 @@ Json inspect_path(const std::string& path) {
 std::string inspection_text(const Json& report) {
   const std::string kind = report["kind"];
   const bool some_unread = kind == "dataset" && !report["unreadable"].empty();
+  const bool heals = kind == "checkpoint" && report["readable"].get<bool>();
   std::string text = kind + " " + report["path"].get<std::string>() +
-                     (!report["intact"].get<bool>() ? ": DAMAGED\n"
+                     (!report["intact"].get<bool>() ? heals ? ": DAMAGED, all of it heals\n" : ": DAMAGED\n"
                       : some_unread                 ? ": intact, as far as Lepton reads it\n"
                                                     : ": intact\n");
   if (kind == "dataset") text += dataset_text(report);

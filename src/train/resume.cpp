@@ -171,15 +171,17 @@ void find_in_memory(const comm::World& world, const RunSpec& run, int64_t genera
 }
 
 std::optional<SavedState> find_saved(const comm::World& world, const std::string& run_directory) {
-  const std::optional<std::string> path = checkpoint::newest_valid(world, run_directory + "/checkpoints");
-  if (!path) return std::nullopt;
-  return open_checkpoint(world, *path);
+  const std::optional<checkpoint::Valid> found =
+      checkpoint::newest_valid(world, run_directory + "/checkpoints");
+  if (!found) return std::nullopt;
+  SavedState saved = open_checkpoint(world, found->path);
+  saved.damaged = !found->damages.empty();
+  return saved;
 }
 
 SavedState open_saved(const comm::World& world, const std::string& path) {
   bool is_checkpoint = false;
-  comm::agree(world,
-              [&] { is_checkpoint = storage::read_file_if_exists(path + "/manifest.json").has_value(); });
+  comm::agree(world, [&] { is_checkpoint = checkpoint::is_checkpoint(path); });
   if (is_checkpoint) return open_checkpoint(world, path);
   std::optional<SavedState> saved = find_saved(world, path);
   comm::agree(world, [&] {

@@ -27,6 +27,7 @@ struct SavedState {
   std::string path;
   checkpoint::Reader reader;
   RunState state;
+  bool damaged = false;  ///< on disk; the reader heals what it reads
 };
 
 /// **Collective.** The newest valid checkpoint of a run directory, or nothing.

@@ -135,6 +135,20 @@ FailureHistory failure_history(const std::string& run_directory) {
   return history;
 }
 
+std::vector<std::string> healing_history(const std::string& run_directory) {
+  std::vector<std::string> history;
+  const nlohmann::json record = load(run_directory);
+  for (const nlohmann::json& start : record["starts"]) {
+    if (!start.is_object() || !start.contains("healed") || !start["healed"].is_array()) continue;
+    const nlohmann::json& begin = start.value("begin", nlohmann::json());
+    for (const nlohmann::json& what : start["healed"])
+      if (what.is_string())
+        history.push_back((begin.is_string() ? begin.get<std::string>() : "?") + " " +
+                          what.get<std::string>());
+  }
+  return history;
+}
+
 void record_start(const std::string& run_directory, const StartRecord& start) {
   nlohmann::json record = load(run_directory);
   if (!record["starts"].empty() && record["starts"].back().contains("operational"))
@@ -148,6 +162,7 @@ void record_start(const std::string& run_directory, const StartRecord& start) {
                               {"arithmetic_class", start.arithmetic_class},
                               {"classes", start.classes},
                               {"operational", start.operational}});
+  if (!start.healed.empty()) record["starts"].back()["healed"] = start.healed;
   save(run_directory, record);
 }
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/layout.h"
 
@@ -46,6 +47,7 @@ struct StartRecord {
   std::string arithmetic_class, parent;
   std::vector<std::string> classes;  ///< of its ranks, each once
   std::map<std::string, std::string> operational;
+  std::vector<std::string> healed = {};  ///< "step-00000018/state.bin: what was wrong"
 };
 
 /// Starts recorded so far.
@@ -57,6 +59,8 @@ struct FailureHistory {
   double observed_s = 0;
 };
 FailureHistory failure_history(const std::string& run_directory);
+/// What the starts so far have healed, each with its time in front.
+std::vector<std::string> healing_history(const std::string& run_directory);
 /// Appends a start with the present time; notes changed operational keys against the last start in the log.
 /// The parent that was recorded first stays.
 void record_start(const std::string& run_directory, const StartRecord& start);

@@ -24,6 +24,7 @@
 #include "report/progress.h"
 #include "storage/file.h"
 #include "storage/ownership.h"
+#include "storage/trust.h"
 #include "train/commands.h"
 #include "train/compare_deck.h"
 #include "train/job.h"
@@ -44,6 +45,7 @@ class RunDirectory {
     comm::agree(world, [&] {
       if (world.rank() != 0) return;
       const std::string& path = deck.run.directory;
+      storage::require_trusted(path, deck.run.others_may_write);
       ownership_.emplace(path, fmt::format("{}, {} ranks", storage::this_process(), world.size()));
       generation_ = ownership_->generation();
       if (!ownership_->took_over() || options.fresh) return;
@@ -286,13 +288,31 @@ void open_books(const Job& job, const RunDirectory& owned, const RunIdentity& ke
   write_identity(directory, kept);
 }
 
+/// **Rank 0 only.** What of the saved state is damaged on disk and heals, which is no reason not to train.
+std::vector<std::string> heal_saved(const Beginning& beginning) {
+  std::vector<std::string> healed;
+  if (!beginning.saved || !beginning.saved->damaged) return healed;
+  const std::string& path = beginning.saved->path;
+  try {
+    for (const checkpoint::Damage& damage : checkpoint::heal(path)) {
+      healed.push_back(
+          fmt::format("{}/{}: {}", fs::path(path).filename().string(), damage.file, damage.what));
+      log_info(fmt::format("healed {}/{}: {}", path, damage.file, damage.what));
+    }
+  } catch (const Error& error) {
+    log_warning(fmt::format("checkpoint {} stays damaged on disk: {}", path, error.what()));
+  }
+  return healed;
+}
+
 checkpoint::WriterSpec writer_spec(const Job& job, const RunDirectory& directory) {
   const Deck& deck = job.deck;
   checkpoint::WriterSpec spec{{deck.run.directory + "/checkpoints", directory.generation(), {}},
                               deck.checkpoint.keep,
                               deck.run.shm_directory,
                               {},
-                              job.slices.elements};
+                              job.slices.elements,
+                              deck.checkpoint.parity};
   spec.layout.elements = job.graph.layout.elements();
   spec.layout.arrays = {"parameters"};
   for (const std::string& moment : job.optimizer.moments()) spec.layout.arrays.push_back(moment);
@@ -343,8 +363,9 @@ Exit train(const comm::World& world, const Options& options) {
     RunIdentity kept{identity, state.schedule_steps, beginning.origin};
     kept.parent.checkpoint = directory.present_path(deck, kept.parent.checkpoint);
     open_books(job, directory, kept, state, new_class, schedule.last_step, bookkeeper);
-    record_start(deck.run.directory, {world.size(), world.nodes(), state.step, job.classes.arithmetic,
-                                      options.from, job.classes.members, deck.operational});
+    record_start(deck.run.directory,
+                 {world.size(), world.nodes(), state.step, job.classes.arithmetic, options.from,
+                  job.classes.members, deck.operational, heal_saved(beginning)});
   });
   std::optional<checkpoint::Writer> writer;
   comm::agree(world, [&] {

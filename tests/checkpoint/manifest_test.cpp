@@ -52,6 +52,28 @@ TEST(Manifest, comes_back_as_it_was) {
   EXPECT_EQ(after.files[2].bytes, 60);
 }
 
+TEST(Manifest, the_first_format_is_read_and_has_no_parity) {
+  Manifest before = sample();
+  before.format = 1;
+  const std::string text = before.encode();
+  EXPECT_EQ(text.find("parity"), std::string::npos);
+  const Manifest after = Manifest::decode(text, "x");
+  EXPECT_EQ(after.parity, 0);
+  EXPECT_EQ(after.encode(), text);
+}
+
+TEST(Manifest, parity_files_stand_behind_the_others) {
+  Manifest before = sample();
+  before.parity = 2;
+  EXPECT_FALSE(accepted(before.encode()));
+  for (size_t i = 0; i < 4; ++i) before.files.push_back({before.files[i].name + ".parity", 7, i});
+  const Manifest after = Manifest::decode(before.encode(), "x");
+  EXPECT_EQ(after.encode(), before.encode());
+  EXPECT_EQ(after.state_file().name, "state.bin");
+  std::swap(before.files[4], before.files[5]);
+  EXPECT_FALSE(accepted(before.encode()));
+}
+
 TEST(Manifest, every_truncation_and_flipped_bit_is_found) {
   const std::string text = sample().encode();
   ASSERT_TRUE(accepted(text));
@@ -74,7 +96,7 @@ TEST(Manifest, a_true_checksum_over_nonsense_does_not_help) {
     changed.replace(changed.find(from), from.size(), to);
     return resealed(changed);
   };
-  EXPECT_FALSE(accepted(replaced("\"format\": 1", "\"format\": 2")));
+  EXPECT_FALSE(accepted(replaced("\"format\": 2", "\"format\": 3")));
   EXPECT_FALSE(accepted(replaced("\"step\": 500", "\"step\": \"500\"")));
   EXPECT_FALSE(accepted(replaced("\"step\": 500", "\"step\": -1")));
   EXPECT_FALSE(accepted(replaced("\"elements\": 10", "\"elements\": 100")));

@@ -18,6 +18,7 @@
 #include "checkpoint/envelope.h"
 #include "checkpoint/shard.h"
 #include "storage/file.h"
+#include "storage/parity.h"
 
 namespace lepton::checkpoint {
 
@@ -64,8 +65,9 @@ inline void write_text(const std::string& path, const std::string& text) {
 
 /// Writes step-N.tmp-0, whole but for the manifest, which is returned.
 inline Manifest write_unfinished(const std::string& directory, const StateLayout& layout, int64_t step,
-                                 const std::string& small_state) {
+                                 const std::string& small_state, int parity = 0) {
   Manifest manifest;
+  manifest.parity = parity;
   manifest.step = step;
   manifest.layout = layout;
   manifest.identity = sample_identity;
@@ -85,12 +87,17 @@ inline Manifest write_unfinished(const std::string& directory, const StateLayout
   }
   const std::string sealed = seal_envelope(small_state);
   write(state_name, std::as_bytes(std::span(sealed)));
+  for (size_t i = 0; parity > 0 && i < manifest.content_files(); ++i) {
+    const std::string name = manifest.files[i].name, bytes = read_text(path + "/" + name);
+    write(parity_name(name), storage::encode_parity(std::as_bytes(std::span(bytes)), parity));
+  }
   return manifest;
 }
 
 /// Writes and commits; returns the checkpoint's path.
-inline std::string write_sample(const std::string& directory, const StateLayout& layout, int64_t step) {
-  commit_checkpoint({directory}, write_unfinished(directory, layout, step, sample_small_state(step)));
+inline std::string write_sample(const std::string& directory, const StateLayout& layout, int64_t step,
+                                int parity = 0) {
+  commit_checkpoint({directory}, write_unfinished(directory, layout, step, sample_small_state(step), parity));
   return directory + "/" + step_name(step);
 }
 

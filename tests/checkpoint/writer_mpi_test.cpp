@@ -20,7 +20,7 @@ struct Job {
   Job(const comm::World& of_world, const std::string& directory, int keep = 3)
       : world(of_world),
         slices(sample_slices(layout.elements, world.nodes(), 256)),
-        writer(world, {{directory}, keep, "/dev/shm", layout, slices}, [this] { ++ledger_syncs; }) {}
+        writer(world, {{directory}, keep, "/dev/shm", layout, slices, 1}, [this] { ++ledger_syncs; }) {}
 
   void begin(int64_t step) {
     const size_t node = static_cast<size_t>(world.node());
@@ -85,7 +85,7 @@ TEST(Writer, writes_on_any_nodes_the_same_bytes) {
     expect_state(scratch.path() + "/deep/checkpoints/step-00000500", 500);
     expect_state(scratch.path() + "/deep/checkpoints/step-00000501", 501);
     const std::map<std::string, std::string> contents = contents_of(scratch.path());
-    EXPECT_EQ(contents.size(), 2 * (7u + 2u));
+    EXPECT_EQ(contents.size(), 4 * (7u + 2u));
     if (first.empty()) first = contents;
     EXPECT_EQ(contents, first);
   });
@@ -101,7 +101,7 @@ TEST(Writer, bytes_equal_those_of_one_process) {
   }
   if (world.rank() == 0) {
     std::filesystem::create_directory(scratch.path() + "/one");
-    write_sample(scratch.path() + "/one", layout, 7);
+    write_sample(scratch.path() + "/one", layout, 7, 1);
     EXPECT_EQ(contents_of(scratch.path() + "/many"), contents_of(scratch.path() + "/one"));
   }
 }

@@ -96,5 +96,8 @@ told = json.load(sys.stdin)
 assert told["output"] == "scores.h5" and told["rows"] == 200 and told["outputs"] == 1, told'
 expect 0 "parameters_hash: $hash" "$LEPTON" inspect run
 printf 'x' | dd of="$checkpoint/state.bin" bs=1 seek=20 conv=notrunc status=none
+expect 65 "heals: state.bin" "$LEPTON" inspect "$checkpoint"
+expect 0 "damaged, heals at the next start" "$LEPTON" inspect run
+rm "$checkpoint/state.bin.parity"
 expect 65 "damaged: state.bin" "$LEPTON" inspect "$checkpoint"
 expect 65 "damaged: state.bin" "$LEPTON" inspect run

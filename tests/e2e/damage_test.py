@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a restart finds: damaged checkpoints are named and the one before is used; with none left the run refuses (65) and
+"""What a restart finds: damaged checkpoints are named and heal from their parity; where that is too much, the one before is
+used; with none left the run refuses (65) and
 --fresh starts over, keeping the old run; changed mathematics are refused by name (78), changed operation is noted; --from
 starts a new run from another's state; a recomputed step that differs from the ledger ends the run (70)."""
 import json
@@ -39,10 +40,38 @@ def copy_of_base(directory):
     shutil.copytree("base", directory)
 
 
+def remove_parity(checkpoint, file):
+    os.remove(f"{checkpoint}/{file}.parity")
+
+
+def heals(damage, ranks):
+    """Without a look back, and on disk too."""
+    name = f"{damage}-heals"
+    copy_of_base(name)
+    file, damage = DAMAGES[damage]
+    checkpoint = checkpoints(name)[STOPPED_AT]
+    damage(f"{checkpoint}/{file}")
+    inspected = run("inspect", checkpoint, code=65)
+    assert "all of it heals" in inspected.out and f"heals: {file}" in inspected.out, inspected.told(name)
+    evaluated = run("evaluate", "deck.toml", "--checkpoint", checkpoint, "--json")
+    result = train(name, "--max-steps", STOPPED_AT + 1, ranks=ranks)
+    log = open(f"{name}/log.txt", encoding="utf-8").read()
+    for words in (f"step-{STOPPED_AT:08d} is damaged", f"healed {checkpoint}/{file}", f"continuing from {checkpoint}"):
+        assert words in log and words in result.err, result.told(f"{name}: '{words}' is not in the log")
+    assert contents(checkpoint) == contents(checkpoints("base")[STOPPED_AT]), "healed on disk, but not what it was"
+    inspected = run("inspect", checkpoint)
+    assert "intact" in inspected.out and re.search(rf"healed: \d\S+ step-{STOPPED_AT:08d}/{file}: ", inspected.out), inspected.told(name)
+    assert "healed: " in run("inspect", name).out
+    assert run("evaluate", "deck.toml", "--checkpoint", checkpoint, "--json").out == evaluated.out
+    train(name)
+    same_run(name, "reference", name)
+
+
 def newest_damaged(name, ranks):
     copy_of_base(name)
     file, damage = DAMAGES[name]
     damage(f"{checkpoints(name)[STOPPED_AT]}/{file}")
+    remove_parity(checkpoints(name)[STOPPED_AT], file)
     before = sorted(checkpoints(name))[-2]
     result = train(name, ranks=ranks)
     log = open(f"{name}/log.txt", encoding="utf-8").read()
@@ -56,6 +85,7 @@ def all_damaged():
     copy_of_base("all")
     for path in checkpoints("all").values():
         flip(f"{path}/shard-00000.h5")
+        remove_parity(path, "shard-00000.h5")
     before = contents("all")
     for ranks in (None, 3):
         result = train("all", ranks=ranks, code=65)
@@ -160,6 +190,7 @@ def main():
     train("base", "--max-steps", STOPPED_AT, fault="point=unit,action=delay:5ms")
     assert STOPPED_AT in checkpoints("base") and len(checkpoints("base")) > 1, checkpoints("base")
     in_parallel(newest_damaged, [(name, 3 if i % 3 == 0 else None) for i, name in enumerate(DAMAGES)])
+    in_parallel(heals, [(name, 3 if i % 3 == 1 else None) for i, name in enumerate(DAMAGES) if name != "shard-gone"])  # of several blocks
     in_parallel(lambda test, *arguments: test(*arguments),
                 [(all_damaged,), (keys_changed,), (changed_data,), (ledger_differs, None), (ledger_differs, 3),
                  (torn_ledger,), (line_missing,)])

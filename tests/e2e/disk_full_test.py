@@ -37,7 +37,7 @@ def failing(point, ranks, per_node, rank):
 @contextlib.contextmanager
 def small_disk(path, size):
     os.makedirs(path)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", path], check=True)
     try:
         yield
     finally:
@@ -55,7 +55,7 @@ def can_mount():
 def full_checkpoints(ranks):
     """Room for two checkpoints and a half: later ones fail, and the last one's failure is an error (74)."""
     directory = f"full-{ranks}"
-    with small_disk(f"{directory}/checkpoints", "600k"):
+    with small_disk(f"{directory}/checkpoints", "700k"):
         on_disk = {"run.keep_state": "false"}
         result = train(directory, ranks=ranks, fault=SLOW, code=74, sets=on_disk)
         assert "No space left" in result.err and "training goes on" in result.err, result.told(directory)

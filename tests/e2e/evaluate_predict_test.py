@@ -302,6 +302,7 @@ def check_and_status():
     shutil.copytree("run", "harmed")
     with open(f"{checkpoints('harmed')[18]}/shard-00000.h5", "r+b") as file:
         file.truncate(1000)
+    os.remove(f"{checkpoints('harmed')[18]}/shard-00000.h5.parity")
     damaged = run("inspect", checkpoints("harmed")[18], "--json", code=65)
     assert json.loads(damaged.out)["intact"] is False, damaged.out
     assert json.loads(run("inspect", "harmed", "--json").out)["newest_valid"] == checkpoints("harmed")[sorted(checkpoints("harmed"))[-2]]

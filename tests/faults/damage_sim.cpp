@@ -3,7 +3,7 @@
 // with 1 at the first one that is read in silence; a crash is one too.
 //   damage_sim checkpoint DIR [STRIDE]   every file of a checkpoint truncated at every 512 bytes, and one bit
 //                                        flipped in every STRIDE-th byte (1): verify() names it, Reader
-//                                        throws
+//                                        throws or gives what was written
 //   damage_sim commit FOLDER STEP        every prefix of what a commit of step STEP writes: the newest valid
 //                                        checkpoint of FOLDER is that step's or the one before
 //   damage_sim state FILE COUNT SEED     COUNT mutations of a state.bin: refused
@@ -26,6 +26,7 @@
 #include "base/philox.h"
 #include "checkpoint/envelope.h"
 #include "checkpoint/reader.h"
+#include "fuzz/mutator.h"
 #include "storage/file.h"
 #include "storage/hdf5.h"
 #include "train/run_state.h"
@@ -55,27 +56,39 @@ bool refuses(const std::function<void()>& work) {
   std::exit(1);
 }
 
-void read_everything(const std::string& checkpoint) {
+/// A hash of all that a checkpoint gives.
+uint64_t read_everything(const std::string& checkpoint) {
   const checkpoint::Reader reader(checkpoint);
   const checkpoint::StateLayout& layout = reader.manifest().layout;
   std::vector<float> values(static_cast<size_t>(layout.elements));
-  for (const std::string& array : layout.arrays) reader.read(array, 0, layout.elements, values);
+  uint64_t hash = hash64(reader.manifest().encode() + reader.small_state());
+  for (const std::string& array : layout.arrays) {
+    reader.read(array, 0, layout.elements, values);
+    hash = hash64_of<float>(values, hash);
+  }
   train::RunState::decode(reader.small_state(), checkpoint);
+  return hash;
 }
 
-void require_noticed(const std::string& checkpoint, const std::string& what) {
-  if (checkpoint::verify(checkpoint).empty()) silent(what + ", verify() finds nothing");
-  if (!refuses([&] { read_everything(checkpoint); })) silent(what + ", it is read");
+/// Returns whether it heals.
+bool require_noticed(const std::string& checkpoint, uint64_t whole, const std::string& what) {
+  const std::vector<checkpoint::Damage> damages = checkpoint::verify(checkpoint);
+  if (damages.empty()) silent(what + ", verify() finds nothing");
+  uint64_t hash = 0;
+  const bool read = !refuses([&] { hash = read_everything(checkpoint); });
+  if (read && hash != whole) silent(what + ", and other values are read");
+  if (read != checkpoint::readable(damages)) silent(what + ", verify() and the reader disagree");
+  return read;
 }
 
 int damage_checkpoint(const std::string& checkpoint, size_t stride) {
-  read_everything(checkpoint);
-  int64_t truncated = 0, flipped = 0;
+  const uint64_t whole = read_everything(checkpoint);
+  int64_t truncated = 0, flipped = 0, healed = 0;
   for (const std::string& name : storage::list_directory(checkpoint)) {
     const std::string path = checkpoint + "/" + name, bytes = storage::read_file(path);
     for (size_t size = 0; size < bytes.size(); size += 512, ++truncated) {
       fs::resize_file(path, size);
-      require_noticed(checkpoint, name + " truncated to " + std::to_string(size));
+      healed += require_noticed(checkpoint, whole, name + " truncated to " + std::to_string(size));
       write_bytes(path, bytes);
     }
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
@@ -85,24 +98,26 @@ int damage_checkpoint(const std::string& checkpoint, size_t stride) {
     };
     for (size_t at = 0; at < bytes.size(); at += stride, ++flipped) {
       put(at, static_cast<char>(bytes[at] ^ (1 << mix64(at) % 8)));
-      require_noticed(checkpoint, name + " with a flipped bit in byte " + std::to_string(at));
+      healed +=
+          require_noticed(checkpoint, whole, name + " with a flipped bit in byte " + std::to_string(at));
       put(at, bytes[at]);
     }
   }
-  read_everything(checkpoint);
-  std::printf("%ld truncations, %ld flips: all noticed\n", static_cast<long>(truncated),
-              static_cast<long>(flipped));
+  if (read_everything(checkpoint) != whole) silent("the checkpoint after all that");
+  std::printf("%ld truncations, %ld flips: all noticed, %ld healed\n", static_cast<long>(truncated),
+              static_cast<long>(flipped), static_cast<long>(healed));
   return 0;
 }
 
 /// The newest checkpoint that verifies, as a restart finds it; "": none.
 std::string newest_valid(const std::string& folder) {
   for (const std::string& path : checkpoint::list_checkpoints(folder))
-    if (checkpoint::verify(path).empty()) return fs::path(path).filename();
+    if (checkpoint::readable(checkpoint::verify(path))) return fs::path(path).filename();
   return "";
 }
 
-/// A commit writes shards and state.bin in any order, then the manifest, then renames.
+/// A commit writes shards, state.bin and parity in any order, then the manifest, then renames. Where parity
+/// is on disk before what it restores, the new state may be there a little earlier.
 int damage_commit(const std::string& folder, int64_t step) {
   const std::string name = checkpoint::step_name(step), path = folder + "/" + name;
   std::vector<std::pair<std::string, std::string>> files;
@@ -117,13 +132,16 @@ int damage_commit(const std::string& folder, int64_t step) {
   // order.
   for (const std::string& place : {path + ".tmp-1", path}) {
     fs::create_directory(place);
+    bool there = false;  // once it is, it stays
     for (const auto& [file, bytes] : files)
       for (size_t size = 0;; size = std::min(bytes.size(), size + 4096), ++prefixes) {
         write_bytes(place + "/" + file, bytes.substr(0, size));
         const bool whole = place == path && file == files.back().first && size == bytes.size();
         const std::string found = newest_valid(folder);
-        if (found != (whole ? name : before))
+        if (found != name && (whole || found != before || (place == path && there)))
           silent("after " + std::to_string(size) + " bytes of " + place + "/" + file + ": '" + found + "'");
+        there = found == name;
+        if (there && place != path) silent("what is unfinished is taken for a checkpoint");
         if (size == bytes.size()) break;
       }
     if (place != path) fs::remove_all(place);
@@ -132,39 +150,11 @@ int damage_commit(const std::string& folder, int64_t step) {
   return 0;
 }
 
-class Mutator {
- public:
-  explicit Mutator(uint64_t seed) : state_(seed) {}
-  std::string mutate(std::string bytes) {
-    for (uint64_t changes = 1 + next() % 4; changes > 0; --changes) {
-      const size_t at = bytes.empty() ? 0 : next() % bytes.size();
-      switch (next() % 5) {
-        case 0:
-          bytes.resize(at);
-          break;
-        case 1:
-          bytes.insert(at, next() % 64, static_cast<char>(next()));
-          break;
-        case 2:  // a count or a length becomes huge
-          for (size_t i = at; i < std::min(bytes.size(), at + 8); ++i) bytes[i] = static_cast<char>(0xff);
-          break;
-        default:
-          if (!bytes.empty()) bytes[at] = static_cast<char>(bytes[at] ^ (1 << next() % 8));
-      }
-    }
-    return bytes;
-  }
-
- private:
-  uint64_t next() { return state_ = mix64(state_ + 0x9e3779b97f4a7c15ull); }
-  uint64_t state_;
-};
-
 /// (What is inside the envelope is never decoded unless that was opened.)
 int damage_state(const std::string& path, int64_t count, uint64_t seed) {
   const std::string sealed = storage::read_file(path);
   train::RunState::decode(checkpoint::open_envelope(sealed, path), path);
-  Mutator mutator(seed);
+  fuzz::Mutator mutator(seed);
   for (int64_t i = 0; i < count; ++i) {
     const std::string damaged = mutator.mutate(sealed);
     if (damaged != sealed && !refuses([&] { checkpoint::open_envelope(damaged, path); }))

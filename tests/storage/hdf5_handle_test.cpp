@@ -2,6 +2,7 @@
 // Handles close once, messages of failed calls end up in our errors, nothing is printed by HDF5 itself.
 #include "storage/hdf5_handle.h"
 
+#include <csignal>
 #include <cstdlib>
 
 #include "storage/scratch.h"
@@ -36,6 +37,22 @@ TEST(Hdf5Handle, FailedCallsGiveTheInnermostMessage) {
                         [] { hdf5_status(H5Sclose(-1), Exit::data, "here", "asking"); });
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   EXPECT_EQ(hdf5_message(), "no message from HDF5") << "the stack is cleared";
+}
+
+TEST(Hdf5HandleDeathTest, ACrashInsideTheLibraryNamesTheFile) {
+  const auto crash = [](int signal, const char* file) {
+    const Hdf5Lock lock{std::string(file)};
+    std::raise(signal);
+  };
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT})
+    EXPECT_EXIT(crash(signal, "broken.h5"), ::testing::ExitedWithCode(65),
+                "error: broken.h5: the file is damaged")
+        << signal;
+}
+
+TEST(Hdf5HandleDeathTest, ACrashOutsideIsLeftToWhomItBelongsTo) {
+  { const Hdf5Lock lock(std::string("whole.h5")); }
+  EXPECT_EXIT(std::raise(SIGSEGV), ::testing::KilledBySignal(SIGSEGV), "");
 }
 
 TEST(Hdf5Handle, FileLockingIsOff) {

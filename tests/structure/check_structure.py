@@ -38,6 +38,7 @@ WRAPPED = [
      {"kernels"}),
     ("NCCL", re.compile(r"nccl.*"), re.compile(r"\bp?nccl[A-Z]\w*\s*\("), {"kernels"}),
     ("spdlog", re.compile(r"spdlog/.*"), re.compile(r"\bspdlog::"), {"base"}),
+    ("ISA-L", re.compile(r"isa-l.*"), re.compile(r"\b(?:ec_encode_data|ec_init_tables|gf_\w+|crc32_iscsi)\s*\("), {"storage"}),
     ("xxHash", re.compile(r"xxh.*"), re.compile(r"\bXXH\w+\s*\("), {"base"}),
     ("toml++", re.compile(r"toml(\+\+|plusplus).*"), re.compile(r"\btoml::"), {"train"}),
     ("CLI11", re.compile(r"CLI/.*"), re.compile(r"\bCLI::"), {"train", ""}),
@@ -50,7 +51,7 @@ def files(root, *folders):
     for folder in folders:
         path = root / folder
         found += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sorted(p for p in found if "__pycache__" not in p.parts and p.suffix != ".pyc")
+    return sorted(p for p in found if not {"__pycache__", "corpus"} & set(p.parts) and p.suffix != ".pyc")
 
 
 def code_of(text):

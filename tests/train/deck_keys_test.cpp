@@ -29,8 +29,8 @@ void dump(std::ostream& out, const std::optional<data::SplitSpec>& split) {
 std::string dump(const Deck& d) {
   std::ostringstream out;
   out << d.run.directory << ';' << d.run.seed << ';' << d.run.isa << ';' << d.run.shm_directory << ';'
-      << d.run.deadline_s << ';' << d.run.watched << d.run.keep_state << ';' << d.run.watchdog_s << ';'
-      << d.run.progress_s << ';';
+      << d.run.deadline_s << ';' << d.run.watched << d.run.keep_state << ';' << d.run.others_may_write << ';'
+      << d.run.watchdog_s << ';' << d.run.progress_s << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
   out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << int(d.data.normalisation)
       << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';' << d.data.shuffle_block << ';'
@@ -53,7 +53,7 @@ std::string dump(const Deck& d) {
   out << d.balance.record_every_s << ';' << d.balance.record_every_steps << ';'
       << d.balance.record_every_epochs << ';';
   out << d.checkpoint.every_s << ';' << d.checkpoint.every_steps << ';' << d.checkpoint.every_epochs
-      << d.checkpoint.automatic << ';' << d.checkpoint.keep;
+      << d.checkpoint.automatic << ';' << d.checkpoint.keep << ';' << d.checkpoint.parity;
   return out.str();
 }
 
@@ -116,6 +116,7 @@ Examples other_examples() {
       {"run.progress_every", {"1min"}},
       {"run.watchdog", {"30s"}},
       {"run.keep_state", {"false"}},
+      {"run.others_may_write", {"true"}},
       {"model.loss", {"mae"}},
       {"model.precision", {"bf16"}},
       {"model.label_smoothing", {"0.1"}},
@@ -159,6 +160,7 @@ Examples other_examples() {
       {"balance.record_every", {"3 steps"}},
       {"checkpoint.every", {"2 epochs"}},
       {"checkpoint.keep", {"7"}},
+      {"checkpoint.parity", {"8"}},
   };
 }
 

@@ -35,6 +35,18 @@ TEST(RunRecord, AFreshDirectoryHasNoStarts) {
   EXPECT_FALSE(std::filesystem::exists(run.file("run.json")));  // counting writes nothing
 }
 
+TEST(RunRecord, WhatWasHealedIsRemembered) {
+  const Scratch run;
+  StartRecord start = start_of(2, 0);
+  record_start(run.path(), start);
+  start.healed = {"step-00000018/state.bin: the bytes differ", "step-00000018/manifest.json: empty"};
+  record_start(run.path(), start);
+  const std::vector<std::string> history = healing_history(run.path());
+  ASSERT_EQ(history.size(), 2u);
+  EXPECT_TRUE(history[0].ends_with("Z " + start.healed[0])) << history[0];
+  EXPECT_FALSE(record_of(run)["starts"][0].contains("healed"));
+}
+
 TEST(RunRecord, StartsAndEndsInOrder) {
   const Scratch run;
   record_start(run.path(), start_of(2, 0));
