@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -24,6 +25,12 @@
 namespace lepton::checkpoint {
 
 using Report = std::vector<int64_t>;  // status (1: durable), then bytes and hash of each of the node's files
+
+static int64_t bytes_of(const std::vector<Manifest::File>& files) {
+  int64_t bytes = 0;
+  for (const Manifest::File& file : files) bytes += file.bytes;
+  return bytes;
+}
 
 struct Writer::State {
   State(const comm::World& of_world, WriterSpec of_spec, std::function<void()> durable)
@@ -46,6 +53,8 @@ struct Writer::State {
   std::atomic<bool> failed = false, committed = false;
   double begun_s = 0;
   std::atomic<double> duration_s = 0;
+  double writing_s = 0;                      // of the background thread, for this checkpoint
+  std::optional<Committed> news;             // written by the background thread, read while that is idle
   std::unique_ptr<BackgroundThread> thread;  // declared last: joined before anything it uses goes
 
   int64_t shards_of(int node) const;
@@ -73,9 +82,12 @@ int64_t Writer::State::shards_of(int node) const {
 /// Background thread: an error is fatal to this checkpoint only.
 void Writer::State::attempt(const std::string& what, const std::function<void()>& work) {
   if (failed) return;
+  const double begin_s = now_s();
   std::string problem;
   try {
-    return work();
+    work();
+    writing_s += now_s() - begin_s;
+    return;
   } catch (const std::exception& error) {
     problem = error.what();
   }
@@ -167,6 +179,7 @@ void Writer::State::post_commit(const std::vector<Report>& reports) {
       duration_s = now_s() - begun_s;
     });
     if (!committed) return drop();
+    news = {step, duration_s, writing_s, bytes_of(manifest.files), bytes_of(files) + bytes_of(parities)};
     try {
       prune_checkpoints(spec.place, step, spec.keep);
     } catch (const std::exception& error) {
@@ -233,6 +246,7 @@ void Writer::begin(int64_t step, std::string small_state, const Identity& identi
   s.identity_hash_value = identity_hash(identity);
   s.files.clear();
   s.parities.clear();
+  s.writing_s = 0;
   s.failed = s.committed = false;
   s.begun_s = now_s();
   if (s.world.node() == 0) s.thread->post([&s, state = std::move(small_state)] { s.write_state(state); });
@@ -306,6 +320,11 @@ bool Writer::finish() {
   }
   s.thread->wait_idle();
   return s.tell_all(s.committed);
+}
+
+std::optional<Committed> Writer::take_committed() {
+  CHECK(!busy(), "the writer's thread may be writing it");
+  return std::exchange(state_->news, std::nullopt);
 }
 
 double Writer::last_duration_s() const {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +29,15 @@ struct WriterSpec {
   StateLayout layout;
   std::vector<int64_t> slices;  ///< element offsets of each node's slice; nodes + 1 entries
   int parity = 0;               ///< parity blocks per stripe of each file (storage/parity.h); 0: none
+};
+
+/// What a checkpoint took.
+struct Committed {
+  int64_t step = 0;
+  double seconds = 0;     ///< from begin() to the commit, which waits for a step to end
+  double writing_s = 0;   ///< of rank 0's thread: building files, parity, writing, fsync
+  int64_t bytes = 0;      ///< of all files of all nodes, parity included
+  int64_t own_bytes = 0;  ///< of those that rank 0's thread wrote
 };
 
 class Writer {
@@ -64,6 +74,8 @@ class Writer {
   /// abandons it. Returns whether the last begun checkpoint was committed, the same on all leaders; false
   /// when none was begun.
   bool finish();
+  /// **Rank 0.** The checkpoint that was committed since the last call, if any. Only while not busy().
+  std::optional<Committed> take_committed();
   /// From begin() to the commit (on rank 0; elsewhere to the report); 0 before the first.
   double last_duration_s() const;
 

@@ -175,6 +175,15 @@ void Bookkeeper::checkpoint_begun() {
   last_checkpoint_s_ = now_s();
 }
 
+void Bookkeeper::checkpoint_committed(const checkpoint::Committed& committed) {
+  metrics_.write("checkpoint", committed.step,
+                 static_cast<double>(committed.step) / static_cast<double>(steps_per_epoch_),
+                 {{"seconds", committed.seconds},
+                  {"writing_s", committed.writing_s},
+                  {"bytes", static_cast<double>(committed.bytes)},
+                  {"own_bytes", static_cast<double>(committed.own_bytes)}});
+}
+
 void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena,
                            const EvaluationReport& report) {
   auto copy = std::make_shared<std::vector<float>>(arena.begin(), arena.end());

@@ -17,6 +17,7 @@
 
 #include "base/exact_sum.h"
 #include "base/workers.h"
+#include "checkpoint/writer.h"
 #include "exact/lanes.h"
 #include "ops/loss.h"
 #include "report/ledger.h"
@@ -83,6 +84,7 @@ class Bookkeeper {
   /// Of the starts before this one, for checkpoint.every = "auto".
   void set_failures(const FailureHistory& history) { failures_ = history; }
   void checkpoint_begun();
+  void checkpoint_committed(const checkpoint::Committed& committed);
   /// Writes best.safetensors in the background from a copy of the arena.
   void keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report);
   report::Ledger& ledger() { return ledger_; }

@@ -19,8 +19,15 @@ void Saving::vote(exact::Lanes& lanes, int64_t step) const {
     lanes.checkpoint_reports() += writer_->part() == Writer::Part::durable;
     lanes.checkpoint_failures() += writer_->part() == Writer::Part::failed;
   }
-  if (bookkeeper_ && !writer_->busy() && step >= 0)
-    lanes.checkpoint_votes() += bookkeeper_->checkpoint_due(step, writer_->last_duration_s());
+  if (!bookkeeper_ || writer_->busy()) return;
+  note_committed();
+  if (step >= 0) lanes.checkpoint_votes() += bookkeeper_->checkpoint_due(step, writer_->last_duration_s());
+}
+
+/// **Rank 0.**
+void Saving::note_committed() const {
+  if (const std::optional<checkpoint::Committed> committed = writer_->take_committed())
+    bookkeeper_->checkpoint_committed(*committed);
 }
 
 void Saving::observe(exact::Lanes& total) {
@@ -67,6 +74,7 @@ bool Saving::finish() {
   const bool written = writer_->finish();
   patient.store(0, std::memory_order_relaxed);
   in_flight_ = false;
+  if (bookkeeper_) note_committed();
   return written;
 }
 

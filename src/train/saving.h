@@ -44,6 +44,7 @@ class Saving {
 
  private:
   bool finish();
+  void note_committed() const;
   void prepare_copy();
 
   const comm::World& world_;

@@ -106,6 +106,30 @@ TEST(Writer, bytes_equal_those_of_one_process) {
   }
 }
 
+TEST(Writer, tells_once_what_a_commit_took) {
+  for_each_world([&](const comm::World& world) {
+    const SharedScratch scratch(world);
+    Job run(world, scratch.path());
+    run.begin(7);
+    EXPECT_TRUE(run.finish());
+    if (world.rank() == 0) {
+      const std::optional<Committed> committed = run.writer.take_committed();
+      ASSERT_TRUE(committed);
+      EXPECT_EQ(committed->step, 7);
+      EXPECT_GE(committed->seconds, committed->writing_s);
+      EXPECT_GT(committed->writing_s, 0);
+      int64_t bytes = 0;
+      for (const auto& [name, content] : contents_of(scratch.path()))
+        if (name.find("manifest") == std::string::npos) bytes += static_cast<int64_t>(content.size());
+      EXPECT_EQ(committed->bytes, bytes);
+      EXPECT_LE(committed->own_bytes, bytes);
+      EXPECT_EQ(committed->own_bytes == bytes, world.nodes() == 1);
+      EXPECT_FALSE(run.writer.take_committed());
+    }
+    world.barrier();
+  });
+}
+
 TEST(Writer, finish_without_a_checkpoint) {
   for_each_world([&](const comm::World& world) {
     const SharedScratch scratch(world);

@@ -77,7 +77,7 @@ def time_limit(cluster, name):
     run = Scenario(cluster, name, unit_ms=60)
     job = run.submit("cpu.sbatch", "--time=1", "--signal=B:USR1@40")  # Slurm looks at limits twice a minute, early
     run.reach(5)
-    cluster.wait(lambda: "is queued again" in run.log(), "the job to queue itself again", 90)
+    cluster.wait(lambda: "queueing job" in run.log(), "the job to queue itself again", 90)
     saved = int(re.search(r"the state of step (\d+) is saved", run.log()).group(1))
     run.fault = ""
     run.complete(job)
@@ -166,7 +166,7 @@ def other_nodes(cluster, name):
 def by_srun(cluster, name):
     run = Scenario(cluster, name, unit_ms=60)
     job = run.submit("srun.sbatch", "--time=1", "--signal=B:USR1@40")
-    cluster.wait(lambda: "is queued again" in run.log(), "the job to queue itself again", 90)
+    cluster.wait(lambda: "queueing job" in run.log(), "the job to queue itself again", 90)
     run.complete(job)
     return run
 

@@ -305,6 +305,15 @@ TEST_F(BookkeeperTest, BalanceIsRecordedNowAndThenAndAtTheEnd) {
   EXPECT_LE(by_time.size(), 5u);
 }
 
+TEST_F(BookkeeperTest, WhatACheckpointTookIsRecorded) {
+  make(deck_with({}))
+      ->checkpoint_committed({.step = 4, .seconds = 0.5, .writing_s = 0.25, .bytes = 1000, .own_bytes = 600});
+  const std::string line = read_text(run_.file("metrics.jsonl"));
+  for (const char* part :
+       {"\"kind\":\"checkpoint\",\"step\":4", "\"seconds\":0.5", "\"writing_s\":0.25", "\"bytes\":1000"})
+    EXPECT_NE(line.find(part), std::string::npos) << line;
+}
+
 TEST_F(BookkeeperTest, TheBestModelIsWrittenWithItsLayout) {
   ArenaLayout layout;
   layout.add("dense_1.weight", {3, 5}, TensorRole::parameter, true);
