@@ -306,8 +306,9 @@ TEST_F(BookkeeperTest, BalanceIsRecordedNowAndThenAndAtTheEnd) {
 }
 
 TEST_F(BookkeeperTest, WhatACheckpointTookIsRecorded) {
-  make(deck_with({}))
-      ->checkpoint_committed({.step = 4, .seconds = 0.5, .writing_s = 0.25, .bytes = 1000, .own_bytes = 600});
+  const Deck deck = deck_with({});
+  make(deck).checkpoint_committed(
+      {.step = 4, .seconds = 0.5, .writing_s = 0.25, .bytes = 1000, .own_bytes = 600});
   const std::string line = read_text(run_.file("metrics.jsonl"));
   for (const char* part :
        {"\"kind\":\"checkpoint\",\"step\":4", "\"seconds\":0.5", "\"writing_s\":0.25", "\"bytes\":1000"})
