@@ -55,4 +55,10 @@ uint64_t StreamHash::value() const {
   return XXH3_64bits_digest(state_of(state_));
 }
 
+uint64_t hash64(std::span<const std::span<const std::byte>> pieces) {
+  StreamHash hash;
+  for (const auto& piece : pieces) hash.add(piece);
+  return hash.value();
+}
+
 }  // namespace lepton

@@ -12,6 +12,8 @@ namespace lepton {
 
 uint64_t hash64(std::span<const std::byte> bytes, uint64_t seed = 0);
 uint64_t hash64(std::string_view text, uint64_t seed = 0);
+/// Of their concatenation.
+uint64_t hash64(std::span<const std::span<const std::byte>> pieces);
 template <class T>
 uint64_t hash64_of(std::span<const T> values, uint64_t seed = 0) {
   return hash64(std::as_bytes(values), seed);

@@ -27,8 +27,8 @@ void require_label(const storage::Hdf5ImageReader& reader, const std::string& pa
 
 }  // namespace
 
-std::vector<std::byte> build_shard(const StateLayout& layout, const ShardLabel& label,
-                                   std::span<const std::span<const float>> arrays) {
+storage::Hdf5Pieces build_shard(const StateLayout& layout, const ShardLabel& label,
+                                std::span<const std::span<const float>> arrays) {
   CHECK(arrays.size() == layout.arrays.size(), "one span per array");
   const int64_t begin = layout.shard_begin(label.shard), end = layout.shard_end(label.shard);
   storage::Hdf5Image image;
@@ -41,7 +41,7 @@ std::vector<std::byte> build_shard(const StateLayout& layout, const ShardLabel& 
     CHECK(static_cast<int64_t>(arrays[a].size()) == end - begin, layout.arrays[a]);
     image.add(layout.arrays[a], float32, {end - begin}, std::as_bytes(arrays[a]));
   }
-  return image.bytes();
+  return image.pieces();
 }
 
 void read_shard(std::span<const std::byte> image, const std::string& path, const StateLayout& layout,

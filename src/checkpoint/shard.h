@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A shard: an HDF5 file with the elements [begin, end) of every array of the state (float32, little-endian),
-// and attributes that say which part of which state of which run it is. Built and read as an image in memory,
-// so that bytes are hashed before they are written and verified before HDF5 parses them. Called by the
-// writer's thread and by the reader.
+// and attributes that say which part of which state of which run it is. Built in pieces and read as an image
+// in memory, so that bytes are hashed before they are written and verified before HDF5 parses them. Called by
+// the writer's thread and by the reader.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
+#include "storage/hdf5.h"
 
 namespace lepton::checkpoint {
 
@@ -21,9 +22,10 @@ struct ShardLabel {
   uint64_t identity = 0;  ///< identity_hash()
 };
 
-/// The file's bytes, the same for the same content. arrays[a]: the shard's elements of array a.
-std::vector<std::byte> build_shard(const StateLayout& layout, const ShardLabel& label,
-                                   std::span<const std::span<const float>> arrays);
+/// The file, whose bytes are the same for the same content. arrays[a]: the shard's elements of array a, which
+/// are not copied.
+storage::Hdf5Pieces build_shard(const StateLayout& layout, const ShardLabel& label,
+                                std::span<const std::span<const float>> arrays);
 
 /// Elements [begin, end) of an array, which lie in this shard, into `out`. `image` is verified; throws
 /// Error(data) naming `path` when it is another shard than `label` says.

@@ -64,9 +64,8 @@ struct Writer::State {
   void attempt(const std::string& what, const std::function<void()>& work);
   void write_state(const std::string& small_state);
   void write_shard(int64_t shard);
-  void write_file(const std::string& name, std::span<const std::byte> bytes);
-  void write_durably(const std::string& name, std::span<const std::byte> bytes,
-                     std::vector<Manifest::File>& written);
+  void write_file(const std::string& name, storage::Pieces pieces);
+  Manifest::File write_durably(const std::string& name, storage::Pieces pieces, uint64_t hash) const;
   std::vector<Report> gather_reports();
   Manifest manifest_of(const std::vector<Report>& reports) const;
   void post_commit(const std::vector<Report>& reports);
@@ -95,33 +94,39 @@ void Writer::State::attempt(const std::string& what, const std::function<void()>
   log_warning("checkpoint " + step_name(step) + ": " + what + " failed, training goes on: " + problem);
 }
 
-void Writer::State::write_file(const std::string& name, std::span<const std::byte> bytes) {
-  // The parity is of what is meant, whatever happens to the bytes while they are written.
-  const std::vector<std::byte> parity =
-      spec.parity > 0 ? storage::encode_parity(bytes, spec.parity) : std::vector<std::byte>();
+void Writer::State::write_file(const std::string& name, storage::Pieces pieces) {
+  // Hash and parity are of what is meant, whatever happens to the bytes while they are written.
+  const uint64_t hash = hash64(pieces);
+  std::vector<std::byte> parity;
+  if (spec.parity > 0) parity = storage::encode_parity(pieces, hash, spec.parity);
   storage::make_directories(unfinished_path(spec.place, step));
-  write_durably(name, bytes, files);
-  if (spec.parity > 0) write_durably(parity_name(name), parity, parities);
+  files.push_back(write_durably(name, pieces, hash));
+  if (spec.parity == 0) return;
+  const std::span<const std::byte> beside = parity;
+  parities.push_back(write_durably(parity_name(name), std::span(&beside, 1), hash64(beside)));
 }
 
-void Writer::State::write_durably(const std::string& name, std::span<const std::byte> bytes,
-                                  std::vector<Manifest::File>& written) {
-  const Manifest::File file = {name, static_cast<int64_t>(bytes.size()), hash64(bytes)};
-  storage::write_file_durably(unfinished_path(spec.place, step) + "/" + name, bytes, "checkpoint");
-  written.push_back(file);
+Manifest::File Writer::State::write_durably(const std::string& name, storage::Pieces pieces,
+                                            uint64_t hash) const {
+  Manifest::File file = {name, 0, hash};
+  for (const auto& piece : pieces) file.bytes += static_cast<int64_t>(piece.size());
+  storage::write_file_durably(unfinished_path(spec.place, step) + "/" + name, pieces, "checkpoint");
+  return file;
 }
 
 void Writer::State::write_state(const std::string& small_state) {
   attempt(std::string("writing ") + state_name, [&] {
     const std::string sealed = seal_envelope(small_state);
-    write_file(state_name, std::as_bytes(std::span(sealed)));
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(sealed));
+    write_file(state_name, std::span(&bytes, 1));
   });
 }
 
 void Writer::State::write_shard(int64_t shard) {
   attempt("writing " + shard_name(shard), [&] {
+    const std::vector<std::span<const float>> arrays = exchange->arrays(shard);
     write_file(shard_name(shard),
-               build_shard(spec.layout, {step, shard, identity_hash_value}, exchange->arrays(shard)));
+               build_shard(spec.layout, {step, shard, identity_hash_value}, arrays).pieces);
   });
 }
 

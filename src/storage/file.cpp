@@ -84,8 +84,6 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent.string();
 }
 
-using Pieces = std::span<const std::span<const std::byte>>;
-
 void write_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
   File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
   if (file.get() < 0) fail_io(path, "creating", errno);
@@ -162,6 +160,10 @@ void write_file_durably(const std::string& path, std::span<const std::byte> byte
   write_pieces(path, Pieces(&bytes, 1), failpoint_prefix);
 }
 
+void write_file_durably(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
+  write_pieces(path, pieces, failpoint_prefix);
+}
+
 void sync_directory(const std::string& path) {
   const File directory(path, O_RDONLY | O_DIRECTORY);
   if (directory.get() < 0) fail_io(path, "opening", errno);
@@ -174,7 +176,7 @@ void replace_file(const std::string& path, std::string_view content, std::string
   replace_by_pieces(path, Pieces(&bytes, 1), failpoint_prefix);
 }
 
-void replace_file(const std::string& path, std::span<const std::span<const std::byte>> pieces) {
+void replace_file(const std::string& path, Pieces pieces) {
   replace_by_pieces(path, pieces, "");
 }
 

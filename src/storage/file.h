@@ -25,12 +25,15 @@ std::optional<std::string> read_file_if_exists(const std::string& path);
 /// before the data is written.
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes,
                         std::string_view failpoint_prefix);
+/// The same for content in several pieces, which are written one after another.
+using Pieces = std::span<const std::span<const std::byte>>;
+void write_file_durably(const std::string& path, Pieces pieces, std::string_view failpoint_prefix);
 void sync_directory(const std::string& path);
 /// path.tmp -> fsync -> rename -> fsync of the directory: readers see the old or the new content, whole.
 /// With `failpoint_prefix` the failpoints of write_file_durably are passed.
 void replace_file(const std::string& path, std::string_view content, std::string_view failpoint_prefix = "");
 /// The same for content in several pieces, which are written one after another.
-void replace_file(const std::string& path, std::span<const std::span<const std::byte>> pieces);
+void replace_file(const std::string& path, Pieces pieces);
 void rename_durably(const std::string& from, const std::string& to);  ///< never onto an existing path
 /// rename(2), which takes the place of a file at `to`: readers see the old or the new one, at any time. Then
 /// fsync of the directory; `from`, in the same directory, has been synced by the caller.

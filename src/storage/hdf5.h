@@ -58,6 +58,13 @@ std::vector<ArrayInfo> list_arrays(const std::string& file);
 /// Whether this is an HDF5 file, by its signature; false for what is missing or unreadable.
 bool is_hdf5(const std::string& file);
 
+/// What a file consists of, in order. The arrays lie where they lay; all else is in `between`.
+struct Hdf5Pieces {
+  std::vector<std::byte> between;
+  std::vector<std::span<const std::byte>> pieces;
+  std::vector<std::byte> joined() const;
+};
+
 /// A file of plain arrays built as an image in memory, byte-identical for identical content (no times).
 class Hdf5Image {
  public:
@@ -67,7 +74,8 @@ class Hdf5Image {
            std::span<const std::byte> bytes);
   void attribute(const std::string& name, const std::string& value);
   void attribute(const std::string& name, int64_t value);
-  std::vector<std::byte> bytes() const;
+  /// Valid while the arrays' bytes are.
+  Hdf5Pieces pieces() const;
 
  private:
   struct State;

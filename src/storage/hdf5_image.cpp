@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 
 #include "storage/hdf5.h"
 #include "storage/hdf5_file.h"
@@ -100,15 +101,10 @@ class LayoutFile {
   LayoutFile& operator=(const LayoutFile&) = delete;
   const std::string& path() const { return path_; }
 
-  /// The whole file; its holes are zeros.
-  std::vector<std::byte> content() const {
-    std::vector<std::byte> bytes(static_cast<size_t>(lseek(descriptor_, 0, SEEK_END)));
-    for (off_t at = 0; (at = lseek(descriptor_, at, SEEK_DATA)) >= 0;) {
-      const off_t end = lseek(descriptor_, at, SEEK_HOLE);
-      CHECK(pread(descriptor_, bytes.data() + at, static_cast<size_t>(end - at), at) == end - at, path_);
-      at = end;
-    }
-    return bytes;
+  size_t size() const { return static_cast<size_t>(lseek(descriptor_, 0, SEEK_END)); }
+  /// Holes are zeros.
+  void read(size_t at, std::span<std::byte> out) const {
+    CHECK(pread(descriptor_, out.data(), out.size(), static_cast<off_t>(at)) == std::ssize(out), path_);
   }
 
  private:
@@ -148,16 +144,37 @@ void Hdf5Image::attribute(const std::string& name, int64_t value) {
   state_->attributes.push_back({name, "", value, false});
 }
 
-std::vector<std::byte> Hdf5Image::bytes() const {
+Hdf5Pieces Hdf5Image::pieces() const {
   const LayoutFile file;
   const auto offsets = create_layout(file.path(), "checkpoint image", state_->arrays, state_->attributes);
-  std::vector<std::byte> image = file.content();
-  for (size_t i = 0; i < offsets.size(); ++i) {
-    const auto& content = state_->contents[i];
-    CHECK(static_cast<size_t>(offsets[i]) + content.size() <= image.size(), "an array beyond the image");
-    if (!content.empty()) std::memcpy(image.data() + offsets[i], content.data(), content.size());
+  std::map<size_t, std::span<const std::byte>> arrays;  // by where they begin
+  for (size_t i = 0; i < offsets.size(); ++i)
+    if (!state_->contents[i].empty()) arrays[static_cast<size_t>(offsets[i])] = state_->contents[i];
+  size_t rest = file.size();
+  arrays[rest] = {};
+  for (const auto& [begin, content] : arrays) {
+    CHECK(content.size() <= rest, "arrays beyond the image");
+    rest -= content.size();
   }
-  return image;
+  Hdf5Pieces result;
+  result.between.resize(rest);
+  size_t end = 0, used = 0;  // of the pieces so far; of what is between
+  for (const auto& [begin, content] : arrays) {
+    CHECK(begin >= end && begin - end <= rest - used, "arrays overlap");
+    const std::span<std::byte> gap = std::span(result.between).subspan(used, begin - end);
+    file.read(end, gap);
+    if (!gap.empty()) result.pieces.push_back(gap);
+    if (!content.empty()) result.pieces.push_back(content);
+    used += gap.size();
+    end = begin + content.size();
+  }
+  return result;
+}
+
+std::vector<std::byte> Hdf5Pieces::joined() const {
+  std::vector<std::byte> bytes;
+  for (const auto& piece : pieces) bytes.insert(bytes.end(), piece.begin(), piece.end());
+  return bytes;
 }
 
 std::vector<int64_t> create_contiguous(const std::string& file, const std::vector<NewArray>& arrays) {

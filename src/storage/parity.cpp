@@ -86,23 +86,62 @@ class Stripe {
   std::vector<std::byte> bytes_;
 };
 
-uint32_t crc_of(std::span<const std::byte> block) {
-  // (ISA-L's interface forgets that it only reads.)
-  auto* bytes = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(block.data()));
-  return crc32_iscsi(bytes, static_cast<int>(block.size()), ~0u) ^ ~0u;
-}
-
-uint64_t hash_of(const ParityHead& head, const Table& table) {
-  ParityHead without = head;
-  without.hash = 0;
-  return hash64_of<uint32_t>(table, hash64_of(std::span<const ParityHead>(&without, 1)));
-}
-
 /// At most `size` bytes from `at` on, or as many as there are.
 template <class Bytes>
 Bytes part_of(Bytes bytes, uint64_t at, size_t size) {
   if (at >= bytes.size()) return {};
   return bytes.subspan(at, std::min<size_t>(size, bytes.size() - at));
+}
+
+/// (ISA-L's interface forgets that it only reads.)
+unsigned char* raw_of(std::span<const std::byte> bytes) {
+  return reinterpret_cast<unsigned char*>(const_cast<std::byte*>(bytes.data()));
+}
+
+uint32_t crc_of(std::span<const std::byte> block) {
+  return crc32_iscsi(raw_of(block), static_cast<int>(block.size()), ~0u) ^ ~0u;
+}
+
+/// A file that lies in pieces in memory.
+class PiecewiseFile {
+ public:
+  explicit PiecewiseFile(std::span<const std::span<const std::byte>> pieces) : pieces_(pieces) {
+    for (const auto& piece : pieces) {
+      begins_.push_back(size_);
+      size_ += piece.size();
+    }
+  }
+  uint64_t size() const { return size_; }
+  /// The bytes from `at` on, as many as `room` holds: where they lie, if that is in one piece, else gathered
+  /// in `room`, with zeros behind the end.
+  std::span<const std::byte> block(uint64_t at, std::span<std::byte> room) const {
+    size_t filled = 0;
+    if (at < size_) {
+      auto i =
+          static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), at) - begins_.begin()) - 1;
+      const std::span<const std::byte> there = pieces_[i].subspan(at - begins_[i]);
+      if (there.size() >= room.size()) return there.first(room.size());
+      for (uint64_t from = at; filled < room.size() && i < pieces_.size();
+           from = begins_[i] + pieces_[i].size(), ++i) {
+        const std::span<const std::byte> part = part_of(pieces_[i], from - begins_[i], room.size() - filled);
+        std::ranges::copy(part, room.begin() + static_cast<std::ptrdiff_t>(filled));
+        filled += part.size();
+      }
+    }
+    std::fill(room.begin() + static_cast<std::ptrdiff_t>(filled), room.end(), std::byte{0});
+    return room;
+  }
+
+ private:
+  std::span<const std::span<const std::byte>> pieces_;
+  std::vector<uint64_t> begins_;
+  uint64_t size_ = 0;
+};
+
+uint64_t hash_of(const ParityHead& head, const Table& table) {
+  ParityHead without = head;
+  without.hash = 0;
+  return hash64_of<uint32_t>(table, hash64_of(std::span<const ParityHead>(&without, 1)));
 }
 
 constexpr int stripe_max = parity_stripe + parity_blocks_max;
@@ -225,34 +264,39 @@ size_t parity_block_bytes(uint64_t file_bytes) {
 }
 
 std::vector<std::byte> encode_parity(std::span<const std::byte> file, int parity_blocks) {
-  CHECK(!file.empty() && parity_blocks >= 1 && parity_blocks <= parity_blocks_max, "parity of something");
+  return encode_parity(std::span(&file, 1), hash64(file), parity_blocks);
+}
+
+std::vector<std::byte> encode_parity(std::span<const std::span<const std::byte>> pieces, uint64_t hash,
+                                     int parity_blocks) {
+  const PiecewiseFile file(pieces);
+  CHECK(file.size() > 0 && parity_blocks >= 1 && parity_blocks <= parity_blocks_max, "parity of something");
   const Cut cut(file.size(), static_cast<uint64_t>(parity_blocks));
   std::vector<std::byte> bytes(cut.all_bytes());
   Table table(cut.table_entries());
   Matrix code = code_of(cut);
   Stripe stripe(cut);
-  std::vector<unsigned char*> sources, results;
-  for (int i = 0; i < cut.data + cut.parity; ++i) (i < cut.data ? sources : results).push_back(stripe.raw(i));
+  std::vector<unsigned char*> sources(static_cast<size_t>(cut.data)), results;
+  for (int i = cut.data; i < cut.data + cut.parity; ++i) results.push_back(stripe.raw(i));
   for (uint64_t s = 0; s < cut.stripes; ++s) {
     for (int i = 0; i < cut.data; ++i) {
       const uint64_t block = cut.entry(s, i);
-      stripe.load(i, part_of(file, block * cut.block_bytes, cut.block_bytes));
-      if (cut.exists(s, i)) table[block] = crc_of(stripe.block(i).first(cut.bytes_of(block)));
+      const std::span<const std::byte> content = file.block(block * cut.block_bytes, stripe.block(i));
+      if (cut.exists(s, i)) table[block] = crc_of(content.first(cut.bytes_of(block)));
+      sources[static_cast<size_t>(i)] = raw_of(content);
     }
     combine(cut, &code[static_cast<size_t>(cut.data * cut.data)], sources, results);
     for (int i = cut.data; i < cut.data + cut.parity; ++i) {
       const uint64_t entry = cut.entry(s, i);
       table[entry] = crc_of(stripe.block(i));
-      std::ranges::copy(stripe.block(i),
-                        bytes.begin() + static_cast<std::ptrdiff_t>(cut.front_bytes() +
-                                                                    (entry - cut.blocks) * cut.block_bytes));
+      std::ranges::copy(stripe.block(i), &bytes[cut.front_bytes() + (entry - cut.blocks) * cut.block_bytes]);
     }
   }
   ParityHead head;
   std::memcpy(head.magic, parity_magic, sizeof head.magic);
   head.parity_blocks = static_cast<uint64_t>(parity_blocks);
   head.file_bytes = file.size();
-  head.file_hash = hash64(file);
+  head.file_hash = hash;
   head.hash = hash_of(head, table);
   std::byte* last = bytes.data() + bytes.size() - sizeof head;
   for (std::byte* place : {bytes.data(), last}) std::memcpy(place, &head, sizeof head);

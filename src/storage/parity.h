@@ -26,6 +26,9 @@ size_t parity_block_bytes(uint64_t file_bytes);
 
 /// The parity file of these bytes, a function of them and of `parity_blocks` (1 to parity_blocks_max) alone.
 std::vector<std::byte> encode_parity(std::span<const std::byte> file, int parity_blocks);
+/// Of a file in several pieces, one behind the other, none of them empty, with this hash64().
+std::vector<std::byte> encode_parity(std::span<const std::span<const std::byte>> file, uint64_t hash,
+                                     int parity_blocks);
 
 struct Restored {
   std::string bytes;

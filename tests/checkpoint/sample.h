@@ -83,7 +83,8 @@ inline Manifest write_unfinished(const std::string& directory, const StateLayout
       for (int64_t i = layout.shard_begin(shard); i < layout.shard_end(shard); ++i)
         values[a].push_back(sample_value(step, a, i));
     const std::vector<std::span<const float>> spans(values.begin(), values.end());
-    write(shard_name(shard), build_shard(layout, {step, shard, identity_hash(sample_identity)}, spans));
+    write(shard_name(shard),
+          build_shard(layout, {step, shard, identity_hash(sample_identity)}, spans).joined());
   }
   const std::string sealed = seal_envelope(small_state);
   write(state_name, std::as_bytes(std::span(sealed)));

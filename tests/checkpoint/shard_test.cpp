@@ -20,7 +20,7 @@ std::vector<std::byte> sample() {
   std::iota(a.begin(), a.end(), 100.0f);
   std::iota(b.begin(), b.end(), 1000.0f);
   const std::vector<std::span<const float>> arrays = {a, b};
-  return build_shard(layout, label, arrays);
+  return build_shard(layout, label, arrays).joined();
 }
 
 TEST(Shard, ranges_come_back) {

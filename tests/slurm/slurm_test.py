@@ -68,7 +68,7 @@ class Scenario:
 
     def complete(self, job, seconds=180):
         state = self.cluster.wait_state(job, "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "CANCELLED", seconds=seconds)
-        assert state == "COMPLETED", self.told(f"the job is {state}")
+        assert state == "COMPLETED", self.told(f"the job is {state}\n" + self.cluster.command("scontrol", "show", "job", job, check=False))
         self.finished()
 
 

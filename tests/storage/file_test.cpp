@@ -36,7 +36,7 @@ TEST(File, ReadsWhole) {
   EXPECT_EQ(read_file(path), content);
   write_file_durably(path, bytes_of("short"), "checkpoint");
   EXPECT_EQ(read_file(path), "short") << "replaced, not overwritten";
-  write_file_durably(path, {}, "checkpoint");
+  write_file_durably(path, std::span<const std::byte>(), "checkpoint");
   EXPECT_EQ(read_file(path), "");
 }
 

@@ -29,7 +29,7 @@ std::vector<std::byte> make_image(const std::vector<float>& values, const std::s
   image.attribute("kind", text);
   image.attribute("nothing", std::string());
   image.attribute("step", int64_t{-42});
-  return image.bytes();
+  return image.pieces().joined();
 }
 
 std::vector<float> numbers(size_t n) {

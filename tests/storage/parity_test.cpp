@@ -102,6 +102,17 @@ TEST(Parity, of_another_file_gives_that_file_or_nothing) {
   EXPECT_FALSE(restore(sample(20 * block), parity_of(sample(21 * block).substr(block), 2)));
 }
 
+TEST(Parity, of_pieces_is_that_of_the_whole) {
+  for (const size_t size : {size_t{900}, 40 * KiB, 33 * block + 100}) {
+    const std::string file = sample(size);
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(file));
+    std::vector<std::span<const std::byte>> pieces;
+    for (size_t at = 0, length = 1; at < size; at += length, length = 1 + mix64(at) % (2 * block))
+      pieces.push_back(bytes.subspan(at, std::min(length, size - at)));
+    EXPECT_EQ(encode_parity(pieces, hash64(file), 2), parity_of(file, 2)) << pieces.size();
+  }
+}
+
 TEST(Parity, is_a_function_of_the_bytes) {
   const std::string file = sample(20 * block + 5);
   EXPECT_EQ(parity_of(file, 2), parity_of(file, 2));

@@ -32,7 +32,7 @@ class Check : public testing::Test {
       const std::vector<std::byte> inputs(100 * 12), targets(100);
       image.add("x", uint8_type, {100, 3, 4}, inputs);
       image.add("y", uint8_type, {100}, targets);
-      storage::write_file_durably(directory_ + "/d.h5", image.bytes(), "");
+      storage::write_file_durably(directory_ + "/d.h5", image.pieces().joined(), "");
       std::ofstream(directory_ + "/deck.toml")
           << "[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = \"y\", rows = [0, 90] }\n"
              "test = { rows = [90, 100] }\nclasses = 10\n[model]\n"

@@ -41,7 +41,7 @@ class Inspect : public ::testing::Test {
     const std::vector<float> values(600, 1.5f);
     const storage::StoredType type{storage::StoredType::Kind::floating, 4, false};
     image.add("train/x", type, {100, 6}, std::as_bytes(std::span(values)));
-    const std::vector<std::byte> bytes = image.bytes();
+    const std::vector<std::byte> bytes = image.pieces().joined();
     storage::write_file_durably(path(name), bytes, "");
   }
 

@@ -78,7 +78,7 @@ void make_file(const SmallRuns& runs, const std::string& name, const std::vector
   if (runs.world().rank() == 0) {
     storage::Hdf5Image image;
     for (const TestArray& array : arrays) image.add(array.path, array.type, array.shape, array.bytes);
-    const std::vector<std::byte> bytes = image.bytes();
+    const std::vector<std::byte> bytes = image.pieces().joined();
     write_text(runs.file(name), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
   runs.world().barrier();

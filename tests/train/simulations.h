@@ -30,7 +30,7 @@ class Simulations : public testing::Test {
       const std::vector<std::byte> inputs(100 * 12), targets(100);
       image.add("x", bytes, {100, 12}, inputs);
       image.add("y", bytes, {100}, targets);
-      storage::write_file_durably(directory_ + "/d.h5", image.bytes(), "");
+      storage::write_file_durably(directory_ + "/d.h5", image.pieces().joined(), "");
       std::ofstream(file("deck.toml"))
           << "[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = \"y\", rows = [0, 90] }\n"
              "test = { rows = [90, 100] }\nclasses = 10\n[model]\nlayers = [{ type = \"dense\", units = 10 "

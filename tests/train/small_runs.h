@@ -164,7 +164,7 @@ class SmallRuns {
     image.add("regression/above", bytes_of_labels, {train_rows}, std::as_bytes(std::span(above)));
     image.add("regression/signs", bytes_of_labels, {train_rows, 2}, std::as_bytes(std::span(signs)));
     image.add("regression/constant", floats, {train_rows}, std::as_bytes(std::span(constant)));
-    const std::vector<std::byte> bytes = image.bytes();
+    const std::vector<std::byte> bytes = image.pieces().joined();
     std::ofstream(file("data.h5"), std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   }
