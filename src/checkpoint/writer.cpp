@@ -223,6 +223,13 @@ Writer::Writer(const comm::World& world, WriterSpec spec, std::function<void()> 
   s.slice = s.spec.slices[node + 1] - s.spec.slices[node];
   const size_t floats = std::max<size_t>(1, s.spec.layout.arrays.size() * static_cast<size_t>(s.slice));
   s.copy = comm::SharedMemory(world, s.spec.shm_directory, "checkpoint", floats * sizeof(float));
+  // Pages are made now, each rank some, or threads would stand still for that at the first copy.
+  const std::span<float> copy = s.copy.as<float>();
+  const auto share = [&](int rank) {
+    return copy.size() * static_cast<size_t>(rank) / static_cast<size_t>(world.node_size());
+  };
+  std::fill(copy.begin() + static_cast<std::ptrdiff_t>(share(world.node_rank())),
+            copy.begin() + static_cast<std::ptrdiff_t>(share(world.node_rank() + 1)), 0.0f);
   comm::agree(world, [&] {  // also a barrier: what is removed is nothing that another node has just begun
     if (world.rank() != 0) return;
     storage::make_directories(s.spec.place.directory);
