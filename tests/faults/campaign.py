@@ -126,8 +126,8 @@ def kill(world, seeds, short):
     cases = [(point, action, ranks, rank) for point in (*IN_STEPS, *ON_RANK_0, *BETWEEN_NODES)
              for action in ("kill", "segv", "error", "hang") for ranks in RANKS for rank in sorted({0, (ranks or 1) - 1})
              if not (point in ON_RANK_0 and rank) and not (point in BETWEEN_NODES and ranks is None)
-             # The thread that writes checkpoints may wait for the disk as long as that takes: nothing ends a run for it.
-             and not (action == "hang" and point.startswith("checkpoint."))]
+             # What writes checkpoints, and the models at the end, may wait for the disk as long as that takes: nothing ends a run for it.
+             and not (action == "hang" and point.startswith(("checkpoint.", "finalize")))]
     chance = random.Random(world.first_seed)
     for action in ("kill", "segv", "error", "hang"):
         chosen = [case for case in cases if case[1] == action]
