@@ -7,9 +7,9 @@
 //   node --Report--> rank 0 --Give--> giver --Offer (and the rows)--> taker --Started--> giver
 //
 // Invariant: a unit is somebody's to answer for from the plan to its start: its giver answers until the taker
-// says Started, a taker who gives it on answers to its own giver in the same way. Each starts
-// exactly once. When every node answers for nothing any more but units of its own that it keeps (worker.h),
-// none will change hands again.
+// says Started, a taker who gives it on answers to its own giver in the same way. Each starts exactly once.
+// When every node answers for nothing any more but units of its own that it keeps (worker.h), none will
+// change hands again.
 #pragma once
 
 #include <cstdint>

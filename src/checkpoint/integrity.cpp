@@ -66,7 +66,7 @@ Whole read_or_restore(const std::string& checkpoint, const std::string& name, bo
     return whole;
   } catch (const Error& error) {
     if (!has_parity) throw;
-    const std::string remains = std::move(whole.bytes), parity = read_remains(path + ".parity");
+    const std::string remains = std::move(whole.bytes), parity = read_remains(parity_name(path));
     std::optional<storage::Restored> restored = storage::restore(remains, std::as_bytes(std::span(parity)));
     if (!restored) throw;
     try {

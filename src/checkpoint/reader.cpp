@@ -7,6 +7,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -58,7 +59,8 @@ std::string listed(const std::vector<Damage>& damages) {
 std::vector<std::string> list_checkpoints(const std::string& directory) {
   std::map<int64_t, std::string, std::greater<>> found;
   for (const std::string& name : storage::list_directory(directory)) {
-    if (std::filesystem::is_symlink(directory + "/" + name)) continue;
+    std::error_code gone;
+    if (std::filesystem::is_symlink(directory + "/" + name, gone)) continue;
     const bool previous = name.ends_with(previous_suffix);
     const std::string_view stem(name.data(), name.size() - (previous ? sizeof previous_suffix - 1 : 0));
     const std::optional<int64_t> step = parse_step_name(stem);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reader: finds the newest checkpoint that can be read, verifies every byte before HDF5 or Boost sees it, and
-// reads ranges. Damage that heals is named in a warning and healed in memory; a checkpoint with other damage
-// is named and skipped in favour of the one before; nothing is lost silently. Called by train (restart,
-// evaluate, predict, inspect), by any number of ranks at once.
+// reads ranges. Damage that heals is healed in memory; where the newest one is looked for, damage is named in
+// a warning, and a checkpoint that does not heal is skipped in favour of the one before. Called by train
+// (restart, evaluate, predict, inspect), by any number of ranks at once.
 #pragma once
 
 #include <cstdint>

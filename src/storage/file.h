@@ -14,6 +14,8 @@
 
 namespace lepton::storage {
 
+using Pieces = std::span<const std::span<const std::byte>>;
+
 /// Whole file, verified size. Throws Error(no_input) if missing.
 std::string read_file(const std::string& path);
 /// As read_file, of a file of a run: neither a symbolic link nor anything but a file is opened. Throws
@@ -26,7 +28,6 @@ std::optional<std::string> read_file_if_exists(const std::string& path);
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes,
                         std::string_view failpoint_prefix);
 /// The same for content in several pieces, which are written one after another.
-using Pieces = std::span<const std::span<const std::byte>>;
 void write_file_durably(const std::string& path, Pieces pieces, std::string_view failpoint_prefix);
 void sync_directory(const std::string& path);
 /// path.tmp -> fsync -> rename -> fsync of the directory: readers see the old or the new content, whole.

@@ -60,6 +60,8 @@ bool is_hdf5(const std::string& file);
 
 /// What a file consists of, in order. The arrays lie where they lay; all else is in `between`.
 struct Hdf5Pieces {
+  Hdf5Pieces() = default;
+  Hdf5Pieces(Hdf5Pieces&&) = default;  // a copy's pieces would lie in the original
   std::vector<std::byte> between;
   std::vector<std::span<const std::byte>> pieces;
   std::vector<std::byte> joined() const;

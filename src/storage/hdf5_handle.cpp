@@ -36,9 +36,8 @@ void on_crash(int signal) {
     write_text("error: ");
     write_text(file_read);
     write_text(
-        ": the file is damaged: the HDF5 library crashed on it\n  Copy or make the file again; h5dump shows "
-        "how "
-        "far it can be read.\n");
+        ": the file is damaged: the HDF5 library crashed on it\n"
+        "  Copy or make the file again; h5dump shows how far it can be read.\n");
     _exit(static_cast<int>(Exit::data));
   }
   for (size_t i = 0; i < crash_signals.size(); ++i)

@@ -22,7 +22,8 @@ namespace lepton::storage {
 class Hdf5Lock {
  public:
   Hdf5Lock();
-  /// For calls that parse what stands in `file`.
+  /// For calls that parse what stands in `file`; "" for what is not of others' making, of which no file is to
+  /// blame for a crash. Handles that close later belong to the one named last.
   explicit Hdf5Lock(const std::string& file);
   ~Hdf5Lock();
   Hdf5Lock(const Hdf5Lock&) = delete;

@@ -69,7 +69,7 @@ void create_attribute(hid_t file, const Attribute& attribute) {
 std::vector<int64_t> create_layout(const std::string& file, const std::string& name,
                                    const std::vector<NewArray>& arrays,
                                    const std::vector<Attribute>& attributes) {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock{std::string()};
   Handle id = hdf5_handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose,
                           Exit::io, name, "creating the file");
   std::vector<int64_t> offsets;
@@ -222,7 +222,7 @@ Hdf5ImageReader::Hdf5ImageReader(std::span<const std::byte> image, const std::st
   s.image = image;
   s.name = name;
   s.lent.bytes = const_cast<std::byte*>(image.data());
-  const Hdf5Lock lock;
+  const Hdf5Lock lock{std::string()};
   s.access = hdf5_handle(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, Exit::software, name, "H5Pcreate");
   hdf5_status(H5Pset_fapl_core(s.access.get(), 1 << 16, false), Exit::software, name, "choosing memory");
   H5FD_file_image_callbacks_t calls = {lend,       copy_onto_itself, refuse_resize, keep,
@@ -237,12 +237,12 @@ Hdf5ImageReader::Hdf5ImageReader(std::span<const std::byte> image, const std::st
 Hdf5ImageReader::~Hdf5ImageReader() = default;
 
 std::vector<ArrayInfo> Hdf5ImageReader::arrays() const {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock{std::string()};
   return readable_arrays(state_->file.get(), state_->name, static_cast<int64_t>(state_->image.size()));
 }
 
 void Hdf5ImageReader::read(const std::string& path, std::span<std::byte> out) const {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock{std::string()};
   const Handle dataset = open_array(state_->file.get(), state_->name, path);
   const ArrayLayout layout =
       describe(dataset.get(), state_->name, path, static_cast<int64_t>(state_->image.size()));
@@ -266,7 +266,7 @@ Handle open_attribute(hid_t file, const std::string& where) {
 }  // namespace
 
 std::string Hdf5ImageReader::text_attribute(const std::string& name) const {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock{std::string()};
   const std::string where = state_->name + "@" + name;
   const Handle id = open_attribute(state_->file.get(), where);
   const Handle type = hdf5_handle(H5Aget_type(id.get()), H5Tclose, Exit::data, where, "reading the type");
@@ -280,7 +280,7 @@ std::string Hdf5ImageReader::text_attribute(const std::string& name) const {
 }
 
 int64_t Hdf5ImageReader::int_attribute(const std::string& name) const {
-  const Hdf5Lock lock;
+  const Hdf5Lock lock{std::string()};
   const std::string where = state_->name + "@" + name;
   const Handle id = open_attribute(state_->file.get(), where);
   const Handle space = hdf5_handle(H5Aget_space(id.get()), H5Sclose, Exit::data, where, "reading the shape");

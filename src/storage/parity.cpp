@@ -87,8 +87,7 @@ class Stripe {
 };
 
 /// At most `size` bytes from `at` on, or as many as there are.
-template <class Bytes>
-Bytes part_of(Bytes bytes, uint64_t at, size_t size) {
+std::span<const std::byte> part_of(std::span<const std::byte> bytes, uint64_t at, size_t size) {
   if (at >= bytes.size()) return {};
   return bytes.subspan(at, std::min<size_t>(size, bytes.size() - at));
 }

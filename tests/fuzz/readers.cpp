@@ -105,7 +105,8 @@ void read_parity(const std::string& bytes) {
   std::memcpy(&length, bytes.data(), sizeof length);
   const std::string rest = bytes.substr(sizeof length), file = rest.substr(0, length);
   const std::string parity = rest.substr(file.size());
-  storage::restore(file, std::as_bytes(std::span(parity)));
+  if (!storage::restore(file, std::as_bytes(std::span(parity))))
+    throw Error(Exit::data, "parity", "was refused", "");
 }
 
 void read_model(const std::string& bytes) {
