@@ -95,7 +95,9 @@ double Balancer::round_s() const {
 }
 
 void Balancer::poll() {
-  if (!moves_units()) return;
+  // What comes after the closing has nothing to say any more, and is taken in the next round: looking for it
+  // would delay the sums.
+  if (!moves_units() || worker_.closed()) return;
   // Nobody is more than one round ahead: (c) of a round ends on no node before all have begun it.
   while (!early_.empty() && early_.front().second.stamp.round <= stamp_.round) {
     const std::pair<int, balance::Message> letter = std::move(early_.front());
