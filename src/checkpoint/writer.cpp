@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main thread moves messages and posts work; the background thread builds images, hashes, writes,
-// commits. They share `files` and `identity` by turns: the main thread touches them only while the background
-// thread is idle. A failed part still takes part in all messages, since others wait for them; only its
-// writing stops.
+// The main thread moves messages and posts work; the background thread writes, hashes, commits. They share
+// `files` and `identity` by turns: the main thread touches them only while the background thread is idle. A
+// failed part still takes part in all messages, since others wait for them; only its writing stops.
 #include "checkpoint/writer.h"
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <exception>
 #include <utility>
 
@@ -50,6 +50,7 @@ struct Writer::State {
   Identity identity;
   uint64_t identity_hash_value = 0;
   std::vector<Manifest::File> files, parities;  // this node's, in order; on node 0 state.bin comes first
+  std::deque<storage::UnsyncedFile> unsynced;   // of the background thread
   std::atomic<bool> failed = false, committed = false;
   double begun_s = 0;
   std::atomic<double> duration_s = 0;
@@ -65,7 +66,9 @@ struct Writer::State {
   void write_state(const std::string& small_state);
   void write_shard(int64_t shard);
   void write_file(const std::string& name, storage::Pieces pieces);
-  Manifest::File write_durably(const std::string& name, storage::Pieces pieces, uint64_t hash) const;
+  Manifest::File put(const std::string& name, storage::Pieces pieces);
+  void sync(size_t left);
+  void sync_rest();
   std::vector<Report> gather_reports();
   Manifest manifest_of(const std::vector<Report>& reports) const;
   void post_commit(const std::vector<Report>& reports);
@@ -95,23 +98,33 @@ void Writer::State::attempt(const std::string& what, const std::function<void()>
 }
 
 void Writer::State::write_file(const std::string& name, storage::Pieces pieces) {
-  // Hash and parity are of what is meant, whatever happens to the bytes while they are written.
-  const uint64_t hash = hash64(pieces);
-  std::vector<std::byte> parity;
-  if (spec.parity > 0) parity = storage::encode_parity(pieces, hash, spec.parity);
+  constexpr size_t on_their_way = 6;  // files: the disk works while hashes and parity are computed
   storage::make_directories(unfinished_path(spec.place, step));
-  files.push_back(write_durably(name, pieces, hash));
-  if (spec.parity == 0) return;
-  const std::span<const std::byte> beside = parity;
-  parities.push_back(write_durably(parity_name(name), std::span(&beside, 1), hash64(beside)));
+  files.push_back(put(name, pieces));
+  if (spec.parity > 0) {
+    const std::vector<std::byte> parity = storage::encode_parity(pieces, files.back().hash, spec.parity);
+    const std::span<const std::byte> beside = parity;
+    parities.push_back(put(parity_name(name), std::span(&beside, 1)));
+  }
+  sync(on_their_way);
 }
 
-Manifest::File Writer::State::write_durably(const std::string& name, storage::Pieces pieces,
-                                            uint64_t hash) const {
-  Manifest::File file = {name, 0, hash};
+/// Hashes are of what is meant, whatever happens to the bytes while they are written.
+Manifest::File Writer::State::put(const std::string& name, storage::Pieces pieces) {
+  unsynced.emplace_back(unfinished_path(spec.place, step) + "/" + name, pieces, "checkpoint");
+  Manifest::File file = {name, 0, hash64(pieces)};
   for (const auto& piece : pieces) file.bytes += static_cast<int64_t>(piece.size());
-  storage::write_file_durably(unfinished_path(spec.place, step) + "/" + name, pieces, "checkpoint");
   return file;
+}
+
+/// The oldest, until so many are left.
+void Writer::State::sync(size_t left) {
+  for (; unsynced.size() > left; unsynced.pop_front()) unsynced.front().sync();
+}
+
+void Writer::State::sync_rest() {
+  attempt("bringing its files to the disk", [&] { sync(0); });
+  unsynced.clear();
 }
 
 void Writer::State::write_state(const std::string& small_state) {
@@ -277,7 +290,7 @@ void Writer::progress() {
     s.exchanging = false;
     if (const std::optional<int64_t> shard = s.exchange->shard_of(s.round))
       s.thread->post([&s, shard = *shard] { s.write_shard(shard); });
-    ++s.round;
+    if (++s.round == s.exchange->rounds()) s.thread->post([&s] { s.sync_rest(); });
   }
 }
 

@@ -35,7 +35,7 @@ struct WriterSpec {
 struct Committed {
   int64_t step = 0;
   double seconds = 0;     ///< from begin() to the commit, which waits for a step to end
-  double writing_s = 0;   ///< of rank 0's thread: building files, parity, writing, fsync
+  double writing_s = 0;   ///< of rank 0's thread: writing, hashes, parity, fsync
   int64_t bytes = 0;      ///< of all files of all nodes, parity included
   int64_t own_bytes = 0;  ///< of those that rank 0's thread wrote
 };

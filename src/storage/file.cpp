@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -42,24 +43,19 @@ namespace fs = std::filesystem;
   fail(Exit::io, path, what, hint);
 }
 
-/// An open descriptor; close() reports errors, the destructor does not.
+/// An open descriptor; closing it reports no errors.
 class File {
  public:
-  File(const std::string& path, int flags)
-      : path_(path), descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
+  File(const std::string& path, int flags) : descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
   ~File() {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   int get() const { return descriptor_; }
-  void close() {
-    const int descriptor = std::exchange(descriptor_, -1);
-    if (::close(descriptor) != 0) fail_io(path_, "closing", errno);
-  }
+  int release() { return std::exchange(descriptor_, -1); }
 
  private:
-  std::string path_;
   int descriptor_;
 };
 
@@ -84,24 +80,20 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent.string();
 }
 
-void write_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
-  File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
-  if (file.get() < 0) fail_io(path, "creating", errno);
-  int64_t total = 0;
-  for (const auto& piece : pieces) total += static_cast<int64_t>(piece.size());
-  // A file system that cannot preallocate says so; then a full disk shows in write or fsync.
-  if (total > 0 && fallocate(file.get(), 0, 0, total) != 0 && (errno == ENOSPC || errno == EDQUOT))
-    fail_io(path, "reserving space", errno, total);
-  const std::string prefix(failpoint_prefix);
-  for (const auto& piece : pieces) {
-    // `flip` damages what is written, after the writer has hashed it: it needs the caller's bytes as they
-    // are.
-    if (!prefix.empty()) failpoint(prefix + ".write", {const_cast<std::byte*>(piece.data()), piece.size()});
-    write_fully(file.get(), piece, path);
+/// The content of one piece at the file's end. A failpoint `flip` damages what is written, not the caller's
+/// bytes, of which the hash is taken.
+void write_piece(int descriptor, std::span<const std::byte> piece, const std::string& path,
+                 const std::string& failpoint_prefix) {
+  constexpr size_t exposed_bytes = 4096;
+  std::array<std::byte, exposed_bytes> exposed;
+  const std::span<std::byte> first = std::span(exposed).first(std::min(piece.size(), exposed_bytes));
+  std::ranges::copy(piece.first(first.size()), first.begin());
+  failpoint(failpoint_prefix + ".write", first);
+  if (!std::ranges::equal(first, piece.first(first.size()))) {
+    write_fully(descriptor, first, path);
+    piece = piece.subspan(first.size());
   }
-  if (!prefix.empty()) failpoint(prefix + ".sync");
-  sync_descriptor(file.get(), path);
-  file.close();
+  write_fully(descriptor, piece, path);
 }
 
 std::string read_all(int descriptor, const std::string& path) {
@@ -122,7 +114,7 @@ std::string read_all(int descriptor, const std::string& path) {
 
 void replace_by_pieces(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
   const std::string temporary = path + ".tmp";
-  write_pieces(temporary, pieces, failpoint_prefix);
+  write_file_durably(temporary, pieces, failpoint_prefix);
   replace_durably(temporary, path);
 }
 
@@ -157,11 +149,48 @@ std::string read_file(const std::string& path) {
 
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes,
                         std::string_view failpoint_prefix) {
-  write_pieces(path, Pieces(&bytes, 1), failpoint_prefix);
+  write_file_durably(path, Pieces(&bytes, 1), failpoint_prefix);
 }
 
 void write_file_durably(const std::string& path, Pieces pieces, std::string_view failpoint_prefix) {
-  write_pieces(path, pieces, failpoint_prefix);
+  UnsyncedFile(path, pieces, failpoint_prefix).sync();
+}
+
+UnsyncedFile::UnsyncedFile(const std::string& path, Pieces pieces, std::string_view failpoint_prefix)
+    : path_(path), failpoint_prefix_(failpoint_prefix) {
+  File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
+  if (file.get() < 0) fail_io(path, "creating", errno);
+  int64_t total = 0;
+  for (const auto& piece : pieces) total += static_cast<int64_t>(piece.size());
+  // A file system that cannot preallocate says so; then a full disk shows in write or fsync.
+  if (total > 0 && fallocate(file.get(), 0, 0, total) != 0 && (errno == ENOSPC || errno == EDQUOT))
+    fail_io(path, "reserving space", errno, total);
+  for (const auto& piece : pieces) {
+    if (failpoint_prefix_.empty())
+      write_fully(file.get(), piece, path);
+    else
+      write_piece(file.get(), piece, path, failpoint_prefix_);
+    // A wish: where it fails, fsync does all, and says so.
+    static_cast<void>(sync_file_range(file.get(), 0, 0, SYNC_FILE_RANGE_WRITE));
+  }
+  descriptor_ = file.release();
+}
+
+UnsyncedFile::~UnsyncedFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+UnsyncedFile::UnsyncedFile(UnsyncedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      failpoint_prefix_(std::move(other.failpoint_prefix_)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+void UnsyncedFile::sync() {
+  CHECK(descriptor_ >= 0, "a file is synced once");
+  if (!failpoint_prefix_.empty()) failpoint(failpoint_prefix_ + ".sync");
+  sync_descriptor(descriptor_, path_);
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (::close(descriptor) != 0) fail_io(path_, "closing", errno);
 }
 
 void sync_directory(const std::string& path) {

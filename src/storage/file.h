@@ -29,6 +29,23 @@ void write_file_durably(const std::string& path, std::span<const std::byte> byte
                         std::string_view failpoint_prefix);
 /// The same for content in several pieces, which are written one after another.
 void write_file_durably(const std::string& path, Pieces pieces, std::string_view failpoint_prefix);
+
+/// The same in two parts, between which the system brings the bytes to the disk: there is time for other
+/// work.
+class UnsyncedFile {
+ public:
+  /// Written, but not durable. Nobody needs the pieces any more.
+  UnsyncedFile(const std::string& path, Pieces pieces, std::string_view failpoint_prefix);
+  ~UnsyncedFile();
+  UnsyncedFile(UnsyncedFile&&) noexcept;
+  /// Waits for the disk, and closes; once.
+  void sync();
+
+ private:
+  std::string path_, failpoint_prefix_;
+  int descriptor_ = -1;
+};
+
 void sync_directory(const std::string& path);
 /// path.tmp -> fsync -> rename -> fsync of the directory: readers see the old or the new content, whole.
 /// With `failpoint_prefix` the failpoints of write_file_durably are passed.

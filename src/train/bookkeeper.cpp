@@ -175,10 +175,11 @@ void Bookkeeper::checkpoint_begun() {
   last_checkpoint_s_ = now_s();
 }
 
-void Bookkeeper::checkpoint_committed(const checkpoint::Committed& committed) {
+void Bookkeeper::checkpoint_committed(const checkpoint::Committed& committed, double stood_s) {
   metrics_.write("checkpoint", committed.step,
                  static_cast<double>(committed.step) / static_cast<double>(steps_per_epoch_),
                  {{"seconds", committed.seconds},
+                  {"stood_s", stood_s},
                   {"writing_s", committed.writing_s},
                   {"bytes", static_cast<double>(committed.bytes)},
                   {"own_bytes", static_cast<double>(committed.own_bytes)}});

@@ -84,7 +84,8 @@ class Bookkeeper {
   /// Of the starts before this one, for checkpoint.every = "auto".
   void set_failures(const FailureHistory& history) { failures_ = history; }
   void checkpoint_begun();
-  void checkpoint_committed(const checkpoint::Committed& committed);
+  /// `stood_s`: how long threads stood still for its copy.
+  void checkpoint_committed(const checkpoint::Committed& committed, double stood_s);
   /// Writes best.safetensors in the background from a copy of the arena.
   void keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report);
   report::Ledger& ledger() { return ledger_; }

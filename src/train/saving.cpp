@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/watchdog.h"
@@ -27,7 +28,7 @@ void Saving::vote(exact::Lanes& lanes, int64_t step) const {
 /// **Rank 0.**
 void Saving::note_committed() const {
   if (const std::optional<checkpoint::Committed> committed = writer_->take_committed())
-    bookkeeper_->checkpoint_committed(*committed);
+    bookkeeper_->checkpoint_committed(*committed, stood_s_);
 }
 
 void Saving::observe(exact::Lanes& total) {
@@ -43,6 +44,7 @@ void Saving::observe(exact::Lanes& total) {
 
 void Saving::prepare_copy() {
   node_.control().copy_next.store(0, std::memory_order_relaxed);
+  prepared_s_ = now_s();
 }
 
 bool Saving::take_due() {
@@ -60,6 +62,7 @@ bool Saving::take_last(int64_t step) {
 void Saving::begin(const RunState& state) {
   failpoint("snapshot");
   writer_->begin(state.step, state.encode(), identity_);
+  stood_s_ = now_s() - prepared_s_;
   in_flight_ = true;
   last_step_ = state.step;
   if (bookkeeper_) bookkeeper_->checkpoint_begun();

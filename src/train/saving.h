@@ -53,7 +53,8 @@ class Saving {
   const checkpoint::Identity& identity_;
   Bookkeeper* bookkeeper_;
   bool due_ = false, in_flight_ = false;
-  int64_t last_step_ = -1;  ///< of the newest copy
+  int64_t last_step_ = -1;               ///< of the newest copy
+  double prepared_s_ = 0, stood_s_ = 0;  ///< from when on, and how long, threads made the newest copy
 };
 
 }  // namespace lepton::train

@@ -308,10 +308,10 @@ TEST_F(BookkeeperTest, BalanceIsRecordedNowAndThenAndAtTheEnd) {
 TEST_F(BookkeeperTest, WhatACheckpointTookIsRecorded) {
   const Deck deck = deck_with({});
   make(deck).checkpoint_committed(
-      {.step = 4, .seconds = 0.5, .writing_s = 0.25, .bytes = 1000, .own_bytes = 600});
+      {.step = 4, .seconds = 0.5, .writing_s = 0.25, .bytes = 1000, .own_bytes = 600}, 0.125);
   const std::string line = read_text(run_.file("metrics.jsonl"));
-  for (const char* part :
-       {"\"kind\":\"checkpoint\",\"step\":4", "\"seconds\":0.5", "\"writing_s\":0.25", "\"bytes\":1000"})
+  for (const char* part : {"\"kind\":\"checkpoint\",\"step\":4", "\"seconds\":0.5", "\"stood_s\":0.125",
+                           "\"writing_s\":0.25", "\"bytes\":1000"})
     EXPECT_NE(line.find(part), std::string::npos) << line;
 }
 
