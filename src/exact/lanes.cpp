@@ -13,7 +13,7 @@
 namespace lepton::exact {
 
 static constexpr int place_bits = 20;
-static constexpr size_t fixed_sums = 7;
+static constexpr size_t fixed_sums = 9;
 static constexpr int limbs = ExactSum::limb_count;
 
 static int64_t add_words(int64_t a, int64_t b) {

@@ -54,6 +54,9 @@ class Lanes {
   int64_t& checkpoint_reports() { return values_[4]; }
   int64_t& checkpoint_failures() { return values_[5]; }
   int64_t& checkpoint_votes() { return values_[6]; }  ///< rank 0 asks for a checkpoint after this step
+  /// The same for copies of the state with parity on other nodes.
+  int64_t& redundancy_reports() { return values_[7]; }
+  int64_t& redundancy_votes() { return values_[8]; }
   int64_t& count(int i) { return values_[count_begin_ + i]; }
   std::span<int64_t> counts() { return {values_.data() + count_begin_, values_.data() + sum_begin_}; }
   void add_exact(int i, const ExactSum& sum);

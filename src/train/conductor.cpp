@@ -136,7 +136,9 @@ void Conductor::publish_scales() {
 
 void Conductor::vote(exact::Lanes& lanes) {
   balancer_.vote(lanes);
-  saving_.vote(lanes, current_->work.kind == RoundKind::train ? current_->work.step : -1);
+  const int64_t step = current_->work.kind == RoundKind::train ? current_->work.step : -1;
+  saving_.vote(lanes, step);
+  if (e_.redundant) e_.redundant->vote(lanes, step);
 }
 
 void Conductor::reduce() {
@@ -206,8 +208,10 @@ void Conductor::conclude() {
 void Conductor::advance() {
   NodeControl& control = e_.node.control();
   control.header.snapshot = false;
+  control.header.copy = -1;
   const bool training = current_->work.kind == RoundKind::train;
   saving_.observe(total_);
+  if (e_.redundant) e_.redundant->observe(total_);
   switch (control.outcome) {
     case Outcome::redo:
       ++scale_redos_;
@@ -241,6 +245,7 @@ void Conductor::fail() {
   next_.reset();
   balancer_.close();
   saving_.fail();
+  if (e_.redundant) e_.redundant->finish();
   e_.node.control().failed = true;
   e_.node.control().header.run = false;
 }
@@ -335,7 +340,9 @@ void Conductor::choose_next() {
   current_ = std::exchange(next_, std::nullopt);
   e_.exchange.finish(current_->ticket, [this] { saving_.progress(); });
   conduct(*current_, 1);
-  if (current_->work.kind == RoundKind::train) e_.node.control().header.snapshot = saving_.take_due();
+  if (current_->work.kind != RoundKind::train) return;
+  e_.node.control().header.snapshot = saving_.take_due();
+  if (e_.redundant) e_.node.control().header.copy = e_.redundant->take_due(e_.node);
 }
 
 void Conductor::leave(bool stopped) {
@@ -372,6 +379,7 @@ void Conductor::close() {
     e_.bookkeeper->balance(state_.step, balancer_.record(), true);
     balancer_.warn_of_grain(e_.deck.train, 3);
   }
+  if (e_.redundant) e_.redundant->finish();
   saving_.close(state_.step, e_.deck.run.directory);
 }
 

@@ -24,6 +24,7 @@
 #include "train/classes.h"
 #include "train/node_exchange.h"
 #include "train/node_state.h"
+#include "train/redundant_state.h"
 #include "train/run_state.h"
 #include "train/saving.h"
 #include "train/schedule.h"
@@ -45,6 +46,7 @@ struct Ensemble {
   data::RowExchange& exchange;
   NodeState& node;
   checkpoint::Writer* writer;  ///< null: nothing is saved (evaluation of a finished model)
+  RedundantState* redundant;   ///< null where there is no writer
   const checkpoint::Identity& identity;
   Bookkeeper* bookkeeper;  ///< rank 0 only, else null
   std::vector<int> threads_per_node;
@@ -70,6 +72,7 @@ class Conductor {
     e_.exchange.progress();
     balancer_.poll();
     saving_.progress();
+    if (e_.redundant) e_.redundant->progress();
   }
 
   // Serial sections: everybody waits at the barrier.
@@ -78,6 +81,7 @@ class Conductor {
   void decide();                                      ///< (c)
   void advance();                                     ///< (e), (f), and the next header
   void begin_checkpoint() { saving_.begin(state_); }  ///< the copies are complete
+  void begin_copy() { e_.redundant->begin(state_); }  ///< the same of the redundant state
   /// After the others have been released: rank 0's ledger, metrics, progress; while the others already
   /// compute.
   void after_release();

@@ -28,10 +28,13 @@ struct RunSpec {
   std::string shm_directory = "/dev/shm";
   bool others_may_write = false;  ///< into the directory
   bool keep_state = true;         ///< in shm_directory, when the processes die
-  double deadline_s = 600;        ///< of every wait for another rank
-  bool watched = true;            ///< threads that make no progress end the job
-  double watchdog_s = 0;          ///< after so long; 0: as steps are measured
-  double progress_s = 10;         ///< between plain progress lines
+  int redundancy = 1;             ///< nodes that may be lost
+  double redundancy_s = 10;       ///< between copies of the state; or, where one is not 0,
+  int64_t redundancy_steps = 0, redundancy_epochs = 0;
+  double deadline_s = 600;  ///< of every wait for another rank
+  bool watched = true;      ///< threads that make no progress end the job
+  double watchdog_s = 0;    ///< after so long; 0: as steps are measured
+  double progress_s = 10;   ///< between plain progress lines
 };
 
 enum class OnNonFinite { stop, skip };

@@ -43,6 +43,26 @@ std::vector<DeckKey> run_keys() {
        "whether the state stays in run.shm_dir when the processes die, so that a crash costs the step in "
        "flight",
        [](Deck& deck, const DeckValue& value) { deck.run.keep_state = value.boolean; }},
+      {"run.redundancy",
+       KeyType::integer,
+       operational,
+       "1",
+       "how many nodes of 32 may be lost with all that they hold: parity of copies of the state lies on the "
+       "others; 0: none",
+       [](Deck& deck, const DeckValue& value) { deck.run.redundancy = static_cast<int>(value.integer); },
+       {.least = 0, .most = 8}},
+      {.path = "run.redundancy_every",
+       .type = KeyType::interval_or_duration,
+       .key_class = operational,
+       .standard = "\"10s\"",
+       .sentence = "when to make such a copy; by time: later where copies would be under way more than a "
+                   "twentieth of it",
+       .set =
+           [](Deck& deck, const DeckValue& value) {
+             deck.run.redundancy_s = value.interval.seconds;
+             deck.run.redundancy_steps = value.interval.steps;
+             deck.run.redundancy_epochs = value.interval.epochs;
+           }},
       {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
        [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
       {.path = "run.watchdog",

@@ -268,12 +268,12 @@ void DeviceRunner::update() {
   if (accept) collect_update();
 }
 
-void DeviceRunner::copy_state(checkpoint::Writer& writer) {
+void DeviceRunner::copy_state(const StateCopy& to) {
   const int slot = resources_.node.control().header.slot;
   const int64_t begin = resources_.node.slice_begin();
-  state_.download(state_.parameters(slot) + begin, std::as_writable_bytes(writer.copy_of(0)));
+  state_.download(state_.parameters(slot) + begin, std::as_writable_bytes(to[0]));
   for (int m = 0; m < resources_.node.moments(); ++m)
-    state_.download(state_.moment(slot, m), std::as_writable_bytes(writer.copy_of(1 + m)));
+    state_.download(state_.moment(slot, m), std::as_writable_bytes(to[1 + static_cast<size_t>(m)]));
 }
 
 }  // namespace lepton::train

@@ -25,7 +25,7 @@ class DeviceRunner : public Worker {
   void verify() override;
   void verify_and_update() override;
   void update() override;
-  void copy_state(checkpoint::Writer& writer) override;
+  void copy_state(const StateCopy& to) override;
 
  private:
   static constexpr int64_t units_ahead = 2;  ///< on the queue when the next one may be staged

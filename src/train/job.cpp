@@ -126,8 +126,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
                                       static_cast<int>(optimizer.moments().size()), share.domains.count(),
                                       engine.has_value(), host.precision}))),
       node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes, share, engine.has_value(), kept,
-                     small_bytes_of(store.statistics(), graph))),
+                     confusion_classes, share, engine.has_value(), kept, small_state_bytes())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
       classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
@@ -207,6 +206,10 @@ int64_t Job::steps_per_epoch() const {
   return (samples + deck.train.batch_size - 1) / deck.train.batch_size;
 }
 
+size_t Job::small_state_bytes() const {
+  return small_bytes_of(store.statistics(), graph);
+}
+
 int64_t Job::parts_of(data::SplitKind kind) const {
   if (!dataset.has(kind)) return 0;
   return (dataset.split(kind).samples + sizes.evaluation_round - 1) / sizes.evaluation_round;
@@ -214,32 +217,23 @@ int64_t Job::parts_of(data::SplitKind kind) const {
 
 Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                     const checkpoint::Identity& identity, Bookkeeper* bookkeeper, RunState state,
-                    Watchdog* watchdog, const std::string& first_note) {
+                    Watchdog* watchdog, const std::string& first_note, RedundantState* redundant) {
   schedule_ = schedule;
   identity_ = identity;
   const UnitResources resources{
       deck,          graph, dataset,      exchange,          loss,
       assemblers,    node,  world.node(), confusion_classes, device ? &*device : nullptr,
       host.precision};
-  const Ensemble ensemble{world,
-                          deck,
-                          graph,
-                          dataset,
-                          optimizer,
-                          loss,
-                          *between,
-                          sizes,
-                          *schedule_,
-                          exchange,
-                          node,
-                          writer,
-                          *identity_,
-                          bookkeeper,
-                          threads_per_node,
-                          classes,
-                          confusion_classes,
-                          first_note,
-                          [this] { return current_parameters(); }};
+  const Ensemble ensemble{world,      deck,
+                          graph,      dataset,
+                          optimizer,  loss,
+                          *between,   sizes,
+                          *schedule_, exchange,
+                          node,       writer,
+                          redundant,  *identity_,
+                          bookkeeper, threads_per_node,
+                          classes,    confusion_classes,
+                          first_note, [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
                    share.node_threads, watchdog);
   return *trainer_;

@@ -38,16 +38,17 @@ class Job {
   Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training,
       bool confusion, const std::string& kept = "");
 
-  /// **Collective.** Runs rounds until the schedule ends. `writer`, `bookkeeper` and `watchdog` may be null.
+  /// **Collective.** Runs rounds until the schedule ends. Pointers may be null.
   /// `first_note`: of the first ledger line.
   Trainer& start(const Schedule& schedule, checkpoint::Writer* writer, const checkpoint::Identity& identity,
                  Bookkeeper* bookkeeper, RunState state, Watchdog* watchdog = nullptr,
-                 const std::string& first_note = "");
+                 const std::string& first_note = "", RedundantState* redundant = nullptr);
 
   /// The node's parameters, for who reads them on the host: a device's copy is fetched first. Main threads of
   /// leaders.
   std::span<const float> current_parameters();
   int64_t steps_per_epoch() const;
+  size_t small_state_bytes() const;              ///< room for run states that are kept in memory
   int64_t parts_of(data::SplitKind kind) const;  ///< evaluation rounds of a split
 
   const comm::World& world;

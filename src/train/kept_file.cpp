@@ -19,13 +19,16 @@ void KeptFile::begin(const Job& job, int64_t generation, const checkpoint::Ident
     if (state.step > 0) node_.kept().commit(state.step, 0, small);
     stays_ = true;
   }
-  job.world.barrier();  // all have it
   const RunSpec& run = job.deck.run;
+  const std::string name = kept_name(run.directory, generation, job.world.node());
+  redundant_.emplace(job, run.keep_state ? name + "-copy" : "", generation, identity);
+  job.world.barrier();  // all have them
   remove_kept(job.world, run.shm_directory, run.directory, generation);
 }
 
 void KeptFile::remove() {
   if (!node_.kept_path().empty()) unlink(node_.kept_path().c_str());
+  if (redundant_) redundant_->remove();
 }
 
 }  // namespace lepton::train

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file of a node's state (kept_state.h) over a run: from begin() on it stays whatever happens to the
-// processes, until the run has ended with its state on disk. Called by the command `train`.
+// The files of a node's state (kept_state.h) and of its copies (redundant_state.h) over a run: from begin()
+// on they stay whatever happens to the processes, until the run has ended with its state on disk. Called by
+// the command `train`.
 #pragma once
+
+#include <optional>
 
 #include "checkpoint/layout.h"
 #include "train/job.h"
+#include "train/redundant_state.h"
 #include "train/run_state.h"
 
 namespace lepton::train {
@@ -20,11 +24,14 @@ class KeptFile {
 
   /// **Collective.** The state is loaded: it is in slot 0. Then what former starts have left is removed.
   void begin(const Job& job, int64_t generation, const checkpoint::Identity& identity, const RunState& state);
-  /// **Local.** What it holds is on disk.
+  /// Of copies, from begin() on.
+  RedundantState* redundant() { return &*redundant_; }
+  /// **Local.** What they hold is on disk.
   void remove();
 
  private:
   NodeState& node_;
+  std::optional<RedundantState> redundant_;
   bool stays_ = false;
 };
 

@@ -2,15 +2,11 @@
 // The first rank of each host looks, all tell all, and all choose alike. See the header.
 #include "train/kept_search.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -20,6 +16,7 @@
 #include "base/log.h"
 #include "base/watchdog.h"
 #include "storage/file.h"
+#include "train/kept_copies.h"
 #include "train/phases.h"
 #include "train/run_record.h"
 
@@ -49,30 +46,6 @@ std::vector<std::string> files_of(const std::string& shm_directory, const std::s
   return paths;
 }
 
-/// A file, mapped to be read.
-class Mapping {
- public:
-  explicit Mapping(const std::string& path) {
-    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat status {};
-    if (file >= 0 && fstat(file, &status) == 0 && status.st_uid == getuid() && status.st_size > 0) {
-      void* memory = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_SHARED, file, 0);
-      if (memory != MAP_FAILED)
-        bytes_ = {static_cast<std::byte*>(memory), static_cast<size_t>(status.st_size)};
-    }
-    if (file >= 0) close(file);
-  }
-  ~Mapping() {
-    if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  std::span<std::byte> bytes() const { return bytes_; }
-
- private:
-  std::span<std::byte> bytes_;
-};
-
 /// The state in a file with this label; nothing where the file is too short for it.
 std::optional<StateViews> views_of(std::span<std::byte> bytes, const KeptLabel& label) {
   StateViews views;
@@ -98,6 +71,18 @@ bool intact_moments(const StateViews& views, int slot, const KeptLabel& label) {
   return true;
 }
 
+/// What a slot of a living state holds, verified; nothing where the file is too short.
+std::optional<KeptPart> look_at_state(std::span<std::byte> file, const KeptLabel& label, int slot) {
+  const std::optional<StateViews> views = views_of(file, label);
+  if (!views) return std::nullopt;
+  KeptPart part;
+  part.slot = slot;
+  part.label = label;
+  part.parameters = intact_parameters(*views, slot, label);
+  part.moments = intact_moments(*views, slot, label);
+  return part;
+}
+
 nlohmann::json json_of(const KeptPart& part, const KeptRecord& record, const checkpoint::Identity& identity) {
   const KeptLabel& l = part.label;
   return {{"path", part.path},
@@ -105,6 +90,11 @@ nlohmann::json json_of(const KeptPart& part, const KeptRecord& record, const che
           {"label", {l.generation, l.node, l.nodes, l.moments, l.elements, l.slice_begin, l.slice_end}},
           {"parameters", part.parameters},
           {"moments", part.moments},
+          {"copies", {l.parity, l.segment_bytes}},
+          {"part", part.part},
+          {"parity", part.parity},
+          {"slices", part.slices},
+          {"hashes", part.hashes},
           {"step", record.step},
           {"small", hex64(hash64(record.small_state))},
           {"identity", hex64(checkpoint::identity_hash(identity))}};
@@ -118,15 +108,15 @@ std::string look(const std::string& shm_directory, const std::string& run_direct
     if (mapping.bytes().empty()) continue;
     const KeptState kept(mapping.bytes());
     const std::optional<KeptLabel> label = kept.label();
-    const std::optional<StateViews> views = label ? views_of(mapping.bytes(), *label) : std::nullopt;
-    if (!views) continue;
-    for (int which = 0; which < 2; ++which)
-      if (const std::optional<KeptRecord> record = kept.record(which)) {
-        KeptPart part{0, path, record->slot, *label, false, false};
-        part.parameters = intact_parameters(*views, part.slot, *label);
-        part.moments = intact_moments(*views, part.slot, *label);
-        found.push_back(json_of(part, *record, kept.identity()));
-      }
+    for (int which = 0; label && which < 2; ++which) {
+      const std::optional<KeptRecord> record = kept.record(which);
+      if (!record) continue;
+      std::optional<KeptPart> part = label->copies() ? look_at_copy(mapping.bytes(), *label, record->slot)
+                                                     : look_at_state(mapping.bytes(), *label, record->slot);
+      if (!part) continue;
+      part->path = path;
+      found.push_back(json_of(*part, *record, kept.identity()));
+    }
   }
   return found.empty() ? "" : found.dump();
 }
@@ -140,13 +130,24 @@ KeptPart part_of(const nlohmann::json& json, int rank) {
   part.label = {l[0].get<int64_t>(), l[1].get<int32_t>(), l[2].get<int32_t>(), l[3].get<int32_t>(),
                 l[4].get<int64_t>(), l[5].get<int64_t>(), l[6].get<int64_t>()};
   part.parameters = json.at("parameters").get<bool>();
+  part.label.parity = json.at("copies")[0].get<int32_t>();
+  part.label.segment_bytes = json.at("copies")[1].get<int64_t>();
   part.moments = json.at("moments").get<bool>();
+  part.part = json.at("part").get<bool>();
+  part.parity = json.at("parity").get<bool>();
+  part.slices = json.at("slices").get<std::vector<int64_t>>();
+  part.hashes = json.at("hashes").get<std::vector<uint64_t>>();
   return part;
 }
 
 /// The parts that together hold everything; nothing where something is missing.
 std::optional<KeptWhole> whole_of(const std::vector<KeptPart>& parts) {
   KeptWhole whole;
+  if (parts.front().label.copies()) {
+    whole.copies = copies_of(parts);
+    whole.parameters = parts.front();
+    return whole.copies.empty() ? std::nullopt : std::optional(whole);
+  }
   const auto has_parameters = [](const KeptPart& part) { return part.parameters; };
   const auto first = std::find_if(parts.begin(), parts.end(), has_parameters);
   if (first == parts.end()) return std::nullopt;
@@ -167,30 +168,17 @@ std::optional<KeptWhole> whole_of(const std::vector<KeptPart>& parts) {
   return covered == first->label.elements ? std::optional(whole) : std::nullopt;
 }
 
-/// **Collective.** Bytes that one rank has, on all.
-std::string from_rank(const comm::World& world, int rank, const std::string& bytes) {
-  return world.all_gather(world.rank() == rank ? bytes : "")[static_cast<size_t>(rank)];
-}
-
-/// **Collective.** `elements` floats of one rank's memory to all, in pieces: take(begin, values).
-template <class Take>
-void spread(const comm::World& world, int rank, std::span<const float> values, int64_t elements,
-            Take&& take) {
-  constexpr int64_t piece = int64_t{4} << 20;
-  for (int64_t begin = 0; begin < elements; begin += piece) {
-    const int64_t count = std::min(piece, elements - begin);
-    std::string bytes;
-    if (world.rank() == rank)
-      bytes.assign(reinterpret_cast<const char*>(values.data() + begin),
-                   static_cast<size_t>(count) * sizeof(float));
-    const std::string all = from_rank(world, rank, bytes);
-    std::vector<float> got(static_cast<size_t>(count));
-    std::memcpy(got.data(), all.data(), all.size());
-    take(begin, std::span<const float>(got));
-  }
-}
-
 }  // namespace
+
+std::string KeptWhole::told() const {
+  const auto lost =
+      std::count_if(copies.begin(), copies.end(), [](const KeptPart& copy) { return !copy.part; });
+  return fmt::format("the state of step {}, which the last start left in memory{}", state.step,
+                     lost == 0
+                         ? ""
+                         : fmt::format("; the parts of {} of its {} nodes come from the parity of others",
+                                       lost, copies.size()));
+}
 
 std::string kept_name(const std::string& run_directory, int64_t generation, int node) {
   return fmt::format("{}{}-{}", prefix_of(run_directory), generation, node);
@@ -202,15 +190,15 @@ std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& 
   comm::agree(world, [&] {
     if (world.host_ranks().front() == world.rank()) own = look(shm_directory, run_directory, generation);
   });
-  // By step, generation, small state and identity: parts of one state.
-  std::map<std::tuple<int64_t, int64_t, std::string, std::string>, std::vector<KeptPart>> states;
+  // By step, whether it lived, generation, small state and identity: parts of one state.
+  std::map<std::tuple<int64_t, bool, int64_t, std::string, std::string>, std::vector<KeptPart>> states;
   const std::vector<std::string> all = world.all_gather(own);
   for (size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) continue;
     for (const nlohmann::json& json : nlohmann::json::parse(all[rank])) {
       const KeptPart part = part_of(json, static_cast<int>(rank));
-      states[{json.at("step").get<int64_t>(), part.label.generation, json.at("small").get<std::string>(),
-              json.at("identity").get<std::string>()}]
+      states[{json.at("step").get<int64_t>(), !part.label.copies(), part.label.generation,
+              json.at("small").get<std::string>(), json.at("identity").get<std::string>()}]
           .push_back(part);
     }
   }
@@ -238,6 +226,22 @@ std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& 
 }
 
 void load_kept(const comm::World& world, const KeptWhole& whole, NodeState& node) {
+  const auto take_moment = [&](int m, int64_t first, std::span<const float> values) {
+    for (int64_t i = 0; world.leads() && i < std::ssize(values); ++i)
+      if (first + i >= node.slice_begin() && first + i < node.slice_end())
+        node.moment(0, m)[static_cast<size_t>(first + i - node.slice_begin())] =
+            values[static_cast<size_t>(i)];
+  };
+  const auto take_parameters = [&](int64_t begin, std::span<const float> values) {
+    if (world.leads()) std::copy(values.begin(), values.end(), node.parameters(0).begin() + begin);
+  };
+  if (!whole.copies.empty())
+    return read_copies(world, whole.copies, [&](int array, int64_t begin, std::span<const float> values) {
+      if (array == 0)
+        take_parameters(begin, values);
+      else
+        take_moment(array - 1, begin, values);
+    });
   const auto spread_of = [&](const KeptPart& part, int moment, auto&& take) {
     std::optional<Mapping> mapping;
     std::span<const float> values;
@@ -252,17 +256,11 @@ void load_kept(const comm::World& world, const KeptWhole& whole, NodeState& node
     const int64_t elements = moment < 0 ? part.label.elements : part.label.slice_end - part.label.slice_begin;
     spread(world, part.rank, values, elements, take);
   };
-  spread_of(whole.parameters, -1, [&](int64_t begin, std::span<const float> values) {
-    if (world.leads()) std::copy(values.begin(), values.end(), node.parameters(0).begin() + begin);
-  });
+  spread_of(whole.parameters, -1, take_parameters);
   for (const KeptPart& part : whole.parts)
     for (int m = 0; m < part.label.moments; ++m)
       spread_of(part, m, [&](int64_t begin, std::span<const float> values) {
-        const int64_t first = part.label.slice_begin + begin;
-        for (int64_t i = 0; world.leads() && i < std::ssize(values); ++i)
-          if (first + i >= node.slice_begin() && first + i < node.slice_end())
-            node.moment(0, m)[static_cast<size_t>(first + i - node.slice_begin())] =
-                values[static_cast<size_t>(i)];
+        take_moment(m, part.label.slice_begin + begin, values);
       });
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // States that dead processes of a run have left in the memory of their machines (kept_state.h): found at a
-// start on any number of nodes, verified, and the newest step whose every part some node of this job holds.
-// Parameters are whole on each node, moments are in slices. Called by train.
+// start on any number of nodes, verified, and the newest step whose every part some node of this job holds,
+// or can be computed from copies with parity. In a living state parameters are whole on each node, moments
+// are in slices. Called by train.
 #pragma once
 
 #include <optional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "comm/world.h"
+#include "train/kept_part.h"
 #include "train/node_state.h"
 #include "train/run_state.h"
 
@@ -17,21 +19,15 @@ namespace lepton::train {
 /// What the files of a run are named by: the user, the run directory, the owner's generation, the node.
 std::string kept_name(const std::string& run_directory, int64_t generation, int node);
 
-/// A part of a state: a slot of a file.
-struct KeptPart {
-  int rank = 0;  ///< whose machine has the file
-  std::string path;
-  int slot = 0;
-  KeptLabel label;
-  bool parameters = false, moments = false;  ///< verified
-};
-
 /// A whole one.
 struct KeptWhole {
   checkpoint::Identity identity;
   RunState state;
-  KeptPart parameters;          ///< a part that has them
-  std::vector<KeptPart> parts;  ///< whose slices cover all moments; none where there are no moments
+  KeptPart parameters;           ///< a part that has them
+  std::vector<KeptPart> parts;   ///< whose slices cover all moments; none where there are no moments
+  std::vector<KeptPart> copies;  ///< by node, instead of them: what is there of copies (kept_copies.h)
+  /// "the state of step 7, which ...".
+  std::string told() const;
 };
 
 /// **Collective.** The newest whole state of this run in the job's machines, of generations before this one.

@@ -13,7 +13,7 @@ namespace lepton::train {
 
 namespace {
 
-constexpr uint64_t magic = 0x315450454b54504c;  // "LPTKEPT1"
+constexpr uint64_t magic = 0x325450454b54504c;  // "LPTKEPT2"
 constexpr size_t identity_bytes_max = size_t{32} << 10;
 
 constexpr size_t whole_pages(size_t bytes) {
@@ -75,6 +75,8 @@ void KeptState::begin(const KeptLabel& label, const checkpoint::Identity& identi
   h.label.elements = label.elements;
   h.label.slice_begin = label.slice_begin;
   h.label.slice_end = label.slice_end;
+  h.label.parity = label.parity;
+  h.label.segment_bytes = label.segment_bytes;
   std::copy(text.begin(), text.end(), identity_text().begin());
   h.small_bytes = small_bytes_;
   h.identity_bytes = text.size();
@@ -115,7 +117,9 @@ std::optional<KeptLabel> KeptState::label() const {
     return std::nullopt;
   const KeptLabel& l = h.label;
   if (l.elements <= 0 || l.slice_begin < 0 || l.slice_begin > l.slice_end || l.slice_end > l.elements ||
-      l.moments < 0 || l.moments > 2)
+      l.moments < 0 || l.moments > 2 || l.nodes < 1 || l.node < 0 || l.node >= l.nodes || l.parity < -1 ||
+      l.parity >= std::max(1, l.nodes) || l.segment_bytes < 0 ||
+      static_cast<uint64_t>(l.segment_bytes) > memory_.size())
     return std::nullopt;
   return l;
 }

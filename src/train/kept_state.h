@@ -24,6 +24,10 @@ struct KeptLabel {
   int64_t generation = 0;  ///< of the run's owner that wrote it
   int32_t node = 0, nodes = 1, moments = 0;
   int64_t elements = 0, slice_begin = 0, slice_end = 0;
+  // Of copies with parity (train/redundant_state.h):
+  int32_t parity = -1;        ///< blocks of a stripe; -1: this is the living state
+  int64_t segment_bytes = 0;  ///< of their blocks
+  bool copies() const { return parity >= 0; }
 };
 
 struct KeptRecord {

@@ -5,27 +5,11 @@
 #include <new>
 
 #include "base/error.h"
+#include "train/cutter.h"
 
 namespace lepton::train {
 
 namespace {
-
-/// Cuts consecutive 64-byte aligned pieces off a block of memory; with null memory it only counts.
-class Cutter {
- public:
-  explicit Cutter(std::byte* memory) : memory_(memory) {}
-  template <class T>
-  std::span<T> take(size_t count) {
-    T* begin = memory_ ? reinterpret_cast<T*>(memory_ + used_) : nullptr;
-    used_ += (count * sizeof(T) + 63) / 64 * 64;
-    return {begin, memory_ ? count : 0};
-  }
-  size_t used() const { return used_; }
-
- private:
-  std::byte* memory_;
-  size_t used_ = 0;
-};
 
 struct ControlViews {
   std::span<NodeControl> control;

@@ -39,6 +39,7 @@ struct RoundHeader {
   data::SplitKind split = data::SplitKind::train;
   bool run = false;       ///< false: leave the loop
   bool snapshot = false;  ///< first copy the state for a checkpoint
+  int copy = -1;          ///< and into this slot of the redundant state; -1: none
   int slot = 0;           ///< parameters and moments to read
 };
 
@@ -88,6 +89,9 @@ struct StateViews {
 /// Bytes that it takes; fills the views where there is memory.
 size_t cut_state(std::byte* memory, int64_t elements, int64_t slice, const StateShape& shape,
                  StateViews& views);
+
+/// Where a node's slice of the state is copied to: the parameters, then the moments that there are.
+using StateCopy = std::array<std::span<float>, 3>;
 
 /// Sizes that NodeState is cut for.
 struct NodeSizes {

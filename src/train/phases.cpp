@@ -186,17 +186,17 @@ void verify_and_update_blocks(NodeState& node, const ArenaLayout& layout, BlockS
   });
 }
 
-void copy_state(NodeState& node, checkpoint::Writer& writer) {
+void copy_state(NodeState& node, const StateCopy& to) {
   const int slot = node.control().header.slot;
   const int64_t begin = node.slice_begin(), end = node.slice_end();
   for_drawn_blocks(node.control().copy_next, blocks_up_to(begin), blocks_up_to(end), [&](int64_t b) {
     const int64_t first = b * block_elements - begin;
     const int64_t count = std::min(block_elements, end - begin - first);
-    const auto copy = [&](std::span<const float> from, std::span<float> to) {
-      std::copy_n(from.begin() + first, count, to.begin() + first);
+    const auto copy = [&](std::span<const float> from, size_t array) {
+      std::copy_n(from.begin() + first, count, to[array].begin() + first);
     };
-    copy(node.parameters(slot).subspan(begin, end - begin), writer.copy_of(0));
-    for (int m = 0; m < node.moments(); ++m) copy(node.moment(slot, m), writer.copy_of(1 + m));
+    copy(node.parameters(slot).subspan(begin, end - begin), 0);
+    for (int m = 0; m < node.moments(); ++m) copy(node.moment(slot, m), 1 + static_cast<size_t>(m));
   });
 }
 

@@ -52,8 +52,8 @@ void verify_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scr
 /// The second, after (c): with Outcome::accept updates and hashes the slice; in any case clears all blocks.
 void update_blocks(NodeState& node, const ArenaLayout& layout, BlockScratch& scratch);
 
-/// Copies this node's slice of the current slot into the checkpoint's buffers, this thread's share.
-void copy_state(NodeState& node, checkpoint::Writer& writer);
+/// Copies this node's slice of the current slot, this thread's share.
+void copy_state(NodeState& node, const StateCopy& to);
 
 /// **One thread of the node.** Hashes and sums of the whole state in a slot: after initialisation and
 /// restart.

@@ -163,8 +163,7 @@ RunState begin_state(Job& job, const Beginning& beginning) {
   state.statistics = job.store.statistics();
   job.world.node_barrier();
   if (job.world.rank() == 0 && in_memory)
-    log_info(fmt::format("continuing from the state of step {}, which the last start left in memory.",
-                         state.step));
+    log_info(fmt::format("continuing from {}.", in_memory->told()));
   else if (job.world.rank() == 0 && saved)
     log_info(fmt::format("continuing from {}.", saved->path));
   else if (job.world.rank() == 0 && parent)
@@ -375,8 +374,9 @@ Exit train(const comm::World& world, const Options& options) {
   });
 
   kept_file.begin(job, directory.generation(), identity, state);
-  Trainer& trainer = job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr,
-                               std::move(state), &watchdog, first_note(deck, beginning, new_class));
+  Trainer& trainer =
+      job.start(schedule, &*writer, identity, bookkeeper ? &*bookkeeper : nullptr, std::move(state),
+                &watchdog, first_note(deck, beginning, new_class), kept_file.redundant());
   const Exit exit = run(job, directory, trainer);
   // From here on rank 0 waits for the disk, and the others for rank 0.
   const Unwatched unwatched;

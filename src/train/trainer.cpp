@@ -78,7 +78,7 @@ void Trainer::loop(int thread) {
                     conducts ? poll_ : std::function<void()>());
     const NodeControl& control = resources_.node.control();
     for (;;) {
-      if (control.header.snapshot) snapshot(thread, *worker);
+      if (control.header.snapshot || control.header.copy >= 0) snapshot(thread, *worker);
       if (!control.header.run) break;
       run_context().step = control.header.id.step;
       step(thread, *worker);
@@ -152,8 +152,17 @@ void Trainer::end_step(int thread, Worker& worker) {
 void Trainer::snapshot(int thread, Worker& worker) {
   double helpers_s = 0;
   const ScopedTimer timer(thread == 0 ? checkpoint_s_ : helpers_s);
-  worker.copy_state(*ensemble_.writer);
-  meet(thread, nullptr, &Conductor::begin_checkpoint);
+  const RoundHeader& header = resources_.node.control().header;
+  if (header.snapshot) {
+    StateCopy to;
+    for (int array = 0; array < 1 + resources_.node.moments(); ++array)
+      to[static_cast<size_t>(array)] = ensemble_.writer->copy_of(array);
+    worker.copy_state(to);
+    meet(thread, nullptr, &Conductor::begin_checkpoint);
+  }
+  if (header.copy < 0) return;
+  worker.copy_state(ensemble_.redundant->copy(header.copy));
+  meet(thread, nullptr, &Conductor::begin_copy);
 }
 
 void Trainer::meet(int thread, Worker* worker, void (Conductor::*serial)()) {

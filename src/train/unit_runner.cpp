@@ -118,8 +118,8 @@ void UnitRunner::update() {
   update_blocks(resources_.node, resources_.graph.layout, *scratch_);
 }
 
-void UnitRunner::copy_state(checkpoint::Writer& writer) {
-  train::copy_state(resources_.node, writer);
+void UnitRunner::copy_state(const StateCopy& to) {
+  train::copy_state(resources_.node, to);
 }
 
 }  // namespace lepton::train

@@ -36,7 +36,7 @@ class UnitRunner : public Worker {
   void verify() override;
   void verify_and_update() override;
   void update() override;
-  void copy_state(checkpoint::Writer& writer) override;
+  void copy_state(const StateCopy& to) override;
 
  private:
   static constexpr double looks_apart_s = balance::worth_s, last_looks_apart_s = 50e-6;

@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "base/waiting.h"
-#include "checkpoint/writer.h"
 #include "train/unit.h"
 
 namespace lepton::train {
@@ -28,7 +27,7 @@ class Worker {
   virtual void verify() = 0;
   virtual void verify_and_update() = 0;
   virtual void update() = 0;
-  virtual void copy_state(checkpoint::Writer& writer) = 0;
+  virtual void copy_state(const StateCopy& to) = 0;
 
   /// Puts the round's sums into this thread's lanes and merges them into the node's.
   void finish_units(int64_t round);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state that stays in memory when the processes die: a killed run loses the step in flight and nothing else, on any number of
-nodes that come back; where a part is gone or damaged, another node's or the newest checkpoint is used; a run that ends leaves
-nothing."""
+nodes that come back; where a part is gone or damaged, another node's, copies with parity or the newest checkpoint are used; a run
+that ends leaves nothing."""
 import os
 import re
 import shutil
@@ -15,10 +15,10 @@ hashes = {}
 
 
 def memory(name):
-    """A run's own directory of shared memory."""
+    """A run's own directory of shared memory, without copies."""
     path = os.path.join(os.environ["LEPTON_TEST_SHM"], name)
     os.makedirs(path, exist_ok=True)
-    return {"run.shm_dir": path}
+    return {"run.shm_dir": path, "run.redundancy": 0}
 
 
 def files(name):
@@ -37,6 +37,10 @@ def goes_on(name, deck, ranks, per_node=None, expected=None, **sets):
     result = train(name, deck=deck, ranks=ranks, per_node=per_node, sets={**memory(name), **sets})
     found = re.search(r"continuing from the state of step (\d+), which the last start left in memory", result.err)
     assert (int(found.group(1)) if found else None) == expected, result.told(f"{name}: not from {expected}")
+    ends_as_expected(name, deck, result)
+
+
+def ends_as_expected(name, deck, result):
     assert result.hash() == hashes[deck], result.told(name)
     same_run(name, f"reference-{deck}", name)
     assert not files(name), f"{name}: the finished run leaves {files(name)}"
@@ -71,6 +75,16 @@ def all_is_gone(name):
     goes_on(name, ADAM, 2)
 
 
+def flip(path):
+    """Bits all over it."""
+    with open(path, "r+b") as file:
+        for at in range(os.path.getsize(path) // 3, os.path.getsize(path), 40961):
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 4]))
+
+
 def damaged(name, deck, whole_file, expected):
     """A flipped bit, or a file that is cut."""
     killed(name, deck, 2, 1, 8)
@@ -78,12 +92,7 @@ def damaged(name, deck, whole_file, expected):
     if whole_file:
         os.truncate(path, os.path.getsize(path) // 2)
     else:
-        with open(path, "r+b") as file:
-            for at in range(os.path.getsize(path) // 3, os.path.getsize(path), 40961):
-                file.seek(at)
-                byte = file.read(1)[0]
-                file.seek(at)
-                file.write(bytes([byte ^ 4]))
+        flip(path)
     goes_on(name, deck, 3, expected=expected)
 
 
@@ -122,6 +131,27 @@ def of_an_older_run(name):
     goes_on(name, ADAM, 2)
 
 
+def nodes_lost(name, nodes, redundancy, lost, after, rebuilt, damaged_node=None, device=None):
+    """Killed in step 12 with a copy of every other step; all that some nodes had is gone. `rebuilt`: whether the copies give it back."""
+    wanted = {"run.redundancy": redundancy, "run.redundancy_every": "2 steps", "checkpoint.every": "end"}
+    sets = {"train.device": device} if device else {}
+    train(name, deck=ADAM, ranks=nodes, per_node=1, code=137, sets={**memory(name), **wanted, **sets},
+          fault=f"point=unit,action=delay:10ms;point=check,rank={nodes - 1},step=12,action=kill")
+    assert len(files(name)) == (1 if device else 2) * nodes, files(name)
+    for path in files(name):
+        if re.search(rf"-1-({'|'.join(map(str, lost))})(-copy)?$", path):
+            os.remove(path)
+    if damaged_node is not None:
+        flip(next(path for path in files(name) if path.endswith(f"-1-{damaged_node}-copy")))
+    result = train(name, deck=ADAM, ranks=after, per_node=1, sets={**memory(name), **sets})
+    text = (rf"continuing from the state of step (\d+), which the last start left in memory; the parts of {len(lost)} of its {nodes} nodes "
+            r"come from the parity of others\." if lost else r"continuing from the state of step (\d+), which the last start left in memory\.")
+    found = re.search(text, result.err)
+    assert bool(found) == rebuilt, result.told(f"{name}: rebuilt {bool(found)}")
+    assert not found or 1 <= int(found.group(1)) <= 11, result.told(name)
+    ends_as_expected(name, ADAM, result)
+
+
 def evaluation_due(name):
     """Killed in the evaluation after step 9: the restart does it, and the step is not made again."""
     train(name, deck=ADAM, ranks=2, code=137, sets={**memory(name), "checkpoint.every": "end"}, fault="point=evaluate,action=kill")
@@ -138,7 +168,11 @@ def main():
         (other_nodes, "shared", ADAM, (3, None), (2, 1)), (other_nodes, "nodes", ADAM, (4, 1), (3, 1)), (other_nodes, "sgd", SGD, (3, 1), (2, None)),
         (killed_again, "again"), (part_is_gone, "part-adam", ADAM, None), (part_is_gone, "part-sgd", SGD, 7), (all_is_gone, "all"),
         (damaged, "flipped-adam", ADAM, False, None), (damaged, "cut-adam", ADAM, True, None), (damaged, "cut-sgd", SGD, True, 7),
-        (checkpoint_is_newer, "newer"), (refused_and_fresh, "refused"), (of_an_older_run, "older"), (evaluation_due, "evaluation")])
+        (checkpoint_is_newer, "newer"), (refused_and_fresh, "refused"), (of_an_older_run, "older"), (evaluation_due, "evaluation"),
+        (nodes_lost, "one-of-four", 4, 1, [1], 2, True), (nodes_lost, "first-of-two", 2, 1, [0], 3, True),
+        (nodes_lost, "two-of-five", 5, 2, [1, 3], 1, True), (nodes_lost, "two-of-four", 4, 1, [0, 2], 2, False),
+        (nodes_lost, "damaged-copy", 3, 1, [0], 2, False, 1), (nodes_lost, "whole-device", 1, 1, [], 2, True, None, "debug"),
+        (nodes_lost, "device", 2, 1, [1], 2, True, None, "debug")])
 
 
 main()

@@ -16,6 +16,7 @@ import h5py
 import numpy
 from common import (CONVOLUTIONAL, DENSE, LEPTON, SOURCE_DIR, WIDE, Result, checkpoints, ended, environment, ledger, make_deck,
                     make_digits, popen, rank_pids, run, train, training, wait_for_step, write)
+from lost_nodes import lost_nodes
 
 SLOW = "point=unit,action=delay:4ms"
 RANKS = (None, 2, 3, 4, 7)
@@ -23,7 +24,7 @@ RANKS = (None, 2, 3, 4, 7)
 IN_STEPS = ("unit", "forward", "backward", "accumulate", "check", "optimizer")
 ON_RANK_0 = ("snapshot", "checkpoint.write", "checkpoint.sync", "checkpoint.manifest", "checkpoint.rename", "checkpoint.prune",
              "ledger", "evaluate", "finalize")
-BETWEEN_NODES = ("reduce", "gather", "steal.request", "steal.grant")
+BETWEEN_NODES = ("reduce", "gather", "redundancy", "steal.request", "steal.grant")
 DECKS = {"dense": DENSE, "wide": WIDE, "conv": CONVOLUTIONAL}
 PROGRAMS = os.environ["LEPTON_TEST_PROGRAMS"]
 
@@ -83,7 +84,7 @@ def killed(world, name, point, action, ranks, rank, seed):
     if point in BETWEEN_NODES and ranks:
         fault = f"point=unit,rank=0,action=delay:20ms;{fault}"  # something to steal
     codes = [train(name, deck="wide.toml", ranks=ranks, per_node=nodes, fault=fault, code=None,
-                   sets={"run.watchdog": "3s", "run.deadline": "8s"}).code]
+                   sets={"run.watchdog": "3s", "run.deadline": "8s", "run.redundancy_every": "1 steps"}).code]
     if chance.random() < 0.3:  # and once more while it recovers
         again = f"{SLOW};point={chance.choice(IN_STEPS)},rank=0,count={chance.randint(1, 3)},action=kill"
         codes.append(train(name, deck="wide.toml", ranks=chance.choice(RANKS), fault=again, code=None).code)
@@ -385,4 +386,5 @@ def owner(world, _seeds, short):
     world.tries("owner: two jobs; stopped, replaced, woken", two_jobs, [()])
 
 
-CAMPAIGNS = {"storm": storm, "kill": kill, "disk": disk, "damage": damage, "input": input_, "memory": memory, "owner": owner}
+CAMPAIGNS = {"storm": storm, "kill": kill, "disk": disk, "damage": damage, "input": input_, "memory": memory, "owner": owner,
+             "nodes": lost_nodes}

@@ -31,7 +31,7 @@ class Counter : public Worker {
   void verify() override {}
   void verify_and_update() override {}
   void update() override {}
-  void copy_state(checkpoint::Writer&) override {}
+  void copy_state(const StateCopy&) override {}
 };
 
 TEST(MakeWorker, GivesADeviceRunnerExactlyWhereTheNodeHasADevice) {

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// RedundantState: copies of the state for losses that the living one (kept_state.h) does not survive. Every
+// few seconds all nodes copy their slices, at a step boundary, into memory that outlives the processes, and
+// parity of the copies goes to other nodes in the background (checkpoint/redundancy.h): a lost node costs the
+// steps since the last copy. Of nodes that compute on a device, whose living state goes with the process, the
+// copies are all there is.
+// Two copies take turns: one is whole at any time. Leaders decide alike, from the same lanes; rank 0 votes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "checkpoint/layout.h"
+#include "checkpoint/redundancy.h"
+#include "comm/shared_memory.h"
+#include "exact/lanes.h"
+#include "train/deck.h"
+#include "train/kept_state.h"
+#include "train/node_state.h"
+#include "train/run_state.h"
+
+namespace lepton::train {
+
+class Job;
+
+/// The two copies as they lie behind the head of a KeptState whose label has a shape of copies.
+struct CopyViews {
+  std::span<int64_t> slices;                  ///< of all nodes; nodes + 1 entries
+  std::array<std::span<uint64_t>, 2> hashes;  ///< as Redundancy::begin() takes them
+  std::array<std::span<std::byte>, 2> part, parity;
+};
+/// Bytes that they take; fills the views where there is memory.
+size_t cut_copies(std::byte* memory, const KeptLabel& label, CopyViews& views);
+
+class RedundantState {
+ public:
+  /// **Collective.** Takes the memory, in a file of this name; none where nobody needs the copies, or where
+  /// there is too little, of which rank 0 tells.
+  RedundantState(const Job& job, const std::string& name, int64_t generation,
+                 const checkpoint::Identity& identity);
+  ~RedundantState();
+  RedundantState(const RedundantState&) = delete;
+  RedundantState& operator=(const RedundantState&) = delete;
+  /// The same on all ranks.
+  bool exists() const { return memory_.bytes() > 0; }
+  /// Where threads copy the node's slices to.
+  StateCopy copy(int slot) const;
+  /// **Local.** What they hold is on disk.
+  void remove();
+
+  // **Leaders.** Nothing happens where there is no memory.
+  /// Into the lanes of a round; `step`: of a training round, else -1.
+  void vote(exact::Lanes& lanes, int64_t step) const;
+  /// From the lanes of all: a copy whose parity is there on all nodes counts from here on.
+  void observe(exact::Lanes& total);
+  /// Before a training round: the slot that threads shall first copy the state to; -1: none.
+  int take_due(NodeState& node);
+  /// The copies are complete.
+  void begin(const RunState& state);
+  void progress();
+  /// Ends what is under way.
+  void finish();
+
+ private:
+  bool due(int64_t step) const;
+
+  const comm::World& world_;
+  const RunSpec& spec_;
+  KeptLabel label_;
+  comm::SharedMemory memory_;
+  std::optional<KeptState> kept_;
+  CopyViews views_;
+  std::unique_ptr<checkpoint::Redundancy> redundancy_;
+  int64_t every_steps_ = 0;  ///< 0: by time
+  bool due_ = false, in_flight_ = false;
+  int slot_ = 0;  ///< of the next copy, or the one in flight
+  int64_t step_ = 0;
+  std::string small_state_;  ///< of the copy in flight
+  double begun_s_ = 0, duration_s_ = 0;
+  bool begun_ = false;  ///< in this start
+};
+
+}  // namespace lepton::train
