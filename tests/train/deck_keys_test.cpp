@@ -30,7 +30,8 @@ std::string dump(const Deck& d) {
   std::ostringstream out;
   out << d.run.directory << ';' << d.run.seed << ';' << d.run.isa << ';' << d.run.shm_directory << ';'
       << d.run.deadline_s << ';' << d.run.watched << d.run.keep_state << ';' << d.run.others_may_write << ';'
-      << d.run.watchdog_s << ';' << d.run.progress_s << ';';
+      << d.run.watchdog_s << ';' << d.run.progress_s << ';' << d.run.redundancy << ';' << d.run.redundancy_s
+      << ';' << d.run.redundancy_steps << ';' << d.run.redundancy_epochs << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
   out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << int(d.data.normalisation)
       << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';' << d.data.shuffle_block << ';'
@@ -116,6 +117,8 @@ Examples other_examples() {
       {"run.progress_every", {"1min"}},
       {"run.watchdog", {"30s"}},
       {"run.keep_state", {"false"}},
+      {"run.redundancy", {"3"}},
+      {"run.redundancy_every", {"2 epochs"}},
       {"run.others_may_write", {"true"}},
       {"model.loss", {"mae"}},
       {"model.precision", {"bf16"}},
