@@ -4,6 +4,7 @@
 #include "checkpoint/redundancy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -14,6 +15,7 @@ namespace {
 constexpr int group_max = 32;  // nodes
 constexpr int places = 8;      // for chunks under way
 constexpr size_t chunk_min = size_t{256} << 10, chunk_max = size_t{1} << 20;
+constexpr size_t hashed_bytes = size_t{64} << 20;  // at a time, where that is all there is to do
 constexpr size_t started_bytes = size_t{2} << 20;  // at a time: some 0.3 ms of multiplying
 
 size_t whole_words(size_t bytes) {
@@ -54,6 +56,11 @@ Redundancy::Redundancy(const comm::World& world, const NodeGroup& group, int par
   if (parity > 0) scratch_.resize(places * chunk_bytes_);
 }
 
+/// What is under way is left to MPI, with its memory (comm/xor_reduction.h).
+Redundancy::~Redundancy() {
+  if (!idle()) static_cast<void>(new std::vector<std::byte>(std::move(scratch_)));
+}
+
 void Redundancy::begin(std::span<const std::byte> part, std::span<std::byte> parity,
                        std::span<uint64_t> hashes) {
   CHECK(idle(), "one at a time");
@@ -81,8 +88,8 @@ void Redundancy::progress() {
   }
   for (; retired_ < started_ && reduction_.test(place(retired_)); ++retired_)
     retire(chunks_[static_cast<size_t>(place(retired_))]);
-  for (size_t bytes = 0;
-       bytes < started_bytes && started_ - retired_ < places && next_.stripe < rotation_.nodes;
+  const size_t most = rotation_.parity > 0 ? started_bytes : hashed_bytes;
+  for (size_t bytes = 0; bytes < most && started_ - retired_ < places && next_.stripe < rotation_.nodes;
        bytes += chunk_bytes_)
     start();
   if (next_.stripe == rotation_.nodes && retired_ == started_) gather();

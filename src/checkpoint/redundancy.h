@@ -49,15 +49,20 @@ class Redundancy {
  public:
   /// **Collective over leaders.** `parity`: of a stripe, less than the nodes of the smallest group.
   Redundancy(const comm::World& world, const NodeGroup& group, int parity, size_t segment_bytes);
+  ~Redundancy();
+  Redundancy(const Redundancy&) = delete;
+  Redundancy& operator=(const Redundancy&) = delete;
 
   /// Of this node: its part, `segments` blocks; room for its parity blocks; and for hashes, of the parts of
   /// all nodes of the group and, behind them, of its own parity. All stay until idle(); all nodes begin the
   /// same.
   void begin(std::span<const std::byte> part, std::span<std::byte> parity, std::span<uint64_t> hashes);
-  /// Ends what has ended, and begins more: at most two megabytes of it.
+  /// Ends what has ended, and begins more: so much that it takes less than a millisecond, or some where there
+  /// is no parity.
   void progress();
   /// Nothing is under way on this node.
   bool idle() const { return !under_way_; }
+  int64_t ended() const { return retired_; }  ///< chunks, since begin()
 
  private:
   /// A chunk of a stripe, on its way to one of its parity blocks.

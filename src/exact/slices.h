@@ -17,5 +17,7 @@ struct Slices {
 };
 
 Slices cut_arena(const ArenaLayout& layout, int nodes);
+/// The same of an arena with so many elements.
+Slices cut_arena(int64_t elements, int nodes);
 
 }  // namespace lepton::exact

@@ -211,7 +211,8 @@ void Conductor::advance() {
   control.header.copy = -1;
   const bool training = current_->work.kind == RoundKind::train;
   saving_.observe(total_);
-  if (e_.redundant) e_.redundant->observe(total_);
+  const bool sound = control.outcome <= Outcome::repair;
+  if (e_.redundant) e_.redundant->observe(total_, sound);
   switch (control.outcome) {
     case Outcome::redo:
       ++scale_redos_;
@@ -354,7 +355,13 @@ void Conductor::leave(bool stopped) {
   header.snapshot = saving_.take_last(state_.step);
 }
 
+void Conductor::begin_checkpoint() {
+  saving_.begin(state_);
+  e_.node.control().copy_next.store(0, std::memory_order_relaxed);  // the redundant state may be due too
+}
+
 void Conductor::after_release() {
+  if (e_.redundant) e_.redundant->after_release();
   if (!e_.bookkeeper) {
     step_report_.reset();
     evaluation_report_.reset();

@@ -46,7 +46,7 @@ struct Ensemble {
   data::RowExchange& exchange;
   NodeState& node;
   checkpoint::Writer* writer;  ///< null: nothing is saved (evaluation of a finished model)
-  RedundantState* redundant;   ///< null where there is no writer
+  RedundantState* redundant;   ///< null where there is no writer; whether it keeps anything it says itself
   const checkpoint::Identity& identity;
   Bookkeeper* bookkeeper;  ///< rank 0 only, else null
   std::vector<int> threads_per_node;
@@ -80,7 +80,7 @@ class Conductor {
   void conclude();                                    ///< decide and advance
   void decide();                                      ///< (c)
   void advance();                                     ///< (e), (f), and the next header
-  void begin_checkpoint() { saving_.begin(state_); }  ///< the copies are complete
+  void begin_checkpoint();                            ///< the copies are complete
   void begin_copy() { e_.redundant->begin(state_); }  ///< the same of the redundant state
   /// After the others have been released: rank 0's ledger, metrics, progress; while the others already
   /// compute.

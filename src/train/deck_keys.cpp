@@ -47,8 +47,9 @@ std::vector<DeckKey> run_keys() {
        KeyType::integer,
        operational,
        "1",
-       "how many nodes of 32 may be lost with all that they hold: parity of copies of the state lies on the "
-       "others; 0: none",
+       "how many machines of a group of up to 32 nodes may be lost with all that they hold: parity of copies "
+       "of "
+       "the state lies on the others; 0: none",
        [](Deck& deck, const DeckValue& value) { deck.run.redundancy = static_cast<int>(value.integer); },
        {.least = 0, .most = 8}},
       {.path = "run.redundancy_every",

@@ -4,6 +4,7 @@
 // the command `train`.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "checkpoint/layout.h"
@@ -22,7 +23,8 @@ class KeptFile {
   KeptFile(const KeptFile&) = delete;
   KeptFile& operator=(const KeptFile&) = delete;
 
-  /// **Collective.** The state is loaded: it is in slot 0. Then what former starts have left is removed.
+  /// **Collective.** The state is loaded: it is in slot 0. Then what former starts have left is removed; if
+  /// the run goes on from it, their copies only when there are new ones.
   void begin(const Job& job, int64_t generation, const checkpoint::Identity& identity, const RunState& state);
   /// Of copies, from begin() on.
   RedundantState* redundant() { return &*redundant_; }
@@ -31,6 +33,7 @@ class KeptFile {
 
  private:
   NodeState& node_;
+  std::function<void()> remove_former_;
   std::optional<RedundantState> redundant_;
   bool stays_ = false;
 };

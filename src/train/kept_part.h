@@ -23,8 +23,8 @@ struct KeptPart {
   KeptLabel label;
   bool parameters = false, moments = false;  ///< of a living state: verified
   bool part = false, parity = false;         ///< of a copy: verified
-  std::vector<int64_t> slices;               ///< of a copy: of all nodes
-  std::vector<uint64_t> hashes;              ///< of a copy: as Redundancy::begin() takes them
+
+  std::vector<uint64_t> hashes;  ///< of a copy: as Redundancy::begin() takes them
 };
 
 /// A file of this user, mapped to be read; empty where there is none.

@@ -12,9 +12,12 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "base/error.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/watchdog.h"
+#include "ops/parameters_hash.h"
+#include "report/ledger.h"
 #include "storage/file.h"
 #include "train/kept_copies.h"
 #include "train/phases.h"
@@ -25,6 +28,8 @@ namespace lepton::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr char copies_suffix[] = "-copy";
 
 std::string prefix_of(const std::string& run_directory) {
   std::error_code error;
@@ -48,6 +53,7 @@ std::vector<std::string> files_of(const std::string& shm_directory, const std::s
 
 /// The state in a file with this label; nothing where the file is too short for it.
 std::optional<StateViews> views_of(std::span<std::byte> bytes, const KeptLabel& label) {
+  if (bytes.empty()) return std::nullopt;
   StateViews views;
   const StateShape shape{.moments = label.moments};
   const int64_t slice = label.slice_end - label.slice_begin;
@@ -93,7 +99,6 @@ nlohmann::json json_of(const KeptPart& part, const KeptRecord& record, const che
           {"copies", {l.parity, l.segment_bytes}},
           {"part", part.part},
           {"parity", part.parity},
-          {"slices", part.slices},
           {"hashes", part.hashes},
           {"step", record.step},
           {"small", hex64(hash64(record.small_state))},
@@ -135,7 +140,6 @@ KeptPart part_of(const nlohmann::json& json, int rank) {
   part.moments = json.at("moments").get<bool>();
   part.part = json.at("part").get<bool>();
   part.parity = json.at("parity").get<bool>();
-  part.slices = json.at("slices").get<std::vector<int64_t>>();
   part.hashes = json.at("hashes").get<std::vector<uint64_t>>();
   return part;
 }
@@ -184,8 +188,13 @@ std::string kept_name(const std::string& run_directory, int64_t generation, int 
   return fmt::format("{}{}-{}", prefix_of(run_directory), generation, node);
 }
 
+std::string copies_name(const std::string& run_directory, int64_t generation, int node) {
+  return kept_name(run_directory, generation, node) + copies_suffix;
+}
+
 std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& shm_directory,
-                                   const std::string& run_directory, int64_t generation) {
+                                   const std::string& run_directory, int64_t generation,
+                                   const std::function<bool(const RunState&)>& accept) {
   std::string own;
   comm::agree(world, [&] {
     if (world.host_ranks().front() == world.rank()) own = look(shm_directory, run_directory, generation);
@@ -209,6 +218,8 @@ std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& 
     comm::agree(world, [&] {
       if (world.rank() != whole->parameters.rank) return;
       const Mapping mapping(whole->parameters.path);
+      REQUIRE(!mapping.bytes().empty(), Exit::io, whole->parameters.path, "the state kept in memory is gone",
+              "Start the job again.");
       const KeptState kept(mapping.bytes());
       for (int which = 0; which < 2; ++which)
         if (const std::optional<KeptRecord> record = kept.record(which);
@@ -220,7 +231,12 @@ std::optional<KeptWhole> find_kept(const comm::World& world, const std::string& 
     identity = from_rank(world, whole->parameters.rank, identity);
     whole->state = RunState::decode_from(small, "the state kept in memory");
     whole->identity = RunIdentity::decode(identity, "the state kept in memory").identity;
-    return whole;
+    std::vector<int64_t> wanted{0};
+    comm::agree(world, [&] {
+      if (world.rank() == 0) wanted[0] = accept(whole->state);
+    });
+    world.all_max(wanted);
+    if (wanted[0] > 0) return whole;
   }
   return std::nullopt;
 }
@@ -264,10 +280,22 @@ void load_kept(const comm::World& world, const KeptWhole& whole, NodeState& node
       });
 }
 
+void require_parameters_of(const comm::World& world, const std::string& where, const RunState& state,
+                           NodeState& node) {
+  comm::agree(world, [&] {
+    if (!world.leads()) return;
+    const std::optional<report::LedgerLine> line = report::LedgerLine::decode(state.last_ledger_line);
+    REQUIRE(line && line->parameters == ops::combine_block_hashes(node.block_hashes(0)), Exit::io, where,
+            "its parameters are not those that the ledger tells of",
+            "Start again with run.keep_state = false: the newest checkpoint is gone on from.");
+  });
+}
+
 void remove_kept(const comm::World& world, const std::string& shm_directory, const std::string& run_directory,
-                 int64_t generation) {
+                 int64_t generation, bool copies) {
   if (world.host_ranks().front() != world.rank()) return;
-  for (const std::string& path : files_of(shm_directory, run_directory, generation)) unlink(path.c_str());
+  for (const std::string& path : files_of(shm_directory, run_directory, generation))
+    if (copies || !path.ends_with(copies_suffix)) unlink(path.c_str());
 }
 
 }  // namespace lepton::train

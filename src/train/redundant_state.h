@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,7 +30,6 @@ class Job;
 
 /// The two copies as they lie behind the head of a KeptState whose label has a shape of copies.
 struct CopyViews {
-  std::span<int64_t> slices;                  ///< of all nodes; nodes + 1 entries
   std::array<std::span<uint64_t>, 2> hashes;  ///< as Redundancy::begin() takes them
   std::array<std::span<std::byte>, 2> part, parity;
 };
@@ -40,8 +40,9 @@ class RedundantState {
  public:
   /// **Collective.** Takes the memory, in a file of this name; none where nobody needs the copies, or where
   /// there is too little, of which rank 0 tells.
+  /// `remove_former`: called on leaders once a copy counts on all nodes.
   RedundantState(const Job& job, const std::string& name, int64_t generation,
-                 const checkpoint::Identity& identity);
+                 const checkpoint::Identity& identity, std::function<void()> remove_former);
   ~RedundantState();
   RedundantState(const RedundantState&) = delete;
   RedundantState& operator=(const RedundantState&) = delete;
@@ -55,21 +56,26 @@ class RedundantState {
   // **Leaders.** Nothing happens where there is no memory.
   /// Into the lanes of a round; `step`: of a training round, else -1.
   void vote(exact::Lanes& lanes, int64_t step) const;
-  /// From the lanes of all: a copy whose parity is there on all nodes counts from here on.
-  void observe(exact::Lanes& total);
+  /// From the lanes of all: a copy whose parity is there on all nodes counts from here on, if the round has
+  /// proven the state `sound` of which it is.
+  void observe(exact::Lanes& total, bool sound);
   /// Before a training round: the slot that threads shall first copy the state to; -1: none.
   int take_due(NodeState& node);
   /// The copies are complete.
   void begin(const RunState& state);
   void progress();
+  /// While others compute: removes what former starts have left, once copies of this one count everywhere.
+  void after_release();
   /// Ends what is under way.
   void finish();
 
  private:
   bool due(int64_t step) const;
+  bool make_room(const Job& job, size_t bytes);
 
   const comm::World& world_;
   const RunSpec& spec_;
+  std::function<void()> remove_former_;  ///< empty once it was called
   KeptLabel label_;
   comm::SharedMemory memory_;
   std::optional<KeptState> kept_;
@@ -79,9 +85,11 @@ class RedundantState {
   bool due_ = false, in_flight_ = false;
   int slot_ = 0;  ///< of the next copy, or the one in flight
   int64_t step_ = 0;
-  std::string small_state_;  ///< of the copy in flight
-  double begun_s_ = 0, duration_s_ = 0;
-  bool begun_ = false;  ///< in this start
+  std::string small_state_;           ///< of the copy in flight
+  double taken_s_ = 0, begun_s_ = 0;  ///< when threads began and ended the newest copy
+  double cost_s_ = 0;                 ///< of main threads and of standing still, for it
+  bool begun_ = false, counts_ = false, count_everywhere_ = false;  ///< copies of this start
+  bool given_up_ = false;                                           ///< the run state is too large to be kept
 };
 
 }  // namespace lepton::train

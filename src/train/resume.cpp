@@ -160,14 +160,10 @@ static bool ledger_leads_to(const std::string& run_directory, const RunState& st
 }
 
 void find_in_memory(const comm::World& world, const RunSpec& run, int64_t generation, Beginning& beginning) {
-  std::optional<KeptWhole> found = find_kept(world, run.shm_directory, run.directory, generation);
-  if (!found || found->state.step <= (beginning.saved ? beginning.saved->state.step : 0)) return;
-  std::vector<int64_t> reached{0};
-  comm::agree(world, [&] {
-    if (world.rank() == 0) reached[0] = ledger_leads_to(run.directory, found->state);
-  });
-  world.all_max(reached);
-  if (reached[0]) beginning.in_memory = std::move(found);
+  const int64_t saved = beginning.saved ? beginning.saved->state.step : 0;
+  beginning.in_memory = find_kept(
+      world, run.shm_directory, run.directory, generation,
+      [&](const RunState& state) { return state.step > saved && ledger_leads_to(run.directory, state); });
 }
 
 std::optional<SavedState> find_saved(const comm::World& world, const std::string& run_directory) {

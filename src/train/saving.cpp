@@ -65,7 +65,6 @@ void Saving::begin(const RunState& state) {
   stood_s_ = now_s() - prepared_s_;
   in_flight_ = true;
   last_step_ = state.step;
-  node_.control().copy_next.store(0, std::memory_order_relaxed);  // of the redundant state, if it is due too
   if (bookkeeper_) bookkeeper_->checkpoint_begun();
 }
 

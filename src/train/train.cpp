@@ -160,6 +160,7 @@ RunState begin_state(Job& job, const Beginning& beginning) {
   }
   job.world.node_barrier();
   if (job.world.leads()) hash_state(job.node, job.graph.layout, 0);
+  if (in_memory) require_parameters_of(job.world, in_memory->told(), state, job.node);
   state.statistics = job.store.statistics();
   job.world.node_barrier();
   if (job.world.rank() == 0 && in_memory)
@@ -339,7 +340,8 @@ Exit train(const comm::World& world, const Options& options) {
   if (world.rank() == 0)
     for (const std::string& warning : deck.warnings) log_warning(warning);
   Beginning beginning = find_beginning(world, deck.run.directory, options);
-  if (!options.fresh) find_in_memory(world, deck.run, directory.generation(), beginning);
+  if (!options.fresh && deck.run.keep_state)
+    find_in_memory(world, deck.run, directory.generation(), beginning);
 
   Job job(world, deck, beginning.state() ? &beginning.state()->statistics : nullptr, true, false,
           deck.run.keep_state ? kept_name(deck.run.directory, directory.generation(), world.node()) : "");

@@ -138,6 +138,9 @@ def nodes_lost(name, nodes, redundancy, lost, after, rebuilt, damaged_node=None,
     train(name, deck=ADAM, ranks=nodes, per_node=1, code=137, sets={**memory(name), **wanted, **sets},
           fault=f"point=unit,action=delay:10ms;point=check,rank={nodes - 1},step=12,action=kill")
     assert len(files(name)) == (1 if device else 2) * nodes, files(name)
+    if device:  # a start that dies before it has copies of its own leaves those that it went on from
+        again = train(name, deck=ADAM, ranks=nodes, per_node=1, code=137, sets={**memory(name), **wanted, **sets}, fault="point=unit,action=kill")
+        assert "which the last start left in memory" in again.err, again.told(name)
     for path in files(name):
         if re.search(rf"-1-({'|'.join(map(str, lost))})(-copy)?$", path):
             os.remove(path)

@@ -15,7 +15,7 @@ KeptPart part(int node, int nodes, int parity) {
   part.label.parity = parity;
   part.label.segment_bytes = 64;
   part.part = part.parity = true;
-  part.slices.resize(static_cast<size_t>(nodes) + 1);
+  part.label.elements = 1000;
   return part;
 }
 
@@ -33,9 +33,10 @@ TEST(KeptCopies, AsManyNodesAsThereIsParityMayBeMissing) {
       ASSERT_EQ(std::ssize(copies), nodes) << lost;
       EXPECT_EQ(std::count_if(copies.begin(), copies.end(), [](const KeptPart& c) { return c.rank < 0; }),
                 lost);
-      if (parts.size() == 1) return;
     }
-    EXPECT_TRUE(copies_of(parts).empty()) << nodes << ", " << parity;
+    if (!parts.empty()) {
+      EXPECT_TRUE(copies_of(parts).empty()) << nodes << ", " << parity;
+    }
   }
 }
 
@@ -61,7 +62,7 @@ TEST(KeptCopies, EachGroupOfNodesMayLoseItsOwn) {
 
 TEST(KeptCopies, PartsOfOtherShapesAreNoCopy) {
   std::vector<KeptPart> parts = all(3, 1);
-  parts[1].slices[1] = 7;
+  parts[1].label.elements = 7;
   EXPECT_TRUE(copies_of(parts).empty());
   parts = all(3, 1);
   parts[2].label.segment_bytes = 128;

@@ -39,7 +39,7 @@ TEST(KeptFile, StaysFromTheBeginOfTheRunToItsEnd) {
     }
     EXPECT_EQ(std::filesystem::exists(path), generation < 3) << "a start that never began leaves nothing";
     world.barrier();
-    const auto found = find_kept(world, shm, deck.run.directory, 9);
+    const auto found = find_kept(world, shm, deck.run.directory, 9, [](const RunState&) { return true; });
     ASSERT_TRUE(found);
     EXPECT_EQ(found->parameters.label.generation, std::min<int64_t>(generation, 2));
     EXPECT_EQ(found->state.step, 5);

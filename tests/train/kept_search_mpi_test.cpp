@@ -63,7 +63,7 @@ class KeptSearch : public testing::Test {
   }
   std::optional<KeptWhole> find(int64_t generation) const {
     world_.barrier();
-    return find_kept(world_, path_, "run", generation);
+    return find_kept(world_, path_, "run", generation, [](const RunState&) { return true; });
   }
   int64_t step_found(int64_t generation) const {
     const auto found = find(generation);
@@ -117,7 +117,7 @@ TEST_F(KeptSearch, OnlyOfThisRunAndOfFormerGenerations) {
   }
   EXPECT_EQ(step_found(4), 6);
   EXPECT_EQ(step_found(3), -1);
-  EXPECT_FALSE(find_kept(world_, path_, "another", 4));
+  EXPECT_FALSE(find_kept(world_, path_, "another", 4, [](const RunState&) { return true; }));
   {
     NodeState node = state(5);
     fill(node, 5, 2, 0);
