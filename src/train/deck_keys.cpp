@@ -56,8 +56,8 @@ std::vector<DeckKey> run_keys() {
        .type = KeyType::interval_or_duration,
        .key_class = operational,
        .standard = "\"10s\"",
-       .sentence = "when to make such a copy; by time: later where copies would be under way more than a "
-                   "twentieth of it",
+       .sentence =
+           "when to make such a copy; by time: later where copies would cost more than a hundredth of it",
        .set =
            [](Deck& deck, const DeckValue& value) {
              deck.run.redundancy_s = value.interval.seconds;
