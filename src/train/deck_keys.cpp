@@ -39,6 +39,30 @@ std::vector<DeckKey> run_keys() {
       {"run.others_may_write", KeyType::boolean, operational, "false",
        "use a run directory even if everybody can write into it",
        [](Deck& deck, const DeckValue& value) { deck.run.others_may_write = value.boolean; }},
+      {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
+       [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
+      {.path = "run.watchdog",
+       .type = KeyType::duration,
+       .key_class = operational,
+       .standard = "\"auto\"",
+       .sentence =
+           "how long a rank may make no progress in a step before the job ends with 75; auto: 20 times the "
+           "longest step so far, at least a minute",
+       .set =
+           [](Deck& deck, const DeckValue& value) {
+             deck.run.watched = value.text != "off";
+             deck.run.watchdog_s = value.number;
+           },
+       .choices = {"auto", "off"}},
+      {"run.progress_every", KeyType::duration, operational, "\"10s\"",
+       "time between progress lines where there is no terminal",
+       [](Deck& deck, const DeckValue& value) { deck.run.progress_s = value.number; }},
+  };
+}
+
+/// Of what stays in memory when processes die, and machines.
+std::vector<DeckKey> survival_keys() {
+  return {
       {"run.keep_state", KeyType::boolean, operational, "true",
        "whether the state stays in run.shm_dir when the processes die, so that a crash costs the step in "
        "flight",
@@ -64,24 +88,6 @@ std::vector<DeckKey> run_keys() {
              deck.run.redundancy_steps = value.interval.steps;
              deck.run.redundancy_epochs = value.interval.epochs;
            }},
-      {"run.deadline", KeyType::duration, operational, "\"10min\"", "longest wait for another rank",
-       [](Deck& deck, const DeckValue& value) { deck.run.deadline_s = value.number; }},
-      {.path = "run.watchdog",
-       .type = KeyType::duration,
-       .key_class = operational,
-       .standard = "\"auto\"",
-       .sentence =
-           "how long a rank may make no progress in a step before the job ends with 75; auto: 20 times the "
-           "longest step so far, at least a minute",
-       .set =
-           [](Deck& deck, const DeckValue& value) {
-             deck.run.watched = value.text != "off";
-             deck.run.watchdog_s = value.number;
-           },
-       .choices = {"auto", "off"}},
-      {"run.progress_every", KeyType::duration, operational, "\"10s\"",
-       "time between progress lines where there is no terminal",
-       [](Deck& deck, const DeckValue& value) { deck.run.progress_s = value.number; }},
   };
 }
 
@@ -280,8 +286,8 @@ std::vector<DeckKey> checkpoint_keys() {
 
 std::vector<DeckKey> make_table() {
   std::vector<DeckKey> table;
-  for (std::vector<DeckKey> rows : {run_keys(), data_keys(), model_keys(), train_keys(), device_keys(),
-                                    evaluation_keys(), balance_keys(), checkpoint_keys()})
+  for (std::vector<DeckKey> rows : {run_keys(), survival_keys(), data_keys(), model_keys(), train_keys(),
+                                    device_keys(), evaluation_keys(), balance_keys(), checkpoint_keys()})
     table.insert(table.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
   return table;
 }

@@ -38,12 +38,13 @@ def result_of(process):
 
 
 def pids_of(name, program=None):
-    """The ranks of a run, or its launcher."""
+    """The ranks of a run, or its launcher. (Other tests may have runs of this name, elsewhere.)"""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
             words = file.read().decode(errors="replace").split("\0")
-            if f"run.dir={name}" in words and os.path.basename(words[0]) == (program or "lepton"):
+            here = os.readlink(f"/proc/{entry}/cwd") == os.getcwd()
+            if here and f"run.dir={name}" in words and os.path.basename(words[0]) == (program or "lepton"):
                 found.append(int(entry))
     return found
 
