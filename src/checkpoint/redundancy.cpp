@@ -102,7 +102,7 @@ void Redundancy::start() {
   std::span<const std::byte> mine;  // where this node has data in the stripe
   if (block < rotation_.segments())
     mine = part_.subspan(static_cast<size_t>(block) * segment_bytes_ + next_.at, next_.bytes);
-  if (next_.to == 0) part_hashes_[static_cast<size_t>(std::min(block, rotation_.segments() - 1))].add(mine);
+  if (next_.to == 0 && !mine.empty()) part_hashes_[static_cast<size_t>(block)].add(mine);
   if (rotation_.parity > 0) {
     const auto place = static_cast<size_t>(started_++ % places);
     const std::span<std::byte> out = std::span(scratch_).subspan(place * chunk_bytes_, next_.bytes);

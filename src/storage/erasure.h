@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Erasure: a Reed-Solomon code over blocks that lie in different places: of `data` blocks come `parity` more,
+// Erasure: a Reed-Solomon code over blocks, wherever they lie: of `data` blocks come `parity` more,
 // and any `data` of them all give back the others (a systematic Cauchy code over GF(256), Blömer et al. 1995,
-// by ISA-L). Blocks are numbered: first data, then parity. (Of the blocks of one file: parity.h.) Called by
-// checkpoint and train.
+// by ISA-L). Blocks are numbered: first data, then parity. Called by storage/parity (blocks of one file),
+// checkpoint and train (blocks of nodes).
 #pragma once
 
 #include <cstddef>
@@ -19,6 +19,8 @@ class Erasure {
   Erasure(int data, int parity);
   /// By what the data block enters the parity block, which is the sum of all data blocks so multiplied.
   uint8_t coefficient(int parity_block, int data_block) const;
+  /// The same of all data blocks, for one parity block after the other.
+  std::vector<uint8_t> parity_rows() const { return {code_.begin() + data_ * data_, code_.end()}; }
   /// By what each of these blocks, as many as there are data blocks, enters a lost data block.
   std::vector<uint8_t> restoring(int lost, std::span<const int> left) const;
 

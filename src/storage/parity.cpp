@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "storage/erasure.h"
 
 namespace lepton::storage {
 
@@ -144,43 +145,36 @@ uint64_t hash_of(const ParityHead& head, const Table& table) {
 }
 
 constexpr int stripe_max = parity_stripe + parity_blocks_max;
-using Matrix = std::array<unsigned char, stripe_max * parity_stripe>;
-
-/// Row i: how block i of a stripe is made of the file's blocks in it.
-Matrix code_of(const Cut& cut) {
-  Matrix code{};
-  gf_gen_cauchy1_matrix(code.data(), cut.data + cut.parity, cut.data);
-  return code;
-}
 
 /// results[r] = the sum of rows[r][i] * sources[i].
-void combine(const Cut& cut, unsigned char* rows, std::span<unsigned char*> sources,
+void combine(const Cut& cut, std::vector<uint8_t>& rows, std::span<unsigned char*> sources,
              std::span<unsigned char*> results) {
   std::array<unsigned char, 32 * parity_stripe * parity_blocks_max> tables;
   const auto count = static_cast<int>(results.size());
-  ec_init_tables(cut.data, count, rows, tables.data());
+  ec_init_tables(cut.data, count, rows.data(), tables.data());
   ec_encode_data(static_cast<int>(cut.block_bytes), cut.data, count, tables.data(), sources.data(),
                  results.data());
 }
 
 /// The file's lost blocks of a stripe from what is left of it; false where that is too little.
 bool restore_stripe(const Cut& cut, Stripe& stripe, std::span<const bool> lost) {
-  const auto columns = static_cast<size_t>(cut.data);
-  const Matrix code = code_of(cut);
-  Matrix left{}, inverse{}, wanted{};
+  std::vector<int> left;
   std::vector<unsigned char*> sources, results;
-  for (int i = 0; i < cut.data + cut.parity && sources.size() < columns; ++i) {
+  for (int i = 0; i < cut.data + cut.parity && std::ssize(left) < cut.data; ++i) {
     if (lost[static_cast<size_t>(i)]) continue;
-    std::copy_n(&code[static_cast<size_t>(i) * columns], columns, &left[sources.size() * columns]);
+    left.push_back(i);
     sources.push_back(stripe.raw(i));
   }
-  if (sources.size() < columns || gf_invert_matrix(left.data(), inverse.data(), cut.data) != 0) return false;
+  if (std::ssize(left) < cut.data) return false;
+  const Erasure code(cut.data, cut.parity);
+  std::vector<uint8_t> rows;
   for (int i = 0; i < cut.data; ++i) {
     if (!lost[static_cast<size_t>(i)]) continue;
-    std::copy_n(&inverse[static_cast<size_t>(i) * columns], columns, &wanted[results.size() * columns]);
+    const std::vector<uint8_t> row = code.restoring(i, left);
+    rows.insert(rows.end(), row.begin(), row.end());
     results.push_back(stripe.raw(i));
   }
-  combine(cut, wanted.data(), sources, results);
+  combine(cut, rows, sources, results);
   return true;
 }
 
@@ -273,7 +267,7 @@ std::vector<std::byte> encode_parity(std::span<const std::span<const std::byte>>
   const Cut cut(file.size(), static_cast<uint64_t>(parity_blocks));
   std::vector<std::byte> bytes(cut.all_bytes());
   Table table(cut.table_entries());
-  Matrix code = code_of(cut);
+  std::vector<uint8_t> rows = Erasure(cut.data, cut.parity).parity_rows();
   Stripe stripe(cut);
   std::vector<unsigned char*> sources(static_cast<size_t>(cut.data)), results;
   for (int i = cut.data; i < cut.data + cut.parity; ++i) results.push_back(stripe.raw(i));
@@ -284,7 +278,7 @@ std::vector<std::byte> encode_parity(std::span<const std::span<const std::byte>>
       if (cut.exists(s, i)) table[block] = crc_of(content.first(cut.bytes_of(block)));
       sources[static_cast<size_t>(i)] = raw_of(content);
     }
-    combine(cut, &code[static_cast<size_t>(cut.data * cut.data)], sources, results);
+    combine(cut, rows, sources, results);
     for (int i = cut.data; i < cut.data + cut.parity; ++i) {
       const uint64_t entry = cut.entry(s, i);
       table[entry] = crc_of(stripe.block(i));

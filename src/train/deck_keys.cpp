@@ -71,8 +71,7 @@ std::vector<DeckKey> survival_keys() {
        KeyType::integer,
        operational,
        "1",
-       "how many machines of a group of up to 32 nodes may be lost with all that they hold: parity of copies "
-       "of "
+       "machines of a group of up to 32 nodes that may be lost with all that they hold: parity of copies of "
        "the state lies on the others; 0: none",
        [](Deck& deck, const DeckValue& value) { deck.run.redundancy = static_cast<int>(value.integer); },
        {.least = 0, .most = 8}},

@@ -23,8 +23,7 @@ struct KeptPart {
   KeptLabel label;
   bool parameters = false, moments = false;  ///< of a living state: verified
   bool part = false, parity = false;         ///< of a copy: verified
-
-  std::vector<uint64_t> hashes;  ///< of a copy: as Redundancy::begin() takes them
+  std::vector<uint64_t> hashes;              ///< of a copy: as Redundancy::begin() takes them
 };
 
 /// A file of this user, mapped to be read; empty where there is none.
