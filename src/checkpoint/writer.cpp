@@ -261,7 +261,8 @@ std::span<float> Writer::copy_of(int array) {
   return s.copy.as<float>().subspan(static_cast<size_t>(array * s.slice), static_cast<size_t>(s.slice));
 }
 
-void Writer::begin(int64_t step, std::string small_state, const Identity& identity) {
+void Writer::begin(int64_t step, std::string small_state, const Identity& identity,
+                   std::function<void()> prove) {
   State& s = *state_;
   CHECK(s.world.leads() && !busy(), "one checkpoint at a time");
   s.in_flight = true;
@@ -274,6 +275,7 @@ void Writer::begin(int64_t step, std::string small_state, const Identity& identi
   s.writing_s = 0;
   s.failed = s.committed = false;
   s.begun_s = now_s();
+  if (prove) s.thread->post([&s, prove = std::move(prove)] { s.attempt("proving the copy", prove); });
   if (s.world.node() == 0) s.thread->post([&s, state = std::move(small_state)] { s.write_state(state); });
   progress();
 }

@@ -53,9 +53,11 @@ class Writer {
   /// while the node's leader is not busy().
   std::span<float> copy_of(int array);
   /// **Leaders.** The copies are complete: send parts of shards to their writers, then write. small_state:
-  /// the encoded run state, the same on all leaders (only rank 0's is written, in an envelope). Only while
-  /// rank 0 is not busy().
-  void begin(int64_t step, std::string small_state, const Identity& identity);
+  /// the encoded run state, the same on all leaders (only rank 0's is written, in an envelope). `prove`, on
+  /// the writer's thread before it writes: where it throws, this node's part has failed. Only while rank 0 is
+  /// not busy().
+  void begin(int64_t step, std::string small_state, const Identity& identity,
+             std::function<void()> prove = {});
   /// **Leaders.** Moves messages between units; cheap.
   void progress();
   /// From begin() until committed or abandoned, as far as this rank knows: rank 0 is the last to become free,

@@ -10,8 +10,10 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "ops/parameters_hash.h"
 #include "report/scores.h"
 #include "storage/safetensors.h"
 #include "train/estimate.h"
@@ -185,13 +187,13 @@ void Bookkeeper::checkpoint_committed(const checkpoint::Committed& committed, do
                   {"own_bytes", static_cast<double>(committed.own_bytes)}});
 }
 
-void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena,
+void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena, uint64_t hash,
                            const EvaluationReport& report) {
   auto copy = std::make_shared<std::vector<float>>(arena.begin(), arena.end());
-  background_.post([this, &layout, copy, report] {
+  background_.post([this, &layout, copy, hash, report] {
     require_owned_();
     write_model(
-        deck_.run.directory + "/best.safetensors", layout, *copy,
+        deck_.run.directory + "/best.safetensors", layout, *copy, hash,
         {{"step", std::to_string(report.step)},
          {deck_.evaluation.metric, fmt::format("{}", metric_value(report, deck_.evaluation.metric))}});
   });
@@ -210,7 +212,10 @@ void Bookkeeper::close() {
 }
 
 void write_model(const std::string& path, const ArenaLayout& layout, std::span<const float> arena,
-                 const std::map<std::string, std::string>& metadata) {
+                 uint64_t hash, const std::map<std::string, std::string>& metadata) {
+  REQUIRE(ops::parameters_hash(arena) == hash, Exit::io, path,
+          "the parameters in memory are not those that the last step left (flipped bit?)",
+          "Start the run again: it goes on from its newest checkpoint.");
   nlohmann::json places;
   std::vector<storage::NamedTensor> tensors;
   for (const ArenaTensor& t : layout.tensors()) {

@@ -86,8 +86,10 @@ class Bookkeeper {
   void checkpoint_begun();
   /// `stood_s`: how long threads stood still for its copy.
   void checkpoint_committed(const checkpoint::Committed& committed, double stood_s);
-  /// Writes best.safetensors in the background from a copy of the arena.
-  void keep_best(const ArenaLayout& layout, std::span<const float> arena, const EvaluationReport& report);
+  /// Writes best.safetensors in the background from a copy of the arena. `hash`: of the parameters, as the
+  /// last step left them.
+  void keep_best(const ArenaLayout& layout, std::span<const float> arena, uint64_t hash,
+                 const EvaluationReport& report);
   report::Ledger& ledger() { return ledger_; }
   /// Ends the live line and the background work.
   void close();
@@ -109,7 +111,8 @@ class Bookkeeper {
 };
 
 /// The network of an arena as safetensors, with the layout that inspect needs to recompute parameters_hash.
+/// Throws Error(io) where that is not `hash`: a bit flipped in memory since the last step.
 void write_model(const std::string& path, const ArenaLayout& layout, std::span<const float> arena,
-                 const std::map<std::string, std::string>& metadata);
+                 uint64_t hash, const std::map<std::string, std::string>& metadata);
 
 }  // namespace lepton::train

@@ -376,7 +376,7 @@ void Conductor::after_release() {
   if (!evaluation_report_) return;
   e_.bookkeeper->evaluation(*evaluation_report_);
   if (evaluation_report_->improved && e_.deck.evaluation.keep_best)
-    e_.bookkeeper->keep_best(e_.graph.layout, e_.current_parameters(), *evaluation_report_);
+    e_.bookkeeper->keep_best(e_.graph.layout, e_.current_parameters(), parameters_hash_, *evaluation_report_);
   evaluation_report_.reset();
 }
 

@@ -92,6 +92,8 @@ class Conductor {
   const RunState& state() const { return state_; }
   const Balancer& balancer() const { return balancer_; }
   bool stopped() const { return stopped_; }
+  /// Of the state's parameters, as the ledger tells of them.
+  uint64_t parameters_hash() const { return parameters_hash_; }
   /// The last complete evaluation and its sums.
   const EvaluationReport& last_evaluation() const { return last_evaluation_; }
   const EvaluationSums& last_sums() const { return last_sums_; }

@@ -125,6 +125,9 @@ class NodeState {
   /// Both of them; those that there are not are empty.
   std::span<const std::span<float>> all_moments(int slot) { return moments_[slot]; }
   int moments() const { return moment_count_; }
+  /// Whether moment_sums are taken: not where the moments lie on a device, and here is one copy of both
+  /// slots.
+  bool sums_moments() const { return moment_count_ > 0 && moments_[0][0].data() != moments_[1][0].data(); }
   int64_t slice_begin() const { return slice_begin_; }
   int64_t slice_end() const { return slice_end_; }
   /// The sum, once those of the other domains have been folded into it.

@@ -10,10 +10,18 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/watchdog.h"
+#include "train/copy_proof.h"
 
 namespace lepton::train {
 
 using checkpoint::Writer;
+
+StateCopy copy_for(Writer& writer, const NodeState& node) {
+  StateCopy copy;
+  for (int array = 0; array < 1 + node.moments(); ++array)
+    copy[static_cast<size_t>(array)] = writer.copy_of(array);
+  return copy;
+}
 
 void Saving::vote(exact::Lanes& lanes, int64_t step) const {
   if (in_flight_) {
@@ -60,8 +68,10 @@ bool Saving::take_last(int64_t step) {
 }
 
 void Saving::begin(const RunState& state) {
-  failpoint("snapshot");
-  writer_->begin(state.step, state.encode(), identity_);
+  const StateCopy copy = copy_for(*writer_, node_);
+  for (const std::span<float> array : copy) failpoint("snapshot", std::as_writable_bytes(array));
+  writer_->begin(state.step, state.encode(), identity_,
+                 [proof = CopyProof(node_), copy] { proof.require(copy); });
   stood_s_ = now_s() - prepared_s_;
   in_flight_ = true;
   last_step_ = state.step;

@@ -15,6 +15,9 @@
 
 namespace lepton::train {
 
+/// Where threads copy their node's slice of the state for the writer.
+StateCopy copy_for(checkpoint::Writer& writer, const NodeState& node);
+
 class Saving {
  public:
   /// `writer` null: nothing is saved. `bookkeeper`: rank 0 only, else null.

@@ -20,7 +20,6 @@
 #include "base/stacks.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
-#include "ops/parameters_hash.h"
 #include "report/progress.h"
 #include "storage/file.h"
 #include "storage/ownership.h"
@@ -250,12 +249,12 @@ void finish(Job& job, const RunDirectory& owned, const Trainer& trainer, Exit ex
     if (job.world.rank() != 0) return;
     owned.ownership().require_mine_now();
     const RunState& state = trainer.conductor()->state();
-    const std::span<const float> parameters = job.current_parameters();
+    const uint64_t parameters = trainer.conductor()->parameters_hash();
     const std::string directory = job.deck.run.directory;
     if (exit == Exit::done)
-      write_model(directory + "/model.safetensors", job.graph.layout, parameters,
+      write_model(directory + "/model.safetensors", job.graph.layout, job.current_parameters(), parameters,
                   {{"step", std::to_string(state.step)}});
-    const std::string hash = hex64(ops::parameters_hash(parameters));
+    const std::string hash = hex64(parameters);
     log_info(fmt::format("{} after step {}; parameters_hash: {}; everything is in {}",
                          exit == Exit::done ? "done" : "stopped", state.step, hash, directory));
     record_end(directory, state.step, static_cast<int>(exit));

@@ -154,10 +154,7 @@ void Trainer::snapshot(int thread, Worker& worker) {
   const ScopedTimer timer(thread == 0 ? checkpoint_s_ : helpers_s);
   const RoundHeader& header = resources_.node.control().header;
   if (header.snapshot) {
-    StateCopy to;
-    for (int array = 0; array < 1 + resources_.node.moments(); ++array)
-      to[static_cast<size_t>(array)] = ensemble_.writer->copy_of(array);
-    worker.copy_state(to);
+    worker.copy_state(copy_for(*ensemble_.writer, resources_.node));
     meet(thread, nullptr, &Conductor::begin_checkpoint);
   }
   if (header.copy < 0) return;

@@ -39,6 +39,18 @@ def at_rest(name, point, rank, ranks, per_node, network="reference"):
     same_run(name, network, name)
 
 
+def copied(name, count, rank, ranks, per_node, code):
+    """A bit that flips in the copy for a checkpoint: no checkpoint of it; if it was the run's last, the run is not done."""
+    result = train(name, deck="wide.toml", ranks=ranks, per_node=per_node, code=code, sets={**SHARED, "checkpoint.every": '"6 steps"'},
+                   fault=f"{SLOW};point=snapshot,rank={rank},count={count},action=flip")
+    assert "a bit flipped in this machine's memory" in result.err, result.told(f"{name}: not noticed")
+    assert "is abandoned" in result.err, result.told(name)
+    for path in checkpoints(name).values():
+        run("inspect", path)
+    assert train(name, deck="wide.toml").hash() == hashes["wide"], "the run does not go on after it"
+    same_run(name, "wide", name)
+
+
 def flipping(name, fault, ranks, per_node):
     """As many flips as repairs are allowed, and one more."""
     faults = ";".join(f"{fault},count={3 - i}" for i in range(3))  # the sums, not the checksums behind them, each time
@@ -93,6 +105,7 @@ def main():
                           ("rest-moments", "state.moments", 0, None, None, "wide"),
                           ("rest-node", "state.moments", 1, 3, 1, "wide"), ("rest-shared", "state.moments", 0, 2, None)])
     gathered()
+    in_parallel(copied, [("copy-alone", 1, 0, None, None, 0), ("copy-moments", 5, 1, 2, 1, 0), ("copy-last", 9, 0, 2, None, 74)])  # three arrays each
     flipping("ever", "point=reduce,step=14,rank=1,action=flip", 2, 1)
     in_parallel(ends, [("error", "error", 3, None, {74}, "failpoint unit"),
                        ("segv", "segv", 2, None, {139}, "signal 11|Segmentation"),

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "deck_helpers.h"
+#include "errors.h"
 #include "ops/parameters_hash.h"
 #include "scratch.h"
 #include "storage/safetensors.h"
@@ -330,7 +331,7 @@ TEST_F(BookkeeperTest, TheBestModelIsWrittenWithItsLayout) {
   evaluation.step = 7;
   evaluation.classifies = true;
   evaluation.accuracy = 0.875;
-  bookkeeper.keep_best(layout, arena, evaluation);
+  bookkeeper.keep_best(layout, arena, ops::parameters_hash(arena), evaluation);
   arena.assign(arena.size(), -1);  // training goes on while it is written
   bookkeeper.close();
   const storage::SafetensorsFile file = storage::read_safetensors(run_.file("best.safetensors"));
@@ -346,6 +347,18 @@ TEST_F(BookkeeperTest, TheBestModelIsWrittenWithItsLayout) {
   EXPECT_EQ(ops::parameters_hash(again), ops::parameters_hash(at_call));
 }
 
+TEST_F(BookkeeperTest, ParametersThatChangedInMemoryAreNoModel) {
+  ArenaLayout layout;
+  layout.add("w", {3}, TensorRole::parameter, true);
+  layout.finish();
+  std::vector<float> arena(layout.elements(), 0.5f);
+  const uint64_t hash = ops::parameters_hash(arena);
+  arena[1] = -0.5f;  // one bit
+  expect_error_of([&] { write_model(run_.file("model.safetensors"), layout, arena, hash, {}); }, Exit::io,
+                  {"model.safetensors", "flipped", "newest checkpoint"});
+  EXPECT_FALSE(std::filesystem::exists(run_.file("model.safetensors")));
+}
+
 TEST_F(BookkeeperTest, ABestModelThatCannotBeWrittenIsAWarning) {
   ArenaLayout layout;
   layout.add("w", {3}, TensorRole::parameter, true);
@@ -354,7 +367,8 @@ TEST_F(BookkeeperTest, ABestModelThatCannotBeWrittenIsAWarning) {
   Bookkeeper bookkeeper = make(deck);
   std::filesystem::create_directories(run_.file("best.safetensors/in-the-way"));
   std::filesystem::create_directories(run_.file("best.safetensors.tmp/in-the-way"));
-  bookkeeper.keep_best(layout, std::vector<float>(layout.elements()), {});
+  const std::vector<float> arena(layout.elements());
+  bookkeeper.keep_best(layout, arena, ops::parameters_hash(arena), {});
   testing::internal::CaptureStderr();
   EXPECT_NO_THROW(bookkeeper.close());
   EXPECT_NE(testing::internal::GetCapturedStderr().find("best.safetensors was not written"),

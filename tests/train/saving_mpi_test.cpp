@@ -13,6 +13,7 @@
 #include "errors.h"
 #include "exact/slices.h"
 #include "scratch.h"
+#include "train/phases.h"
 
 namespace lepton::train {
 namespace {
@@ -27,6 +28,7 @@ class SavingTest : public testing::Test {
     node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8}, lanes(), slices.elements,
                   "/dev/shm");
     std::string path = testing::TempDir() + "lepton-saving-" + std::to_string(getpid());
+    if (world_.leads()) hash_state(*node_, layout_, 0);
     world_.broadcast(path);
     if (world_.rank() == 0) scratch_.emplace(path);
     world_.barrier();
@@ -117,6 +119,19 @@ TEST_F(SavingTest, WhatSomeNodeCouldNotWriteIsAbandoned) {
   observe_until_all_reported(saving);
   arm_failpoints("");
   EXPECT_TRUE(committed().empty());
+}
+
+TEST_F(SavingTest, ACopyWithAFlippedBitIsAbandoned) {
+  Saving saving(world_, *node_, &*writer_, identity_, nullptr);
+  arm_failpoints("point=snapshot,action=flip");
+  saving.begin(state(4));
+  observe_until_all_reported(saving);
+  arm_failpoints("");
+  EXPECT_TRUE(committed().empty());
+  std::ranges::fill(copy_for(*writer_, *node_)[0], 0.0f);  // as threads copy the state
+  saving.begin(state(5));
+  observe_until_all_reported(saving);
+  EXPECT_EQ(committed().size(), 1u) << "the state itself is whole";
 }
 
 TEST_F(SavingTest, ALastStateThatCannotBeWrittenIsAnError) {
