@@ -95,8 +95,7 @@ struct CommandLine {
 void CommandLine::add_set(CLI::App* command) {
   command->add_option("--set", sets, "KEY=VALUE: overrides a key of the deck; repeatable")
       ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);  // DECK may follow
 }
 
 CLI::App* CommandLine::add(const std::string& name, const std::string& text, const std::string& target,

@@ -57,6 +57,7 @@ expect 0 "steps       7 per epoch, 7 in all; 1 units of at most 32" "$LEPTON" ch
 expect 0 "steps       7 per epoch, 7 in all; 1 units of at most 32" run_mpi 3 "$LEPTON" check deck.toml
 expect 78 "--set train.epochs: train.epochs = \"many\" is not an integer" "$LEPTON" check deck.toml --set train.epochs=many
 expect 78 'Did you mean "steal"' "$LEPTON" check deck.toml --set balance.policy=stael
+expect 0 "arithmetic  products" "$LEPTON" check --set train.epochs=many deck.toml --set train.epochs=2  # before the deck too; the last one counts
 expect 78 "the last layer gives [2], but the targets ask for [1]" run_mpi 3 "$LEPTON" check deck.toml \
   --set 'model.layers=[{ type = "dense", units = 2 }]'
 expect 66 "absent.h5" run_mpi 3 "$LEPTON" check deck.toml --set data.file=absent.h5

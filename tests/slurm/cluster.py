@@ -43,6 +43,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+GresTypes=gpu
 SlurmdParameters=config_overrides
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=0
@@ -59,7 +60,7 @@ KillWait=5
 WaitTime=0
 InactiveLimit=0
 MinJobAge=3600
-NodeName=n[1-{nodes}] NodeHostname={hostnames} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} RealMemory=2000 State=UNKNOWN
+NodeName=n[1-{nodes}] NodeHostname={hostnames} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} RealMemory=2000 Gres=gpu:{cpus} State=UNKNOWN
 PartitionName=batch  Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=graced Nodes=ALL Default=NO  MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=20
 PartitionName=urgent Nodes=ALL Default=NO  MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
@@ -128,6 +129,9 @@ class Cluster:
         self.conf.write_text(CONFIGURATION.format(
             host=os.uname().nodename.split(".")[0], port=port, user=self.command("id", "-un").strip(), dir=self.directory,
             nodes=NODES, cpus=CPUS, hostnames=f"n[1-{NODES}]", first=port + 1, last=port + NODES))
+        for i in range(CPUS):  # Slurm counts the files
+            (self.directory / f"gpu{i}").touch()
+        (self.directory / "gres.conf").write_text(f"Name=gpu File={self.directory}/gpu[0-{CPUS - 1}]\n")
         try:
             self.start()
         except BaseException:

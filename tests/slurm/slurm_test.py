@@ -34,7 +34,8 @@ class Scenario:
     """A run directory, the jobs that made it, and how long its steps take."""
 
     def __init__(self, cluster, name, unit_ms=40):
-        self.cluster, self.name, self.jobs = cluster, name, []
+        self.cluster, self.name, self.jobs, self.more = cluster, name, [], {}
+        self.notes_differ = False  # in the ledger; parameters are compared alone
         self.fault = SLOW.format(unit_ms)
 
     def submit(self, script, *options, words=()):
@@ -44,7 +45,7 @@ class Scenario:
         return job
 
     def environment(self):
-        return {"LEPTON": LEPTON, "LEPTON_FAULT": self.fault}
+        return {"LEPTON": LEPTON, "LEPTON_FAULT": self.fault, **self.more}
 
     def reach(self, step, seconds=60):
         self.cluster.wait(lambda: len(ledger(self.name)) >= step, f"step {step} of {self.name}", seconds)
@@ -61,7 +62,7 @@ class Scenario:
 
     def finished(self):
         with open("reference/ledger.txt", "rb") as a, open(f"{self.name}/ledger.txt", "rb") as b:
-            same = a.read() == b.read()
+            same = a.read() == b.read() or self.notes_differ
         assert same, self.told("another ledger than the undisturbed run's")
         with open("reference/model.safetensors", "rb") as a, open(f"{self.name}/model.safetensors", "rb") as b:
             assert a.read() == b.read(), self.told("other parameters than the undisturbed run's")
@@ -183,9 +184,44 @@ def chain(cluster, name):
     return run
 
 
+def evaluated(cluster, name):
+    """A job evaluates what another one is training."""
+    run = Scenario(cluster, name)
+    job = run.submit("cpu.sbatch", "--nodes=1")
+    cluster.wait(lambda: list(pathlib.Path(name, "checkpoints").glob("step-????????")), f"a checkpoint of {name}", 60)
+    evaluation = run.submit("evaluate.sbatch")
+    state = cluster.wait_state(evaluation, "COMPLETED", "FAILED", seconds=60)
+    assert state == "COMPLETED" and "accuracy" in run.log(), run.told(f"the evaluation is {state}")
+    assert cluster.field(job, "JobState") == "RUNNING", run.told("the run was over before it was evaluated")
+    run.complete(job)
+    return run
+
+
+def with_devices(cluster, name, script, devices, *words):
+    """Debug devices for GPUs, of which there are none; queued again in the middle."""
+    run = Scenario(cluster, name)
+    run.more = {"LEPTON_DEBUG_DEVICES": str(devices)}
+    run.notes_differ = "balance.classes=free" in words  # the ledger says so; debug devices have the host's arithmetic
+    job = run.submit(script, f"--gres=gpu:{devices}", "--nodes=2", "--ntasks-per-node=2", words=("--set", "train.device=debug", *words))
+    run.reach(40)
+    cluster.command("scontrol", "requeue", job)
+    run.complete(job)
+    assert run.restarts() == 1
+    return run
+
+
+def gpus(cluster, name):
+    return with_devices(cluster, name, "gpu.sbatch", 2)
+
+
+def mixed(cluster, name):
+    return with_devices(cluster, name, "mixed.sbatch", 1, "--set", "balance.classes=free")
+
+
 SCENARIOS = {"time_limit": time_limit, "requeued": requeued, "without_grace": without_grace, "with_grace": with_grace,
              "node_lost_mpirun": node_lost_mpirun, "node_lost_srun": node_lost_srun, "node_down": node_down,
-             "other_nodes": other_nodes, "by_srun": by_srun, "chain": chain}
+             "other_nodes": other_nodes, "by_srun": by_srun, "chain": chain, "evaluated": evaluated,
+             "gpus": gpus, "mixed": mixed}
 
 
 def main():
