@@ -31,7 +31,7 @@ class MetricsFile {
   /// Opens <directory>/metrics.jsonl and drops lines with step > last_step, a torn last line and damaged
   /// ones.
   MetricsFile(const std::string& directory, int64_t last_step);
-  /// kind: train | validation | test | checkpoint. Further fields in order; Inf and NaN become null.
+  /// kind: train | validation | test | checkpoint | copy. Further fields in order; Inf and NaN become null.
   void write(const std::string& kind, int64_t step, double epoch,
              const std::vector<std::pair<std::string, double>>& fields);
   /// kind: balance. step_s, units_s, efficiency, and by node the whole arrays speeds (units/s), threads,

@@ -187,6 +187,12 @@ void Bookkeeper::checkpoint_committed(const checkpoint::Committed& committed, do
                   {"own_bytes", static_cast<double>(committed.own_bytes)}});
 }
 
+void Bookkeeper::copied(const RedundantCopy& copy) {
+  metrics_.write(
+      "copy", copy.step, static_cast<double>(copy.step) / static_cast<double>(steps_per_epoch_),
+      {{"seconds", copy.seconds}, {"cost_s", copy.cost_s}, {"own_bytes", static_cast<double>(copy.bytes)}});
+}
+
 void Bookkeeper::keep_best(const ArenaLayout& layout, std::span<const float> arena, uint64_t hash,
                            const EvaluationReport& report) {
   auto copy = std::make_shared<std::vector<float>>(arena.begin(), arena.end());

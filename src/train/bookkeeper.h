@@ -25,6 +25,7 @@
 #include "report/progress.h"
 #include "tensor/arena.h"
 #include "train/deck.h"
+#include "train/redundant_state.h"
 #include "train/run_record.h"
 #include "train/work_record.h"
 
@@ -86,6 +87,7 @@ class Bookkeeper {
   void checkpoint_begun();
   /// `stood_s`: how long threads stood still for its copy.
   void checkpoint_committed(const checkpoint::Committed& committed, double stood_s);
+  void copied(const RedundantCopy& copy);
   /// Writes best.safetensors in the background from a copy of the arena. `hash`: of the parameters, as the
   /// last step left them.
   void keep_best(const ArenaLayout& layout, std::span<const float> arena, uint64_t hash,

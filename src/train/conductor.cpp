@@ -367,6 +367,8 @@ void Conductor::after_release() {
     evaluation_report_.reset();
     return;
   }
+  if (e_.redundant)
+    if (const auto copied = e_.redundant->take_copied()) e_.bookkeeper->copied(*copied);
   if (step_report_) {
     e_.bookkeeper->step(*step_report_);
     e_.bookkeeper->balance(step_report_->line.step, balancer_.record());

@@ -170,6 +170,8 @@ void RedundantState::observe(exact::Lanes& total, bool sound) {
   if (given_up_)
     return log_warning("the run state is too large to be kept in memory beside copies of the state.");
   counts_ = true;
+  const int64_t elements = label_.slice_end - label_.slice_begin;
+  copied_ = {step_, now_s() - taken_s_, cost_s_, (1 + label_.moments) * elements * int64_t{sizeof(float)}};
   slot_ = 1 - slot_;
 }
 

@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "checkpoint/layout.h"
 #include "checkpoint/redundancy.h"
@@ -35,6 +36,14 @@ struct CopyViews {
 };
 /// Bytes that they take; fills the views where there is memory.
 size_t cut_copies(std::byte* memory, const KeptLabel& label, CopyViews& views);
+
+/// A copy that counts, on all nodes.
+struct RedundantCopy {
+  int64_t step = 0;
+  double seconds = 0;  ///< from the copy until its parity was there
+  double cost_s = 0;   ///< of the main thread's time: standing still for the copy, sums for the parity
+  int64_t bytes = 0;   ///< of this node's slice
+};
 
 class RedundantState {
  public:
@@ -64,6 +73,8 @@ class RedundantState {
   /// The copies are complete.
   void begin(const RunState& state);
   void progress();
+  /// The newest one, once.
+  std::optional<RedundantCopy> take_copied() { return std::exchange(copied_, std::nullopt); }
   /// While others compute: removes what former starts have left, once copies of this one count everywhere.
   void after_release();
   /// Ends what is under way.
@@ -88,6 +99,7 @@ class RedundantState {
   std::string small_state_;           ///< of the copy in flight
   double taken_s_ = 0, begun_s_ = 0;  ///< when threads began and ended the newest copy
   double cost_s_ = 0;                 ///< of main threads and of standing still, for it
+  std::optional<RedundantCopy> copied_;
   bool begun_ = false, counts_ = false, count_everywhere_ = false;  ///< copies of this start
   bool given_up_ = false;                                           ///< the run state is too large to be kept
 };

@@ -316,6 +316,15 @@ TEST_F(BookkeeperTest, WhatACheckpointTookIsRecorded) {
     EXPECT_NE(line.find(part), std::string::npos) << line;
 }
 
+TEST_F(BookkeeperTest, WhatACopyOfTheStateTookIsRecorded) {
+  const Deck deck = deck_with({});
+  make(deck).copied({.step = 4, .seconds = 0.5, .cost_s = 0.25, .bytes = 600});
+  const std::string line = read_text(run_.file("metrics.jsonl"));
+  for (const char* part :
+       {"\"kind\":\"copy\",\"step\":4", "\"seconds\":0.5", "\"cost_s\":0.25", "\"own_bytes\":600"})
+    EXPECT_NE(line.find(part), std::string::npos) << line;
+}
+
 TEST_F(BookkeeperTest, TheBestModelIsWrittenWithItsLayout) {
   ArenaLayout layout;
   layout.add("dense_1.weight", {3, 5}, TensorRole::parameter, true);

@@ -142,11 +142,16 @@ TEST(RedundantState, IsFoundByALaterStartAlsoWithoutOneOfItsNodes) {
   EXPECT_EQ(run.removals(), 1);
   EXPECT_TRUE(run.step(3));
   run.expect_found(3, 0);
+  const std::optional<RedundantCopy> copied = run.copies().take_copied();
+  ASSERT_TRUE(copied && copied->step == 3);
+  EXPECT_LE(copied->cost_s, copied->seconds);
+  EXPECT_FALSE(run.copies().take_copied()) << "told once";
   EXPECT_TRUE(run.step(5, false));
   run.expect_found(3, 0);  // the one that is under way does not count, the one before does
   run.copies().finish();
   run.vote(-1, false);
   run.expect_found(3, 0);  // nor one of a state that the round has found to be damaged
+  EXPECT_FALSE(run.copies().take_copied());
   EXPECT_TRUE(run.step(8));
   EXPECT_TRUE(run.step(10));
   run.expect_found(10, 0);
