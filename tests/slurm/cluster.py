@@ -229,12 +229,19 @@ class Cluster:
             time.sleep(0.1)
 
     def wait_state(self, job, *states, seconds=120):
-        """Until the job is in one of these states. One that is queued again begins at once: Slurm would let it wait two minutes."""
+        """Until the job is in one of these states. One that is queued again begins soon: Slurm would let it wait two minutes, and a
+        node refuses a job in the second in which it was killed there ("Job credential revoked")."""
+        seen = None
 
         def reached():
+            nonlocal seen
             state = self.field(job, "JobState")
             if state == "PENDING" and self.field(job, "Reason") == "BeginTime":
-                self.command("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+                seen = seen or time.monotonic()
+                if time.monotonic() > seen + 2:
+                    self.command("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            else:
+                seen = None
             return state in states
 
         self.wait(reached, f"job {job} to be {' or '.join(states)}", seconds)
