@@ -18,14 +18,14 @@ namespace {
 
 constexpr int threads = 256;
 
-using Forward = void (*)(float alpha, int64_t quads, int64_t count, const float* x, float* y);
-using Backward = void (*)(float alpha, int64_t quads, int64_t count, const float* known, const float* dy,
+using Forward = void (*)(Activation f, int64_t quads, int64_t count, const float* x, float* y);
+using Backward = void (*)(Activation f, int64_t quads, int64_t count, const float* known, const float* dy,
                           float* dx);
 
 // The first 4 * quads elements by fours, the rest one by one. No __restrict__: y may be x.
 template <ActivationKind kind>
-__global__ void activate_kernel(float alpha, int64_t quads, int64_t count, const float* x, float* y) {
-  const Activation f{kind, alpha};
+__global__ void activate_kernel(Activation f, int64_t quads, int64_t count, const float* x, float* y) {
+  f.kind = kind;
   const int64_t first = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = first; i < quads; i += stride) {
@@ -38,9 +38,9 @@ __global__ void activate_kernel(float alpha, int64_t quads, int64_t count, const
 
 // `known` is x or y, as the function wants; dx may be dy.
 template <ActivationKind kind>
-__global__ void activation_gradient_kernel(float alpha, int64_t quads, int64_t count, const float* known,
+__global__ void activation_gradient_kernel(Activation f, int64_t quads, int64_t count, const float* known,
                                            const float* dy, float* dx) {
-  const Activation f{kind, alpha};
+  f.kind = kind;
   const int64_t first = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = first; i < quads; i += stride) {
@@ -54,36 +54,16 @@ __global__ void activation_gradient_kernel(float alpha, int64_t quads, int64_t c
 }
 
 struct Kernels {
-  Forward forward;
-  Backward backward;
+  Forward forward = nullptr;
+  Backward backward = nullptr;
 };
 
-template <ActivationKind kind>
-Kernels kernels_for() {
-  return {activate_kernel<kind>, activation_gradient_kernel<kind>};
-}
-
-Kernels kernels_of(ActivationKind kind) {
-  switch (kind) {
-    case ActivationKind::relu:
-      return kernels_for<ActivationKind::relu>();
-    case ActivationKind::leaky_relu:
-      return kernels_for<ActivationKind::leaky_relu>();
-    case ActivationKind::elu:
-      return kernels_for<ActivationKind::elu>();
-    case ActivationKind::sigmoid:
-      return kernels_for<ActivationKind::sigmoid>();
-    case ActivationKind::tanh:
-      return kernels_for<ActivationKind::tanh>();
-    case ActivationKind::gelu:
-      return kernels_for<ActivationKind::gelu>();
-    case ActivationKind::gelu_tanh:
-      return kernels_for<ActivationKind::gelu_tanh>();
-    case ActivationKind::none:
-      break;
+struct KernelsOfKind {
+  template <ActivationKind kind>
+  Kernels operator()() const {
+    return {activate_kernel<kind>, activation_gradient_kernel<kind>};
   }
-  return {};
-}
+};
 
 void copy(const Context& context, int64_t count, const float* from, float* to) {
   if (from == to) return;
@@ -97,21 +77,20 @@ void copy(const Context& context, int64_t count, const float* from, float* to) {
 void activate(const Context& context, const Activation& activation, int64_t count, const float* x, float* y) {
   if (activation.kind == ActivationKind::none) return copy(context, count, x, y);
   const int64_t quads = is_aligned(x) && is_aligned(y) ? count / 4 : 0;
-  const Forward kernel = kernels_of(activation.kind).forward;
+  const Forward kernel = ops::for_kind(activation.kind, KernelsOfKind()).forward;
   kernel<<<resident_blocks(context, quads ? quads : count, threads), threads, 0, context.stream>>>(
-      activation.alpha, quads, count, x, y);
+      activation, quads, count, x, y);
   check_launch("activate");
 }
 
 void activation_gradient(const Context& context, const Activation& activation, int64_t count, const float* x,
                          const float* y, const float* dy, float* dx) {
   if (activation.kind == ActivationKind::none) return copy(context, count, dy, dx);
-  const bool gelu = activation.kind == ActivationKind::gelu || activation.kind == ActivationKind::gelu_tanh;
-  const float* known = gelu ? x : y;
+  const float* known = ops::takes_input(activation) ? x : y;
   const int64_t quads = is_aligned(known) && is_aligned(dy) && is_aligned(dx) ? count / 4 : 0;
-  const Backward kernel = kernels_of(activation.kind).backward;
+  const Backward kernel = ops::for_kind(activation.kind, KernelsOfKind()).backward;
   kernel<<<resident_blocks(context, quads ? quads : count, threads), threads, 0, context.stream>>>(
-      activation.alpha, quads, count, known, dy, dx);
+      activation, quads, count, known, dy, dx);
   check_launch("activation_gradient");
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // LayerNormalization (Ba, Kiros and Hinton 2016), the twin of src/ops/layer_norm.cpp: each row of memory to
-// mean 0 and variance 1, then scale and B; an image [C, H, W] is one row, whose parameters (in ONNX order)
-// are permuted to channels-last in scratch. Our own kernels, because every sum must have an order that
-// depends on the shape alone: rows are summed by a team of threads whose size follows from the width,
-// parameter gradients in double in two stages, partial sums of slices of rows and then their join. Where a
-// pointer rules float4 out, the same threads add the same elements one by one. Created by make_layer_norm,
-// for kernels/engine.cu.
+// mean 0 and variance 1, then scale and B (RMSNormalization: the mean stays); an image [C, H, W] is one row,
+// whose parameters (in ONNX order) are permuted to channels-last in scratch. Our own kernels, because every
+// sum must have an order that depends on the shape alone: rows are summed by a team of threads whose size
+// follows from the width, parameter gradients in double in two stages, partial sums of slices of rows and
+// then their join. Where a pointer rules float4 out, the same threads add the same elements one by one.
+// Created by make_layer_norm, for kernels/engine.cu.
 #include <algorithm>
 #include <type_traits>
 
@@ -78,7 +78,7 @@ __device__ float team_sum(float value) {
 // y = (x - mean) inverse scale + shift. `statistics` is null where no backward will follow.
 template <int team, bool wide>
 __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team, threads))
-    normalise_rows(int64_t rows, int64_t width, float epsilon, const float* __restrict__ x,
+    normalise_rows(int64_t rows, int64_t width, bool centred, float epsilon, const float* __restrict__ x,
                    Parameters parameters, float* __restrict__ y, RowStatistics* __restrict__ statistics) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= rows) return;  // whole teams
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
   const float share = 1.0f / static_cast<float>(width);
   const int64_t first = group * static_cast<int64_t>(threadIdx.x);
   float sum = 0, squares = 0;
-  for (int64_t i = first; i < width; i += group * team) {
+  for (int64_t i = first; centred && i < width; i += group * team) {
     const float4 four = load<wide>(in, i, width);
     sum += (four.x + four.y) + (four.z + four.w);
   }
@@ -114,9 +114,9 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
 // With xhat = (x - mean) inverse and h = dy scale: dx = inverse (h - mean(h) - xhat mean(h xhat)).
 template <int team, bool wide>
 __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team, threads))
-    input_gradient(int64_t rows, int64_t width, const float* __restrict__ x, const float* __restrict__ dy,
-                   Parameters parameters, const RowStatistics* __restrict__ statistics,
-                   float* __restrict__ dx) {
+    input_gradient(int64_t rows, int64_t width, bool centred, const float* __restrict__ x,
+                   const float* __restrict__ dy, Parameters parameters,
+                   const RowStatistics* __restrict__ statistics, float* __restrict__ dx) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= rows) return;  // whole teams
   const float *in = x + row * width, *gradient = dy + row * width;
@@ -135,7 +135,8 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
       }
     }
   }
-  const float h_mean = team_sum<team>(sum) * share, hx_mean = team_sum<team>(product) * share;
+  const float h_mean = centred ? team_sum<team>(sum) * share : 0.0f,
+              hx_mean = team_sum<team>(product) * share;
   for (int64_t i = first; i < width; i += group * team) {
     const float4 four = load<wide>(in, i, width), g = load<wide>(gradient, i, width),
                  scale = parameter(parameters.scale, parameters.wide, i, width);
@@ -246,6 +247,7 @@ class LayerNormOp : public ops::Op {
         cut_(spec.samples * element_count(spec.inputs[0]) / width_, width_),
         epsilon_(static_cast<float>(ops::float_attribute(spec.attributes, "epsilon", 1e-5))),
         training_(spec.training),
+        centred_(spec.type == "LayerNormalization"),
         shift_(spec.parameters.size() > 1),
         order_{spec.parameters[0].size() == 3 ? spec.inputs[0][0] : 1, 1} {
     order_.pixels = width_ / order_.channels;
@@ -266,7 +268,7 @@ class LayerNormOp : public ops::Op {
     auto* statistics = training_ ? reinterpret_cast<RowStatistics*>(run.saved) : nullptr;
     with_shape(wide(x, y), [&](auto team, auto wide) {
       normalise_rows<team, wide><<<row_blocks(team), row_block(team), 0, context_.stream>>>(
-          cut_.rows, width_, epsilon_, x, parameters, y, statistics);
+          cut_.rows, width_, centred_, epsilon_, x, parameters, y, statistics);
     });
     check_launch("normalise_rows");
   }
@@ -279,7 +281,7 @@ class LayerNormOp : public ops::Op {
       const Parameters parameters = to_memory(run.parameters[0], nullptr, run.scratch);
       with_shape(wide(x, dy) && aligned(dx), [&](auto team, auto wide) {
         input_gradient<team, wide><<<row_blocks(team), row_block(team), 0, context_.stream>>>(
-            cut_.rows, width_, x, dy, parameters, statistics, dx);
+            cut_.rows, width_, centred_, x, dy, parameters, statistics, dx);
       });
       check_launch("input_gradient");
     }
@@ -338,7 +340,7 @@ class LayerNormOp : public ops::Op {
   int64_t width_;
   Cut cut_;
   float epsilon_;
-  bool training_, shift_;
+  bool training_, centred_, shift_;
   Order order_;
   size_t permuted_[2] = {}, partial_ = 0;
 };

@@ -21,6 +21,7 @@ std::unique_ptr<ops::Op> make_layer_norm(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_dropout(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_reshape(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_activation(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_prelu(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_softmax(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_add(const Context&, const ops::OpSpec&);
 

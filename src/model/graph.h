@@ -15,9 +15,10 @@
 namespace lepton::model {
 
 struct Initialiser {
-  enum class Kind { zeros, ones, he_normal, he_uniform, glorot_normal, glorot_uniform, normal };
+  enum class Kind { zeros, ones, constant, he_normal, he_uniform, glorot_normal, glorot_uniform, normal };
   Kind kind = Kind::zeros;
   double deviation = 0.01;  ///< of `normal`
+  double value = 0;         ///< of `constant`
   int64_t fan_in = 1, fan_out = 1;
 };
 

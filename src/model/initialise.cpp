@@ -31,6 +31,7 @@ double variance(const Initialiser& initialiser) {
       return initialiser.deviation * initialiser.deviation;
     case Kind::zeros:
     case Kind::ones:
+    case Kind::constant:
       break;
   }
   return 0;
@@ -44,6 +45,9 @@ void fill(const Initialiser& initialiser, uint64_t key, std::span<float> values)
       break;
     case Kind::ones:
       std::fill(values.begin(), values.end(), 1.0F);
+      break;
+    case Kind::constant:
+      std::fill(values.begin(), values.end(), static_cast<float>(initialiser.value));
       break;
     case Kind::he_uniform:
     case Kind::glorot_uniform:

@@ -69,6 +69,11 @@ std::vector<LayerRow> shaping_rows() {
        {{"epsilon", "number", "1e-5", "added to the variance"}},
        {},
        read_layer_norm},
+      {"rms_norm",
+       "Divides each sample by its root mean square.",
+       {{"epsilon", "number", "1e-5", "added to the mean square"}},
+       {},
+       read_rms_norm},
       {"dropout",
        "Drops values at random in training and scales the rest.",
        {{"rate", "number", "0.5", "probability of dropping a value"}},
@@ -96,6 +101,11 @@ std::vector<LayerRow> activation_rows() {
        {{"alpha", "number", "0.01", "slope below 0"}},
        {},
        read_activation_layer},
+      {"prelu",
+       "x for x > 0, else a slope that is learned for each channel * x.",
+       {{"initial", "number", "0.25", "the slopes in the beginning"}},
+       {},
+       read_prelu},
       {"elu",
        "x for x > 0, else alpha * (exp(x) - 1).",
        {{"alpha", "number", "1", "minus the limit below 0"}},
@@ -107,7 +117,21 @@ std::vector<LayerRow> activation_rows() {
        {},
        {},
        read_activation_layer},
+      {"selu", "elu that keeps means at 0 and variances at 1.", {}, {}, read_activation_layer},
+      {"silu", "x * sigmoid(x).", {}, {}, read_activation_layer},
+      {"swish",
+       "x * sigmoid(alpha * x).",
+       {{"alpha", "number", "1", "how sharp the bend is"}},
+       {},
+       read_activation_layer},
+      {"mish", "x * tanh(log(1 + exp(x))).", {}, {}, read_activation_layer},
+      {"softplus", "log(1 + exp(x)).", {}, {}, read_activation_layer},
       {"sigmoid", "1 / (1 + exp(-x)).", {}, {}, read_activation_layer},
+      {"hard_sigmoid",
+       "alpha * x + 0.5, cut at 0 and 1.",
+       {{"alpha", "number", "0.2", "slope at 0"}},
+       {},
+       read_activation_layer},
       {"tanh", "Hyperbolic tangent.", {}, {}, read_activation_layer},
       {"softmax", "exp(x) over the sum of exp(x) of the sample.", {}, {}, read_activation_layer},
   };
@@ -146,15 +170,15 @@ std::string layer_name(const LayerSpec& layer, const std::string& scope, int num
 /// The activation that a layer's output meets first: its own option, or the next layer that is one, looking
 /// through layers that keep the scale of values. Decides the default initialisation.
 std::string follower_of(const std::vector<LayerSpec>& layers, size_t index, const std::string& tail) {
-  static const std::vector<std::string> transparent = {"batch_norm", "layer_norm",       "dropout",
-                                                       "flatten",    "reshape",          "max_pool2d",
-                                                       "avg_pool2d", "global_avg_pool2d"};
+  static const std::vector<std::string> transparent = {"batch_norm", "layer_norm", "rms_norm",
+                                                       "dropout",    "flatten",    "reshape",
+                                                       "max_pool2d", "avg_pool2d", "global_avg_pool2d"};
   const auto own = layers[index].options.find("activation");
   if (own != layers[index].options.end())
     if (const auto* text = std::get_if<std::string>(&own->second.value); text != nullptr && *text != "none")
       return *text;
   for (size_t i = index + 1; i < layers.size(); ++i) {
-    if (!activation_operator(layers[i].type).empty()) return layers[i].type;
+    if (!activation_operator(layers[i].type).empty() || layers[i].type == "prelu") return layers[i].type;
     if (std::find(transparent.begin(), transparent.end(), layers[i].type) == transparent.end()) return "";
   }
   return tail;

@@ -97,6 +97,7 @@ std::string read_activation_option(const LayerOptions& options);
 /// Appends that activation behind `value`; "none" appends nothing.
 int build_activation(const LayerContext& context, const std::string& activation, int value);
 BuildStep read_activation_layer(const LayerReader& reader);
+BuildStep read_prelu(const LayerReader& reader);
 
 // layers_weighted.cpp
 BuildStep read_dense(const LayerReader& reader);
@@ -120,6 +121,7 @@ BuildStep read_global_avg_pool2d(const LayerReader& reader);
 // layers_other.cpp
 BuildStep read_batch_norm(const LayerReader& reader);
 BuildStep read_layer_norm(const LayerReader& reader);
+BuildStep read_rms_norm(const LayerReader& reader);
 BuildStep read_dropout(const LayerReader& reader);
 BuildStep read_flatten(const LayerReader& reader);
 BuildStep read_reshape(const LayerReader& reader);

@@ -18,13 +18,19 @@ struct ActivationRow {
   const char* approximate = nullptr;  ///< ONNX attribute of that name
 };
 
-constexpr std::array<ActivationRow, 8> rows = {{
+constexpr std::array<ActivationRow, 14> rows = {{
     {"relu", "Relu", 0, true},
     {"leaky_relu", "LeakyRelu", 0.01, true},
     {"elu", "Elu", 1.0, true},
+    {"selu", "Selu", 0, false},  // its constants suppose variances of 1
     {"gelu", "Gelu", 0, true},
     {"gelu_tanh", "Gelu", 0, true, "tanh"},
+    {"silu", "Swish", 0, true},
+    {"swish", "Swish", 1.0, true},
+    {"mish", "Mish", 0, true},
+    {"softplus", "Softplus", 0, true},
     {"sigmoid", "Sigmoid", 0, false},
+    {"hard_sigmoid", "HardSigmoid", 0.2, false},
     {"tanh", "Tanh", 0, false},
     {"softmax", "Softmax", 0, false},
 }};
@@ -58,7 +64,7 @@ std::string activation_operator(const std::string& name) {
 
 bool is_relu_like(const std::string& activation) {
   const ActivationRow* row = find_activation(activation);
-  return row != nullptr && row->relu_like;
+  return activation == "prelu" || (row != nullptr && row->relu_like);
 }
 
 std::string read_activation_option(const LayerOptions& options) {
@@ -70,6 +76,19 @@ std::string read_activation_option(const LayerOptions& options) {
 int build_activation(const LayerContext& context, const std::string& activation, int value) {
   const ActivationRow* row = find_activation(activation);
   return row == nullptr ? value : append(context, *row, context.name + "." + activation, row->alpha, value);
+}
+
+/// He et al. 2015: a slope for each channel or feature, which does not decay.
+BuildStep read_prelu(const LayerReader& reader) {
+  const double initial = reader.options.number("initial", 0.25, 0);
+  return [initial](const LayerContext& context) {
+    const Shape& input = context.shape();
+    const int slope = context.builder.add_parameter(
+        context.name + ".slope", input.size() == 3 ? Shape{input[0], 1, 1} : Shape{input.back()},
+        {.kind = Initialiser::Kind::constant, .value = initial});
+    return context.builder.add_node("PRelu", context.name, {}, {context.input}, {slope},
+                                    context.layer.position);
+  };
 }
 
 BuildStep read_activation_layer(const LayerReader& reader) {

@@ -40,6 +40,14 @@ int build_layer_norm(const LayerContext& context, double epsilon) {
                                   context.layer.position);
 }
 
+int build_rms_norm(const LayerContext& context, double epsilon) {
+  const int weight =
+      context.builder.add_parameter(context.name + ".weight", context.shape(), {.kind = Kind::ones});
+  return context.builder.add_node("RMSNormalization", context.name,
+                                  {{"epsilon", epsilon}, {"axis", int64_t{1}}}, {context.input}, {weight},
+                                  context.layer.position);
+}
+
 /// `shape` holds positive dimensions and at most one -1.
 int build_reshape(const LayerContext& context, Shape shape) {
   const Shape& input = context.shape();
@@ -105,6 +113,12 @@ BuildStep read_batch_norm(const LayerReader& reader) {
 BuildStep read_layer_norm(const LayerReader& reader) {
   const double epsilon = reader.options.positive_number("epsilon", 1e-5);
   return [epsilon](const LayerContext& context) { return build_layer_norm(context, epsilon); };
+}
+
+/// Zhang and Sennrich 2019; over all of a sample's elements, with a weight for each.
+BuildStep read_rms_norm(const LayerReader& reader) {
+  const double epsilon = reader.options.positive_number("epsilon", 1e-5);
+  return [epsilon](const LayerContext& context) { return build_rms_norm(context, epsilon); };
 }
 
 /// Srivastava et al. 2014, scaled by 1 / (1 - rate) in training.

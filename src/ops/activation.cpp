@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise activations (see activation.h) and the operators of that name: one loop per function over the
-// formula of activation_math.h, compiled for each vector width; bits do not depend on it. Twin:
+// Elementwise activations (see activation.h) and the operators of that name: one loop over the formulas of
+// activation_math.h, compiled for each function and vector width; bits do not depend on it. Twin:
 // kernels/activation.cu.
 #include "ops/activation.h"
 
@@ -13,19 +13,27 @@
 namespace lepton::ops {
 
 Activation parse_activation(const std::string& type, const Attributes& attributes) {
+  const auto number = [&](const char* name, double otherwise) {
+    return static_cast<float>(float_attribute(attributes, name, otherwise));
+  };
   if (type.empty()) return {};
-  if (type == "Relu") return {ActivationKind::relu, 0};
-  if (type == "LeakyRelu")
-    return {ActivationKind::leaky_relu, static_cast<float>(float_attribute(attributes, "alpha", 0.01))};
-  if (type == "Elu")
-    return {ActivationKind::elu, static_cast<float>(float_attribute(attributes, "alpha", 1.0))};
-  if (type == "Sigmoid") return {ActivationKind::sigmoid, 0};
-  if (type == "Tanh") return {ActivationKind::tanh, 0};
+  if (type == "Relu") return {ActivationKind::relu};
+  if (type == "LeakyRelu") return {ActivationKind::leaky_relu, number("alpha", 0.01)};
+  if (type == "Elu") return {ActivationKind::elu, number("alpha", 1.0)};
+  if (type == "Selu")  // the constants of the specification
+    return {ActivationKind::selu, number("alpha", 1.67326319217681884765625),
+            number("gamma", 1.05070102214813232421875)};
+  if (type == "Sigmoid") return {ActivationKind::sigmoid};
+  if (type == "HardSigmoid") return {ActivationKind::hard_sigmoid, number("alpha", 0.2), number("beta", 0.5)};
+  if (type == "Tanh") return {ActivationKind::tanh};
+  if (type == "Softplus") return {ActivationKind::softplus};
+  if (type == "Swish") return {ActivationKind::swish, number("alpha", 1.0)};
+  if (type == "Mish") return {ActivationKind::mish};
   CHECK(type == "Gelu", "activation " + type);
   const std::string approximate = string_attribute(attributes, "approximate", "none");
   REQUIRE(approximate == "none" || approximate == "tanh", Exit::deck, "",
           "Gelu has no approximation \"" + approximate + "\"", "use none or tanh");
-  return {approximate == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu, 0};
+  return {approximate == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu};
 }
 
 bool gradient_from_output(const Activation& activation) {
@@ -37,94 +45,45 @@ bool is_epilogue(const std::string& type) {
          type == "Tanh";
 }
 
-LEPTON_SIMD static void relu(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = relu_element(x[i]);
+namespace {
+
+template <ActivationKind kind>
+LEPTON_SIMD void activate_all(Activation activation, int64_t count, const float* x, float* y) {
+  activation.kind = kind;
+  for (int64_t i = 0; i < count; ++i) y[i] = activation_element(activation, x[i]);
 }
-LEPTON_SIMD static void leaky_relu(int64_t count, float alpha, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = leaky_relu_element(alpha, x[i]);
+
+template <ActivationKind kind>
+LEPTON_SIMD void differentiate_all(Activation activation, int64_t count, const float* known, const float* dy,
+                                   float* dx) {
+  activation.kind = kind;
+  for (int64_t i = 0; i < count; ++i) dx[i] = activation_gradient_element(activation, known[i], dy[i]);
 }
-LEPTON_SIMD static void elu(int64_t count, float alpha, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = elu_element(alpha, x[i]);
+
+struct Loops {
+  decltype(&activate_all<ActivationKind::relu>) forward = nullptr;
+  decltype(&differentiate_all<ActivationKind::relu>) backward = nullptr;
+};
+
+Loops loops_of(ActivationKind kind) {
+  return for_kind(kind, []<ActivationKind constant>() {
+    return Loops{activate_all<constant>, differentiate_all<constant>};
+  });
 }
-LEPTON_SIMD static void sigmoid(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = math::sigmoid(x[i]);
-}
-LEPTON_SIMD static void hyperbolic_tangent(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = math::tanh(x[i]);
-}
-LEPTON_SIMD static void gelu(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = gelu_element(x[i]);
-}
-LEPTON_SIMD static void gelu_tanh(int64_t count, const float* x, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = gelu_tanh_element(x[i]);
-}
+
+}  // namespace
 
 void activate(const Activation& activation, int64_t count, const float* x, float* y) {
-  switch (activation.kind) {
-    case ActivationKind::none:
-      if (x != y) std::copy(x, x + count, y);
-      return;
-    case ActivationKind::relu:
-      return relu(count, x, y);
-    case ActivationKind::leaky_relu:
-      return leaky_relu(count, activation.alpha, x, y);
-    case ActivationKind::elu:
-      return elu(count, activation.alpha, x, y);
-    case ActivationKind::sigmoid:
-      return sigmoid(count, x, y);
-    case ActivationKind::tanh:
-      return hyperbolic_tangent(count, x, y);
-    case ActivationKind::gelu:
-      return gelu(count, x, y);
-    case ActivationKind::gelu_tanh:
-      return gelu_tanh(count, x, y);
-  }
-}
-
-LEPTON_SIMD static void relu_gradient(int64_t count, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = relu_gradient_element(y[i], dy[i]);
-}
-LEPTON_SIMD static void leaky_relu_gradient(int64_t count, float alpha, const float* y, const float* dy,
-                                            float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = leaky_relu_gradient_element(alpha, y[i], dy[i]);
-}
-LEPTON_SIMD static void elu_gradient(int64_t count, float alpha, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = elu_gradient_element(alpha, y[i], dy[i]);
-}
-LEPTON_SIMD static void sigmoid_gradient(int64_t count, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = sigmoid_gradient_element(y[i], dy[i]);
-}
-LEPTON_SIMD static void tanh_gradient(int64_t count, const float* y, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = tanh_gradient_element(y[i], dy[i]);
-}
-LEPTON_SIMD static void gelu_gradient(int64_t count, const float* x, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = gelu_gradient_element(x[i], dy[i]);
-}
-LEPTON_SIMD static void gelu_tanh_gradient(int64_t count, const float* x, const float* dy, float* dx) {
-  for (int64_t i = 0; i < count; ++i) dx[i] = gelu_tanh_gradient_element(x[i], dy[i]);
+  if (activation.kind != ActivationKind::none)
+    return loops_of(activation.kind).forward(activation, count, x, y);
+  if (x != y) std::copy(x, x + count, y);
 }
 
 void activation_gradient(const Activation& activation, int64_t count, const float* x, const float* y,
                          const float* dy, float* dx) {
-  switch (activation.kind) {
-    case ActivationKind::none:
-      if (dy != dx) std::copy(dy, dy + count, dx);
-      return;
-    case ActivationKind::relu:
-      return relu_gradient(count, y, dy, dx);
-    case ActivationKind::leaky_relu:
-      return leaky_relu_gradient(count, activation.alpha, y, dy, dx);
-    case ActivationKind::elu:
-      return elu_gradient(count, activation.alpha, y, dy, dx);
-    case ActivationKind::sigmoid:
-      return sigmoid_gradient(count, y, dy, dx);
-    case ActivationKind::tanh:
-      return tanh_gradient(count, y, dy, dx);
-    case ActivationKind::gelu:
-      return gelu_gradient(count, x, dy, dx);
-    case ActivationKind::gelu_tanh:
-      return gelu_tanh_gradient(count, x, dy, dx);
-  }
+  if (activation.kind != ActivationKind::none)
+    return loops_of(activation.kind).backward(activation, count, takes_input(activation) ? x : y, dy, dx);
+  if (dy != dx) std::copy(dy, dy + count, dx);
 }
 
 namespace {
@@ -161,6 +120,8 @@ Shape infer_same(const OpSpec& spec) {
 Shape infer_activation(const OpSpec& spec) {
   const Activation activation = parse_activation(spec.type, spec.attributes);
   REQUIRE(activation.alpha >= 0, Exit::deck, "", spec.type + " needs alpha >= 0", "");
+  REQUIRE(activation.kind != ActivationKind::selu || activation.beta > 0, Exit::deck, "",
+          "Selu needs gamma > 0", "");
   return spec.inputs[0];
 }
 

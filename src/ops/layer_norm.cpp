@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // LayerNormalization (Ba, Kiros and Hinton 2016): each row of memory to mean 0 and variance 1, then scale and
-// B. A row is the dimensions from `axis` on; an image [C, H, W] is normalised whole (axis = 1), and since its
-// parameters are stored in ONNX order and its memory is channels-last, they are permuted in scratch.
-// Sums run in 16 lanes by index, folded pairwise: bits do not depend on the machine.
-// Made by the table, run by model/executor.
+// B; and RMSNormalization (Zhang and Sennrich 2019), which leaves the mean as it is. A row is the dimensions
+// from `axis` on; an image [C, H, W] is normalised whole (axis = 1), and since its parameters are stored in
+// ONNX order and its memory is channels-last, they are permuted in scratch. Sums run in 16 lanes by index,
+// folded pairwise: bits do not depend on the machine. Made by the table, run by model/executor.
 #include <algorithm>
 #include <cmath>
 
@@ -37,15 +37,17 @@ struct RowStatistics {
   float mean, inverse;  ///< inverse = 1 / sqrt(variance + epsilon)
 };
 
-LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, float epsilon, const float* x,
+// Not `centred`: the mean counts as 0.
+LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, bool centred, float epsilon, const float* x,
                                 const float* scale, const float* shift, float* y, RowStatistics* statistics) {
   const float share = 1.0f / static_cast<float>(width);
   for (int64_t r = 0; r < rows; ++r) {
     const float* in = x + r * width;
     float* out = y + r * width;
-    const float mean = lane_sum(
-                           width, [=](int64_t i) __attribute__((always_inline)) { return in[i]; }) *
-                       share;
+    const auto element = [=](int64_t i) __attribute__((always_inline)) {
+      return in[i];
+    };
+    const float mean = centred ? lane_sum(width, element) * share : 0.0f;
     const float variance = lane_sum(
                                width, [=
     ](int64_t i) __attribute__((always_inline)) { return (in[i] - mean) * (in[i] - mean); }) *
@@ -58,7 +60,8 @@ LEPTON_SIMD void normalise_rows(int64_t rows, int64_t width, float epsilon, cons
 
 // With xhat = (x - mean) inverse and h = dy scale:
 //   dx = inverse (h - mean(h) - xhat mean(h xhat)),  dscale += dy xhat,  dB += dy.
-LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, const float* x, const float* dy,
+// (not centred: mean(h) is left out)
+LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, bool centred, const float* x, const float* dy,
                                const float* scale, const RowStatistics* statistics, float* dx, float* dscale,
                                float* dshift) {
   const float share = 1.0f / static_cast<float>(width);
@@ -70,9 +73,10 @@ LEPTON_SIMD void rows_backward(int64_t rows, int64_t width, const float* x, cons
       dshift[i] += g[i];
     }
     if (!dx) continue;
-    const float h = lane_sum(
-                        width, [=](int64_t i) __attribute__((always_inline)) { return g[i] * scale[i]; }) *
-                    share;
+    const auto scaled = [=](int64_t i) __attribute__((always_inline)) {
+      return g[i] * scale[i];
+    };
+    const float h = centred ? lane_sum(width, scaled) * share : 0.0f;
     const float hx = lane_sum(
                          width, [=
     ](int64_t i) __attribute__((always_inline)) { return g[i] * scale[i] * ((in[i] - mean) * inverse); }) *
@@ -90,6 +94,7 @@ class LayerNormOp : public Op {
         rows_(spec.samples * element_count(spec.inputs[0]) / width_),
         epsilon_(static_cast<float>(float_attribute(spec.attributes, "epsilon", 1e-5))),
         training_(spec.training),
+        centred_(spec.type == "LayerNormalization"),
         shift_(spec.parameters.size() > 1) {
     if (spec.parameters[0].size() == 3) channels_ = spec.inputs[0][0];
     pixels_ = width_ / channels_;
@@ -106,7 +111,7 @@ class LayerNormOp : public Op {
     if (!shift_) std::fill_n(zeros, width_, 0.0f);
     const float* shift = shift_ ? to_memory(run.parameters[1], zeros) : zeros;
     auto* statistics = training_ ? reinterpret_cast<RowStatistics*>(run.saved) : nullptr;
-    normalise_rows(rows_, width_, epsilon_, run.inputs[0], scale, shift, run.output, statistics);
+    normalise_rows(rows_, width_, centred_, epsilon_, run.inputs[0], scale, shift, run.output, statistics);
   }
 
   void backward(const OpBackward& run) override {
@@ -114,7 +119,7 @@ class LayerNormOp : public Op {
     float *dscale = floats_at(run.scratch, offsets_[1]), *dshift = floats_at(run.scratch, offsets_[2]);
     std::fill_n(dscale, width_, 0.0f);
     std::fill_n(dshift, width_, 0.0f);
-    rows_backward(rows_, width_, run.inputs[0], run.output_gradient, scale,
+    rows_backward(rows_, width_, centred_, run.inputs[0], run.output_gradient, scale,
                   reinterpret_cast<const RowStatistics*>(run.saved), run.input_gradients[0], dscale, dshift);
     to_onnx(dscale, run.parameter_gradients[0]);
     if (shift_) to_onnx(dshift, run.parameter_gradients[1]);
@@ -137,7 +142,7 @@ class LayerNormOp : public Op {
 
   int64_t width_, rows_, channels_ = 1, pixels_ = 1;
   float epsilon_;
-  bool training_, shift_;
+  bool training_, centred_, shift_;
   size_t offsets_[3] = {};
 };
 
@@ -148,15 +153,15 @@ Shape infer_layer_norm(const OpSpec& spec) {
   const int64_t rank = static_cast<int64_t>(input.size());
   const int64_t axis = int_attribute(spec.attributes, "axis", -1);
   const int64_t first = axis < 0 ? axis + rank : axis - 1;  // ONNX counts the batch dimension
-  require_shape(first >= 0 && first < rank, "LayerNormalization has no axis " + std::to_string(axis) +
-                                                " in its input " + shape_text(input));
-  require_shape(rank != 3 || first == 0,
-                "LayerNormalization of an image " + shape_text(input) + " needs axis = 1");
+  require_shape(first >= 0 && first < rank,
+                spec.type + " has no axis " + std::to_string(axis) + " in its input " + shape_text(input));
+  require_shape(rank != 3 || first == 0, spec.type + " of an image " + shape_text(input) + " needs axis = 1");
   const Shape row(input.begin() + first, input.end());
-  require_shape(spec.parameters.size() == 1 || spec.parameters.size() == 2,
-                "LayerNormalization needs scale and B");
+  const bool shifts = spec.type == "LayerNormalization";
+  require_shape(spec.parameters.size() == 1 || (shifts && spec.parameters.size() == 2),
+                spec.type + (shifts ? " needs scale and B" : " needs scale alone"));
   for (const Shape& parameter : spec.parameters)
-    require_shape(parameter == row, "LayerNormalization parameter " + shape_text(parameter) +
+    require_shape(parameter == row, spec.type + " parameter " + shape_text(parameter) +
                                         " does not fit the normalised dimensions " + shape_text(row));
   return input;
 }

@@ -83,6 +83,19 @@ LEPTON_HD inline float log(float x) {
   return x < 0.0f ? std::numeric_limits<float>::quiet_NaN() : (x != x ? x : low);
 }
 
+/// ln(1 + t) for t in [0, 1], accurate relative to itself: 2 artanh(t / (2 + t)), by its series.
+LEPTON_HD inline float log1p_unit(float t) {
+  const float s = t / (2.0f + t), z = s * s;
+  float p = 2.0f / 15;
+  p = p * z + 2.0f / 13;
+  p = p * z + 2.0f / 11;
+  p = p * z + 2.0f / 9;
+  p = p * z + 2.0f / 7;
+  p = p * z + 2.0f / 5;
+  p = p * z + 2.0f / 3;
+  return p * (z * s) + 2.0f * s;
+}
+
 /// 1 / (1 + e^-x), accurate relative to itself on both sides.
 LEPTON_HD inline float sigmoid(float x) {
   const float e = exp(-magnitude(x));

@@ -98,7 +98,7 @@ static dnnl::algorithm eltwise_algorithm(ActivationKind kind) {
       return dnnl::algorithm::eltwise_gelu_erf;
     case ActivationKind::gelu_tanh:
       return dnnl::algorithm::eltwise_gelu_tanh;
-    case ActivationKind::none:
+    default:
       break;
   }
   CHECK(false, "no epilogue");

@@ -18,6 +18,8 @@ Shape infer_same(const OpSpec& spec);  ///< the output is like input 0
 
 Shape infer_activation(const OpSpec& spec);
 std::unique_ptr<Op> make_activation(const OpSpec& spec);
+Shape infer_prelu(const OpSpec& spec);
+std::unique_ptr<Op> make_prelu(const OpSpec& spec);
 Shape infer_softmax(const OpSpec& spec);
 std::unique_ptr<Op> make_softmax(const OpSpec& spec);
 Shape infer_matmul(const OpSpec& spec);

@@ -107,6 +107,22 @@ TEST(Executor, GradientsOfNestedResiduals) {
   expect_gradients(bench, 7, 5e-3);
 }
 
+/// Those without a kink, where differences tell something.
+TEST(Executor, GradientsThroughTheOtherActivations) {
+  for (const char* activation : {"silu", "swish", "mish", "softplus"}) {
+    SCOPED_TRACE(activation);
+    Bench bench(
+        graph_of({5}, {dense(6, {{"activation", activation}}), dense(4), layer(activation), dense(3)}), {7});
+    expect_gradients(bench, 7, 5e-3);
+  }
+}
+
+/// Softplus keeps the root mean square away from 0, where it is all kink.
+TEST(Executor, GradientsThroughRmsNorm) {
+  Bench bench(graph_of({5}, {dense(9, {{"activation", "softplus"}}), layer("rms_norm"), dense(3)}), {7});
+  expect_gradients(bench, 7, 5e-3);
+}
+
 TEST(Executor, SinkGetsEveryTensorOnceFromTheLastNodeToTheFirst) {
   Bench bench(small_convolutional(), {3});
   const KeepingSink sink = bench.backward(3);

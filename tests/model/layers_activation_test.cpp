@@ -2,6 +2,7 @@
 // Activations as layers and as options: operator, alpha, names, and refusals.
 #include <gtest/gtest.h>
 
+#include "model/initialise.h"
 #include "model/layers.h"
 #include "model/networks.h"
 
@@ -9,9 +10,13 @@ namespace lepton::model {
 
 TEST(LayersActivation, EachLayerIsItsOnnxOperator) {
   const std::vector<std::pair<std::string, std::string>> pairs = {
-      {"relu", "Relu"},       {"leaky_relu", "LeakyRelu"}, {"elu", "Elu"},
-      {"gelu", "Gelu"},       {"sigmoid", "Sigmoid"},      {"tanh", "Tanh"},
-      {"softmax", "Softmax"}, {"gelu_tanh", "Gelu"},
+      {"relu", "Relu"},         {"leaky_relu", "LeakyRelu"},
+      {"elu", "Elu"},           {"gelu", "Gelu"},
+      {"sigmoid", "Sigmoid"},   {"tanh", "Tanh"},
+      {"softmax", "Softmax"},   {"gelu_tanh", "Gelu"},
+      {"selu", "Selu"},         {"silu", "Swish"},
+      {"swish", "Swish"},       {"mish", "Mish"},
+      {"softplus", "Softplus"}, {"hard_sigmoid", "HardSigmoid"},
   };
   EXPECT_EQ(activation_names().size(), pairs.size());
   for (const auto& [name, type] : pairs) {
@@ -36,11 +41,30 @@ TEST(LayersActivation, Alpha) {
   EXPECT_EQ(alpha(layer("leaky_relu", {{"alpha", 0.25}})), 0.25);
   EXPECT_EQ(alpha(layer("elu")), 1.0);
   EXPECT_EQ(alpha(layer("elu", {{"alpha", 2}})), 2.0);
+  EXPECT_EQ(alpha(layer("swish", {{"alpha", 1.5}})), 1.5);
+  EXPECT_EQ(alpha(layer("hard_sigmoid")), 0.2);
+  EXPECT_EQ(alpha(layer("silu")), -1.0);
   EXPECT_EQ(alpha(layer("relu")), -1.0);
   expect_deck_error(network({6}, {layer("elu", {{"alpha", 0}})}), "deck.toml:1:100",
                     {"layer \"elu_1\"", "alpha = 0 is not a number above 0"});
   expect_deck_error(network({6}, {layer("relu", {{"alpha", 0.1}})}), "deck.toml:1:100",
                     {"unknown option \"alpha\" of a relu layer"});
+}
+
+TEST(LayersActivation, PreluLearnsASlopePerChannelOrFeature) {
+  const Graph graph =
+      graph_of({3, 4, 5}, {layer("prelu"), layer("flatten"), layer("prelu", {{"initial", 0.1}})});
+  const std::vector<ArenaTensor>& tensors = graph.layout.tensors();
+  ASSERT_EQ(tensors.size(), 2U);
+  EXPECT_EQ(tensors[0].name, "prelu_1.slope");
+  EXPECT_EQ(tensors[0].shape, (Shape{3, 1, 1}));
+  EXPECT_EQ(tensors[1].shape, (Shape{60}));
+  EXPECT_FALSE(tensors[0].decays);
+  std::vector<float> arena(static_cast<size_t>(graph.layout.elements()), -1.0f);
+  initialise(graph, 1, 0, 2, arena);
+  EXPECT_EQ(arena[static_cast<size_t>(tensors[0].offset) + 2], 0.25f);
+  EXPECT_EQ(arena[static_cast<size_t>(tensors[1].offset) + 59], 0.1f);
+  expect_deck_error(network({6}, {layer("prelu", {{"initial", -1}})}), "deck.toml:1:100", {"initial = -1"});
 }
 
 TEST(LayersActivation, GeluIsExactOrByTanh) {
@@ -65,9 +89,10 @@ TEST(LayersActivation, UnknownNameGivesTheNearest) {
 }
 
 TEST(LayersActivation, ReluFamily) {
-  for (const char* name : {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh"})
+  for (const char* name :
+       {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "swish", "mish", "softplus", "prelu"})
     EXPECT_TRUE(is_relu_like(name)) << name;
-  for (const char* name : {"sigmoid", "tanh", "softmax", "none", ""})
+  for (const char* name : {"sigmoid", "hard_sigmoid", "tanh", "selu", "softmax", "none", ""})
     EXPECT_FALSE(is_relu_like(name)) << name;
 }
 

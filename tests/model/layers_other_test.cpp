@@ -54,6 +54,15 @@ TEST(LayersOther, BatchNormRefuses) {
                     {"layer \"batch_norm_2\"", "share one momentum", "0.5 stands here and 0.9 before"});
 }
 
+TEST(LayersOther, RmsNormHasAWeightAlone) {
+  const Graph graph = graph_of({3, 4, 5}, {layer("rms_norm", {{"epsilon", 0.5}}), layer("flatten")});
+  ASSERT_EQ(graph.layout.tensors().size(), 1U);
+  EXPECT_EQ(graph.layout.tensors()[0].name, "rms_norm_1.weight");
+  EXPECT_EQ(graph.layout.tensors()[0].shape, (Shape{3, 4, 5}));
+  EXPECT_EQ(graph.nodes[0].type, "RMSNormalization");
+  EXPECT_EQ(ops::float_attribute(graph.nodes[0].attributes, "epsilon", 0), 0.5);
+}
+
 TEST(LayersOther, LayerNorm) {
   const Graph graph =
       graph_of({3, 4, 5}, {layer("layer_norm"), layer("flatten"), layer("layer_norm", {{"epsilon", 0.5}})});

@@ -175,7 +175,7 @@ class Poisoner {
 
 LayerSpec random_layer(uint32_t& state, int depth) {
   const auto pick = [&](uint32_t n) { return (state = state * 1664525u + 1013904223u) / 65536u % n; };
-  switch (pick(depth > 1 ? 7 : 9)) {
+  switch (pick(depth > 1 ? 9 : 11)) {
     case 0:
       return dense(6, {{"activation", "relu"}});
     case 1:
@@ -190,6 +190,10 @@ LayerSpec random_layer(uint32_t& state, int depth) {
       return layer("dropout", {{"rate", 0.25}});
     case 6:
       return layer("layer_norm");
+    case 7:
+      return layer("mish");
+    case 8:
+      return layer("rms_norm");
     default:
       break;
   }

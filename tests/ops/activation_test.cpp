@@ -49,6 +49,48 @@ TEST(Activation, Values) {
   });
 }
 
+TEST(Activation, MoreValues) {
+  check(elementwise("Selu"),
+        [](double x) { return 1.0507010221481323 * (x > 0 ? x : 1.6732631921768188 * std::expm1(x)); });
+  check(elementwise("Selu", {{"alpha", 0.8}}),
+        [](double x) { return 1.0507010221481323 * (x > 0 ? x : 0.8 * std::expm1(x)); });
+  check(elementwise("Selu", {{"alpha", 0.8}, {"gamma", 2.5}}),
+        [](double x) { return 2.5 * (x > 0 ? x : 0.8 * std::expm1(x)); });
+  check(elementwise("HardSigmoid"), [](double x) { return std::clamp(0.2 * x + 0.5, 0.0, 1.0); });
+  check(elementwise("HardSigmoid", {{"alpha", 0.6}, {"beta", 0.1}}),
+        [](double x) { return std::clamp(0.6 * x + 0.1, 0.0, 1.0); });
+  check(elementwise("Softplus"), [](double x) { return std::log1p(std::exp(x)); });
+  check(elementwise("Swish"), [](double x) { return x / (1 + std::exp(-x)); });
+  check(elementwise("Swish", {{"alpha", 1.7}}), [](double x) { return x / (1 + std::exp(-1.7 * x)); });
+  check(elementwise("Mish"), [](double x) { return x * std::tanh(std::log1p(std::exp(x))); });
+}
+
+/// Far out on both sides values and derivatives are the asymptotes, not Inf or NaN.
+TEST(Activation, FarFromZero) {
+  const Floats x = {-200, -80, -30, 30, 80, 200}, ones(x.size(), 1);
+  for (const auto& [type, slope] : {std::pair("Softplus", 1.0f), {"Swish", 1.0f}, {"Mish", 1.0f}}) {
+    const Activation activation = parse_activation(type, {});
+    Floats y(x.size()), dx(x.size());
+    activate(activation, std::ssize(x), x.data(), y.data());
+    activation_gradient(activation, std::ssize(x), x.data(), y.data(), ones.data(), dx.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_NEAR(y[i], x[i] > 0 ? x[i] : 0, 1e-9) << type << " of " << x[i];
+      EXPECT_NEAR(dx[i], x[i] > 0 ? slope : 0, 1e-9) << type << " of " << x[i];
+    }
+  }
+}
+
+TEST(Activation, SoftplusIsAccurateWhereItIsSmall) {
+  Floats x = {-1, -5, -12, -40, -80}, ones(x.size(), 1), y(x.size()), dx(x.size());
+  const Activation softplus{ActivationKind::softplus};
+  activate(softplus, std::ssize(x), x.data(), y.data());
+  activation_gradient(softplus, std::ssize(x), nullptr, y.data(), ones.data(), dx.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_NEAR(static_cast<double>(y[i]) / std::log1p(std::exp(static_cast<double>(x[i]))), 1, 5e-7) << x[i];
+    EXPECT_NEAR(static_cast<double>(dx[i]) * (1 + std::exp(-static_cast<double>(x[i]))), 1, 1e-6) << x[i];
+  }
+}
+
 TEST(Activation, ApproximateGeluIsAnotherFunction) {
   const OpSpec spec = completed(elementwise("Gelu")),
                other = completed(elementwise("Gelu", {{"approximate", std::string("tanh")}}));
@@ -65,17 +107,19 @@ TEST(Activation, EluIsAccurateNearZero) {
 
 TEST(Activation, KeepsNaN) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const auto kind :
-       {ActivationKind::relu, ActivationKind::leaky_relu, ActivationKind::elu, ActivationKind::gelu,
-        ActivationKind::gelu_tanh, ActivationKind::sigmoid, ActivationKind::tanh}) {
+  for (const auto kind : {ActivationKind::relu, ActivationKind::leaky_relu, ActivationKind::elu,
+                          ActivationKind::selu, ActivationKind::gelu, ActivationKind::gelu_tanh,
+                          ActivationKind::sigmoid, ActivationKind::hard_sigmoid, ActivationKind::tanh,
+                          ActivationKind::softplus, ActivationKind::swish, ActivationKind::mish}) {
     Floats y(20);
-    activate({kind, 1}, 20, Floats(20, nan).data(), y.data());
+    activate({kind, 1, 1}, 20, Floats(20, nan).data(), y.data());
     for (const float value : y) EXPECT_TRUE(std::isnan(value));
   }
 }
 
 TEST(Activation, InPlaceGivesTheSameBits) {
-  for (const char* type : {"Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh"}) {
+  for (const char* type :
+       {"Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus"}) {
     const OpSpec spec = completed(elementwise(type));
     const Activation activation = parse_activation(type, {});
     const Operands operands = wide(spec);
@@ -87,12 +131,15 @@ TEST(Activation, InPlaceGivesTheSameBits) {
     EXPECT_EQ(y, apart.output);
     EXPECT_EQ(dx, apart.input_gradients[0]);
   }
-  EXPECT_FALSE(make_op(completed(elementwise("Gelu")))->in_place());
+  for (const char* type : {"Gelu", "Swish", "Mish"})
+    EXPECT_FALSE(make_op(completed(elementwise(type)))->in_place());
 }
 
 TEST(Activation, RefusesBadAttributes) {
   expect_refused(elementwise("LeakyRelu", {{"alpha", -0.5}}), "alpha >= 0");
   expect_refused(elementwise("Elu", {{"alpha", std::string("one")}}), "must be a number");
+  expect_refused(elementwise("Swish", {{"alpha", -1.0}}), "alpha >= 0");
+  expect_refused(elementwise("Selu", {{"gamma", 0.0}}), "gamma > 0");
   expect_refused(elementwise("Gelu", {{"approximate", std::string("sigmoid")}}), "approximation");
 }
 

@@ -82,12 +82,17 @@ std::vector<OpSpec> others() {
       plain("BatchNormalization", wide, {}, {{64}, {64}, {64}, {64}}, "Relu"),
       plain("BatchNormalization", {13}, {}, {{13}, {13}, {13}, {13}}),
       plain("LayerNormalization", {301}, {}, {{301}, {301}}),
+      plain("RMSNormalization", {301}, {}, {{301}}),
+      plain("PRelu", image, {}, {{image[0], 1, 1}}),
+      plain("PRelu", {301}, {}, {{301}}),
+      plain("PRelu", {301}, {}, {{1}}),
       plain("Dropout", image, {{"ratio", 0.4}}),
       plain("Flatten", image),
       plain("Identity", image),
       plain("Softmax", {11}),
   };
-  for (const char* type : {"Relu", "LeakyRelu", "Elu", "Gelu", "Sigmoid", "Tanh"})
+  for (const char* type : {"Relu", "LeakyRelu", "Elu", "Selu", "Gelu", "Sigmoid", "HardSigmoid", "Tanh",
+                           "Softplus", "Swish", "Mish"})
     specs.push_back(plain(type, {1003}));
   specs.push_back(plain("Gelu", {1003}, {{"approximate", std::string("tanh")}}));
   OpSpec add = plain("Add", image, {}, {}, "Relu");
@@ -161,8 +166,7 @@ TEST_P(DeviceOps, TheOthersAreTheHosts) {
 TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
   Rig rig(GetParam());
   for (const OpSpec& open : others()) {
-    if (open.type == "BatchNormalization" || open.type == "LayerNormalization" || open.type == "Softmax" ||
-        open.type.ends_with("AveragePool"))
+    if (open.type.ends_with("Normalization") || open.type == "Softmax" || open.type.ends_with("AveragePool"))
       continue;
     const OpSpec spec = completed(open);
     const Operands operands = random_operands(spec, 5);

@@ -46,6 +46,14 @@ TEST(Math, Exp) {
   EXPECT_TRUE(std::isnan(exp(-NAN)));
 }
 
+TEST(Math, Log1pOfTheUnitInterval) {
+  const auto exact = [](double x) { return std::log1p(x); };
+  sweep("log1p", 0, 1, dense, 3, log1p_unit, exact);
+  sweep("log1p_tiny", 0, 1e-6f, dense, 3, log1p_unit, exact);
+  EXPECT_EQ(log1p_unit(0), 0.0f);
+  EXPECT_TRUE(std::isnan(log1p_unit(NAN)));
+}
+
 TEST(Math, Log) {
   const auto exact = [](double x) { return std::log(x); };
   sweep("log", 1e-6f, 4, dense, 2, log, exact);
