@@ -94,8 +94,8 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
   for (int64_t i = first; i < width; i += group * team) {
     const float4 four = load<wide>(in, i, width);
     for (int k = 0; k < group; ++k) {
-      const float centred = element(four, k) - mean;
-      if (wide || i + k < width) squares += centred * centred;
+      const float from_mean = element(four, k) - mean;
+      if (wide || i + k < width) squares += from_mean * from_mean;
     }
   }
   const float variance = team_sum<team>(squares) * share, inverse = 1.0f / sqrtf(variance + epsilon);

@@ -51,6 +51,7 @@ struct Writer::State {
   uint64_t identity_hash_value = 0;
   std::vector<Manifest::File> files, parities;  // this node's, in order; on node 0 state.bin comes first
   std::deque<storage::UnsyncedFile> unsynced;   // of the background thread
+  std::function<void()> prove;
   std::atomic<bool> failed = false, committed = false;
   double begun_s = 0;
   std::atomic<double> duration_s = 0;
@@ -68,7 +69,7 @@ struct Writer::State {
   void write_file(const std::string& name, storage::Pieces pieces);
   Manifest::File put(const std::string& name, storage::Pieces pieces);
   void sync(size_t left);
-  void sync_rest();
+  void end_writing();
   std::vector<Report> gather_reports();
   Manifest manifest_of(const std::vector<Report>& reports) const;
   void post_commit(const std::vector<Report>& reports);
@@ -122,7 +123,9 @@ void Writer::State::sync(size_t left) {
   for (; unsynced.size() > left; unsynced.pop_front()) unsynced.front().sync();
 }
 
-void Writer::State::sync_rest() {
+/// The copy is proven last: what all of the files were made from is what was copied.
+void Writer::State::end_writing() {
+  if (prove) attempt("proving the copy", prove);
   attempt("bringing its files to the disk", [&] { sync(0); });
   unsynced.clear();
 }
@@ -275,7 +278,7 @@ void Writer::begin(int64_t step, std::string small_state, const Identity& identi
   s.writing_s = 0;
   s.failed = s.committed = false;
   s.begun_s = now_s();
-  if (prove) s.thread->post([&s, prove = std::move(prove)] { s.attempt("proving the copy", prove); });
+  s.prove = std::move(prove);
   if (s.world.node() == 0) s.thread->post([&s, state = std::move(small_state)] { s.write_state(state); });
   progress();
 }
@@ -292,7 +295,7 @@ void Writer::progress() {
     s.exchanging = false;
     if (const std::optional<int64_t> shard = s.exchange->shard_of(s.round))
       s.thread->post([&s, shard = *shard] { s.write_shard(shard); });
-    if (++s.round == s.exchange->rounds()) s.thread->post([&s] { s.sync_rest(); });
+    if (++s.round == s.exchange->rounds()) s.thread->post([&s] { s.end_writing(); });
   }
 }
 
@@ -324,7 +327,7 @@ void Writer::abandon() {
   s.in_flight = false;
   if (s.world.rank() != 0) return;
   log_warning("checkpoint " + step_name(s.step) +
-              " is abandoned, because not every node could write its part.");
+              " is abandoned, because not every node could give its part.");
   s.thread->post([&s] { s.drop(); });
 }
 

@@ -35,7 +35,7 @@ struct WriterSpec {
 struct Committed {
   int64_t step = 0;
   double seconds = 0;     ///< from begin() to the commit, which waits for a step to end
-  double writing_s = 0;   ///< of rank 0's thread: writing, hashes, parity, fsync
+  double writing_s = 0;   ///< of rank 0's thread: writing, hashes, parity, proof, fsync
   int64_t bytes = 0;      ///< of all files of all nodes, parity included
   int64_t own_bytes = 0;  ///< of those that rank 0's thread wrote
 };
@@ -54,8 +54,8 @@ class Writer {
   std::span<float> copy_of(int array);
   /// **Leaders.** The copies are complete: send parts of shards to their writers, then write. small_state:
   /// the encoded run state, the same on all leaders (only rank 0's is written, in an envelope). `prove`, on
-  /// the writer's thread before it writes: where it throws, this node's part has failed. Only while rank 0 is
-  /// not busy().
+  /// the writer's thread after it has written from the copy: where it throws, this node's part has failed.
+  /// Only while rank 0 is not busy().
   void begin(int64_t step, std::string small_state, const Identity& identity,
              std::function<void()> prove = {});
   /// **Leaders.** Moves messages between units; cheap.

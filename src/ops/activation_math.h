@@ -95,8 +95,8 @@ LEPTON_HD_ELEMENT inline float mish_element(float x) {
   return x * (n / (n + 2.0f));
 }
 LEPTON_HD_ELEMENT inline float mish_gradient_element(float x, float dy) {
-  const float e = math::exp(x > 20.0f ? 20.0f : x), n = e * (e + 2.0f), d = n + 2.0f;
-  return (n / d + x * (4.0f * e * (1.0f + e) / (d * d))) * dy;
+  const float bounded = x > 20.0f ? 20.0f : x, e = math::exp(bounded), n = e * (e + 2.0f), d = n + 2.0f;
+  return (n / d + bounded * (4.0f * e * (1.0f + e) / (d * d))) * dy;
 }
 
 LEPTON_HD_ELEMENT inline float sigmoid_gradient_element(float y, float dy) {

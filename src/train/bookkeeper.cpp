@@ -221,7 +221,7 @@ void write_model(const std::string& path, const ArenaLayout& layout, std::span<c
                  uint64_t hash, const std::map<std::string, std::string>& metadata) {
   REQUIRE(ops::parameters_hash(arena) == hash, Exit::io, path,
           "the parameters in memory are not those that the last step left (flipped bit?)",
-          "Start the run again: it goes on from its newest checkpoint.");
+          "The checkpoints are whole: when the run is started again it goes on from the newest.");
   nlohmann::json places;
   std::vector<storage::NamedTensor> tensors;
   for (const ArenaTensor& t : layout.tensors()) {

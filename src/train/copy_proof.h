@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// CopyProof: what a copy of a node's state must be, taken beside it and compared before a byte of it goes to
-// disk, so that a bit that flips in memory between an update and the writing makes no checkpoint. Called by
-// saving, on leaders.
+// CopyProof: what a copy of a node's state must be, taken beside it and compared once the files are made from
+// it, before they count: a bit that flips in memory between an update and the writing makes no checkpoint.
+// Called by saving, on leaders.
 #pragma once
 
 #include <cstdint>

@@ -69,7 +69,8 @@ bool Saving::take_last(int64_t step) {
 
 void Saving::begin(const RunState& state) {
   const StateCopy copy = copy_for(*writer_, node_);
-  for (const std::span<float> array : copy) failpoint("snapshot", std::as_writable_bytes(array));
+  const size_t arrays = 1 + static_cast<size_t>(node_.moments());  // one behind the other
+  failpoint("snapshot", std::as_writable_bytes(std::span(copy[0].data(), arrays * copy[0].size())));
   writer_->begin(state.step, state.encode(), identity_,
                  [proof = CopyProof(node_), copy] { proof.require(copy); });
   stood_s_ = now_s() - prepared_s_;
@@ -100,7 +101,9 @@ void Saving::close(int64_t step, const std::string& run_directory) {
   const bool last = in_flight_, written = finish();
   REQUIRE(!last || written, Exit::io, run_directory,
           fmt::format("the checkpoint of step {} could not be written", step),
-          "The checkpoints before it are intact. Make room in the run directory and start the run again.");
+          "The checkpoints before it are intact. A warning above tells why; make room where the disk is "
+          "full, and "
+          "start the run again.");
 }
 
 }  // namespace lepton::train

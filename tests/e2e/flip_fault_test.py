@@ -39,10 +39,10 @@ def at_rest(name, point, rank, ranks, per_node, network="reference"):
     same_run(name, network, name)
 
 
-def copied(name, count, rank, ranks, per_node, code):
+def copied(name, step, rank, ranks, per_node, code):
     """A bit that flips in the copy for a checkpoint: no checkpoint of it; if it was the run's last, the run is not done."""
     result = train(name, deck="wide.toml", ranks=ranks, per_node=per_node, code=code, sets={**SHARED, "checkpoint.every": '"6 steps"'},
-                   fault=f"{SLOW};point=snapshot,rank={rank},count={count},action=flip")
+                   fault=f"{SLOW};point=snapshot,rank={rank},step={step},action=flip")
     assert "a bit flipped in this machine's memory" in result.err, result.told(f"{name}: not noticed")
     assert "is abandoned" in result.err, result.told(name)
     for path in checkpoints(name).values():
@@ -105,7 +105,7 @@ def main():
                           ("rest-moments", "state.moments", 0, None, None, "wide"),
                           ("rest-node", "state.moments", 1, 3, 1, "wide"), ("rest-shared", "state.moments", 0, 2, None)])
     gathered()
-    in_parallel(copied, [("copy-alone", 1, 0, None, None, 0), ("copy-moments", 5, 1, 2, 1, 0), ("copy-last", 9, 0, 2, None, 74)])  # three arrays each
+    in_parallel(copied, [("copy-alone", 6, 0, None, None, 0), ("copy-node", 6, 1, 2, 1, 0), ("copy-last", 18, 0, 2, None, 74)])
     flipping("ever", "point=reduce,step=14,rank=1,action=flip", 2, 1)
     in_parallel(ends, [("error", "error", 3, None, {74}, "failpoint unit"),
                        ("segv", "segv", 2, None, {139}, "signal 11|Segmentation"),

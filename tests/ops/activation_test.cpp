@@ -67,7 +67,7 @@ TEST(Activation, MoreValues) {
 
 /// Far out on both sides values and derivatives are the asymptotes, not Inf or NaN.
 TEST(Activation, FarFromZero) {
-  const Floats x = {-200, -80, -30, 30, 80, 200}, ones(x.size(), 1);
+  const Floats x = {-1e18f, -200, -80, -30, 30, 80, 200, 1e18f}, ones(x.size(), 1);
   for (const auto& [type, slope] : {std::pair("Softplus", 1.0f), {"Swish", 1.0f}, {"Mish", 1.0f}}) {
     const Activation activation = parse_activation(type, {});
     Floats y(x.size()), dx(x.size());

@@ -215,7 +215,9 @@ def gpus(cluster, name):
 
 
 def mixed(cluster, name):
-    return with_devices(cluster, name, "mixed.sbatch", 1, "--set", "balance.classes=free")
+    run = with_devices(cluster, name, "mixed.sbatch", 1, "--set", "balance.classes=free")
+    assert "more ranks than devices" in run.log(), run.told("it was not mixed")
+    return run
 
 
 SCENARIOS = {"time_limit": time_limit, "requeued": requeued, "without_grace": without_grace, "with_grace": with_grace,

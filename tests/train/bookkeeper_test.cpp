@@ -364,7 +364,7 @@ TEST_F(BookkeeperTest, ParametersThatChangedInMemoryAreNoModel) {
   const uint64_t hash = ops::parameters_hash(arena);
   arena[1] = -0.5f;  // one bit
   expect_error_of([&] { write_model(run_.file("model.safetensors"), layout, arena, hash, {}); }, Exit::io,
-                  {"model.safetensors", "flipped", "newest checkpoint"});
+                  {"model.safetensors", "flipped", "checkpoints are whole"});
   EXPECT_FALSE(std::filesystem::exists(run_.file("model.safetensors")));
 }
 
