@@ -14,8 +14,8 @@ namespace {
 
 /// Of all blocks of the arena those of the node's slice, which is cut at blocks.
 std::vector<uint64_t> of_slice(NodeState& node, std::span<const uint64_t> of_blocks) {
-  const auto block_of = [](int64_t cut) { return (cut + block_elements - 1) / block_elements; };
-  return {of_blocks.begin() + block_of(node.slice_begin()), of_blocks.begin() + block_of(node.slice_end())};
+  return {of_blocks.begin() + blocks_up_to(node.slice_begin()),
+          of_blocks.begin() + blocks_up_to(node.slice_end())};
 }
 
 }  // namespace

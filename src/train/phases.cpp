@@ -30,11 +30,6 @@ void for_drawn_blocks(std::atomic<int64_t>& counter, int64_t first, int64_t last
   }
 }
 
-/// The block that begins at a cut of the arena; an empty slice at its end begins behind the last block.
-int64_t blocks_up_to(int64_t cut) {
-  return (cut + block_elements - 1) / block_elements;
-}
-
 /// Rounded gradient of one segment, from the sums.
 std::span<float> rounded(NodeState& node, const Segment& segment, BlockScratch& scratch) {
   const std::span<const int64_t> sums =
@@ -107,6 +102,10 @@ bool in_slice(const NodeState& node, int64_t block) {
 }
 
 }  // namespace
+
+int64_t blocks_up_to(int64_t cut) {
+  return (cut + block_elements - 1) / block_elements;
+}
 
 uint64_t parameter_sum(std::span<const float> arena, int64_t block) {
   const size_t begin = static_cast<size_t>(block * block_elements);

@@ -22,6 +22,9 @@ struct BlockScratch {
   alignas(64) std::array<float, block_elements> gradient;
 };
 
+/// The block that begins at a cut of the arena; an empty slice at its end begins behind the last block.
+int64_t blocks_up_to(int64_t cut);
+
 /// (a), this thread's share: adds the other memory domains' sums to the first one's and clears them.
 void fold_blocks(NodeState& node, const ArenaLayout& layout);
 

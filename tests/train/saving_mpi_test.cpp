@@ -67,6 +67,14 @@ class SavingTest : public testing::Test {
     writer_->finish();
     return checkpoint::list_checkpoints(path_);
   }
+  /// Of a checkpoint whose writing meets this fault nothing stays.
+  void expect_abandoned(Saving& saving, const std::string& fault) {
+    arm_failpoints(fault);
+    saving.begin(state(4));
+    observe_until_all_reported(saving);
+    arm_failpoints("");
+    EXPECT_TRUE(committed().empty()) << fault;
+  }
 
   const comm::World world_;
   ArenaLayout layout_;
@@ -114,20 +122,12 @@ TEST_F(SavingTest, WhatAllNodesHaveWrittenIsCommitted) {
 
 TEST_F(SavingTest, WhatSomeNodeCouldNotWriteIsAbandoned) {
   Saving saving(world_, *node_, &*writer_, identity_, nullptr);
-  arm_failpoints("point=checkpoint.sync,action=error");
-  saving.begin(state(4));
-  observe_until_all_reported(saving);
-  arm_failpoints("");
-  EXPECT_TRUE(committed().empty());
+  expect_abandoned(saving, "point=checkpoint.sync,action=error");
 }
 
 TEST_F(SavingTest, ACopyWithAFlippedBitIsAbandoned) {
   Saving saving(world_, *node_, &*writer_, identity_, nullptr);
-  arm_failpoints("point=snapshot,action=flip");
-  saving.begin(state(4));
-  observe_until_all_reported(saving);
-  arm_failpoints("");
-  EXPECT_TRUE(committed().empty());
+  expect_abandoned(saving, "point=snapshot,action=flip");
   std::ranges::fill(copy_for(*writer_, *node_)[0], 0.0f);  // as threads copy the state
   saving.begin(state(5));
   observe_until_all_reported(saving);
