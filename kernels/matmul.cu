@@ -162,7 +162,7 @@ class GemmOp : public ops::Op {
   GemmOp(const Context& context, const ops::OpSpec& spec)
       : context_(context),
         activation_(ops::parse_activation(spec.activation, spec.activation_attributes)),
-        n_(spec.samples),
+        n_(spec.samples * element_count(spec.inputs[0]) / spec.parameters[0][1]),
         in_(spec.parameters[0][1]),
         out_(spec.parameters[0][0]),
         bias_(spec.parameters.size() > 1),

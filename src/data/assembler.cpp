@@ -158,14 +158,18 @@ void Assembler::inputs(std::span<const std::byte* const> rows, std::span<float> 
 }
 
 void Assembler::classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const {
-  CHECK(classes.size() == rows.size() && target_elements_ > 0, "size of a unit's classes");
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const std::byte* target = rows[i] + input_bytes_;
-    const auto id =
-        one_hot_ ? one_hot_class(target_type_, target, target_elements_) : class_id(target_type_, target);
-    CHECK(id, "a label that was not checked");
-    classes[i] = *id;
-  }
+  const int64_t positions = one_hot_ ? 1 : target_elements_;
+  CHECK(classes.size() == rows.size() * static_cast<size_t>(positions) && target_elements_ > 0,
+        "size of a unit's classes");
+  int32_t* out = classes.data();
+  for (const std::byte* row : rows)
+    for (int64_t i = 0; i < positions; ++i) {
+      const std::byte* target = row + input_bytes_ + i * target_type_.bytes;
+      const auto id =
+          one_hot_ ? one_hot_class(target_type_, target, target_elements_) : class_id(target_type_, target);
+      CHECK(id, "a label that was not checked");
+      *out++ = *id;
+    }
 }
 
 void Assembler::values(std::span<const std::byte* const> rows, std::span<float> values) const {

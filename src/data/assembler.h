@@ -22,7 +22,8 @@ class Assembler {
 
   /// `rows`: n pointers to stored rows (inputs, then targets). inputs: n x input elements, nhwc; written.
   void inputs(std::span<const std::byte* const> rows, std::span<float> inputs) const;
-  /// Class ids (target_kind classes or one_hot). Labels have been checked when the store was filled.
+  /// Class ids (target_kind classes or one_hot): n x positions. Labels have been checked when the store was
+  /// filled.
   void classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const;
   /// Values (target_kind values): n x outputs.
   void values(std::span<const std::byte* const> rows, std::span<float> values) const;

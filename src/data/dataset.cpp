@@ -155,6 +155,7 @@ void Dataset::resolve_schema() {
   if (targets) {
     target_kind_ = targets->kind;
     outputs_ = targets->outputs;
+    positions_ = targets->positions;
   }
   fingerprint_ = hash64(description);
 }

@@ -61,6 +61,12 @@ class Dataset {
     return target_kind_;
   }                                             ///< resolved: classes, one_hot (-> classes), values
   int64_t outputs() const { return outputs_; }  ///< classes, or values per sample; 0 while unknown
+  /// Class ids per sample: 1, or one for each token of a sequence or pixel of an image.
+  int64_t positions() const { return positions_; }
+  /// Inputs are numbers of rows of a table of so many (an embedding's), which is checked when rows are read;
+  /// 0: they are not.
+  int64_t input_rows() const { return input_rows_; }
+  void set_input_rows(int64_t rows) { input_rows_ = rows; }
   /// Values per sample, and for normalisation: channels of an image, else features. See statistics.h.
   int64_t input_elements() const { return element_count(input_shape_); }
   int64_t groups() const { return input_shape_.front(); }
@@ -88,7 +94,7 @@ class Dataset {
   Shape input_shape_;
   ImageLayout layout_ = ImageLayout::none;
   TargetKind target_kind_ = TargetKind::values;
-  int64_t outputs_ = 0;
+  int64_t outputs_ = 0, positions_ = 1, input_rows_ = 0;
   uint64_t fingerprint_ = 0;
 };
 

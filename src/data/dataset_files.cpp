@@ -41,15 +41,22 @@ void check_alike(const ArrayInfo& first, const ArrayInfo& other) {
 }
 
 PackedArray pack_array(const ArrayInfo& array) {
-  std::vector<int64_t> numbers = {static_cast<int64_t>(array.type.kind), array.type.bytes,
-                                  array.type.big_endian, array.chunk_rows, array.filtered};
+  std::vector<int64_t> numbers = {static_cast<int64_t>(array.type.kind),
+                                  array.type.bytes,
+                                  array.type.big_endian,
+                                  array.chunk_rows,
+                                  array.filtered,
+                                  array.windows.length,
+                                  array.windows.stride,
+                                  array.windows.first,
+                                  array.windows.span};
   numbers.insert(numbers.end(), array.shape.begin(), array.shape.end());
   return {{array.file, array.path}, numbers};
 }
 
 ArrayInfo unpack_array(const PackedArray& packed) {
   const auto& [names, numbers] = packed;
-  CHECK(names.size() == 2 && numbers.size() > 5, "a packed array");
+  CHECK(names.size() == 2 && numbers.size() > 9, "a packed array");
   ArrayInfo array;
   array.file = names[0];
   array.path = names[1];
@@ -57,7 +64,8 @@ ArrayInfo unpack_array(const PackedArray& packed) {
                 numbers[2] != 0};
   array.chunk_rows = numbers[3];
   array.filtered = numbers[4] != 0;
-  array.shape.assign(numbers.begin() + 5, numbers.end());
+  array.windows = {numbers[5], numbers[6], numbers[7], numbers[8]};
+  array.shape.assign(numbers.begin() + 9, numbers.end());
   return array;
 }
 
@@ -87,17 +95,29 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
   return files;
 }
 
-Source open_source(const std::vector<std::string>& files, const std::string& inputs,
-                   const std::string& targets) {
+Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
+  Columns columns{split.inputs, split.next ? split.inputs : split.targets};
+  if (spec.sequence == 0) return columns;
+  const int64_t next = split.next ? 1 : 0, length = spec.sequence;
+  // Other arrays than the train split's are gone through once.
+  const bool trained_on = (spec.train && &split == &*spec.train) || split.rows || split.fraction;
+  const int64_t stride = trained_on && spec.sequence_stride > 0 ? spec.sequence_stride : length;
+  columns.input_windows = {length, stride, 0, length + next};
+  if (!columns.targets.empty()) columns.target_windows = {length, stride, next, length + next};
+  return columns;
+}
+
+Source open_source(const std::vector<std::string>& files, const Columns& columns) {
+  const auto& [inputs, targets, input_windows, target_windows] = columns;
   Source source;
   source.first_row.push_back(0);
   for (const std::string& file : files) {
-    source.inputs.push_back(storage::Hdf5Array(file, inputs).info());
+    source.inputs.push_back(storage::Hdf5Array(file, inputs, input_windows).info());
     const ArrayInfo& input = source.inputs.back();
     check_alike(source.inputs.front(), input);
     source.first_row.push_back(source.first_row.back() + input.shape[0]);
     if (targets.empty()) continue;
-    source.targets.push_back(storage::Hdf5Array(file, targets).info());
+    source.targets.push_back(storage::Hdf5Array(file, targets, target_windows).info());
     const ArrayInfo& target = source.targets.back();
     check_alike(source.targets.front(), target);
     REQUIRE(input.shape[0] == target.shape[0], Exit::data, file,
@@ -115,19 +135,17 @@ Source open_source(const std::vector<std::string>& files, const std::string& inp
 
 FoundSources find_sources(const DataSpec& spec) {
   FoundSources found;
-  std::vector<std::vector<std::string>> keys;
+  std::vector<std::pair<Columns, std::vector<std::string>>> keys;  // of the sources: columns and files
   for (const SplitKind kind : all_splits) {
     const SplitSpec* split = split_spec(spec, kind);
     found.source_of_split.push_back(-1);
     if (split == nullptr) continue;
-    const std::vector<std::string> files = expand_files(split->files, split->position);
-    std::vector<std::string> key = {split->inputs, split->targets};
-    key.insert(key.end(), files.begin(), files.end());
+    const std::pair key(columns_of(spec, *split), expand_files(split->files, split->position));
     const auto known = std::find(keys.begin(), keys.end(), key);
     found.source_of_split.back() = static_cast<int>(known - keys.begin());
     if (known != keys.end()) continue;
     keys.push_back(key);
-    found.sources.push_back(open_source(files, split->inputs, split->targets));
+    found.sources.push_back(open_source(key.second, key.first));
   }
   return found;
 }

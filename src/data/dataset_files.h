@@ -16,9 +16,17 @@ namespace lepton::data {
 std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
                                       const SourcePosition& position);
 
+/// Paths of a source's columns, and the windows that are their rows, if any.
+struct Columns {
+  std::string inputs, targets;  ///< no targets: ""
+  storage::RowWindows input_windows = {}, target_windows = {};
+  bool operator==(const Columns&) const = default;
+};
+/// Those of a split. Targets that are the next elements are the inputs' array again.
+Columns columns_of(const DataSpec& spec, const SplitSpec& split);
+
 /// Opens every file. Throws Error(no_input, data).
-Source open_source(const std::vector<std::string>& files, const std::string& inputs,
-                   const std::string& targets);
+Source open_source(const std::vector<std::string>& files, const Columns& columns);
 
 /// What the first rank found, for the others. `source_of_split`: -1 where the deck has no such split.
 struct FoundSources {

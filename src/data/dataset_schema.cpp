@@ -62,17 +62,14 @@ TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& sp
   const int64_t values = element_count(row);
   const std::string where = targets.file + ":" + targets.path;
   TargetKind kind = spec.target_kind;
+  const bool ids = values == 1 || targets.windows.length > 0 || row.size() > 1;
   if (kind == TargetKind::automatic)
-    kind = !spec.needs_classes ? TargetKind::values : values == 1 ? TargetKind::classes : TargetKind::one_hot;
+    kind = !spec.needs_classes ? TargetKind::values : ids ? TargetKind::classes : TargetKind::one_hot;
   REQUIRE(!(kind == TargetKind::values && spec.needs_classes), Exit::deck, spec.position.text(),
           "the loss needs class ids, but data.targets says that targets are values",
           "Choose another loss, or targets = \"classes\" or \"one_hot\".");
   if (kind == TargetKind::values) return {kind, values};
-  if (kind == TargetKind::classes) {
-    REQUIRE(values == 1, Exit::data, where,
-            "class ids are one number per row, this array has rows of shape " + shape_text(row), "");
-    return {kind, spec.classes};
-  }
+  if (kind == TargetKind::classes) return {kind, spec.classes, values};
   REQUIRE(row.size() == 1 && values > 1, Exit::data, where,
           "one-hot targets have shape [N, classes], this array has " + shape_text(targets.shape),
           spec.target_kind == TargetKind::automatic

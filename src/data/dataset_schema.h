@@ -20,12 +20,14 @@ struct InputSchema {
 InputSchema input_schema(const storage::ArrayInfo& inputs, ImageLayout wanted);
 
 struct TargetSchema {
-  TargetKind kind;  ///< classes, one_hot or values
-  int64_t outputs;  ///< classes if known (else 0), or values per sample
+  TargetKind kind;        ///< classes, one_hot or values
+  int64_t outputs;        ///< classes if known (else 0), or values per sample
+  int64_t positions = 1;  ///< class ids per sample
   bool operator==(const TargetSchema&) const = default;
 };
-/// Automatic: where the loss needs class ids, rank 1 (and [N, 1]) are ids and [N, C] is one-hot; otherwise
-/// values. Throws Error(data), Error(deck) on contradictions.
+/// Automatic: where the loss needs class ids, rank 1 (and [N, 1]) are ids, [N, C] is one-hot, and windows and
+/// what has a higher rank are ids of tokens or pixels; otherwise values. Throws Error(data), Error(deck) on
+/// contradictions.
 TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& spec);
 
 }  // namespace lepton::data

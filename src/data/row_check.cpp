@@ -3,6 +3,7 @@
 // set.
 #include "data/row_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -47,6 +48,17 @@ bool fits_float32(const storage::StoredType& type, const std::byte* row, int64_t
   });
 }
 
+std::optional<double> not_a_row_number(const storage::StoredType& type, const std::byte* row, int64_t n,
+                                       int64_t rows) {
+  return with_type(type, [&](auto tag) -> std::optional<double> {
+    for (int64_t i = 0; i < n; ++i) {
+      const double value = as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row, i));
+      if (!(value >= 0 && value < static_cast<double>(rows) && value == std::floor(value))) return value;
+    }
+    return std::nullopt;
+  });
+}
+
 double stored_number(const storage::StoredType& type, const std::byte* row, int64_t i) {
   return with_type(type, [&](auto tag) {
     return as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row, i));
@@ -58,6 +70,13 @@ std::optional<int32_t> class_id(const storage::StoredType& type, const std::byte
   if (!(value >= 0 && value < std::numeric_limits<int32_t>::max())) return std::nullopt;
   const int32_t id = static_cast<int32_t>(value);
   return id == value ? std::optional(id) : std::nullopt;
+}
+
+int64_t largest_class(const storage::StoredType& type, const std::byte* row, int64_t count) {
+  int64_t largest = -1;
+  for (int64_t i = 0; i < count; ++i)
+    largest = std::max<int64_t>(largest, class_id(type, row + i * type.bytes).value_or(-1));
+  return largest;
 }
 
 std::optional<int32_t> one_hot_class(const storage::StoredType& type, const std::byte* row, int64_t n) {

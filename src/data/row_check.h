@@ -18,11 +18,17 @@ bool all_finite(const storage::StoredType& type, const std::byte* row, int64_t n
 /// are not normalised, and targets.
 bool fits_float32(const storage::StoredType& type, const std::byte* row, int64_t n);
 
+/// The first of n numbers that is not a whole number in [0, rows); nullopt if all are.
+std::optional<double> not_a_row_number(const storage::StoredType& type, const std::byte* row, int64_t n,
+                                       int64_t rows);
+
 /// The i-th number of a row as double.
 double stored_number(const storage::StoredType& type, const std::byte* row, int64_t i);
 
 /// The class id in a row: a whole number in [0, 2^31 - 1) of any stored type; nullopt for everything else.
 std::optional<int32_t> class_id(const storage::StoredType& type, const std::byte* row);
+/// The largest of `count` class ids; -1 where none is one.
+int64_t largest_class(const storage::StoredType& type, const std::byte* row, int64_t count);
 /// The class of a one-hot row of n numbers: exactly one is 1, all others are 0.
 std::optional<int32_t> one_hot_class(const storage::StoredType& type, const std::byte* row, int64_t n);
 

@@ -20,6 +20,7 @@ struct SplitSpec {
   std::vector<std::string>
       files;  ///< resolved paths or globs; a glob is sorted bytewise, files are concatenated
   std::string inputs, targets;  ///< paths inside the files; targets may be empty (predict)
+  bool next = false;            ///< targets are the inputs moved by one element (with DataSpec::sequence)
   std::optional<std::pair<int64_t, int64_t>> rows;  ///< [from, to)
   std::optional<double>
       fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
@@ -40,6 +41,10 @@ struct DataSpec {
   /// values
   TargetKind target_kind = TargetKind::automatic;
   int64_t classes = 0;  ///< 0: largest label of the train split + 1
+  /// Rows are windows of so many elements of arrays of rank 1; 0: rows are rows. Those of the train split and
+  /// of splits by rows or fraction begin `sequence_stride` elements apart (0: as many as they are long),
+  /// those of other splits side by side.
+  int64_t sequence = 0, sequence_stride = 0;
   Normalisation normalisation = Normalisation::none;
   Shuffle shuffle = Shuffle::global;
   int64_t shuffle_window = 65536, shuffle_block = 256;  ///< samples

@@ -115,8 +115,11 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
     world_.all_max(first);
     comm::agree(world_, [&] {
       REQUIRE(!has_one || -first[0] != findings[i].bad_label_row, Exit::data,
-              dataset.sources()[i].place(findings[i].bad_label_row, true), findings[i].bad_label,
-              dataset.target_kind() == TargetKind::values
+              dataset.sources()[i].place(findings[i].bad_label_row, findings[i].bad_label_in_targets),
+              findings[i].bad_label,
+              !findings[i].bad_label_in_targets
+                  ? "Rows count from 0; the embedding's option rows sets how many there are."
+              : dataset.target_kind() == TargetKind::values
                   ? "Map the targets to [0, 1], or choose a loss that takes any number (mse, mae, huber)."
                   : "Class ids count from 0; data.classes sets their number.");
     });
@@ -144,10 +147,9 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
     const Part& part = parts_[static_cast<size_t>(source)];
     for (int64_t row = part.own_begin; row < part.own_end; ++row)
       if (!columns.targets.empty() && dataset.contains(SplitKind::train, row))
-        trained[0] = std::max<int64_t>(
-            trained[0],
-            class_id(columns.targets.front().type, this->row(source, row) + columns.input_row_bytes())
-                .value_or(-1));
+        trained[0] = std::max(trained[0], largest_class(columns.targets.front().type,
+                                                        this->row(source, row) + columns.input_row_bytes(),
+                                                        dataset.positions()));
     world_.all_max(trained);
   }
   dataset.outputs_ = trained[0] + 1;

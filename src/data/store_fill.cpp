@@ -65,15 +65,29 @@ void check_label(const storage::ArrayInfo& array, const std::byte* target, int64
       note_bad_label(findings, row, "the targets are not one-hot: exactly one value must be 1, all others 0");
     return;
   }
-  const auto id = class_id(array.type, target);
-  if (!id || (classes > 0 && *id >= classes)) {
-    const std::string range = classes > 0 ? "in [0, " + std::to_string(classes) + ")" : "from 0 up";
-    note_bad_label(findings, row,
-                   "the label " + number_text(stored_number(array.type, target, 0)) +
-                       " is not a class id: a whole number " + range);
-    return;
+  for (int64_t i = 0; i < dataset.positions(); ++i, target += array.type.bytes) {
+    const auto id = class_id(array.type, target);
+    if (!id || (classes > 0 && *id >= classes)) {
+      const std::string range = classes > 0 ? "in [0, " + std::to_string(classes) + ")" : "from 0 up";
+      note_bad_label(findings, row,
+                     "the label " + number_text(stored_number(array.type, target, 0)) +
+                         " is not a class id: a whole number " + range);
+      return;
+    }
+    findings.largest_label = std::max<int64_t>(findings.largest_label, *id);
   }
-  findings.largest_label = std::max<int64_t>(findings.largest_label, *id);
+}
+
+/// Inputs that are numbers of rows of a table.
+void check_row_numbers(const storage::ArrayInfo& array, const std::byte* inputs, int64_t count, int64_t row,
+                       const Dataset& dataset, Findings& findings) {
+  if (dataset.input_rows() == 0) return;
+  if (const auto number = not_a_row_number(array.type, inputs, count, dataset.input_rows())) {
+    if (findings.bad_label_row < 0) findings.bad_label_in_targets = false;
+    note_bad_label(findings, row,
+                   "the input " + number_text(*number) + " is not the number of a row in a table of " +
+                       std::to_string(dataset.input_rows()));
+  }
 }
 
 void check_probabilities(const storage::ArrayInfo& array, const std::byte* target, int64_t count, int64_t row,
@@ -127,12 +141,14 @@ void read_source_rows(const Source& source, int64_t begin, int64_t end, std::spa
     const size_t file = file_of(source, begin);
     const int64_t first = source.first_row[file], file_end = std::min(end, source.first_row[file + 1]);
     const storage::ArrayInfo& input_info = source.inputs[file];
-    const storage::Hdf5Array inputs(input_info.file, input_info.path);
+    const storage::Hdf5Array inputs(input_info.file, input_info.path, input_info.windows);
     REQUIRE(inputs.info().shape == input_info.shape && inputs.info().type == input_info.type, Exit::data,
             source.place(begin, false), "the file has changed since it was opened", "");
     std::unique_ptr<storage::Hdf5Array> targets;
-    if (target_bytes > 0)
-      targets = std::make_unique<storage::Hdf5Array>(source.targets[file].file, source.targets[file].path);
+    if (target_bytes > 0) {
+      const storage::ArrayInfo& info = source.targets[file];
+      targets = std::make_unique<storage::Hdf5Array>(info.file, info.path, info.windows);
+    }
     const int64_t chunk = std::max<int64_t>(1, chunk_rows(source, file));
     const int64_t wanted = std::max<int64_t>(1, block_bytes / static_cast<int64_t>(row_bytes));
     const int64_t block = std::max<int64_t>(1, wanted / chunk) * chunk;
@@ -168,6 +184,7 @@ void check_rows(const Source& source, int64_t begin, int64_t end, const std::byt
     findings.hash += hash64({rows, source.row_bytes()}, mix64(static_cast<uint64_t>(row)));
     const bool good_inputs =
         normalised ? all_finite(input.type, rows, input_count) : fits_float32(input.type, rows, input_count);
+    if (good_inputs) check_row_numbers(input, rows, input_count, row, dataset, findings);
     const bool good =
         good_inputs && (source.targets.empty() ||
                         check_targets(source, rows + source.input_row_bytes(), row, dataset, findings));

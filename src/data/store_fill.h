@@ -23,6 +23,7 @@ struct Findings {
   bool first_bad_in_targets = false;
   int64_t bad_label_row = -1;  ///< the first row whose label or target cannot be taken, and why
   std::string bad_label;
+  bool bad_label_in_targets = true;  ///< else it is an input that is not the number of a row of a table
   int64_t largest_label = -1;
   uint64_t hash = 0;  ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
 };

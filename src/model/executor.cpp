@@ -36,10 +36,24 @@ void hand_out_parts(std::span<const Run> runs, size_t index, int64_t elements,
   }
 }
 
-/// All gradients of a step but one that comes in parts.
-void hand_out_whole(const Graph& graph, const Step& step, bool parts, GradientSink& sink) {
+/// Neighbouring rows in one piece.
+void hand_out_rows(const Graph& graph, const Step& step, GradientSink& sink) {
+  const ops::GradientRows touched = step.op->gradient_rows(step.backward_run);
+  const int64_t count = std::ssize(touched.rows), width = touched.width;
+  const float* values = step.parameter_gradient_pointers[0];
+  for (int64_t first = 0, end = 1; first < count; first = end++) {
+    while (end < count && touched.rows[end] == touched.rows[end - 1] + 1) ++end;
+    sink.gradient(step.parameters[0], touched.rows[first] * width,
+                  {values + first * width, static_cast<size_t>((end - first) * width)});
+  }
+  const int64_t untouched = graph.layout.tensors()[step.parameters[0]].count - count * width;
+  if (untouched > 0) sink.zero_gradient(step.parameters[0], untouched);
+}
+
+/// All gradients of a step, but that of parameter 0 where it comes in parts or rows.
+void hand_out_whole(const Graph& graph, const Step& step, bool apart, GradientSink& sink) {
   size_t statistic = 0;
-  for (size_t k = parts ? 1 : 0; k < step.parameters.size(); ++k) {
+  for (size_t k = apart ? 1 : 0; k < step.parameters.size(); ++k) {
     const int tensor = step.parameters[k];
     const ArenaTensor& entry = graph.layout.tensors()[tensor];
     const float* values = entry.role == TensorRole::statistic ? step.statistics_pointers[statistic++]
@@ -151,7 +165,8 @@ void Executor::backward_together(std::span<const UnitRun> units, const float* ar
     for (const Run& run : runs) {
       Step& planned = run.plan->steps()[index];
       run.plan->run_backward(planned, arena, run.unit);
-      hand_out_whole(first.graph_, planned, parts.count > 1, *run.sink);
+      if (parts.rows) hand_out_rows(first.graph_, planned, *run.sink);
+      hand_out_whole(first.graph_, planned, parts.rows || parts.count > 1, *run.sink);
     }
     if (parts.count > 1)
       hand_out_parts(runs, index, first.graph_.layout.tensors()[leading.parameters[0]].count, parts);

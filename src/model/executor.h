@@ -33,6 +33,8 @@ class GradientSink {
   /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order but for one that
   /// comes in parts, which is last.
   virtual void gradient(int tensor, int64_t first, std::span<const float> values) = 0;
+  /// Instead of them for so many elements of a tensor that the unit did not touch.
+  virtual void zero_gradient(int /*tensor*/, int64_t /*count*/) {}
   /// With which of `count` parts of a tensor to begin (the others follow in turn), so that threads that add
   /// at the same time do not follow on each other's heels.
   virtual int64_t first_part(int64_t /*count*/) const { return 0; }

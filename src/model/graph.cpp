@@ -20,6 +20,16 @@ std::vector<bool> values_needing_gradient(const Graph& graph) {
   return needs;
 }
 
+int64_t input_rows(const Graph& graph) {
+  int64_t rows = 0;
+  for (const Node& node : graph.nodes) {
+    if (node.type != "Gather" || node.inputs.front() != 0) continue;
+    const int64_t own = graph.layout.tensors()[node.parameters.front()].shape.front();
+    rows = rows == 0 ? own : std::min(rows, own);
+  }
+  return rows;
+}
+
 double training_flops_per_sample(const Graph& graph) {
   const std::vector<bool> needs_gradient = values_needing_gradient(graph);
   double total = 0;

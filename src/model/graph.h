@@ -57,6 +57,10 @@ std::string layer_reference();
 /// Per value: does a parameter lie before it, so that a gradient must come back to it?
 std::vector<bool> values_needing_gradient(const Graph& graph);
 
+/// Rows of the smallest table whose rows the network's input numbers (Gather); 0: the input is no such
+/// numbers.
+int64_t input_rows(const Graph& graph);
+
 /// Floating-point operations of one sample, forward and backward (products and convolutions; for reports).
 double training_flops_per_sample(const Graph& graph);
 

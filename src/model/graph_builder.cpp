@@ -57,7 +57,7 @@ int GraphBuilder::add_node(const std::string& type, const std::string& name, ops
   claim_name(names_, name, position);
   const ops::OperatorRow* row = ops::find_operator(type);
   CHECK(row != nullptr, "no operator " + type);
-  CHECK(static_cast<int>(inputs.size()) == row->inputs, name);
+  CHECK(row->takes(inputs.size()), name);
   ops::OpSpec spec;
   spec.type = type;
   spec.attributes = attributes;

@@ -27,7 +27,7 @@ const OptionRow padding = {"padding", "\"valid\" | \"same\" | n | [h, w]", "\"va
 std::vector<LayerRow> weighted_rows() {
   return {
       {"dense",
-       "Fully connected layer on a flat input.",
+       "Fully connected layer on a flat input, or on each row of a sequence.",
        {{"units", "integer", "", "number of outputs"}, activation, bias, init, init_deviation, l2},
        {},
        read_dense},
@@ -65,12 +65,12 @@ std::vector<LayerRow> shaping_rows() {
        {},
        read_batch_norm},
       {"layer_norm",
-       "Normalises each sample over all its values.",
+       "Normalises each sample over all its values, each row of a sequence over its own.",
        {{"epsilon", "number", "1e-5", "added to the variance"}},
        {},
        read_layer_norm},
       {"rms_norm",
-       "Divides each sample by its root mean square.",
+       "Divides each sample, or each row of a sequence, by its root mean square.",
        {{"epsilon", "number", "1e-5", "added to the mean square"}},
        {},
        read_rms_norm},
@@ -90,6 +90,52 @@ std::vector<LayerRow> shaping_rows() {
        {activation},
        {"layers", "projection"},
        read_residual},
+  };
+}
+
+const OptionRow heads = {"heads", "integer", "", "of queries"};
+const OptionRow key_heads = {"key_heads", "integer", "heads",
+                             "of keys and values; each serves heads / key_heads"};
+const OptionRow causal = {"causal", "true | false", "false",
+                          "each token sees itself and those before it only"};
+
+std::vector<LayerRow> sequence_rows() {
+  const OptionRow deviation = {"init_deviation", "number", "0.02",
+                               "standard deviation of the initial weights"};
+  return {
+      {"embedding",
+       "A row of a table for each number: [T] to [T, width].",
+       {{"rows", "integer", "", "of the table: numbers are from 0 to rows - 1"},
+        {"width", "integer", "", "of a row"},
+        deviation},
+       {},
+       read_embedding},
+      {"positional_embedding",
+       "Adds a learned row to each position of a sequence.",
+       {deviation},
+       {},
+       read_positional_embedding},
+      {"attention",
+       "Self-attention: each token gathers from the others what its heads look for.",
+       {heads, key_heads, causal, bias, init, init_deviation, l2},
+       {},
+       read_attention},
+      {"transformer_block",
+       "x + attention(norm(x)), then that + dense(activation(dense(norm(that)))).",
+       {heads,
+        key_heads,
+        causal,
+        {"units", "integer", "4 * width", "between the two dense layers"},
+        {"activation", "activation", "gelu", "between the two dense layers"},
+        {"norm", "\"layer_norm\" | \"rms_norm\"", "layer_norm",
+         "before attention and before the dense layers"},
+        {"dropout", "number", "0", "probability of dropping a value of what is added to x"},
+        bias,
+        deviation,
+        {"residual_deviation", "number", "init_deviation", "of the weights whose results are added to x"},
+        l2},
+       {},
+       read_transformer_block},
   };
 }
 
@@ -198,12 +244,27 @@ void check_input(const ModelSpec& spec) {
           "the model's input " + shape_text(spec.input) + " holds no values", "Check the dataset's inputs.");
 }
 
+/// A score per class for every token ([T, classes]) or pixel ([classes, H, W]).
+void check_positions(const Shape& scores, const ModelSpec& spec, const std::string& name) {
+  const bool image = scores.size() == 3;
+  const int64_t classes = image ? scores.front() : scores.back();
+  if (element_count(scores) != spec.positions * classes || (spec.outputs != 0 && classes != spec.outputs))
+    layer_error(spec.layers.back().position, name,
+                "the last layer gives " + shape_text(scores) + ", but the targets are " +
+                    std::to_string(spec.positions) + " class ids per sample" +
+                    (spec.outputs == 0 ? "" : " of " + std::to_string(spec.outputs) + " classes"),
+                "It must give a score for each class at each of them: [" + std::to_string(spec.positions) +
+                    ", classes] of sequences, [classes, height, width] of images.");
+}
+
 }  // namespace
 
 void check_outputs(const Graph& graph, const ModelSpec& spec) {
   const Shape& scores = graph.values[graph.nodes.back().output].shape;
   const LayerSpec& last = spec.layers.back();
   const std::string& name = graph.nodes.back().name;
+  if (spec.positions == 0) return;
+  if (spec.positions > 1) return check_positions(scores, spec, name);
   if (scores.size() != 1)
     layer_error(last.position, name,
                 "the last layer must give a flat output [values], but gives " + shape_text(scores),
@@ -222,7 +283,7 @@ void check_layers(const ModelSpec& spec) {
 const std::vector<LayerRow>& layer_table() {
   static const std::vector<LayerRow> table = [] {
     std::vector<LayerRow> rows;
-    for (const auto& part : {weighted_rows(), shaping_rows(), activation_rows()})
+    for (const auto& part : {weighted_rows(), sequence_rows(), shaping_rows(), activation_rows()})
       rows.insert(rows.end(), part.begin(), part.end());
     return rows;
   }();

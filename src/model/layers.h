@@ -93,13 +93,26 @@ std::string activation_operator(const std::string& name);
 /// He initialisation suits what stands before these (He et al. 2015).
 bool is_relu_like(const std::string& activation);
 /// The option `activation` of a layer, checked: "none" or one of the names.
-std::string read_activation_option(const LayerOptions& options);
-/// Appends that activation behind `value`; "none" appends nothing.
-int build_activation(const LayerContext& context, const std::string& activation, int value);
+std::string read_activation_option(const LayerOptions& options, const std::string& otherwise = "none");
+/// Appends that activation behind `value`, as NAME.ACTIVATION; "none" appends nothing.
+int build_activation(const LayerContext& context, const std::string& name, const std::string& activation,
+                     int value);
 BuildStep read_activation_layer(const LayerReader& reader);
 BuildStep read_prelu(const LayerReader& reader);
 
 // layers_weighted.cpp
+/// What layers with weights have in common.
+struct WeightOptions {
+  Initialiser initialiser;  ///< its fans are set when the shapes are known
+  std::optional<double> l2;
+  bool bias = true;
+  std::string activation = "none";
+};
+/// Reads init, init_deviation, l2, bias and activation, as far as the layer has them.
+WeightOptions read_weight_options(const LayerReader& reader);
+/// Appends a dense layer (Gemm, then the activation) on the last dimension of `value`.
+int add_dense(const LayerContext& context, const std::string& name, int value, int64_t units,
+              const WeightOptions& weights);
 BuildStep read_dense(const LayerReader& reader);
 BuildStep read_conv2d(const LayerReader& reader);
 
@@ -118,7 +131,16 @@ BuildStep read_max_pool2d(const LayerReader& reader);
 BuildStep read_avg_pool2d(const LayerReader& reader);
 BuildStep read_global_avg_pool2d(const LayerReader& reader);
 
+// layers_sequence.cpp
+BuildStep read_embedding(const LayerReader& reader);
+BuildStep read_positional_embedding(const LayerReader& reader);
+BuildStep read_attention(const LayerReader& reader);
+BuildStep read_transformer_block(const LayerReader& reader);
+
 // layers_other.cpp
+/// LayerNormalization, or if not `centred` RMSNormalization, of each sample, or of each row of a sequence.
+int add_layer_norm(const LayerContext& context, const std::string& name, int value, bool centred,
+                   double epsilon);
 BuildStep read_batch_norm(const LayerReader& reader);
 BuildStep read_layer_norm(const LayerReader& reader);
 BuildStep read_rms_norm(const LayerReader& reader);

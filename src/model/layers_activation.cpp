@@ -67,15 +67,16 @@ bool is_relu_like(const std::string& activation) {
   return activation == "prelu" || (row != nullptr && row->relu_like);
 }
 
-std::string read_activation_option(const LayerOptions& options) {
+std::string read_activation_option(const LayerOptions& options, const std::string& otherwise) {
   std::vector<std::string> choices = activation_names();
   choices.emplace_back("none");
-  return options.choice("activation", "none", choices);
+  return options.choice("activation", otherwise, choices);
 }
 
-int build_activation(const LayerContext& context, const std::string& activation, int value) {
+int build_activation(const LayerContext& context, const std::string& name, const std::string& activation,
+                     int value) {
   const ActivationRow* row = find_activation(activation);
-  return row == nullptr ? value : append(context, *row, context.name + "." + activation, row->alpha, value);
+  return row == nullptr ? value : append(context, *row, name + "." + activation, row->alpha, value);
 }
 
 /// He et al. 2015: a slope for each channel or feature, which does not decay.

@@ -29,25 +29,6 @@ int build_batch_norm(const LayerContext& context, double momentum, double epsilo
                           {context.input}, parameters, context.layer.position);
 }
 
-int build_layer_norm(const LayerContext& context, double epsilon) {
-  const Shape& shape = context.shape();
-  const std::vector<int> parameters = {
-      context.builder.add_parameter(context.name + ".weight", shape, {.kind = Kind::ones}),
-      context.builder.add_parameter(context.name + ".bias", shape, {}),
-  };
-  return context.builder.add_node("LayerNormalization", context.name,
-                                  {{"epsilon", epsilon}, {"axis", int64_t{1}}}, {context.input}, parameters,
-                                  context.layer.position);
-}
-
-int build_rms_norm(const LayerContext& context, double epsilon) {
-  const int weight =
-      context.builder.add_parameter(context.name + ".weight", context.shape(), {.kind = Kind::ones});
-  return context.builder.add_node("RMSNormalization", context.name,
-                                  {{"epsilon", epsilon}, {"axis", int64_t{1}}}, {context.input}, {weight},
-                                  context.layer.position);
-}
-
 /// `shape` holds positive dimensions and at most one -1.
 int build_reshape(const LayerContext& context, Shape shape) {
   const Shape& input = context.shape();
@@ -88,10 +69,22 @@ int build_residual(const LayerContext& context, const ResidualLayers& residual) 
               "example a conv2d with kernel = 1 and the same filters and stride.");
   const int sum = context.builder.add_node("Add", context.name + ".add", {}, {branch, shortcut}, {},
                                            context.layer.position);
-  return build_activation(context, residual.activation, sum);
+  return build_activation(context, context.name, residual.activation, sum);
 }
 
 }  // namespace
+
+int add_layer_norm(const LayerContext& context, const std::string& name, int value, bool centred,
+                   double epsilon) {
+  const Shape input = context.builder.shape(value);
+  const bool sequence = input.size() == 2;  // each of its rows
+  const Shape row = sequence ? Shape{input.back()} : input;
+  std::vector<int> parameters = {context.builder.add_parameter(name + ".weight", row, {.kind = Kind::ones})};
+  if (centred) parameters.push_back(context.builder.add_parameter(name + ".bias", row, {}));
+  return context.builder.add_node(centred ? "LayerNormalization" : "RMSNormalization", name,
+                                  {{"epsilon", epsilon}, {"axis", int64_t{sequence ? -1 : 1}}}, {value},
+                                  std::move(parameters), context.layer.position);
+}
 
 /// Ioffe and Szegedy 2015; statistics of the unit (ghost batch norm), per channel or feature.
 BuildStep read_batch_norm(const LayerReader& reader) {
@@ -109,16 +102,21 @@ BuildStep read_batch_norm(const LayerReader& reader) {
   };
 }
 
-/// Ba, Kiros and Hinton 2016; over all of a sample's elements, with a weight and a bias for each.
+/// Ba, Kiros and Hinton 2016; over all of a sample's elements (of a sequence: of each row), with a weight and
+/// a bias for each.
 BuildStep read_layer_norm(const LayerReader& reader) {
   const double epsilon = reader.options.positive_number("epsilon", 1e-5);
-  return [epsilon](const LayerContext& context) { return build_layer_norm(context, epsilon); };
+  return [epsilon](const LayerContext& context) {
+    return add_layer_norm(context, context.name, context.input, true, epsilon);
+  };
 }
 
-/// Zhang and Sennrich 2019; over all of a sample's elements, with a weight for each.
+/// Zhang and Sennrich 2019; as layer_norm, with a weight for each.
 BuildStep read_rms_norm(const LayerReader& reader) {
   const double epsilon = reader.options.positive_number("epsilon", 1e-5);
-  return [epsilon](const LayerContext& context) { return build_rms_norm(context, epsilon); };
+  return [epsilon](const LayerContext& context) {
+    return add_layer_norm(context, context.name, context.input, false, epsilon);
+  };
 }
 
 /// Srivastava et al. 2014, scaled by 1 / (1 - rate) in training.

@@ -12,14 +12,6 @@ namespace {
 
 using Kind = Initialiser::Kind;
 
-/// What dense and conv2d have in common.
-struct WeightOptions {
-  Initialiser initialiser;  ///< its fans are set when the shapes are known
-  std::optional<double> l2;
-  bool bias = true;
-  std::string activation;
-};
-
 Initialiser read_initialiser(const LayerReader& reader) {
   static const std::map<std::string, Kind> kinds = {
       {"he_normal", Kind::he_normal},
@@ -40,17 +32,9 @@ Initialiser read_initialiser(const LayerReader& reader) {
   return initialiser;
 }
 
-WeightOptions read_weight_options(const LayerReader& reader) {
-  WeightOptions weights;
-  weights.initialiser = read_initialiser(reader);
-  if (reader.options.has("l2")) weights.l2 = reader.options.number("l2", 0, 0);
-  weights.bias = reader.options.boolean("bias", true);
-  weights.activation = read_activation_option(reader.options);
-  return weights;
-}
-
-std::vector<int> add_weight_and_bias(const LayerContext& context, const WeightOptions& options,
-                                     const Shape& weight, int64_t fan_in, int64_t fan_out) {
+std::vector<int> add_weight_and_bias(const LayerContext& context, const std::string& name,
+                                     const WeightOptions& options, const Shape& weight, int64_t fan_in,
+                                     int64_t fan_out) {
   if (too_large(weight))
     context.error("its weights " + shape_text(weight) + " are too large for any machine", "");
   Initialiser initialiser = options.initialiser;
@@ -58,21 +42,18 @@ std::vector<int> add_weight_and_bias(const LayerContext& context, const WeightOp
   initialiser.fan_out = fan_out;
   const double l2 = options.l2.value_or(context.model.l2);
   std::vector<int> parameters = {
-      context.builder.add_parameter(context.name + ".weight", weight, initialiser, true, l2)};
-  if (options.bias)
-    parameters.push_back(context.builder.add_parameter(context.name + ".bias", {weight.front()}, {}));
+      context.builder.add_parameter(name + ".weight", weight, initialiser, true, l2)};
+  if (options.bias) parameters.push_back(context.builder.add_parameter(name + ".bias", {weight.front()}, {}));
   return parameters;
 }
 
 int build_dense(const LayerContext& context, int64_t units, const WeightOptions& weights) {
   const Shape& input = context.shape();
-  if (input.size() != 1)
-    context.error("a dense layer takes a flat input [features], but its input is " + shape_text(input),
+  if (input.size() > 2)
+    context.error("a dense layer takes a flat input [features] or a sequence [length, features], but its " +
+                      std::string("input is ") + shape_text(input),
                   "Put { type = \"flatten\" } (or global_avg_pool2d) before it.");
-  std::vector<int> parameters = add_weight_and_bias(context, weights, {units, input[0]}, input[0], units);
-  const int sum = context.builder.add_node("Gemm", context.name, {{"transB", int64_t{1}}}, {context.input},
-                                           std::move(parameters), context.layer.position);
-  return build_activation(context, weights.activation, sum);
+  return add_dense(context, context.name, context.input, units, weights);
 }
 
 struct ConvolutionOptions {
@@ -97,14 +78,32 @@ int build_conv2d(const LayerContext& context, const ConvolutionOptions& options)
   attributes["group"] = groups;
   const Shape weight = {filters, input[0] / groups, window.kernel[0], window.kernel[1]};
   const int64_t taps = window.kernel[0] * window.kernel[1];
-  std::vector<int> parameters =
-      add_weight_and_bias(context, options.weights, weight, weight[1] * taps, filters / groups * taps);
+  std::vector<int> parameters = add_weight_and_bias(context, context.name, options.weights, weight,
+                                                    weight[1] * taps, filters / groups * taps);
   const int sum = context.builder.add_node("Conv", context.name, std::move(attributes), {context.input},
                                            std::move(parameters), context.layer.position);
-  return build_activation(context, options.weights.activation, sum);
+  return build_activation(context, context.name, options.weights.activation, sum);
 }
 
 }  // namespace
+
+WeightOptions read_weight_options(const LayerReader& reader) {
+  WeightOptions weights;
+  weights.initialiser = read_initialiser(reader);
+  if (reader.options.has("l2")) weights.l2 = reader.options.number("l2", 0, 0);
+  weights.bias = reader.options.boolean("bias", true);
+  weights.activation = read_activation_option(reader.options);
+  return weights;
+}
+
+int add_dense(const LayerContext& context, const std::string& name, int value, int64_t units,
+              const WeightOptions& weights) {
+  const int64_t inputs = context.builder.shape(value).back();
+  std::vector<int> parameters = add_weight_and_bias(context, name, weights, {units, inputs}, inputs, units);
+  const int sum = context.builder.add_node("Gemm", name, {{"transB", int64_t{1}}}, {value},
+                                           std::move(parameters), context.layer.position);
+  return build_activation(context, name, weights.activation, sum);
+}
 
 BuildStep read_dense(const LayerReader& reader) {
   const int64_t units = reader.options.required_integer("units", 1);

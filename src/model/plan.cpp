@@ -176,7 +176,8 @@ void Plan::place_gradients() {
     const ops::GradientParts parts = step.op->gradient_parts();
     for (size_t k = 0; k < step.parameters.size(); ++k) {
       const ArenaTensor& entry = graph_.layout.tensors()[step.parameters[k]];
-      const int64_t count = k == 0 && parts.count > 1 ? parts.elements : entry.count;
+      const bool apart = k == 0 && (parts.rows || parts.count > 1);
+      const int64_t count = apart ? parts.elements : entry.count;
       const size_t size = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
       if (entry.role == TensorRole::statistic)
         step.statistics_ranges.push_back(add_range(size, static_cast<int>(i), now));

@@ -33,7 +33,9 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;
   Shape input;          ///< one sample, ONNX order: [C, H, W] or [F]
   int64_t outputs = 0;  ///< what the targets ask of the last layer: classes, or values per sample; 0 = any
-  double l2 = 0;        ///< [model] l2: default of every layer with weights
+  /// Class ids per sample: with more than one the last layer gives scores for each; 0: there are no targets.
+  int64_t positions = 1;
+  double l2 = 0;                         ///< [model] l2: default of every layer with weights
   int64_t memory_bytes_max = INT64_MAX;  ///< parameters that alone exceed it are refused: Error(memory)
   SourcePosition position;               ///< of [model]
 };

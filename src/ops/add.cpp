@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Add: the sum of two activations of one shape (the join of a residual block), with an optional fused Relu.
-// Made by the table, run by model/executor.
+// Add: the sum of two activations of one shape (the join of a residual block), or of one activation and a
+// parameter that is the same for all samples (an embedding of positions [T, F], a bias [F], of images
+// [C, 1, 1]); with an optional fused Relu. Memory is channels-last, so such a parameter is a row that is
+// added to each row of as many elements. Made by the table, run by model/executor. Twin: kernels/add.cu.
+#include <algorithm>
+
 #include "base/simd.h"
 #include "ops/activation.h"
-#include "ops/operators.h"
+#include "ops/operands.h"
 
 namespace lepton::ops {
 
@@ -59,9 +63,68 @@ class AddOp : public Op {
   int64_t count_;
 };
 
+LEPTON_SIMD void add_row(int64_t rows, int64_t columns, bool relu, const float* a, const float* row,
+                         float* y) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) {
+      const float z = a[r * columns + c] + row[c];
+      y[r * columns + c] = relu && z < 0.0f ? 0.0f : z;
+    }
+}
+
+class AddParameterOp : public Op {
+ public:
+  explicit AddParameterOp(const OpSpec& spec)
+      : activation_(parse_activation(spec.activation, spec.activation_attributes)),
+        columns_(element_count(spec.parameters[0])),
+        rows_(spec.samples * element_count(spec.output) / columns_) {
+    MemoryPlan scratch;
+    if (spec.training && activation_.kind != ActivationKind::none) scratch.add_floats(rows_ * columns_);
+    scratch_bytes_ = scratch.bytes();
+  }
+
+  void forward(const OpForward& run) override {
+    add_row(rows_, columns_, activation_.kind == ActivationKind::relu, run.inputs[0], run.parameters[0],
+            run.output);
+  }
+
+  void backward(const OpBackward& run) override {
+    const float* dz = run.output_gradient;
+    if (activation_.kind != ActivationKind::none) {
+      float* own = floats_at(run.scratch, 0);
+      activation_gradient(activation_, rows_ * columns_, nullptr, run.output, dz, own);
+      dz = own;
+    }
+    sum_rows(rows_, columns_, dz, run.parameter_gradients[0]);
+    if (float* dx = run.input_gradients[0]; dx && dx != dz) std::copy_n(dz, rows_ * columns_, dx);
+  }
+
+  BackwardNeeds backward_needs() const override {
+    return {.inputs = false, .output = activation_.kind != ActivationKind::none};
+  }
+  bool in_place() const override { return true; }
+
+ private:
+  Activation activation_;
+  int64_t columns_, rows_;
+};
+
 }  // namespace
 
+/// The parameter as rows of memory: its shape is the input's or ends it; of an image, one per channel.
+static bool is_row_of(const Shape& row, const Shape& input) {
+  if (row == input || (input.size() == 3 && row == Shape{input[0], 1, 1})) return true;
+  return input.size() < 3 && row == Shape{input.back()};
+}
+
 Shape infer_add(const OpSpec& spec) {
+  if (spec.inputs.size() == 1) {
+    require_shape(spec.parameters.size() == 1, "Add needs two operands");
+    require_shape(
+        is_row_of(spec.parameters[0], spec.inputs[0]),
+        "Add cannot add a parameter " + shape_text(spec.parameters[0]) + " to " + shape_text(spec.inputs[0]));
+    return spec.inputs[0];
+  }
   require_shape(
       spec.inputs[0] == spec.inputs[1],
       "Add needs two equal shapes, not " + shape_text(spec.inputs[0]) + " and " + shape_text(spec.inputs[1]));
@@ -69,6 +132,7 @@ Shape infer_add(const OpSpec& spec) {
 }
 
 std::unique_ptr<Op> make_add(const OpSpec& spec) {
+  if (spec.inputs.size() == 1) return std::make_unique<AddParameterOp>(spec);
   return std::make_unique<AddOp>(spec);
 }
 

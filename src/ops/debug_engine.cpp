@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ops/operators.h"
 #include "ops/parameters_hash.h"
 #include "ops/quantise.h"
 #include "ops/table.h"
@@ -56,6 +57,8 @@ class DebugOp : public Op {
       : site_(site), spec_(spec), op_(planner.make_op(spec)) {
     saved_bytes_ = op_->saved_bytes();
     scratch_bytes_ = op_->scratch_bytes();
+    if (op_->gradient_parts().rows)
+      scratch_bytes_ += static_cast<size_t>(op_->gradient_parts().elements) * sizeof(float);
   }
 
   void forward(const OpForward& run) override {
@@ -96,11 +99,17 @@ class DebugOp : public Op {
           own.input_gradients = input_gradients;
           own.parameter_gradients = parameter_gradients;
           own.unit = &unit;
-          op_->backward(own);
+          if (op_->gradient_parts().rows)
+            backward_of_rows(own, parameter_gradients);
+          else
+            op_->backward(own);
         });
   }
 
-  GradientParts gradient_parts() const override { return op_->gradient_parts(); }
+  /// Who enqueues cannot ask for rows that are not known yet: they are spread.
+  GradientParts gradient_parts() const override {
+    return op_->gradient_parts().rows ? GradientParts{} : op_->gradient_parts();
+  }
   void backward_part(const OpBackward& run, int64_t part) override {
     need_work(run.output, run.saved, run.scratch);
     site_.need(run.parameter_gradients[0], gradient_elements(0), "a parameter's gradient");
@@ -116,9 +125,20 @@ class DebugOp : public Op {
   bool in_place() const override { return op_->in_place(); }
 
  private:
+  void backward_of_rows(OpBackward& run, std::vector<float*> gradients) const {
+    float* const whole = std::exchange(gradients[0], floats_at(run.scratch, op_->scratch_bytes()));
+    run.parameter_gradients = gradients;
+    op_->backward(run);
+    const GradientRows touched = op_->gradient_rows(run);
+    std::fill_n(whole, element_count(spec_.parameters[0]), 0.0f);
+    for (size_t i = 0; i < touched.rows.size(); ++i)
+      std::copy_n(gradients[0] + static_cast<int64_t>(i) * touched.width, touched.width,
+                  whole + touched.rows[i] * touched.width);
+  }
+
   /// How much of a parameter's gradient is written at a time.
   int64_t gradient_elements(size_t parameter) const {
-    const GradientParts parts = op_->gradient_parts();
+    const GradientParts parts = gradient_parts();
     return parameter == 0 && parts.count > 1 ? parts.elements : element_count(spec_.parameters[parameter]);
   }
   void need_work(const float* output, const std::byte* saved, const std::byte* scratch) const {

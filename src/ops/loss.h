@@ -24,7 +24,7 @@ struct LossSpec {
 };
 
 /// What one unit's scores are compared with. Class ids: `classes`, one per sample; else `values`, n x
-/// outputs.
+/// outputs. A network that gives scores for each token or pixel has as many "samples" here.
 struct Targets {
   std::span<const int32_t> classes;
   std::span<const float> values;
@@ -68,6 +68,7 @@ class Loss {
                        std::span<int64_t> confusion) const;
   const LossSpec& spec() const { return spec_; }
   bool classifies() const;
+  int64_t outputs() const { return outputs_; }
 
  private:
   LossSpec spec_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemm: y[n, out] = f(x[n, in] W[out, in]^T + b), the dense layer (ONNX Gemm with transB = 1, alpha = beta =
-// 1), by oneDNN's matmul with bias and activation fused (Gelu is a pass behind it, whose input is kept).
+// 1), by oneDNN's matmul with bias and activation fused (Gelu is a pass behind it, whose input is kept). Of a
+// sequence [T, in] every row is one of the n (ONNX's MatMul).
 // Backward, with dz = dy f'(y), of Gelu dy f'(z):
 //   dx = dz W,   dW = dz^T x,   db = sum over samples of dz.
 // The bias gradient is our own loop in sample order. In bf16 x, W and dz are rounded into scratch, once per
@@ -66,7 +67,7 @@ class GemmOp : public Op {
   explicit GemmOp(const OpSpec& spec)
       : activation_(parse_activation(spec.activation, spec.activation_attributes)),
         type_(operand_type(spec.precision)),
-        n_(spec.samples),
+        n_(spec.samples * element_count(spec.inputs[0]) / spec.parameters[0][1]),
         in_(spec.parameters[0][1]),
         out_(spec.parameters[0][0]),
         bias_(spec.parameters.size() > 1),
@@ -204,11 +205,12 @@ class GemmOp : public Op {
 
 Shape infer_matmul(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  require_shape(input.size() == 1,
-                "Gemm needs a vector per sample, not " + shape_text(input) + " (flatten it)");
+  require_shape(
+      input.size() == 1 || input.size() == 2,
+      "Gemm needs a vector or a sequence of vectors per sample, not " + shape_text(input) + " (flatten it)");
   require_shape(!spec.parameters.empty() && spec.parameters[0].size() == 2, "Gemm needs weights [out, in]");
   const Shape& weights = spec.parameters[0];
-  require_shape(weights[1] == input[0],
+  require_shape(weights[1] == input.back(),
                 "Gemm weights " + shape_text(weights) + " do not fit the input " + shape_text(input));
   require_shape(spec.parameters.size() == 1 || spec.parameters[1] == Shape{weights[0]},
                 "Gemm bias does not fit the weights " + shape_text(weights));
@@ -218,7 +220,9 @@ Shape infer_matmul(const OpSpec& spec) {
   require_shape(
       float_attribute(spec.attributes, "alpha", 1) == 1 && float_attribute(spec.attributes, "beta", 1) == 1,
       "Gemm is computed with alpha = beta = 1 only");
-  return {weights[0]};
+  Shape output = input;
+  output.back() = weights[0];
+  return output;
 }
 
 std::unique_ptr<Op> make_matmul(const OpSpec& spec) {

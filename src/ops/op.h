@@ -83,10 +83,19 @@ struct BackwardNeeds {
   bool inputs = false, output = false;
 };
 
-/// How the gradient of parameter 0 comes: in one piece from backward(); or in parts of `elements` (the last
-/// one shorter), so that each is summed while in cache.
+/// How the gradient of parameter 0 comes: in one piece from backward(); in parts of `elements` (the last one
+/// shorter), so that each is summed while in cache; or, where a unit touches few of many rows, by rows, which
+/// take up to `elements` together.
 struct GradientParts {
   int64_t count = 1, elements = 0;
+  bool rows = false;
+};
+
+/// The rows of parameter 0 that a unit touched, ascending, each once; all others are zero. Values lie in
+/// parameter_gradients[0], row behind row.
+struct GradientRows {
+  std::span<const int64_t> rows;
+  int64_t width = 0;  ///< elements of a row
 };
 
 class Op {
@@ -99,6 +108,8 @@ class Op {
   /// With several parts, after backward(), which leaves parameter 0 out: writes this part to
   /// parameter_gradients[0], over the one before. Every part once, in any order.
   virtual void backward_part(const OpBackward&, int64_t /*part*/) {}
+  /// With gradient_parts().rows, after backward().
+  virtual GradientRows gradient_rows(const OpBackward&) const { return {}; }
   /// May the output lie where input 0 lies (forward), and input gradient 0 where the output gradient lies?
   virtual bool in_place() const { return false; }
 

@@ -42,6 +42,10 @@ Shape infer_reshape(const OpSpec& spec);
 std::unique_ptr<Op> make_reshape(const OpSpec& spec);
 Shape infer_add(const OpSpec& spec);
 std::unique_ptr<Op> make_add(const OpSpec& spec);
+Shape infer_gather(const OpSpec& spec);
+std::unique_ptr<Op> make_gather(const OpSpec& spec);
+Shape infer_attention(const OpSpec& spec);
+std::unique_ptr<Op> make_attention(const OpSpec& spec);
 
 /// Refuses what a network or an ONNX file asks for and an operator does not have.
 inline void require_shape(bool condition, const std::string& text) {

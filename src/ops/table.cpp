@@ -58,7 +58,12 @@ static const OperatorRow rows[] = {
     {"Mish", 1, 0, "x tanh(ln(1 + e^x)).", infer_activation, make_activation, fuses_none},
     {"Softmax", 1, 0, "Shares that sum to 1, over features or channels.", infer_softmax, make_softmax,
      fuses_none},
-    {"Add", 2, 0, "Sum of two activations.", infer_add, make_add, fuses_relu},
+    {"Add", 1, 0, "Sum of two activations, or of one and a parameter for each sample, row or channel.",
+     infer_add, make_add, fuses_relu, 2},
+    {"Gather", 1, 0, "Rows of a table (an embedding) by their numbers.", infer_gather, make_gather,
+     fuses_none},
+    {"Attention", 1, 0, "Scaled dot-product attention of several heads, all or causal.", infer_attention,
+     make_attention, fuses_none, 3},
     {"Identity", 1, 0, "The input.", infer_same, make_reshape, fuses_none},
 };
 
@@ -78,9 +83,8 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
   const OperatorRow* row = find_operator(spec.type);
   CHECK(row, "no operator " + spec.type);
   CHECK(spec.samples >= 1, spec.type + " for no samples");
-  CHECK(static_cast<int>(spec.inputs.size()) == row->inputs &&
-            spec.input_needs_gradient.size() == spec.inputs.size(),
-        spec.type + " takes " + std::to_string(row->inputs) + " inputs");
+  CHECK(row->takes(spec.inputs.size()) && spec.input_needs_gradient.size() == spec.inputs.size(),
+        spec.type + " does not take " + std::to_string(spec.inputs.size()) + " inputs");
   const Shape inferred = row->infer(spec);
   CHECK(spec.output == inferred,
         spec.type + " gives " + shape_text(inferred) + ", not " + shape_text(spec.output));

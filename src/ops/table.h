@@ -13,7 +13,7 @@ namespace lepton::ops {
 
 struct OperatorRow {
   const char* type;     ///< ONNX name
-  int inputs;           ///< activation inputs
+  int inputs;           ///< activation inputs, at least
   int statistics;       ///< how many of its last parameters are running statistics (BatchNormalization: 2)
   const char* summary;  ///< one sentence for the reference
   /// Output shape from attributes, input shapes and parameter shapes; throws Error(deck) with an empty
@@ -22,6 +22,10 @@ struct OperatorRow {
   Shape (*infer)(const OpSpec&);
   std::unique_ptr<Op> (*make)(const OpSpec&);
   bool (*fuses)(const std::string& activation);  ///< can it take this activation as its epilogue?
+  int inputs_most = inputs;
+  bool takes(size_t count) const {
+    return static_cast<int>(count) >= inputs && static_cast<int>(count) <= inputs_most;
+  }
 };
 
 const OperatorRow* find_operator(const std::string& type);

@@ -26,12 +26,21 @@ struct StoredType {
   std::string text() const;  ///< "uint8", "float32 big-endian"
 };
 
+/// Rows that are windows of an array of rank 1: row r holds elements r * stride + first, ..., `length` of
+/// them. As many rows as there are whole spans [r * stride, r * stride + span). length 0: no windows.
+struct RowWindows {
+  int64_t length = 0, stride = 1, first = 0, span = 0;
+  int64_t rows(int64_t elements) const { return elements < span ? 0 : (elements - span) / stride + 1; }
+  bool operator==(const RowWindows&) const = default;
+};
+
 struct ArrayInfo {
   std::string file, path;  ///< path inside the file
   Shape shape;             ///< [N, ...]
   StoredType type;
   int64_t chunk_rows = 0;  ///< 0: contiguous
   bool filtered = false;
+  RowWindows windows = {};
   size_t row_bytes() const;
 };
 
@@ -39,8 +48,9 @@ struct ArrayInfo {
 class Hdf5Array {
  public:
   /// Throws Error(no_input) for a missing or unreadable file, Error(data) for one that is not HDF5,
-  /// truncated, or lacks `path` (names the nearest path), or has an unsupported type, layout or filter.
-  Hdf5Array(const std::string& file, const std::string& path);
+  /// truncated, or lacks `path` (names the nearest path), or has an unsupported type, layout or filter; and
+  /// for windows of an array that is not of rank 1.
+  Hdf5Array(const std::string& file, const std::string& path, const RowWindows& windows = {});
   ~Hdf5Array();
   Hdf5Array(Hdf5Array&&) noexcept;
   const ArrayInfo& info() const;

@@ -42,7 +42,10 @@ struct Hdf5Array::State {
   bool whole_row_chunks = false;       // unfiltered chunks that hold whole rows
   std::vector<int64_t> chunk_offsets;  // by chunk, once rows are read; empty: read through HDF5
   std::string where;
+  ArrayInfo view;  // as the caller sees it: rows may be windows
 
+  void read_stored_rows(int64_t begin, int64_t end, std::span<std::byte> out);
+  void read_windows(int64_t begin, int64_t end, std::span<std::byte> out);
   bool chunks_hold_whole_rows() const;
   void make_chunk_table();
   void pread_fully(int64_t offset, std::span<std::byte> out) const;
@@ -58,7 +61,26 @@ size_t ArrayInfo::row_bytes() const {
   return bytes;
 }
 
-Hdf5Array::Hdf5Array(const std::string& file, const std::string& path) : state_(std::make_unique<State>()) {
+/// The same array as rows of windows.
+static ArrayInfo windows_of(const ArrayInfo& stored, const RowWindows& windows, const std::string& where) {
+  if (windows.length == 0) return stored;
+  CHECK(windows.stride > 0 && windows.first + windows.length <= windows.span, "windows of " + where);
+  REQUIRE(stored.shape.size() == 1, Exit::data, where,
+          "windows are cut from an array of rank 1, this one has shape " + shape_text(stored.shape),
+          "Leave data.sequence out where rows are sequences already.");
+  ArrayInfo view = stored;
+  view.windows = windows;
+  view.shape = {windows.rows(stored.shape[0]), windows.length};
+  view.chunk_rows = stored.chunk_rows / windows.stride;
+  REQUIRE(view.shape[0] > 0, Exit::data, where,
+          "its " + std::to_string(stored.shape[0]) + " elements are fewer than the " +
+              std::to_string(windows.span) + " of one window",
+          "Make data.sequence smaller.");
+  return view;
+}
+
+Hdf5Array::Hdf5Array(const std::string& file, const std::string& path, const RowWindows& windows)
+    : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.where = place(file, path);
   const Hdf5Lock lock(s.where);
@@ -71,13 +93,14 @@ Hdf5Array::Hdf5Array(const std::string& file, const std::string& path) : state_(
   s.layout = describe(s.dataset.get(), file, path, status.st_size);
   s.type = hdf5_type(s.layout.info.type);
   s.whole_row_chunks = s.layout.chunked && !s.layout.info.filtered && s.chunks_hold_whole_rows();
+  s.view = windows_of(s.layout.info, windows, s.where);
 }
 
 Hdf5Array::~Hdf5Array() = default;
 Hdf5Array::Hdf5Array(Hdf5Array&&) noexcept = default;
 
 const ArrayInfo& Hdf5Array::info() const {
-  return state_->layout.info;
+  return state_->view;
 }
 
 bool Hdf5Array::State::chunks_hold_whole_rows() const {
@@ -197,11 +220,30 @@ void Hdf5Array::read_rows(int64_t begin, int64_t end, std::span<std::byte> out) 
   CHECK(out.size() == static_cast<size_t>(end - begin) * array.row_bytes(),
         "wrong size for " + state_->where);
   if (out.empty()) return;
-  if (state_->layout.offset) return state_->read_contiguous(begin, out);
-  if (!state_->whole_row_chunks) return state_->read_by_hdf5(begin, end, out);
-  if (state_->chunk_offsets.empty()) state_->make_chunk_table();
-  if (state_->chunk_offsets.empty()) return state_->read_chunks_by_hdf5(begin, end, out);
-  state_->read_chunks(begin, end, out);
+  if (array.windows.length > 0)
+    state_->read_windows(begin, end, out);
+  else
+    state_->read_stored_rows(begin, end, out);
+}
+
+void Hdf5Array::State::read_stored_rows(int64_t begin, int64_t end, std::span<std::byte> out) {
+  if (layout.offset) return read_contiguous(begin, out);
+  if (!whole_row_chunks) return read_by_hdf5(begin, end, out);
+  if (chunk_offsets.empty()) make_chunk_table();
+  if (chunk_offsets.empty()) return read_chunks_by_hdf5(begin, end, out);
+  read_chunks(begin, end, out);
+}
+
+void Hdf5Array::State::read_windows(int64_t begin, int64_t end, std::span<std::byte> out) {
+  const RowWindows& windows = view.windows;
+  const auto bytes = static_cast<size_t>(view.type.bytes), row_bytes = view.row_bytes();
+  const int64_t first = begin * windows.stride + windows.first;
+  const int64_t behind = (end - 1) * windows.stride + windows.first + windows.length;
+  std::vector<std::byte> elements(static_cast<size_t>(behind - first) * bytes);
+  read_stored_rows(first, behind, elements);
+  for (int64_t row = 0; row < end - begin; ++row)
+    std::memcpy(out.data() + static_cast<size_t>(row) * row_bytes,
+                elements.data() + static_cast<size_t>(row * windows.stride) * bytes, row_bytes);
 }
 
 std::vector<ArrayInfo> list_arrays(const std::string& file) {

@@ -34,7 +34,7 @@ const Hdf5Array& Hdf5Rows::open_array(size_t file) {
   if (array_ && file == open_) return *array_;
   const ArrayInfo& found = arrays_[file];
   array_.reset();  // before the next one is opened: descriptors are few where threads are many
-  auto array = std::make_unique<Hdf5Array>(found.file, found.path);
+  auto array = std::make_unique<Hdf5Array>(found.file, found.path, found.windows);
   const ArrayInfo& now = array->info();
   REQUIRE(now.shape == found.shape && now.type == found.type, Exit::io, found.file + ":" + found.path,
           "the file changed while it was read", "Start again when nobody writes to it.");

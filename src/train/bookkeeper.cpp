@@ -36,11 +36,11 @@ void EvaluationSums::add(exact::Lanes& lanes) {
 }
 
 EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
-                             const ops::Loss& loss, int64_t outputs) {
+                             const ops::Loss& loss, int64_t positions) {
   EvaluationReport report;
   report.kind = kind;
   report.step = step;
-  report.samples = sums.samples;
+  report.samples = sums.samples / positions;
   report.classifies = loss.classifies();
   const int64_t samples = std::max<int64_t>(1, sums.samples);
   const auto n = static_cast<double>(samples);
@@ -49,11 +49,12 @@ EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, 
     report.accuracy = static_cast<double>(sums.correct) / n;
     if (loss.spec().kind == ops::LossKind::softmax_cross_entropy)
       report.top5 = static_cast<double>(sums.correct_top5) / n;
+    if (positions > 1) report.perplexity = std::exp(report.loss);
     return report;
   }
   const report::RegressionReport figures =
-      report::regression_report(samples * outputs, sums.absolute_error.value(), sums.squared_error.value(),
-                                sums.target.value(), sums.target_squared.value());
+      report::regression_report(samples * loss.outputs(), sums.absolute_error.value(),
+                                sums.squared_error.value(), sums.target.value(), sums.target_squared.value());
   report.mae = figures.mae;
   report.rmse = figures.rmse;
   report.r2 = figures.r2;
@@ -64,6 +65,7 @@ std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
   if (!classifies) return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
   std::vector<std::pair<std::string, double>> fields{{"loss", loss}, {"accuracy", accuracy}};
   if (top5) fields.emplace_back("top5", *top5);
+  if (perplexity) fields.emplace_back("perplexity", *perplexity);
   return fields;
 }
 

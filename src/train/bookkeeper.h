@@ -54,13 +54,15 @@ struct EvaluationReport {
   int64_t samples = 0;
   bool classifies = false;
   double loss = 0, mae = 0, rmse = 0, r2 = 0;
-  double accuracy = 0;         ///< several binary outputs: share of samples with all of them right
-  std::optional<double> top5;  ///< softmax_cross_entropy only: other losses rank no classes
-  bool improved = false;       ///< the best so far, at a regular evaluation
+  double accuracy = 0;               ///< several binary outputs: share of samples with all of them right
+  std::optional<double> top5;        ///< softmax_cross_entropy only: other losses rank no classes
+  std::optional<double> perplexity;  ///< e^loss, where each token has a class
+  bool improved = false;             ///< the best so far, at a regular evaluation
   std::vector<std::pair<std::string, double>> fields() const;
 };
+/// `positions`: class ids per sample; losses and rates are means over them.
 EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
-                             const ops::Loss& loss, int64_t outputs);
+                             const ops::Loss& loss, int64_t positions);
 /// A figure for people, by an fmt format; "undefined" where it is NaN.
 std::string figure_text(double value, const std::string& format);
 /// The deck's metric in a report, and whether a larger one is better.

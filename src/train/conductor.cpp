@@ -177,7 +177,8 @@ void Conductor::decide() {
     control.blamed_place = total_.first_non_finite_place();
   }
   if (control.outcome == Outcome::accept) {
-    CHECK(total_.count(static_cast<int>(Count::samples)) == header.samples, "every sample once");
+    CHECK(total_.count(static_cast<int>(Count::samples)) == header.samples * e_.dataset.positions(),
+          "every sample once");
     if (training && e_.optimizer.clips_by_norm())
       plan_update(header.id.step, std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
   }
@@ -196,7 +197,7 @@ Outcome Conductor::judge_training() {
 }
 
 void Conductor::plan_update(int64_t step, double norm) {
-  const auto weight = static_cast<double>(e_.node.control().header.samples);
+  const auto weight = static_cast<double>(e_.node.control().header.samples * e_.dataset.positions());
   e_.node.control().update = e_.optimizer.plan(step, weight, norm / weight);
 }
 
@@ -306,7 +307,8 @@ void Conductor::finish_evaluation_part() {
   repairs_ = 0;
   if (!e_.schedule.last_part(current_->work)) return;
   const int64_t step = current_->work.step;
-  EvaluationReport report = make_report(evaluation_, current_->work.kind, step, e_.loss, e_.graph.outputs());
+  EvaluationReport report =
+      make_report(evaluation_, current_->work.kind, step, e_.loss, e_.dataset.positions());
   last_sums_ = std::exchange(evaluation_, {});
   if (e_.schedule.monitor == current_->work.kind && e_.schedule.regular_evaluation(step)) {
     const EvaluationSpec& spec = e_.deck.evaluation;

@@ -56,7 +56,7 @@ struct TrainSpec {
   bool share_devices = false;
   DeviceSums device_sums = DeviceSums::automatic;
   OnNonFinite on_non_finite = OnNonFinite::stop;
-  int64_t max_steps = 0;  ///< --max-steps; 0: none
+  int64_t max_steps = 0;  ///< or --max-steps; 0: none
 };
 
 /// When and on what to evaluate during training, and what follows from it.

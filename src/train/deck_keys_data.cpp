@@ -33,9 +33,10 @@ std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) 
       KeyType::text,
       mathematical,
       "",
-      "path of the targets in the file" + standard,
+      "path of the targets in the file; with data.sequence, without them: the element behind each input" +
+          standard,
       [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).targets = value.text; }};
-  inputs.required = targets.required = train;
+  inputs.required = train;
   const auto set_files = [kind](Deck& deck, const DeckValue& value) {
     split_of(deck, kind).files = value.texts;
   };
@@ -88,6 +89,22 @@ std::vector<DeckKey> content_keys() {
        "number of classes; 0: the largest label of the train split + 1",
        [](Deck& deck, const DeckValue& value) { deck.data.classes = value.integer; },
        {.least = 0, .most = 1e6}},
+      {"data.sequence",
+       KeyType::integer,
+       mathematical,
+       "0",
+       "samples are windows of so many elements of arrays of rank 1, tokens of a text say; 0: samples are "
+       "rows",
+       [](Deck& deck, const DeckValue& value) { deck.data.sequence = value.integer; },
+       {.least = 0, .most = 1e9}},
+      {"data.sequence_stride",
+       KeyType::integer,
+       mathematical,
+       "0",
+       "elements from the begin of a window to that of the next; 0: data.sequence, as in validation and test "
+       "splits of arrays of their own",
+       [](Deck& deck, const DeckValue& value) { deck.data.sequence_stride = value.integer; },
+       {.least = 0, .most = 1e9}},
       {"data.normalize",
        KeyType::choice,
        mathematical,

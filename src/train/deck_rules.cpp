@@ -212,6 +212,8 @@ void check_keys_fit(const DeckFacts& facts) {
 void derive(Deck& deck) {
   inherit(deck.data.validation, deck.data.train);
   inherit(deck.data.test, deck.data.train);
+  for (std::optional<data::SplitSpec>* split : {&deck.data.train, &deck.data.validation, &deck.data.test})
+    if (*split) (*split)->next = deck.data.sequence > 0 && (*split)->targets.empty();
   // A loss that compares numbers takes integers as numbers too.
   if (!deck.data.needs_classes && deck.data.target_kind == data::TargetKind::automatic)
     deck.data.target_kind = data::TargetKind::values;

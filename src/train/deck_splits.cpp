@@ -31,11 +31,12 @@ void check_split(const DeckFacts& facts, const NamedSplit& named) {
   if (split.files.empty())
     split_error(facts, named.path, named.path + " has no file",
                 "Set data.file = \"name.h5\", or " + named.path + ".file.");
-  for (const char* column : {"inputs", "targets"})
-    if ((column == std::string("inputs") ? split.inputs : split.targets).empty())
-      split_error(
-          facts, named.path, named.path + "." + column + " is missing",
-          "Name the array in the file, or take a part of the train split's rows by fraction or rows.");
+  const char* missing = split.inputs.empty()                   ? "inputs"
+                        : split.targets.empty() && !split.next ? "targets"
+                                                               : nullptr;
+  if (missing != nullptr)
+    split_error(facts, named.path, named.path + "." + missing + " is missing",
+                "Name the array in the file, or take a part of the train split's rows by fraction or rows.");
   if (split.rows && split.fraction)
     split_error(facts, named.path + ".fraction", named.path + " has both rows and fraction",
                 "Give one of them.");

@@ -36,7 +36,7 @@ DeviceUnits::Parts DeviceUnits::parts_of(const model::Graph& graph, const data::
                                          const UnitSizes& sizes) {
   const auto n = static_cast<size_t>(largest_unit(sizes));
   const bool values = dataset.target_kind() == data::TargetKind::values;
-  const size_t targets = values ? n * static_cast<size_t>(graph.outputs()) : n;
+  const size_t targets = n * static_cast<size_t>(values ? graph.outputs() : dataset.positions());
   Parts parts;
   parts.ids = aligned(sizeof(ops::UnitTag));
   parts.targets = parts.ids + aligned(n * sizeof(int64_t));
@@ -50,7 +50,7 @@ int64_t DeviceUnits::bytes(const model::Graph& graph, const data::Dataset& datas
   const Parts parts = parts_of(graph, dataset, sizes);
   const size_t workspace =
       model::Executor::workspace_bytes(graph, sizes.training, sizes.inference, arithmetic);
-  const auto samples = static_cast<size_t>(largest_unit(sizes));
+  const auto samples = static_cast<size_t>(largest_unit(sizes) * dataset.positions());
   return static_cast<int64_t>(workspace + 2 * parts.bytes + parts.inputs + samples * sizeof(ops::UnitLoss)) +
          confusion_classes * confusion_classes * 8;
 }
@@ -78,7 +78,9 @@ DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
   }
   current_ = Buffer(device, parts_.inputs, "ids and targets of a unit");
   const auto samples = static_cast<size_t>(largest_unit(sizes));
-  per_sample_ = Buffer(device, samples * sizeof(ops::UnitLoss), "losses of samples");
+  per_sample_ =
+      Buffer(device, samples * static_cast<size_t>(resources.dataset.positions()) * sizeof(ops::UnitLoss),
+             "losses of samples");
   const auto classes = static_cast<size_t>(resources.confusion_classes);
   confusion_ = Buffer(device, classes * classes * sizeof(int64_t), "confusion matrix");
   rows_.resize(samples);
@@ -107,7 +109,8 @@ int64_t DeviceUnits::assemble(const RoundHeader& header, int64_t number, uint32_
     assembler.values(rows, {reinterpret_cast<float*>(to + parts_.targets),
                             count * static_cast<size_t>(resources_.graph.outputs())});
   else
-    assembler.classes(rows, {reinterpret_cast<int32_t*>(to + parts_.targets), count});
+    assembler.classes(rows, {reinterpret_cast<int32_t*>(to + parts_.targets),
+                             count * static_cast<size_t>(resources_.dataset.positions())});
   return n;
 }
 
@@ -170,8 +173,8 @@ void DeviceUnits::enqueue(int64_t samples, int slot, bool training) {
 void DeviceUnits::run_loss(int64_t samples, bool training) {
   ops::LossRun run;
   run.spec = resources_.loss.spec();
-  run.samples = samples;
-  run.outputs = resources_.graph.outputs();
+  run.samples = samples * resources_.dataset.positions();
+  run.outputs = resources_.loss.outputs();
   run.scores = executor_.scores(samples, training).data();
   if (resources_.dataset.target_kind() == data::TargetKind::values)
     run.values = at<float>(current_, parts_.targets);

@@ -2,6 +2,8 @@
 // See the header. What is not asked for in a training step anyway is allocated here and freed again.
 #include "train/fingerprint.h"
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "base/hash.h"
@@ -57,13 +59,21 @@ void fill(std::span<float> values, uint64_t stream) {
   ops::fill_uniform(values, stream_key(0, Purpose::fingerprint, stream), 1.f);
 }
 
+/// Inputs at random: numbers of rows where the network takes those.
+void fill_inputs(const model::Graph& graph, std::span<float> values) {
+  fill(values, 0);
+  const auto rows = static_cast<float>(model::input_rows(graph));
+  if (rows == 0) return;
+  for (float& value : values) value = std::min(std::floor((value + 1) / 2 * rows), rows - 1);
+}
+
 }  // namespace
 
 uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const float> parameters,
                      ops::Precision precision) {
   const std::vector<int64_t> sizes{samples}, ids = first_ids(samples);
   model::Executor executor(graph, 0, sizes, {}, ops::host_arithmetic(precision));
-  fill(executor.input(samples, true), 0);
+  fill_inputs(graph, executor.input(samples, true));
   HashSink sink;
   sink.add(executor.forward(samples, true, parameters.data(), ids, step));
   fill(executor.output_gradient(samples), 1);
@@ -83,13 +93,9 @@ uint64_t device_fingerprint(const model::Graph& graph, int64_t samples, std::spa
   upload(parameters, arena.data());
   upload(std::span(ids), id_memory.data());
   upload(std::span(&step, 1), step_memory.data());
-  const auto upload_random = [&](std::span<float> to, uint64_t stream) {
-    std::vector<float> values(to.size());
-    fill(values, stream);
-    upload(std::span<const float>(values), to.data());
-  };
-
-  upload_random(executor.input(samples, true), 0);
+  std::vector<float> values(executor.input(samples, true).size());
+  fill_inputs(graph, values);
+  upload(std::span<const float>(values), executor.input(samples, true).data());
   HashSink sink;
   FetchingSink fetching(device, sink);
   const model::UnitRun unit{&executor, samples, id_memory.as<const int64_t>(), &fetching};
@@ -97,7 +103,9 @@ uint64_t device_fingerprint(const model::Graph& graph, int64_t samples, std::spa
   const uint32_t* device_step = step_memory.as<uint32_t>().data();
   model::Executor::forward_together({&unit, 1}, true, on_device, device_step);
   sink.add(fetching.fetched(executor.scores(samples, true)));
-  upload_random(executor.output_gradient(samples), 1);
+  values.resize(executor.output_gradient(samples).size());
+  fill(values, 1);
+  upload(std::span<const float>(values), executor.output_gradient(samples).data());
   model::Executor::backward_together({&unit, 1}, on_device, device_step);
   return sink.value();
 }

@@ -47,6 +47,13 @@ std::vector<int> count_threads(const comm::World& world, int threads) {
 /// Reads the rows; then the labels have told what the last layer must give.
 data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::Dataset& dataset,
                              const model::Graph& graph, const data::Statistics* known) {
+  const int64_t rows = model::input_rows(graph);
+  comm::agree(world, [&] {
+    REQUIRE(rows == 0 || dataset.spec().normalisation == data::Normalisation::none, Exit::deck,
+            deck.place("data.normalize"), "the network's embedding takes whole numbers, not normalised ones",
+            "Leave data.normalize out.");
+  });
+  dataset.set_input_rows(rows);
   data::SampleStore store(world, dataset, deck.run.shm_directory, known);
   require_outputs(world, deck, dataset, graph);
   return store;
@@ -115,7 +122,7 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       graph(graph_for(world, deck, dataset)),
       store(fill_store(world, deck, dataset, graph, known)),
       sizes(sizes_of(deck, dataset, training)),
-      loss(deck.loss, graph.outputs()),
+      loss(deck.loss, graph.outputs() / dataset.positions()),
       optimizer(training ? deck.optimizer : without_moments(), graph.statistics_momentum),
       slices(exact::cut_arena(graph.layout, world.nodes())),
       confusion_classes(

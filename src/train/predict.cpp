@@ -104,13 +104,21 @@ int32_t class_of(ClassRule rule, std::span<const float> scores) {
   return static_cast<int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
+/// The scores of a sample as they lie in memory: [values], [length, values], [height, width, values].
+Shape scores_shape(const model::Graph& graph) {
+  Shape shape = graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
+  if (shape.size() == 3) std::rotate(shape.begin(), shape.begin() + 1, shape.end());
+  return shape;
+}
+
 /// Where rows go: the unfinished file and the byte offsets of its arrays.
 struct Output {
   std::string path;
   std::unique_ptr<storage::SharedFile> file;
   int64_t scores_offset = 0, classes_offset = -1;
-  int64_t outputs = 0;
+  int64_t outputs = 0, positions = 1;  ///< scores of a position, and positions of a row
   ClassRule rule = ClassRule::none;
+  int64_t scores() const { return positions * outputs; }
 };
 
 /// One compute thread: takes blocks of `unit` rows.
@@ -124,6 +132,7 @@ class Predictor {
         output_(output),
         bad_rows_(spec.bad_rows),
         normalised_(spec.normalisation != data::Normalisation::none),
+        table_rows_(model::input_rows(graph)),
         executor_(graph, 0, {}, sizes, ops::host_arithmetic(precision)),
         source_(dataset.sources()[0]),
         reader_(source_.inputs) {}
@@ -145,14 +154,17 @@ class Predictor {
     scores_.assign(scores.begin(), scores.end());
     classes_.clear();
     for (int64_t i = 0; i < n; ++i) {
-      const auto row = std::span(scores_).subspan(i * output_.outputs, output_.outputs);
+      const auto row = std::span(scores_).subspan(i * output_.scores(), output_.scores());
       if (bad_[i]) std::fill(row.begin(), row.end(), std::numeric_limits<float>::quiet_NaN());
-      classes_.push_back(bad_[i] ? -1 : class_of(output_.rule, row));
+      for (int64_t p = 0; p < output_.positions; ++p)
+        classes_.push_back(
+            bad_[i] ? -1 : class_of(output_.rule, row.subspan(p * output_.outputs, output_.outputs)));
     }
     output_.file->write(std::as_bytes(std::span(scores_)),
-                        output_.scores_offset + begin * output_.outputs * 4);
+                        output_.scores_offset + begin * output_.scores() * 4);
     if (output_.rule != ClassRule::none)
-      output_.file->write(std::as_bytes(std::span(classes_)), output_.classes_offset + begin * 4);
+      output_.file->write(std::as_bytes(std::span(classes_)),
+                          output_.classes_offset + begin * output_.positions * 4);
   }
 
  private:
@@ -165,10 +177,22 @@ class Predictor {
     for (const std::byte* row : pointers_) {
       bad_.push_back(
           !(normalised_ ? data::all_finite(type, row, numbers) : data::fits_float32(type, row, numbers)));
+      require_row_numbers(type, row, numbers, begin);
       REQUIRE(!bad_.back() || bad_rows_ == data::BadRows::skip, Exit::data,
               source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false), "the row holds Inf or NaN",
               "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
     }
+  }
+
+  /// Inputs of an embedding.
+  void require_row_numbers(const storage::StoredType& type, const std::byte* row, int64_t numbers,
+                           int64_t begin) const {
+    const auto wrong =
+        table_rows_ == 0 ? std::nullopt : data::not_a_row_number(type, row, numbers, table_rows_);
+    REQUIRE(!wrong, Exit::data, source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false),
+            fmt::format("the input {} is not the number of a row in a table of {}", wrong.value_or(0),
+                        table_rows_),
+            "Inputs must be coded as those that the model was trained on.");
   }
 
   const data::Assembler& assembler_;
@@ -176,6 +200,7 @@ class Predictor {
   const Output& output_;
   data::BadRows bad_rows_;
   bool normalised_;
+  int64_t table_rows_;
   model::Executor executor_;
   const data::Source& source_;
   storage::Hdf5Rows reader_;
@@ -196,19 +221,23 @@ struct Unfinished {
 };
 
 /// **Collective.** Rank 0 creates the file under a temporary name; all open it.
-Output create_output(const comm::World& world, const Options& options, int64_t rows, int64_t outputs,
-                     ClassRule rule) {
+Output create_output(const comm::World& world, const Options& options, int64_t rows,
+                     const model::Graph& graph, const ops::LossSpec& loss) {
   Output output;
   output.path = temporary_name(options.output);
-  output.outputs = outputs;
-  output.rule = rule;
+  Shape scores = scores_shape(graph);
+  output.outputs = scores.back();
+  output.positions = element_count(scores) / output.outputs;
+  output.rule = class_rule(loss, output.outputs);
+  Shape classes(scores.begin(), scores.end() - 1);
+  for (Shape* shape : {&scores, &classes}) shape->insert(shape->begin(), rows);
   std::vector<int64_t> offsets{0, -1};
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
     std::vector<storage::NewArray> arrays{
-        {"scores", {storage::StoredType::Kind::floating, 4, false}, {rows, outputs}}};
-    if (rule != ClassRule::none)
-      arrays.push_back({"classes", {storage::StoredType::Kind::signed_integer, 4, false}, {rows}});
+        {"scores", {storage::StoredType::Kind::floating, 4, false}, scores}};
+    if (output.rule != ClassRule::none)
+      arrays.push_back({"classes", {storage::StoredType::Kind::signed_integer, 4, false}, classes});
     const std::vector<int64_t> made = storage::create_contiguous(output.path, arrays);
     std::copy(made.begin(), made.end(), offsets.begin());
   });
@@ -320,8 +349,7 @@ Exit predict(const comm::World& world, const Options& options) {
   std::vector<int64_t> sizes{unit};
   if (rows % unit != 0) sizes.push_back(rows % unit);
   Unfinished unfinished{world.rank() == 0 ? temporary_name(options.output) : ""};
-  const Output output =
-      create_output(world, options, rows, graph.outputs(), class_rule(deck.loss, graph.outputs()));
+  const Output output = create_output(world, options, rows, graph, deck.loss);
 
   if (deck.train.device != DeviceKind::cpu && world.rank() == 0) log_info("predicting on the CPU.");
   const int threads = threads_of_rank(world, deck.train.threads);
@@ -342,7 +370,7 @@ Exit predict(const comm::World& world, const Options& options) {
     if (world.rank() != 0) return;
     storage::replace_durably(output.path, options.output);
     unfinished.path.clear();
-    report_end(options, model.path, rows, output.outputs);
+    report_end(options, model.path, rows, output.scores());
   });
   return Exit::done;
 }

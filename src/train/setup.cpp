@@ -29,6 +29,7 @@ static model::ModelSpec model_spec(const Deck& deck, const data::Dataset& datase
   model::ModelSpec spec = deck.model;
   spec.input = dataset.input_shape();
   spec.outputs = dataset.outputs();
+  spec.positions = dataset.sources().front().targets.empty() ? 0 : dataset.positions();
   return spec;
 }
 

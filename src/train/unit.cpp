@@ -30,7 +30,7 @@ Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_siz
   if (resources.dataset.target_kind() == data::TargetKind::values)
     values_.resize(largest * resources.graph.outputs());
   else
-    classes_.resize(largest);
+    classes_.resize(largest * resources.dataset.positions());
   for (const ArenaTensor& tensor : resources.graph.layout.tensors()) elements_ += tensor.count;
 }
 
@@ -62,13 +62,15 @@ void Unit::assemble(const RoundHeader& header) {
   const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
   assembler.inputs(rows, executor_.input(samples_, training));
   if (values_.empty())
-    assembler.classes(rows, {classes_.data(), static_cast<size_t>(samples_)});
+    assembler.classes(rows,
+                      {classes_.data(), static_cast<size_t>(samples_ * resources_.dataset.positions())});
   else
     assembler.values(rows, {values_.data(), static_cast<size_t>(samples_ * resources_.graph.outputs())});
 }
 
 ops::Targets Unit::targets() const {
-  if (values_.empty()) return {{classes_.data(), static_cast<size_t>(samples_)}, {}};
+  if (values_.empty())
+    return {{classes_.data(), static_cast<size_t>(samples_ * resources_.dataset.positions())}, {}};
   return {{}, {values_.data(), static_cast<size_t>(samples_ * resources_.graph.outputs())}};
 }
 

@@ -80,6 +80,7 @@ class Unit : public model::GradientSink {
   void evaluate(const RoundHeader& header);
 
   void gradient(int tensor, int64_t first, std::span<const float> values) override;
+  void zero_gradient(int, int64_t count) override { missing_ -= count; }
   int64_t first_part(int64_t count) const override;
   void set_between_nodes(std::function<void()> between) { executor_.set_between_nodes(std::move(between)); }
   size_t workspace_bytes() const { return executor_.workspace_bytes(); }

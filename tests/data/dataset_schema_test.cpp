@@ -60,15 +60,24 @@ TEST(TargetSchema, Automatic) {
   EXPECT_EQ(target_schema(array({10}), wanting(TargetKind::automatic, true, 12)).outputs, 12);
 }
 
+TEST(TargetSchema, AClassForEachTokenOrPixel) {
+  const auto found = [](const storage::ArrayInfo& targets, TargetKind kind) {
+    return target_schema(targets, wanting(kind, true));
+  };
+  EXPECT_EQ(found(array({10, 3, 4}), TargetKind::automatic), (TargetSchema{TargetKind::classes, 0, 12}));
+  EXPECT_EQ(found(array({10, 3}), TargetKind::classes), (TargetSchema{TargetKind::classes, 0, 3}));
+  EXPECT_EQ(found(array({10}), TargetKind::classes), (TargetSchema{TargetKind::classes, 0, 1}));
+  storage::ArrayInfo windows = array({10, 3});
+  windows.windows = {3, 1, 1, 4};
+  EXPECT_EQ(found(windows, TargetKind::automatic), (TargetSchema{TargetKind::classes, 0, 3}));
+}
+
 TEST(TargetSchema, Contradictions) {
   expect_error(Exit::deck, "needs class ids",
                [] { target_schema(array({10}), wanting(TargetKind::values, true)); });
-  expect_error(Exit::data, "one number per row", [] {
-    target_schema(array({10, 3}), wanting(TargetKind::classes, false));
-  });
   expect_error(Exit::data, "one-hot", [] { target_schema(array({10}), wanting(TargetKind::one_hot, true)); });
   expect_error(Exit::data, "one-hot", [] {
-    target_schema(array({10, 3, 4}), wanting(TargetKind::automatic, true));
+    target_schema(array({10, 3, 4}), wanting(TargetKind::one_hot, true));
   });
   expect_error(Exit::data, "data.classes = 4", [] {
     target_schema(array({10, 3}), wanting(TargetKind::one_hot, true, 4));

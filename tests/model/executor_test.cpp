@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -121,6 +122,34 @@ TEST(Executor, GradientsThroughTheOtherActivations) {
 TEST(Executor, GradientsThroughRmsNorm) {
   Bench bench(graph_of({5}, {dense(9, {{"activation", "softplus"}}), layer("rms_norm"), dense(3)}), {7});
   expect_gradients(bench, 7, 5e-3);
+}
+
+Graph small_transformer() {
+  return graph_of({5}, {layer("embedding", {{"rows", 40}, {"width", 8}, {"init_deviation", 1.5}}),
+                        layer("positional_embedding", {{"init_deviation", 1.5}}),
+                        layer("transformer_block", {{"heads", 4},
+                                                    {"key_heads", 2},
+                                                    {"causal", true},
+                                                    {"units", 12},
+                                                    {"dropout", 0.2},
+                                                    {"init_deviation", 0.3}}),
+                        layer("attention", {{"heads", 2}, {"init", "normal"}, {"init_deviation", 0.3}}),
+                        layer("layer_norm"), dense(3)});
+}
+
+TEST(Executor, GradientsOfATransformer) {
+  Bench bench(small_transformer(), {6});
+  expect_gradients(bench, 6, 1e-2);
+}
+
+TEST(Executor, RowsThatAUnitDoesNotTouchAreToldApart) {
+  Bench bench(small_transformer(), {1});
+  const KeepingSink sink = bench.backward(1);
+  const int table = tensor_named(bench.graph(), "embedding_1.weight");
+  const std::vector<float>& gradient = sink.gradients.at(table);
+  EXPECT_EQ(gradient.size(), 40U * 8);
+  EXPECT_EQ(sink.skipped.at(table), 0);
+  EXPECT_LE(std::ranges::count_if(gradient, [](float g) { return g != 0; }), 5 * 8);
 }
 
 TEST(Executor, SinkGetsEveryTensorOnceFromTheLastNodeToTheFirst) {

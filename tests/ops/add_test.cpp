@@ -55,6 +55,32 @@ TEST(Add, InputGradientMayLieAtTheOutputGradient) {
   EXPECT_EQ(dx, apart.input_gradients[1]);
 }
 
+TEST(Add, AParameterForEachRowOrChannel) {
+  for (const auto& [input, row] :
+       {std::pair<Shape, Shape>{{7}, {7}}, {{3, 5}, {3, 5}}, {{3, 5}, {5}}, {{4, 2, 3}, {4, 1, 1}}})
+    for (const char* activation : {"", "Relu"})
+      for (const bool gradient : {true, false}) {
+        const OpSpec spec{.type = "Add",
+                          .activation = activation,
+                          .samples = 3,
+                          .training = true,
+                          .inputs = {input},
+                          .parameters = {row},
+                          .input_needs_gradient = {gradient}};
+        check_op(spec, [relu = *activation != 0](const auto& inputs, const auto& parameters) {
+          Numbers y;
+          for (size_t i = 0; i < inputs[0].size(); ++i) {
+            const double sum = inputs[0][i] + parameters[0][i % parameters[0].size()];
+            y.push_back(relu && sum < 0 ? 0 : sum);
+          }
+          return y;
+        });
+      }
+  expect_refused({.type = "Add", .samples = 1, .inputs = {{3, 5}}, .parameters = {{3}}},
+                 "a parameter [3] to [3, 5]");
+  expect_refused({.type = "Add", .samples = 1, .inputs = {{3, 5}}}, "two operands");
+}
+
 TEST(Add, RefusesUnequalShapes) {
   OpSpec spec = add();
   spec.inputs[1] = {3, 2, 4};

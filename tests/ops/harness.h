@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -109,6 +110,15 @@ inline std::vector<const float*> pointers(const std::vector<Floats>& arrays) {
   return result;
 }
 
+/// The whole gradient of parameter 0 from the rows that were touched.
+inline Floats spread(const GradientRows& touched, Poisoned& values, const OpSpec& spec) {
+  Floats whole(static_cast<size_t>(element_count(spec.parameters[0])), 0.0f);
+  for (size_t i = 0; i < touched.rows.size(); ++i)
+    std::copy_n(values.floats() + static_cast<int64_t>(i) * touched.width, touched.width,
+                whole.begin() + touched.rows[i] * touched.width);
+  return whole;
+}
+
 /// A forward, and in training a backward, on fresh poisoned memory.
 inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
   const int statistics = find_operator(spec.type)->statistics;
@@ -175,6 +185,7 @@ inline Results run_op(Op& op, const OpSpec& spec, const Operands& operands) {
         parameter_memory[i].floats(), parameter_memory[i].floats() + element_count(spec.parameters[i]));
   }
   if (parts.count > 1) results.parameter_gradients[0] = in_parts;
+  if (parts.rows) results.parameter_gradients[0] = spread(op.gradient_rows(run), parameter_memory[0], spec);
   return results;
 }
 

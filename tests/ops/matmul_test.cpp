@@ -49,6 +49,13 @@ TEST(Gemm, OddShapes) {
     for (const bool bias : {false, true}) check_op(dense(n, in, out, bias), reference(n, in, out));
 }
 
+TEST(Gemm, EveryRowOfASequence) {
+  OpSpec spec = dense(2, 7, 5, true, "Relu");
+  spec.inputs = {{3, 7}};
+  EXPECT_EQ(completed(spec).output, (Shape{3, 5}));
+  check_op(spec, reference(2 * 3, 7, 5, [](double x) { return x > 0 ? x : 0; }));
+}
+
 TEST(Gemm, WideLayers) {
   for (const auto& [n, in, out] : {std::array<int64_t, 3>{1, 3, 256}, {2, 2, 271}, {17, 1, 257}})
     for (const bool bias : {false, true}) {

@@ -49,6 +49,37 @@ std::vector<TestArray> layouts(const StoredType& type, int64_t rows) {
           {"all filters", type, shape, values, {16, 3, 2}, 1, true, true}};
 }
 
+TEST(Hdf5Array, WindowsOfAnArrayOfRankOne) {
+  const Scratch scratch;
+  const std::string file = scratch / "tokens.h5";
+  make_hdf5(file, {{"plain", testing::u8, {41}, ramp(41, 0, 1, 200)},
+                   {"chunked", testing::u8, {41}, ramp(41, 0, 1, 200), {4}},
+                   {"deflate", testing::u8, {41}, ramp(41, 0, 1, 200), {7}, 6},
+                   {"rows", testing::u8, {5, 2}, ramp(10)}});
+  for (const char* path : {"plain", "chunked", "deflate"})
+    for (const int64_t stride : {1, 3, 8, 11})
+      for (const int64_t first : {0, 1}) {
+        const Hdf5Array array(file, path, {8, stride, first, 9});
+        const int64_t rows = (41 - 9) / stride + 1;
+        EXPECT_EQ(array.info().shape, (Shape{rows, 8}));
+        for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, rows}, {rows / 2, rows}, {1, 2}}) {
+          std::vector<std::byte> bytes(static_cast<size_t>((end - begin) * 8));
+          array.read_rows(begin, end, bytes);
+          for (int64_t i = 0; i < std::ssize(bytes); ++i)
+            ASSERT_EQ(static_cast<int64_t>(bytes[static_cast<size_t>(i)]),
+                      (begin + i / 8) * stride + first + i % 8)
+                << path << " stride " << stride << " from row " << begin;
+        }
+      }
+  EXPECT_EQ(Hdf5Array(file, "plain", {41, 5, 0, 41}).info().shape, (Shape{1, 41}));
+  testing::expect_error(Exit::data, "41 elements are fewer than the 42 of one window", [&] {
+    Hdf5Array(file, "plain", {41, 5, 0, 42});
+  });
+  testing::expect_error(Exit::data, "array of rank 1, this one has shape [5, 2]", [&] {
+    Hdf5Array(file, "rows", {2, 1, 0, 2});
+  });
+}
+
 TEST(Hdf5Array, EveryTypeInEveryLayout) {
   const Scratch scratch;
   const int64_t rows = 37;

@@ -51,7 +51,7 @@ TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
   EvaluationSums sums;
   sums.add(lanes);
   const ops::Loss loss({ops::LossKind::softmax_cross_entropy}, 10);
-  const EvaluationReport report = make_report(sums, exact::RoundKind::validation, 42, loss, 10);
+  const EvaluationReport report = make_report(sums, exact::RoundKind::validation, 42, loss, 1);
   EXPECT_EQ(report.step, 42);
   EXPECT_EQ(report.samples, 8);
   EXPECT_EQ(report.loss, 0.5);
@@ -69,7 +69,7 @@ TEST(EvaluationReport, OtherLossesRankNoClasses) {
   sums.add(lanes);
   for (const int64_t outputs : {1, 3, 10}) {
     const ops::Loss binary({ops::LossKind::binary_cross_entropy}, outputs);
-    const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, binary, outputs);
+    const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, binary, 1);
     EXPECT_FALSE(report.top5.has_value());
     const auto fields = report.fields();
     ASSERT_EQ(fields.size(), 2u);
@@ -98,7 +98,7 @@ TEST(EvaluationReport, RegressionAgainstTheFormulas) {
   sums.samples = n;
   sums.loss.add(squared / outputs);
   const ops::Loss loss({ops::LossKind::mse}, outputs);
-  const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, outputs);
+  const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, 1);
   const double values = n * outputs, mean = total / values;
   double spread = 0;
   for (const double target : targets) spread += (target - mean) * (target - mean);
@@ -121,7 +121,7 @@ TEST(EvaluationReport, TargetsThatNeverVaryHaveNoR2) {
   EXPECT_TRUE(std::isnan(report.r2));
   EXPECT_EQ(figure_text(report.r2, "{:.4f}"), "undefined");
   EXPECT_EQ(figure_text(report.rmse, "{:.4f}"), "0.7071");
-  EXPECT_TRUE(std::isfinite(make_report({}, exact::RoundKind::test, 1, ops::Loss({}, 2), 2).loss));
+  EXPECT_TRUE(std::isfinite(make_report({}, exact::RoundKind::test, 1, ops::Loss({}, 2), 1).loss));
 }
 
 TEST(EvaluationReport, TheMetricByItsName) {

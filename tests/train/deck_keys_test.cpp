@@ -33,23 +33,24 @@ std::string dump(const Deck& d) {
       << d.run.watchdog_s << ';' << d.run.progress_s << ';' << d.run.redundancy << ';' << d.run.redundancy_s
       << ';' << d.run.redundancy_steps << ';' << d.run.redundancy_epochs << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
-  out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << int(d.data.normalisation)
-      << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';' << d.data.shuffle_block << ';'
-      << int(d.data.bad_rows) << d.data.needs_classes << ';' << d.model.outputs << ';' << d.model.l2 << ';'
-      << d.model.layers.size() << d.model.layers.front().type << ';' << int(d.loss.kind) << int(d.precision)
-      << ';' << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';';
+  out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << ';' << d.data.sequence << ';'
+      << d.data.sequence_stride << ';' << int(d.data.normalisation) << int(d.data.shuffle) << ';'
+      << d.data.shuffle_window << ';' << d.data.shuffle_block << ';' << int(d.data.bad_rows)
+      << d.data.needs_classes << ';' << d.model.outputs << ';' << d.model.l2 << ';' << d.model.layers.size()
+      << d.model.layers.front().type << ';' << int(d.loss.kind) << int(d.precision) << ';'
+      << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';';
   const optim::OptimizerSpec& o = d.optimizer;
   out << int(o.rule) << o.learning_rate << ';' << o.momentum << o.nesterov << ';' << o.beta1 << ';' << o.beta2
       << ';' << o.epsilon << ';' << o.weight_decay << ';' << o.clip_norm << ';' << o.clip_value << ';'
       << int(o.schedule.kind) << o.schedule.steps << ';' << o.schedule.warmup_steps << ';'
       << o.schedule.step_every << ';' << o.schedule.factor << ';' << o.schedule.power << ';'
       << o.schedule.final_factor << ';';
-  out << d.train.epochs << ';' << d.train.batch_size << ';' << d.train.unit_size << ';' << d.train.threads
-      << ';' << int(d.train.device) << d.train.device_is_automatic << d.train.share_devices
-      << int(d.train.device_sums) << ';' << int(d.train.on_non_finite) << ';' << d.evaluation.every_epochs
-      << ';' << d.evaluation.every_steps << ';' << d.evaluation.metric << ';' << d.evaluation.patience << ';'
-      << d.evaluation.min_improvement << ';' << d.evaluation.keep_best << int(d.balance.policy)
-      << int(d.balance.classes) << ';';
+  out << d.train.epochs << ';' << d.train.max_steps << ';' << d.train.batch_size << ';' << d.train.unit_size
+      << ';' << d.train.threads << ';' << int(d.train.device) << d.train.device_is_automatic
+      << d.train.share_devices << int(d.train.device_sums) << ';' << int(d.train.on_non_finite) << ';'
+      << d.evaluation.every_epochs << ';' << d.evaluation.every_steps << ';' << d.evaluation.metric << ';'
+      << d.evaluation.patience << ';' << d.evaluation.min_improvement << ';' << d.evaluation.keep_best
+      << int(d.balance.policy) << int(d.balance.classes) << ';';
   for (const ClassShare& share : d.balance.shares) out << share.units << ' ' << share.name << ';';
   out << d.balance.record_every_s << ';' << d.balance.record_every_steps << ';'
       << d.balance.record_every_epochs << ';';
@@ -80,6 +81,8 @@ Examples data_examples() {
       {"data.layout", {"hwc"}},
       {"data.target_kind", {"one_hot"}},
       {"data.classes", {"12"}},
+      {"data.sequence", {"12"}},
+      {"data.sequence_stride", {"3", {{"data.sequence", "12"}}}},
       {"data.normalize", {"unit"}},
       {"data.bad_rows", {"skip"}},
       {"data.shuffle", {"none"}},
@@ -144,6 +147,7 @@ Examples other_examples() {
       {"schedule.power", {"2", {{"schedule.type", "polynomial"}}}},
       {"schedule.final_factor", {"0.1", {{"schedule.type", "cosine"}}}},
       {"train.epochs", {"3"}},
+      {"train.max_steps", {"9"}},
       {"train.batch_size", {"64"}},
       {"train.unit_size", {"16"}},
       {"train.threads", {"2"}},

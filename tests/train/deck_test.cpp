@@ -71,10 +71,22 @@ TEST(Deck, TablesMustBeTables) {
 
 TEST(Deck, MissingKeys) {
   expect_error("", {}, "decks/deck.toml", {"data.train.inputs is missing"});
-  expect_error("[data]\ntrain = { inputs = \"x\" }\n", {}, "decks/deck.toml:2:9",
-               {"data.train.targets is missing"});
+  expect_error(
+      "[data]\nfile = \"d\"\ntrain = { inputs = \"x\" }\n[model]\nlayers = [{ type = \"flatten\" }]\n", {},
+      "decks/deck.toml:3:9", {"data.train.targets is missing"});
   expect_error("[data]\nfile = \"d\"\ntrain = { inputs = \"x\", targets = \"y\" }\n", {}, "decks/deck.toml",
                {"model.layers is missing", "a list of layers"});
+}
+
+TEST(Deck, WithoutTargetsASequencesAreItsNextElements) {
+  const char* text =
+      "[data]\nfile = \"d\"\nsequence = 8\ntrain = { inputs = \"x\", fraction = 0.9 }\n"
+      "validation = { fraction = 0.1 }\ntest = { inputs = \"x\", file = \"e\", targets = \"y\" }\n"
+      "[model]\nlayers = [{ type = \"flatten\" }]\n";
+  const Deck deck = parse(text);
+  EXPECT_EQ(deck.data.sequence, 8);
+  EXPECT_TRUE(deck.data.train->next && deck.data.validation->next);
+  EXPECT_FALSE(deck.data.test->next);
 }
 
 TEST(Deck, OverridesReplaceAndAdd) {
@@ -195,15 +207,16 @@ TEST(Deck, WarmUpMustFitTheResolvedSchedule) {
   }
 }
 
-/// What each deck of inputs/ is meant for: the shape of its stored inputs, and its outputs.
+/// What each deck of inputs/ is meant for: the shape of its stored inputs, its outputs, at how many
+/// positions.
 struct Meant {
   Shape inputs;
-  int64_t outputs;
+  int64_t outputs, positions = 1;
 };
 const std::map<std::string, Meant> meant_for = {
     {"cifar10_resnet20.toml", {{10000, 3, 32, 32}, 10}}, {"digits.toml", {{1438, 8, 8}, 10}},
     {"friedman_regression.toml", {{5000, 10}, 1}},       {"mnist_lenet.toml", {{60000, 28, 28}, 10}},
-    {"mnist_mlp.toml", {{60000, 28, 28}, 10}},
+    {"mnist_mlp.toml", {{60000, 28, 28}, 10}},           {"shakespeare_gpt.toml", {{1000, 64}, 65, 64}},
 };
 
 const std::filesystem::path inputs = std::filesystem::path(__FILE__).parent_path() / "../../inputs";
@@ -219,8 +232,9 @@ TEST(Deck, AllDecksOfInputsGiveAGraphForTheirData) {
     model::ModelSpec spec = deck.model;
     spec.input = data::input_schema(array, deck.data.layout).shape;
     spec.outputs = meant_for.at(name).outputs;
+    spec.positions = meant_for.at(name).positions;
     try {
-      EXPECT_EQ(model::build_graph(spec).outputs(), spec.outputs) << name;
+      EXPECT_EQ(model::build_graph(spec).outputs(), spec.outputs * spec.positions) << name;
     } catch (const Error& error) {
       ADD_FAILURE() << error.what();
     }

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers of sequences [T, F]: embeddings of numbers and positions, self-attention, and the block of which
+// transformers consist (Vaswani et al. 2017; with the norms before instead of behind, as Radford et al.
+// 2019). Names of a block's parameters: NAME.norm_1, NAME.attention.qkv, NAME.attention.out, NAME.norm_2,
+// NAME.dense_1, NAME.dense_2.
+#include "model/layers.h"
+
+namespace lepton::model {
+
+namespace {
+
+using Kind = Initialiser::Kind;
+
+constexpr double usual_deviation = 0.02;  // Radford et al. 2018
+
+struct HeadOptions {
+  int64_t heads, key_heads;
+  bool causal;
+};
+
+HeadOptions read_heads(const LayerReader& reader) {
+  const LayerOptions& options = reader.options;
+  HeadOptions heads{};
+  heads.heads = options.required_integer("heads", 1);
+  heads.key_heads = options.integer("key_heads", heads.heads, 1);
+  heads.causal = options.boolean("causal", false);
+  if (heads.heads % heads.key_heads != 0)
+    options.error("key_heads",
+                  "key_heads = " + std::to_string(heads.key_heads) + " does not divide the " +
+                      std::to_string(heads.heads) + " heads",
+                  "");
+  return heads;
+}
+
+/// [T, F], or an error that says what is there.
+Shape sequence_shape(const LayerContext& context) {
+  const Shape& input = context.shape();
+  if (input.size() != 2)
+    context.error("a " + context.layer.type +
+                      " layer takes a sequence [length, features], but its input is " + shape_text(input),
+                  "Put an embedding before it, or a reshape layer.");
+  return input;
+}
+
+/// Queries, keys and values by one dense layer, attention, and a dense layer of its results.
+int add_attention(const LayerContext& context, const std::string& name, int value, const HeadOptions& heads,
+                  const WeightOptions& inner, const WeightOptions& outer) {
+  const int64_t width = context.builder.shape(value).back();
+  if (width % heads.heads != 0)
+    context.options.error("heads",
+                          "heads = " + std::to_string(heads.heads) + " does not divide the width " +
+                              std::to_string(width) + " of the sequence",
+                          "");
+  const int64_t size = width / heads.heads;
+  const int qkv = add_dense(context, name + ".qkv", value, (heads.heads + 2 * heads.key_heads) * size, inner);
+  const int gathered = context.builder.add_node(
+      "Attention", name,
+      {{"q_num_heads", heads.heads}, {"kv_num_heads", heads.key_heads}, {"is_causal", int64_t{heads.causal}}},
+      {qkv}, {}, context.layer.position);
+  return add_dense(context, name + ".out", gathered, width, outer);
+}
+
+struct BlockOptions {
+  HeadOptions heads;
+  int64_t units;  ///< 0: four times the width
+  std::string activation;
+  bool centred;
+  double dropout;
+  WeightOptions inner, outer;
+};
+
+/// x + what the branch from x gives, dropped at random in training.
+int add_branch(const LayerContext& context, const std::string& name, int x, int branch, double dropout) {
+  if (dropout > 0)
+    branch = context.builder.add_node("Dropout", name + ".dropout", {{"ratio", dropout}}, {branch}, {},
+                                      context.layer.position);
+  return context.builder.add_node("Add", name + ".add", {}, {branch, x}, {}, context.layer.position);
+}
+
+int build_block(const LayerContext& context, const BlockOptions& options) {
+  constexpr double epsilon = 1e-5;
+  const int64_t width = sequence_shape(context).back();
+  const std::string& name = context.name;
+  const int first = add_layer_norm(context, name + ".norm_1", context.input, options.centred, epsilon);
+  const int gathered =
+      add_attention(context, name + ".attention", first, options.heads, options.inner, options.outer);
+  const int middle = add_branch(context, name + ".attention", context.input, gathered, options.dropout);
+  const int second = add_layer_norm(context, name + ".norm_2", middle, options.centred, epsilon);
+  WeightOptions wide = options.inner;
+  wide.activation = options.activation;
+  const int64_t units = options.units > 0 ? options.units : 4 * width;
+  const int hidden = add_dense(context, name + ".dense_1", second, units, wide);
+  const int result = add_dense(context, name + ".dense_2", hidden, width, options.outer);
+  return add_branch(context, name, middle, result, options.dropout);
+}
+
+Initialiser normal(double deviation) {
+  return {.kind = Kind::normal, .deviation = deviation};
+}
+
+}  // namespace
+
+/// Bengio et al. 2003: a learned row for each number, a token of a vocabulary say. Rows decay as weights do.
+BuildStep read_embedding(const LayerReader& reader) {
+  const int64_t rows = reader.options.required_integer("rows", 1);
+  const int64_t width = reader.options.required_integer("width", 1);
+  const double deviation = reader.options.positive_number("init_deviation", usual_deviation);
+  return [=](const LayerContext& context) {
+    const Shape table = {rows, width};
+    if (too_large(table))
+      context.error("its table " + shape_text(table) + " is too large for any machine", "");
+    const int weight =
+        context.builder.add_parameter(context.name + ".weight", table, normal(deviation), true);
+    return context.builder.add_node("Gather", context.name, {{"axis", int64_t{0}}}, {context.input}, {weight},
+                                    context.layer.position);
+  };
+}
+
+/// Gehring et al. 2017: learned, as many as the sequence is long.
+BuildStep read_positional_embedding(const LayerReader& reader) {
+  const double deviation = reader.options.positive_number("init_deviation", usual_deviation);
+  return [deviation](const LayerContext& context) {
+    const int weight = context.builder.add_parameter(context.name + ".weight", sequence_shape(context),
+                                                     normal(deviation), true);
+    return context.builder.add_node("Add", context.name, {}, {context.input}, {weight},
+                                    context.layer.position);
+  };
+}
+
+BuildStep read_attention(const LayerReader& reader) {
+  const HeadOptions heads = read_heads(reader);
+  const WeightOptions weights = read_weight_options(reader);
+  return [heads, weights](const LayerContext& context) {
+    sequence_shape(context);
+    return add_attention(context, context.name, context.input, heads, weights, weights);
+  };
+}
+
+BuildStep read_transformer_block(const LayerReader& reader) {
+  const LayerOptions& options = reader.options;
+  BlockOptions block{};
+  block.heads = read_heads(reader);
+  block.units = options.integer("units", 0, 1);
+  block.activation = read_activation_option(options, "gelu");
+  block.centred = options.choice("norm", "layer_norm", {"layer_norm", "rms_norm"}) == "layer_norm";
+  block.dropout = options.number("dropout", 0, 0, 1);
+  const double deviation = options.positive_number("init_deviation", usual_deviation);
+  block.inner.bias = options.boolean("bias", true);
+  if (options.has("l2")) block.inner.l2 = options.number("l2", 0, 0);
+  block.outer = block.inner;
+  block.inner.initialiser = normal(deviation);
+  block.outer.initialiser = normal(options.positive_number("residual_deviation", deviation));
+  return [block](const LayerContext& context) { return build_block(context, block); };
+}
+
+}  // namespace lepton::model

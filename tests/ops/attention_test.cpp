@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention against a plain double loop: heads, shared key heads, causal or not, several tiles of queries,
+// one or three inputs, given scale, refusals.
+#include "ops/attention.h"
+
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using namespace testing;
+
+Attributes heads(int64_t queries, int64_t keys, bool causal) {
+  return {{"q_num_heads", queries}, {"kv_num_heads", keys}, {"is_causal", int64_t{causal}}};
+}
+
+OpSpec packed(int64_t n, int64_t length, int64_t width, const Attributes& attributes) {
+  return {.type = "Attention",
+          .attributes = attributes,
+          .samples = n,
+          .training = true,
+          .inputs = {{length, width}}};
+}
+
+OpSpec apart(int64_t n, const std::vector<Shape>& inputs, const Attributes& attributes) {
+  return {.type = "Attention", .attributes = attributes, .samples = n, .training = true, .inputs = inputs};
+}
+
+/// One head of one sample, from rows of its operands.
+void attend(const AttentionShape& s, const double* q, const double* k, const double* v, double* y) {
+  for (int64_t i = 0; i < s.queries; ++i) {
+    const int64_t count = s.causal ? i + 1 : s.keys;
+    Numbers shares(static_cast<size_t>(count));
+    double sum = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      double score = 0;
+      for (int64_t c = 0; c < s.size; ++c) score += q[i * s.row[0] + c] * k[j * s.row[1] + c];
+      sum += shares[static_cast<size_t>(j)] = std::exp(score * static_cast<double>(s.scale));
+    }
+    for (int64_t c = 0; c < s.value_size; ++c) {
+      double value = 0;
+      for (int64_t j = 0; j < count; ++j) value += shares[static_cast<size_t>(j)] / sum * v[j * s.row[2] + c];
+      y[i * s.heads * s.value_size + c] = value;
+    }
+  }
+}
+
+Reference reference(const OpSpec& spec) {
+  const AttentionShape s(spec);
+  return [s, n = spec.samples](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
+    Numbers y(static_cast<size_t>(n * s.queries * s.heads * s.value_size));
+    for (int64_t sample = 0; sample < n; ++sample)
+      for (int64_t head = 0; head < s.heads; ++head) {
+        const auto operand = [&](size_t i, int64_t rows, int64_t at) {
+          return inputs[s.packed ? 0 : i].data() + sample * rows * s.row[i] + s.begin[i] + at;
+        };
+        const int64_t of_keys = head / s.heads_per_key();
+        attend(s, operand(0, s.queries, head * s.size), operand(1, s.keys, of_keys * s.size),
+               operand(2, s.keys, of_keys * s.value_size),
+               y.data() + (sample * s.queries * s.heads + head) * s.value_size);
+      }
+    return y;
+  };
+}
+
+void check(const OpSpec& spec) {
+  check_op(spec, reference(spec), 4e-6);
+}
+
+TEST(Attention, OneInputOfAllThree) {
+  for (const bool causal : {false, true}) {
+    check(packed(2, 5, 3 * 12, heads(3, 3, causal)));
+    check(packed(1, 1, 3, heads(1, 1, causal)));
+  }
+}
+
+TEST(Attention, SeveralTilesOfQueries) {
+  for (const bool causal : {false, true}) check(packed(1, 131, 3 * 6, heads(2, 2, causal)));
+}
+
+TEST(Attention, HeadsThatShareKeys) {
+  for (const bool causal : {false, true}) {
+    check(packed(2, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)));
+    check(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)));
+  }
+}
+
+TEST(Attention, ThreeInputs) {
+  check(apart(2, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)));
+  check(apart(2, {{6, 12}, {6, 6}, {6, 10}}, heads(4, 2, true)));
+}
+
+TEST(Attention, InputsThatNeedNoGradient) {
+  for (size_t i = 0; i < 3; ++i) {
+    OpSpec spec = apart(1, {{5, 4}, {3, 4}, {3, 4}}, heads(2, 2, false));
+    spec.input_needs_gradient = {i == 0, i == 1, i == 2};
+    check(spec);
+  }
+}
+
+TEST(Attention, ScaleOfTheScores) {
+  OpSpec spec = packed(1, 5, 3 * 4, heads(2, 2, true));
+  EXPECT_FLOAT_EQ(AttentionShape(spec).scale, 1 / std::sqrt(2.0f));
+  spec.attributes["scale"] = 2.0;
+  EXPECT_EQ(AttentionShape(spec).scale, 2.0f);
+  check(spec);
+}
+
+TEST(Attention, MemoryIsLinearInTheSequence) {
+  const auto bytes = [](int64_t length) {
+    prepare_thread();
+    const auto op = make_op(completed(packed(1, length, 3 * 8, heads(1, 1, true))));
+    return op->saved_bytes() + op->scratch_bytes();
+  };
+  EXPECT_LT(bytes(4096), 5 * bytes(1024));
+}
+
+TEST(Attention, Refusals) {
+  expect_refused(packed(1, 5, 13, heads(2, 2, false)), "rows of 13 into 6 heads");
+  expect_refused(packed(1, 5, 12, heads(3, 2, false)), "the latter must divide");
+  expect_refused(apart(1, {{5, 4}, {5, 4}}, heads(1, 1, false)), "Q, K and V");
+  expect_refused(apart(1, {{5, 4}, {5, 6}, {5, 4}}, heads(1, 1, false)), "do not fit");
+  expect_refused(apart(1, {{5, 4}, {6, 4}, {6, 4}}, heads(1, 1, true)), "as many queries as keys");
+  OpSpec image = packed(1, 5, 12, heads(1, 1, false));
+  image.inputs = {{3, 4, 5}};
+  expect_refused(image, "not [3, 4, 5]");
+}
+
+}  // namespace
+}  // namespace lepton::ops
