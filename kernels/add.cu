@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Add: the sum of two activations of one shape (the join of a residual block), with an optional fused Relu;
-// and the sum of gradients that meet. Four elements per thread where every pointer is aligned to 16 bytes,
-// else one. The bits are the host's. Twin: src/ops/add.cpp.
+// Add: the sum of two activations of one shape (the join of a residual block), or of one and a row that is a
+// parameter, with an optional fused Relu; and the sum of gradients that meet. Four elements per thread where
+// every pointer is aligned to 16 bytes, else one. The bits are the host's. Twin: src/ops/add.cpp.
 #include <algorithm>
 
 #include "kernels/operators.h"
 #include "kernels/pack.h"
 #include "ops/activation_math.h"
+#include "ops/operators.h"
 
 namespace lepton::cuda {
 
@@ -102,6 +103,62 @@ class AddOp : public ops::Op {
   int64_t count_;
 };
 
+// y may be x.
+__global__ void __launch_bounds__(threads) add_row_kernel(int64_t count, int64_t columns, bool with_relu,
+                                                          const float* x, const float* row, float* y) {
+  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += stride) {
+    const float z = x[i] + row[i % columns];
+    y[i] = with_relu ? ops::relu_element(z) : z;
+  }
+}
+
+class AddParameterOp : public ops::Op {
+ public:
+  AddParameterOp(const Context& context, const ops::OpSpec& spec)
+      : context_(context),
+        activation_(ops::parse_activation(spec.activation, spec.activation_attributes)),
+        columns_(element_count(spec.parameters[0])),
+        count_(spec.samples * element_count(spec.output)) {
+    if (!spec.training) return;
+    ops::MemoryPlan scratch;
+    if (has_relu()) dz_ = scratch.add_floats(count_);
+    sums_ = scratch.add(sum_rows_scratch_bytes(count_ / columns_, columns_));
+    scratch_bytes_ = scratch.bytes();
+  }
+
+  void forward(const ops::OpForward& run) override {
+    add_row_kernel<<<resident_blocks(context_, count_, threads), threads, 0, context_.stream>>>(
+        count_, columns_, has_relu(), run.inputs[0], run.parameters[0], run.output);
+    check_launch("add_row");
+  }
+
+  void backward(const ops::OpBackward& run) override {
+    const float* dz = run.output_gradient;
+    if (has_relu()) {
+      float* own = ops::floats_at(run.scratch, dz_);
+      activation_gradient(context_, activation_, count_, nullptr, run.output, dz, own);
+      dz = own;
+    }
+    sum_rows(context_, count_ / columns_, columns_, dz, run.scratch + sums_, run.parameter_gradients[0]);
+    if (float* dx = run.input_gradients[0]; dx && dx != dz)
+      check(cudaMemcpyAsync(dx, dz, static_cast<size_t>(count_) * sizeof(float), cudaMemcpyDeviceToDevice,
+                            context_.stream),
+            "cudaMemcpyAsync");
+  }
+
+  ops::BackwardNeeds backward_needs() const override { return {.inputs = false, .output = has_relu()}; }
+  bool in_place() const override { return true; }
+
+ private:
+  bool has_relu() const { return activation_.kind == ops::ActivationKind::relu; }
+
+  const Context& context_;
+  ops::Activation activation_;
+  int64_t columns_, count_;
+  size_t dz_ = 0, sums_ = 0;
+};
+
 }  // namespace
 
 void add(const Context& context, float* into, const float* from, int64_t count) {
@@ -109,6 +166,7 @@ void add(const Context& context, float* into, const float* from, int64_t count) 
 }
 
 std::unique_ptr<ops::Op> make_add(const Context& context, const ops::OpSpec& spec) {
+  if (spec.inputs.size() == 1) return std::make_unique<AddParameterOp>(context, spec);
   return std::make_unique<AddOp>(context, spec);
 }
 

@@ -76,6 +76,8 @@ const Row rows[] = {
     {"Mish", make_activation},
     {"Softmax", make_softmax},
     {"Add", make_add},
+    {"Gather", make_gather},
+    {"Attention", make_attention},
 };
 
 /// The context with its handles, released in the end.

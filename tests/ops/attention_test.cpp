@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention against a plain double loop: heads, shared key heads, causal or not, several tiles of queries,
-// one or three inputs, given scale, refusals.
-#include "ops/attention.h"
-
+// one or three inputs, given scale.
+#include "ops/attention_shape.h"
 #include "ops/harness.h"
 
 namespace lepton::ops {
@@ -113,17 +112,6 @@ TEST(Attention, MemoryIsLinearInTheSequence) {
     return op->saved_bytes() + op->scratch_bytes();
   };
   EXPECT_LT(bytes(4096), 5 * bytes(1024));
-}
-
-TEST(Attention, Refusals) {
-  expect_refused(packed(1, 5, 13, heads(2, 2, false)), "rows of 13 into 6 heads");
-  expect_refused(packed(1, 5, 12, heads(3, 2, false)), "the latter must divide");
-  expect_refused(apart(1, {{5, 4}, {5, 4}}, heads(1, 1, false)), "Q, K and V");
-  expect_refused(apart(1, {{5, 4}, {5, 6}, {5, 4}}, heads(1, 1, false)), "do not fit");
-  expect_refused(apart(1, {{5, 4}, {6, 4}, {6, 4}}, heads(1, 1, true)), "as many queries as keys");
-  OpSpec image = packed(1, 5, 12, heads(1, 1, false));
-  image.inputs = {{3, 4, 5}};
-  expect_refused(image, "not [3, 4, 5]");
 }
 
 }  // namespace

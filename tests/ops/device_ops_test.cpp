@@ -101,6 +101,13 @@ std::vector<OpSpec> others() {
                            "Softplus", "Swish", "Mish"})
     specs.push_back(plain(type, {1003}));
   specs.push_back(plain("Gelu", {1003}, {{"approximate", std::string("tanh")}}));
+  specs.push_back(plain("LayerNormalization", {5, 48}, {}, {{48}, {48}}));
+  specs.push_back(plain("Add", {5, 13}, {}, {{5, 13}}, "Relu"));
+  specs.push_back(plain("Add", image, {}, {{image[0], 1, 1}}));
+  for (const int64_t causal : {0, 1})
+    specs.push_back(
+        plain("Attention", {37, (4 + 2 * 2) * 5},
+              {{"q_num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}, {"is_causal", causal}}));
   OpSpec add = plain("Add", image, {}, {}, "Relu");
   add.inputs = {image, image};
   specs.push_back(add);
@@ -169,10 +176,23 @@ TEST_P(DeviceOps, TheOthersAreTheHosts) {
   check(rig, others(), 2e-6);
 }
 
+TEST_P(DeviceOps, GatherIsTheHostsToTheBit) {
+  Rig rig(GetParam());
+  OpSpec open = plain("Gather", {29}, {}, {{40, 33}});
+  open.input_needs_gradient = {false};
+  const OpSpec spec = completed(open);
+  Operands operands = random_operands(spec, 5);
+  for (float& number : operands.inputs[0]) number = std::floor((number + 1) / 2 * 40);
+  const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
+  expect_bits(got.output, want.output, spec.type);
+  expect_bits(got.parameter_gradients[0], want.parameter_gradients[0], spec.type);
+}
+
 TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
   Rig rig(GetParam());
   for (const OpSpec& open : others()) {
-    if (open.type.ends_with("Normalization") || open.type == "Softmax" || open.type.ends_with("AveragePool"))
+    if (open.type.ends_with("Normalization") || open.type == "Softmax" || open.type == "Attention" ||
+        open.type.ends_with("AveragePool"))
       continue;
     const OpSpec spec = completed(open);
     const Operands operands = random_operands(spec, 5);

@@ -80,9 +80,11 @@ class DeviceRun {
         spec_(spec),
         op_(rig.engine.arithmetic->make_op(spec)),
         own_(spec.parameters.size() - static_cast<size_t>(find_operator(spec.type)->statistics)) {
-    for (const Shape& shape : spec.inputs) {
-      inputs_.push_back(rig.room(spec.samples * element_count(shape)));
-      input_gradients_.push_back(spec.training ? rig.room(spec.samples * element_count(shape)) : nullptr);
+    for (size_t i = 0; i < spec.inputs.size(); ++i) {
+      const int64_t count = spec.samples * element_count(spec.inputs[i]);
+      inputs_.push_back(rig.room(count));
+      const bool needed = spec.training && spec.input_needs_gradient[i];
+      input_gradients_.push_back(needed ? rig.room(count) : nullptr);
     }
     for (size_t i = 0; i < spec.parameters.size(); ++i) {
       parameters_.push_back(rig.room(element_count(spec.parameters[i])));
@@ -139,8 +141,9 @@ class DeviceRun {
     for (size_t i = 0; i < statistics_.size(); ++i)
       results.statistics.push_back(rig_.down(statistics_[i], element_count(spec_.parameters[own_ + i])));
     for (size_t i = 0; spec_.training && i < inputs_.size(); ++i)
-      results.input_gradients.push_back(
-          rig_.down(input_gradients_[i], spec_.samples * element_count(spec_.inputs[i])));
+      if (input_gradients_[i])
+        results.input_gradients.push_back(
+            rig_.down(input_gradients_[i], spec_.samples * element_count(spec_.inputs[i])));
     for (size_t i = 0; spec_.training && i < own_; ++i)
       results.parameter_gradients.push_back(rig_.down(
           i == 0 && gathered_ ? gathered_ : parameter_gradients_[i], element_count(spec_.parameters[i])));

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention (Vaswani et al. 2017), the twin of src/ops/attention.cpp; formulas there. Our own kernels,
+// because every sum must have an order that depends on shapes alone. A warp owns a query (forward, dQ) or a
+// key (dK, dV) and takes the others 32 at a time: each lane makes the score of one, then all lanes add up
+// columns, one other after the other. Scores are made again wherever they are needed, so memory is linear in
+// the sequence; what is kept of each row of scores is its largest one and its sum. Created by make_attention,
+// for kernels/engine.cu.
+#include <limits>
+
+#include "kernels/operators.h"
+#include "ops/attention_shape.h"
+#include "ops/math.h"
+#include "ops/operators.h"
+
+namespace lepton::cuda {
+
+namespace {
+
+constexpr int warp = 32, warps = 4, threads = warp * warps;
+constexpr int columns = 4;  // of an accumulator, per lane
+constexpr unsigned all_lanes = 0xffffffffu;
+
+/// p = e^(scale s - shift) share.
+struct RowSoftmax {
+  float shift, share;
+};
+
+struct Operands {
+  const float *q, *k, *v;
+};
+
+/// One head of one sample.
+struct Head {
+  const float *q, *k, *v;
+};
+
+__device__ Head head_of(const ops::AttentionShape& s, const Operands& o, int64_t sample, int64_t head) {
+  const int64_t of_keys = head / (s.heads / s.key_heads);
+  return {o.q + sample * s.queries * s.row[0] + s.begin[0] + head * s.size,
+          o.k + sample * s.keys * s.row[1] + s.begin[1] + of_keys * s.size,
+          o.v + sample * s.keys * s.row[2] + s.begin[2] + of_keys * s.value_size};
+}
+
+__device__ float dot(int64_t count, const float* a, const float* b) {
+  float sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+__device__ float largest_of_warp(float value) {
+  for (int distance = warp / 2; distance > 0; distance /= 2) {
+    const float other = __shfl_xor_sync(all_lanes, value, distance);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+__device__ float sum_of_warp(float value) {
+  for (int distance = warp / 2; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(all_lanes, value, distance);
+  return value;
+}
+
+/// sum[k] += of[lane'] * row(lane')[first + 32 k + lane], for the lanes' in turn.
+template <class Row>
+__device__ void add_rows(int64_t here, float share, int64_t first, int64_t width, const Row& row,
+                         float (&sum)[columns]) {
+  const int lane = threadIdx.x % warp;
+  for (int i = 0; i < here; ++i) {
+    const float weight = __shfl_sync(all_lanes, share, i);
+    const float* from = row(i);
+#pragma unroll
+    for (int k = 0; k < columns; ++k) {
+      const int64_t c = first + k * warp + lane;
+      if (c < width) sum[k] += weight * from[c];
+    }
+  }
+}
+
+__device__ void store(float* to, int64_t first, int64_t width, const float (&sum)[columns]) {
+#pragma unroll
+  for (int k = 0; k < columns; ++k) {
+    const int64_t c = first + k * warp + threadIdx.x % warp;
+    if (c < width) to[c] = sum[k];
+  }
+}
+
+/// The number of this warp among all, which counts queries (or keys) of heads of samples.
+__device__ int64_t warp_number() {
+  return static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
+}
+
+__global__ void __launch_bounds__(threads)
+    attention_forward(int64_t rows, ops::AttentionShape s, Operands o, float* __restrict__ y,
+                      RowSoftmax* __restrict__ kept) {
+  const int64_t number = warp_number();
+  if (number >= rows) return;  // whole warps
+  const int lane = threadIdx.x % warp;
+  const int64_t query = number % s.queries, head = number / s.queries % s.heads,
+                sample = number / s.queries / s.heads;
+  const Head h = head_of(s, o, sample, head);
+  const float* q = h.q + query * s.row[0];
+  const int64_t keys = s.causal ? query + 1 : s.keys;
+  float largest = -std::numeric_limits<float>::infinity();
+  for (int64_t j = lane; j < keys; j += warp) {
+    const float score = dot(s.size, q, h.k + j * s.row[1]);
+    largest = score > largest ? score : largest;
+  }
+  const float shift = largest_of_warp(largest) * s.scale;
+  float sum = 0;
+  for (int64_t j = lane; j < keys; j += warp)
+    sum += ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift);
+  const float share = 1.0f / sum_of_warp(sum);
+  if (kept && lane == 0) kept[number] = {shift, share};
+  float* out = y + ((sample * s.queries + query) * s.heads + head) * s.value_size;
+  for (int64_t first = 0; first < s.value_size; first += columns * warp) {
+    float result[columns] = {};
+    for (int64_t base = 0; base < keys; base += warp) {
+      const int64_t j = base + lane;
+      const float p =
+          j < keys ? ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift) * share : 0.0f;
+      const auto row = [&](int i) { return h.v + (base + i) * s.row[2]; };
+      add_rows(min(keys - base, int64_t{warp}), p, first, s.value_size, row, result);
+    }
+    store(out, first, s.value_size, result);
+  }
+}
+
+/// means[query] = sum over keys of dP P, which is the product of dO and O.
+__global__ void __launch_bounds__(threads)
+    attention_means(int64_t rows, ops::AttentionShape s, const float* __restrict__ y,
+                    const float* __restrict__ dy, float* __restrict__ means) {
+  const int64_t number = warp_number();
+  if (number >= rows) return;
+  const int64_t query = number % s.queries, head = number / s.queries % s.heads,
+                sample = number / s.queries / s.heads;
+  const int64_t at = ((sample * s.queries + query) * s.heads + head) * s.value_size;
+  float sum = 0;
+  for (int64_t c = threadIdx.x % warp; c < s.value_size; c += warp) sum += dy[at + c] * y[at + c];
+  sum = sum_of_warp(sum);
+  if (threadIdx.x % warp == 0) means[number] = sum;
+}
+
+/// P and dS of one query and one key.
+struct Pair {
+  float share, gradient;
+};
+__device__ Pair pair_of(const ops::AttentionShape& s, const float* q, const float* k, const float* v,
+                        const float* dy, const RowSoftmax& row, float mean) {
+  const float p = ops::math::exp(dot(s.size, q, k) * s.scale - row.shift) * row.share;
+  return {p, s.scale * (p * (dot(s.value_size, dy, v) - mean))};
+}
+
+__global__ void __launch_bounds__(threads)
+    query_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
+                   const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
+                   float* __restrict__ dq) {
+  const int64_t number = warp_number();
+  if (number >= rows) return;
+  const int lane = threadIdx.x % warp;
+  const int64_t query = number % s.queries, head = number / s.queries % s.heads,
+                sample = number / s.queries / s.heads;
+  const Head h = head_of(s, o, sample, head);
+  const float* q = h.q + query * s.row[0];
+  const float* d = dy + ((sample * s.queries + query) * s.heads + head) * s.value_size;
+  const int64_t keys = s.causal ? query + 1 : s.keys;
+  float* out = dq + (h.q - o.q) + query * s.row[0];
+  for (int64_t first = 0; first < s.size; first += columns * warp) {
+    float result[columns] = {};
+    for (int64_t base = 0; base < keys; base += warp) {
+      const int64_t j = base + lane;
+      const float gradient =
+          j < keys
+              ? pair_of(s, q, h.k + j * s.row[1], h.v + j * s.row[2], d, kept[number], means[number]).gradient
+              : 0.0f;
+      const auto row = [&](int i) { return h.k + (base + i) * s.row[1]; };
+      add_rows(min(keys - base, int64_t{warp}), gradient, first, s.size, row, result);
+    }
+    store(out, first, s.size, result);
+  }
+}
+
+/// dK with `of_keys`, else dV: over the queries of all heads that a key head serves.
+template <bool of_keys>
+__global__ void __launch_bounds__(threads)
+    key_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
+                 const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
+                 float* __restrict__ out) {
+  const int64_t number = warp_number();
+  if (number >= rows) return;
+  const int lane = threadIdx.x % warp;
+  const int64_t key = number % s.keys, key_head = number / s.keys % s.key_heads,
+                sample = number / s.keys / s.key_heads;
+  const int64_t group = s.heads / s.key_heads, width = of_keys ? s.size : s.value_size;
+  const int64_t from = s.causal ? key / warp * warp : 0;  // no query before sees the key
+  for (int64_t first = 0; first < width; first += columns * warp) {
+    float result[columns] = {};
+    for (int64_t head = key_head * group; head < (key_head + 1) * group; ++head) {
+      const Head h = head_of(s, o, sample, head);
+      const int64_t row_of_head = (sample * s.heads + head) * s.queries;
+      const auto gradient_of = [&](int64_t query) {
+        return dy + ((sample * s.queries + query) * s.heads + head) * s.value_size;
+      };
+      for (int64_t base = from; base < s.queries; base += warp) {
+        const int64_t i = base + lane;
+        Pair pair = {};
+        if (i < s.queries && (!s.causal || i >= key))
+          pair = pair_of(s, h.q + i * s.row[0], h.k + key * s.row[1], h.v + key * s.row[2], gradient_of(i),
+                         kept[row_of_head + i], means[row_of_head + i]);
+        const auto row = [&](int r) { return of_keys ? h.q + (base + r) * s.row[0] : gradient_of(base + r); };
+        add_rows(min(s.queries - base, int64_t{warp}), of_keys ? pair.gradient : pair.share, first, width,
+                 row, result);
+      }
+    }
+    const size_t operand = of_keys ? 1 : 2;
+    store(out + (sample * s.keys + key) * s.row[operand] + s.begin[operand] + key_head * width, first, width,
+          result);
+  }
+}
+
+class AttentionOp : public ops::Op {
+ public:
+  AttentionOp(const Context& context, const ops::OpSpec& spec)
+      : context_(context),
+        shape_(spec),
+        rows_(spec.samples * shape_.heads * shape_.queries),
+        key_rows_(spec.samples * shape_.key_heads * shape_.keys) {
+    if (!spec.training) return;
+    ops::MemoryPlan saved, scratch;
+    saved.add(static_cast<size_t>(rows_) * sizeof(RowSoftmax));
+    saved_bytes_ = saved.bytes();
+    scratch.add_floats(rows_);
+    scratch_bytes_ = scratch.bytes();
+  }
+
+  void forward(const ops::OpForward& run) override {
+    auto* kept = saved_bytes_ > 0 ? reinterpret_cast<RowSoftmax*>(run.saved) : nullptr;
+    attention_forward<<<blocks_for(rows_, warps), threads, 0, context_.stream>>>(
+        rows_, shape_, operands(run.inputs), run.output, kept);
+    check_launch("attention_forward");
+  }
+
+  void backward(const ops::OpBackward& run) override {
+    const Operands o = operands(run.inputs);
+    const auto* kept = reinterpret_cast<const RowSoftmax*>(run.saved);
+    float* means = ops::floats_at(run.scratch, 0);
+    const float* dy = run.output_gradient;
+    attention_means<<<blocks_for(rows_, warps), threads, 0, context_.stream>>>(rows_, shape_, run.output, dy,
+                                                                               means);
+    check_launch("attention_means");
+    if (float* dq = gradient(run, 0)) {
+      query_gradient<<<blocks_for(rows_, warps), threads, 0, context_.stream>>>(rows_, shape_, o, dy, kept,
+                                                                                means, dq);
+      check_launch("query_gradient");
+    }
+    const unsigned blocks = blocks_for(key_rows_, warps);
+    if (float* dk = gradient(run, 1)) {
+      key_gradient<true><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dk);
+      check_launch("key_gradient");
+    }
+    if (float* dv = gradient(run, 2)) {
+      key_gradient<false><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dv);
+      check_launch("value_gradient");
+    }
+  }
+
+  ops::BackwardNeeds backward_needs() const override { return {.inputs = true, .output = true}; }
+
+ private:
+  Operands operands(std::span<const float* const> inputs) const {
+    return {inputs[0], inputs[shape_.packed ? 0 : 1], inputs[shape_.packed ? 0 : 2]};
+  }
+  float* gradient(const ops::OpBackward& run, size_t operand) const {
+    return run.input_gradients[shape_.packed ? 0 : operand];
+  }
+
+  const Context& context_;
+  ops::AttentionShape shape_;
+  int64_t rows_, key_rows_;
+};
+
+}  // namespace
+
+std::unique_ptr<ops::Op> make_attention(const Context& context, const ops::OpSpec& spec) {
+  return std::make_unique<AttentionOp>(context, spec);
+}
+
+}  // namespace lepton::cuda

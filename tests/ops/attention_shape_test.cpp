@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where queries, keys and values lie, for one input and for three; every refusal.
+#include "ops/attention_shape.h"
+
+#include <cmath>
+
+#include "ops/harness.h"
+
+namespace lepton::ops {
+namespace {
+
+using namespace testing;
+
+Attributes heads(int64_t queries, int64_t keys, bool causal) {
+  return {{"q_num_heads", queries}, {"kv_num_heads", keys}, {"is_causal", int64_t{causal}}};
+}
+
+OpSpec attention(const std::vector<Shape>& inputs, const Attributes& attributes) {
+  return {.type = "Attention", .attributes = attributes, .samples = 1, .inputs = inputs};
+}
+
+TEST(AttentionShape, OneInputOfAllThree) {
+  const AttentionShape s(attention({{5, (4 + 2 * 2) * 3}}, heads(4, 2, true)));
+  EXPECT_TRUE(s.packed && s.causal);
+  EXPECT_EQ(s.queries, 5);
+  EXPECT_EQ(s.keys, 5);
+  EXPECT_EQ(s.size, 3);
+  EXPECT_EQ(s.value_size, 3);
+  EXPECT_EQ(s.begin[1], 12);
+  EXPECT_EQ(s.begin[2], 18);
+  EXPECT_EQ(s.row[2], 24);
+  EXPECT_EQ(s.heads_per_key(), 2);
+  EXPECT_FLOAT_EQ(s.scale, 1 / std::sqrt(3.0f));
+}
+
+TEST(AttentionShape, ThreeInputs) {
+  const AttentionShape s(attention({{5, 12}, {9, 6}, {9, 10}}, heads(4, 2, false)));
+  EXPECT_FALSE(s.packed || s.causal);
+  EXPECT_EQ(s.keys, 9);
+  EXPECT_EQ(s.size, 3);
+  EXPECT_EQ(s.value_size, 5);
+  EXPECT_EQ(s.begin[2], 0);
+  EXPECT_EQ(s.row[0], 12);
+  EXPECT_EQ(s.row[2], 10);
+}
+
+TEST(AttentionShape, OneHeadByDefault) {
+  const AttentionShape s(attention({{5, 12}}, {}));
+  EXPECT_EQ(s.heads, 1);
+  EXPECT_EQ(s.key_heads, 1);
+  EXPECT_EQ(s.size, 4);
+}
+
+TEST(AttentionShape, Refusals) {
+  expect_refused(attention({{5, 13}}, heads(2, 2, false)), "rows of 13 into 6 heads");
+  expect_refused(attention({{5, 12}}, heads(3, 2, false)), "the latter must divide");
+  expect_refused(attention({{5, 4}, {5, 4}}, heads(1, 1, false)), "Q, K and V");
+  expect_refused(attention({{5, 4}, {5, 6}, {5, 4}}, heads(1, 1, false)), "do not fit");
+  expect_refused(attention({{5, 4}, {6, 4}, {6, 4}}, heads(1, 1, true)), "as many queries as keys");
+  expect_refused(attention({{3, 4, 5}}, heads(1, 1, false)), "not [3, 4, 5]");
+}
+
+}  // namespace
+}  // namespace lepton::ops
