@@ -48,6 +48,7 @@ struct Command {
   Exit (*collective)(const lepton::comm::World&, const Options&) = nullptr;
   std::function<Exit(const Options&)> local;
   bool computes = true;  ///< the deck's device is needed
+  bool has_deck = true;  ///< of a collective one: its target
 };
 
 std::string version_text() {
@@ -88,6 +89,8 @@ struct CommandLine {
   void add_train();
   void add_evaluate();
   void add_predict();
+  void add_prepare();
+  void add_generate();
   void add_simulate();
   void add_status();
 };
@@ -145,6 +148,50 @@ void CommandLine::add_predict() {
       "where it is above 0. Several are independent labels and, like regressions, have no `classes`.");
 }
 
+void CommandLine::add_prepare() {
+  CLI::App* prepare = add("prepare", "Turns text into an HDF5 file of tokens, in parallel", "OUT.h5",
+                          "the file to make; takes the place of an earlier one at the end");
+  prepare->add_option("--text", options.texts, "a text file; repeatable")->required();
+  prepare->add_option("--tokens", options.tokens, "bytes, characters (default) or words")
+      ->check(CLI::IsMember({"bytes", "characters", "words"}));
+  prepare
+      ->add_option("--vocabulary", options.vocabulary,
+                   "so many words at most, the most frequent (default 20000); others are unknown")
+      ->check(CLI::Range(int64_t{3}, int64_t{16777216}));
+  prepare->add_option("--validation", options.validation, "share of the text, its end, for validation")
+      ->check(CLI::Range(0.0, 0.9));
+  prepare->add_flag("--labelled", options.labelled, "each file is a class, each of its lines a sample");
+  prepare->add_option("--length", options.length, "tokens of a sample, with --labelled; default: the longest")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  prepare->footer(
+      "Running text gives train/tokens and validation/tokens, which data.sequence of a deck cuts into "
+      "windows.\n"
+      "Labelled text gives tokens [N, T], filled up with padding (0), lengths [N] and labels [N]: the number "
+      "of\n"
+      "the file. Of words 0 is padding and 1 stands for those that are not in the vocabulary. Words are runs "
+      "of\n"
+      "letters, digits and apostrophes, ASCII capitals made small; every other printing character is a "
+      "word.\n"
+      "The vocabulary lies beside the tokens. Any number of ranks makes the same file.");
+}
+
+void CommandLine::add_generate() {
+  CLI::App* generate = add("generate", "Continues a text by a model that predicts the next token", "DECK",
+                           "the deck (TOML); its data file holds the vocabulary");
+  generate->add_option("--checkpoint", options.checkpoint,
+                       "checkpoint, run directory or model.safetensors; default: the deck's run");
+  generate->add_option("--prompt", options.prompt, "the text to continue; default: a line's end");
+  generate->add_option("--count", options.count, "tokens to generate (default 200)")
+      ->check(CLI::Range(int64_t{1}, int64_t{100000000}));
+  generate
+      ->add_option("--temperature", options.temperature,
+                   "divides the scores: below 1 likely tokens become likelier (default 1; 0: the likeliest)")
+      ->check(CLI::Range(0.0, 1000.0));
+  generate->add_option("--top-k", options.top_k, "draws among so many likeliest tokens only (default 0: all)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1000000000}));
+  generate->add_option("--seed", options.seed, "another one gives another text (default 1)");
+}
+
 void CommandLine::add_simulate() {
   CLI::App* simulate =
       add("simulate",
@@ -179,6 +226,8 @@ CommandLine::CommandLine() {
   add_train();
   add_evaluate();
   add_predict();
+  add_prepare();
+  add_generate();
   add("check",
       "Checks the deck and the shapes of the data, reading no rows: parameters, memory, units, cores", "DECK",
       "the deck (TOML)");
@@ -289,6 +338,7 @@ int guarded(int rank, int ranks, const std::function<Exit()>& work) {
 int run_collective(const lepton::comm::World& first, const Command& command, const Options& options) {
   lepton::start_log(first.rank(), first.size());
   return guarded(first.rank(), first.size(), [&] {
+    if (!command.has_deck) return command.collective(first, options);
     const lepton::train::Deck deck = lepton::train::load_deck(first, options);
     const bool alone =
         command.computes && lepton::train::choose_device(first, deck).kind != lepton::DeviceKind::cpu;
@@ -327,6 +377,8 @@ int main(int argc, char** argv) {
   const std::vector<Command> commands = {{"train", lepton::train::train, {}},
                                          {"evaluate", lepton::train::evaluate, {}},
                                          {"predict", lepton::train::predict, {}},
+                                         {"prepare", lepton::train::prepare, {}, false, false},
+                                         {"generate", lepton::train::generate, {}},
                                          {"check", lepton::train::check, {}},
                                          {"simulate", lepton::train::simulate, {}, false},
                                          {"inspect", nullptr, lepton::train::inspect},

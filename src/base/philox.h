@@ -43,7 +43,14 @@ LEPTON_HD inline constexpr uint64_t mix64(uint64_t x) {
 }
 
 /// What a stream of random numbers is for; part of the key, so streams never overlap.
-enum class Purpose : uint64_t { initial_values = 1, dropout = 2, shuffle = 3, split = 4, fingerprint = 5 };
+enum class Purpose : uint64_t {
+  initial_values = 1,
+  dropout = 2,
+  shuffle = 3,
+  split = 4,
+  fingerprint = 5,
+  generate = 6
+};
 
 LEPTON_HD inline constexpr uint64_t stream_key(uint64_t seed, Purpose purpose, uint64_t layer) {
   return mix64(mix64(mix64(seed) ^ static_cast<uint64_t>(purpose)) ^ layer);

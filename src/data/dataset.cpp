@@ -125,6 +125,12 @@ void Dataset::resolve_fractions(int source, const std::vector<SplitKind>& member
   sources_[static_cast<size_t>(source)].used_end = sources_[static_cast<size_t>(source)].rows();
 }
 
+void Dataset::set_input_rows(int64_t rows) {
+  input_rows_ = rows;
+  const bool next = has(SplitKind::train) && spec_.train->next && target_kind_ == TargetKind::classes;
+  if (next && outputs_ == 0) outputs_ = rows;
+}
+
 void Dataset::resolve_schema() {
   std::string description;
   std::optional<InputSchema> inputs;

@@ -66,7 +66,8 @@ class Dataset {
   /// Inputs are numbers of rows of a table of so many (an embedding's), which is checked when rows are read;
   /// 0: they are not.
   int64_t input_rows() const { return input_rows_; }
-  void set_input_rows(int64_t rows) { input_rows_ = rows; }
+  /// Where targets are the next inputs, there are as many classes as rows, unless the deck says otherwise.
+  void set_input_rows(int64_t rows);
   /// Values per sample, and for normalisation: channels of an image, else features. See statistics.h.
   int64_t input_elements() const { return element_count(input_shape_); }
   int64_t groups() const { return input_shape_.front(); }

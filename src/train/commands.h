@@ -30,15 +30,28 @@ struct Options {
                            ///< the deck's run
   std::string split;       ///< evaluate: "test" (default) | "validation" | "train"
   std::string cluster;     ///< simulate: the file that describes machines
-  std::vector<int64_t> sizes;   ///< simulate: of jobs, in ranks; none: doubling up to the cluster
-  int64_t simulated_steps = 0;  ///< simulate: 0: as many as take seconds
-  std::string inputs, output;   ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
+  std::vector<int64_t> sizes;         ///< simulate: of jobs, in ranks; none: doubling up to the cluster
+  int64_t simulated_steps = 0;        ///< simulate: 0: as many as take seconds
+  std::string inputs, output;         ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
+  std::vector<std::string> texts;     ///< prepare: files; with `labelled` one per class
+  std::string tokens = "characters";  ///< prepare: "bytes" | "characters" | "words"
+  bool labelled = false;              ///< prepare
+  int64_t vocabulary = 20000;         ///< prepare: most words
+  int64_t length = 0;                 ///< prepare: of labelled rows, in tokens; 0: the longest
+  double validation = 0;              ///< prepare: share of a running text
+  std::string prompt;                 ///< generate
+  int64_t count = 200;                ///< generate: tokens
+  double temperature = 1;             ///< generate: 0: always the most likely token
+  int64_t top_k = 0;                  ///< generate: of so many most likely tokens; 0: of all
+  uint64_t seed = 1;                  ///< generate
 };
 
 /// **Collective** each, but inspect, status and compare, which need no MPI.
 Exit train(const comm::World& world, const Options& options);
 Exit evaluate(const comm::World& world, const Options& options);
 Exit predict(const comm::World& world, const Options& options);
+Exit prepare(const comm::World& world, const Options& options);
+Exit generate(const comm::World& world, const Options& options);
 Exit check(const comm::World& world, const Options& options);
 /// Rank 0 alone works.
 Exit simulate(const comm::World& world, const Options& options);

@@ -119,7 +119,8 @@ void DeviceRunner::collect(const RoundHeader& header) {
 void DeviceRunner::collect_unit(const RoundHeader& header, int64_t number, const ops::UnitReport& report) {
   CHECK(report.unit_plus_1 == number + 1, "the report of another unit");
   const std::span<const int64_t> begins = resources_.node.unit_begins(header.ticket);
-  resources_.loss.add(report.loss, begins[number + 1] - begins[number], sums_.loss);
+  const int64_t samples = begins[number + 1] - begins[number];
+  resources_.loss.add(report.loss, samples * resources_.dataset.positions(), sums_.loss);
   exact::Lanes& lanes = sums_.lanes;
   const int nodes = static_cast<int>(resources_.graph.nodes.size());
   if (!std::isfinite(report.loss.loss)) {

@@ -4,11 +4,9 @@
 // one unit per thread. The output is made beside its place and takes it by one rename, when it is whole.
 // Everything that a user can get wrong is refused before rows are read. Called by main.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,10 +20,11 @@
 #include "storage/file.h"
 #include "storage/hdf5_rows.h"
 #include "train/commands.h"
-#include "train/compare_deck.h"
-#include "train/job.h"
-#include "train/resume.h"
+#include "train/host_math.h"
+#include "train/output_file.h"
+#include "train/setup.h"
 #include "train/threads.h"
+#include "train/trained_model.h"
 
 namespace lepton::train {
 
@@ -37,15 +36,6 @@ std::pair<std::string, std::string> split_place(const std::string& text) {
   REQUIRE(colon != std::string::npos && colon > 0 && colon + 1 < text.size(), Exit::usage, "--inputs",
           fmt::format("'{}' is not FILE.h5:PATH", text), "Example: --inputs new.h5:images");
   return {text.substr(0, colon), text.substr(colon + 1)};
-}
-
-/// Beside the output, so that it takes its place by rename.
-std::string temporary_name(const std::string& output) {
-  return output + ".tmp";
-}
-
-std::string model_path(const Deck& deck, const Options& options) {
-  return options.checkpoint.empty() ? deck.run.directory : options.checkpoint;
 }
 
 data::DataSpec inputs_only(const Deck& deck, const Options& options) {
@@ -62,27 +52,13 @@ data::DataSpec inputs_only(const Deck& deck, const Options& options) {
   return spec;
 }
 
-/// **Local.** Refuses an output that would destroy something: the file that is replaced is an earlier output,
-/// or at least HDF5 (no model, ledger or deck) and no part of a checkpoint.
-void check_output(const std::string& output) {
-  storage::require_replaceable(output);
-  std::error_code missing;
-  const auto bytes = std::filesystem::file_size(output, missing);
-  if (missing) return;
-  REQUIRE(bytes == 0 || storage::is_hdf5(output), Exit::usage, output,
-          "this file exists and is not HDF5, so it is no earlier output", "Remove it, or name another file.");
-  const auto manifest = std::filesystem::path(output).parent_path() / checkpoint::manifest_name;
-  REQUIRE(!std::filesystem::exists(manifest, missing), Exit::usage, output,
-          "this file belongs to a checkpoint", "Name another file.");
-}
-
 /// **Local.** Refuses an output that is what the prediction is made from, by whatever name.
 void check_output_is_no_source(const std::string& output, const Deck& deck, const std::string& model,
                                const data::Dataset& dataset) {
   std::vector<std::string> sources{deck.path, model};
   for (const storage::ArrayInfo& array : dataset.sources()[0].inputs) sources.push_back(array.file);
   for (const std::string& source : sources)
-    for (const std::string& written : {output, temporary_name(output)})
+    for (const std::string& written : {output, unfinished_name(output)})
       REQUIRE(!storage::same_file(written, source), Exit::usage, written,
               fmt::format("the output would take the place of {}, which the prediction is made from", source),
               "Name another file.");
@@ -212,19 +188,11 @@ class Predictor {
   std::vector<int32_t> classes_;
 };
 
-/// Removes a file that is not finished, however its making ended.
-struct Unfinished {
-  std::string path;
-  ~Unfinished() {
-    if (!path.empty()) unlink(path.c_str());
-  }
-};
-
 /// **Collective.** Rank 0 creates the file under a temporary name; all open it.
 Output create_output(const comm::World& world, const Options& options, int64_t rows,
                      const model::Graph& graph, const ops::LossSpec& loss) {
   Output output;
-  output.path = temporary_name(options.output);
+  output.path = unfinished_name(options.output);
   Shape scores = scores_shape(graph);
   output.outputs = scores.back();
   output.positions = element_count(scores) / output.outputs;
@@ -248,64 +216,6 @@ Output create_output(const comm::World& world, const Options& options, int64_t r
   return output;
 }
 
-/// What scores rows: parameters, and the statistics that normalise the inputs.
-struct Model {
-  std::string path;
-  std::vector<float> parameters;
-  data::Statistics statistics;
-};
-
-/// Statistics of `groups` features or channels normalise rows of as many only.
-void check_groups(size_t groups, const data::Dataset& dataset, const std::string& model,
-                  const Options& options) {
-  if (dataset.spec().normalisation == data::Normalisation::none) return;
-  REQUIRE(groups == static_cast<size_t>(dataset.groups()), Exit::deck, options.inputs,
-          fmt::format("rows of shape {} are normalised by {} features or channels, those that {} was trained "
-                      "on by {}",
-                      shape_text(dataset.input_shape()), dataset.groups(), model, groups),
-          "Give rows of the shape, and the deck (data.layout too), that the model was trained with.");
-}
-
-void read_checkpoint(const SavedState& saved, const data::Dataset& dataset, const Options& options,
-                     std::span<float> parameters) {
-  const auto elements = static_cast<int64_t>(parameters.size());
-  const int64_t of_saved = saved.reader.manifest().layout.elements;
-  REQUIRE(elements == of_saved, Exit::deck, options.inputs,
-          fmt::format("on rows of shape {} this network has {} elements, the one in {} has {}",
-                      shape_text(dataset.input_shape()), elements, saved.path, of_saved),
-          "Give rows of the shape, and the deck, that the checkpoint was trained with.");
-  saved.reader.read("parameters", 0, elements, parameters);
-}
-
-/// **Collective.** From a checkpoint; or from a model file, which holds no statistics: those are computed
-/// from the train split of `training` again.
-Model load_model(const comm::World& world, const Deck& deck, const data::DataSpec& training,
-                 const model::Graph& graph, const data::Dataset& dataset, const Options& options) {
-  Model model{model_path(deck, options), {}, {}};
-  model.parameters.resize(graph.layout.elements());
-  if (!model.path.ends_with(".safetensors")) {
-    const SavedState saved = open_saved(world, model.path);
-    comm::agree(world, [&] {
-      require_same_model(saved.reader.manifest().identity, deck, saved.path, false);
-      require_same_shape(saved.reader.manifest().identity, dataset.input_shape(), options.inputs, saved.path);
-      read_checkpoint(saved, dataset, options, model.parameters);
-      check_groups(saved.state.statistics.mean.size(), dataset, saved.path, options);
-    });
-    return {saved.path, std::move(model.parameters), saved.state.statistics};
-  }
-  comm::agree(world, [&] { read_model_file(model.path, graph, model.parameters); });
-  if (training.normalisation == data::Normalisation::none) return model;
-  data::Dataset trained_on(world, training);
-  comm::agree(world, [&] {
-    REQUIRE(trained_on.has(data::SplitKind::train), Exit::deck, "data.train",
-            "a bare model needs the train split for the statistics of data.normalize",
-            "Give data.train, or a checkpoint.");
-    check_groups(static_cast<size_t>(trained_on.groups()), dataset, model.path, options);
-  });
-  model.statistics = data::SampleStore(world, trained_on, deck.run.shm_directory, nullptr).statistics();
-  return model;
-}
-
 /// **Collective.** The deck, with the inputs as its only split; refuses what the command line alone shows to
 /// be wrong.
 Deck deck_for_inputs(const comm::World& world, const Options& options, data::DataSpec& training) {
@@ -316,7 +226,7 @@ Deck deck_for_inputs(const comm::World& world, const Options& options, data::Dat
             "needs --inputs FILE.h5:PATH and --output FILE.h5",
             "Example: lepton predict inputs/digits.toml --inputs new.h5:images --output scores.h5");
     deck.data = inputs_only(deck, options);
-    if (world.rank() == 0) check_output(options.output);
+    if (world.rank() == 0) require_new_output(options.output);
   });
   return deck;
 }
@@ -343,12 +253,13 @@ Exit predict(const comm::World& world, const Options& options) {
       check_output_is_no_source(options.output, deck, model_path(deck, options), dataset);
   });
   const model::Graph graph = graph_for(world, deck, dataset);
-  const Model model = load_model(world, deck, training, graph, dataset, options);
+  const TrainedModel model =
+      load_model(world, deck, training, graph, dataset, model_path(deck, options), options.inputs);
   const data::Assembler assembler(dataset, 0, model.statistics);
   const int64_t rows = dataset.sources()[0].rows(), unit = std::min(deck.train.unit_size, rows);
   std::vector<int64_t> sizes{unit};
   if (rows % unit != 0) sizes.push_back(rows % unit);
-  Unfinished unfinished{world.rank() == 0 ? temporary_name(options.output) : ""};
+  Unfinished unfinished{world.rank() == 0 ? unfinished_name(options.output) : ""};
   const Output output = create_output(world, options, rows, graph, deck.loss);
 
   if (deck.train.device != DeviceKind::cpu && world.rank() == 0) log_info("predicting on the CPU.");
