@@ -5,9 +5,9 @@
   tools/bench_torch.py --network mlp --batch 256 --arrays DIR --threads 2 [--seconds 5] [--channels-last] [--optimizer foreach]
                        [--compile] [--device cuda] [--precision bf16]
 
-DIR holds images.npy (uint8) and labels.npy, which the callers make from or beside HDF5 files. The networks
-and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml and cifar10_resnet20.toml, and a ResNet-50. A step takes
-a random batch from the device's memory, standardises it, and does forward, backward and update. One line of JSON on stdout:
+DIR holds images.npy (uint8) and labels.npy, or tokens.npy, which the callers make from or beside HDF5 files. The networks
+and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml, cifar10_resnet20.toml and shakespeare_gpt.toml, and a
+ResNet-50. A step takes a random batch from the device's memory, standardises images, and does forward, backward and update. One line of JSON on stdout:
 samples_per_second is the median of windows of at least half a second, after a warm-up. The environment (threads,
 malloc, instruction set) is the caller's; tools/bench tries several and takes the best.
 """
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-NETWORKS = ("mlp", "lenet", "resnet20", "resnet50")
+NETWORKS = ("mlp", "lenet", "resnet20", "resnet50", "gpt")
 WARM_UP_S = 1.5
 WINDOW_S = 0.5
 
@@ -64,6 +64,36 @@ class Bottleneck(nn.Module):
         return functional.relu(self.body(x) + self.shortcut(x), inplace=True)
 
 
+class Transformer(nn.Module):
+    """A block of the language model; no biases but those of the norms."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.wide, self.narrow = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x):
+        n, length, width = x.shape
+        q, k, v = (part.view(n, length, self.heads, -1).transpose(1, 2) for part in self.qkv(self.first_norm(x)).chunk(3, 2))
+        gathered = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(gathered.transpose(1, 2).reshape(n, length, width))
+        return x + self.narrow(functional.gelu(self.wide(self.second_norm(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self, tokens=65, length=64, width=128, heads=4, blocks=4):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.positions = nn.Parameter(torch.zeros(length, width))
+        self.blocks = nn.Sequential(*(Transformer(width, heads) for _ in range(blocks)))
+        self.norm, self.scores = nn.LayerNorm(width), nn.Linear(width, tokens, bias=False)
+
+    def forward(self, tokens):
+        return self.scores(self.norm(self.blocks(self.embedding(tokens) + self.positions)))
+
+
 def build_resnet50():
     layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
@@ -77,6 +107,8 @@ def build_resnet50():
 def build(network):
     if network == "resnet50":
         return build_resnet50()
+    if network == "gpt":
+        return Gpt()
     if network == "mlp":
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(inplace=True),
                              nn.Linear(512, 256), nn.ReLU(inplace=True), nn.Linear(256, 10))
@@ -95,6 +127,8 @@ def build(network):
 
 def optimizer_of(network, mode, parameters):
     options = {} if mode == "default" else {mode: True}
+    if network == "gpt":
+        return torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, **options)
     if network.startswith("resnet"):
         return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4, **options)
     return torch.optim.Adam(parameters, lr=1e-3, **options)
@@ -123,6 +157,20 @@ class Batches:
                 yield self.images[rows].float().sub_(self.mean).mul_(self.factor), self.labels[rows]
 
 
+class Windows:
+    """Random windows of a text, and the tokens behind each of theirs."""
+
+    def __init__(self, arrays, batch, device, length=64):
+        tokens = torch.from_numpy(numpy.load(os.path.join(arrays, "tokens.npy")).astype(numpy.int64)).to(device)
+        self.windows = tokens.unfold(0, length + 1, 1)
+        self.batch = batch
+
+    def __iter__(self):
+        while True:
+            windows = self.windows[torch.randint(len(self.windows), (self.batch,), device=self.windows.device)]
+            yield windows[:, :-1], windows[:, 1:]
+
+
 def measure(arguments):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
@@ -131,7 +179,9 @@ def measure(arguments):
         torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = arguments.precision == "tf32"
     torch.backends.cudnn.benchmark = True
-    batches = iter(Batches(arguments.arrays, arguments.batch, arguments.channels_last, device))
+    language = arguments.network == "gpt"
+    batches = iter(Windows(arguments.arrays, arguments.batch, device) if language else
+                   Batches(arguments.arrays, arguments.batch, arguments.channels_last, device))
     model = build(arguments.network).to(device)
     if arguments.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -143,8 +193,10 @@ def measure(arguments):
         inputs, labels = next(batches)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16"):
-            loss = loss_function(runnable(inputs), labels)
+            loss = loss_function(runnable(inputs).flatten(0, -2), labels.flatten())
         loss.backward()
+        if language:
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         # A copy from a GPU would wait for it in each step, which nobody needs.
         return loss.detach() if device.type == "cuda" else float(loss.detach()), len(labels)
