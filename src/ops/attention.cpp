@@ -24,7 +24,10 @@ using onednn::desc;
 using onednn::strided;
 using onednn::Tag;
 
-constexpr int64_t tile_queries = 64;  // the scores of 1,024 keys stay in the second-level cache
+// Of queries. The scores of 2,048 keys stay in the second-level cache; of a causal tile fewer are in vain
+// than of larger ones (64 queries and keys, 32 wide: 304 us forward and 533 backward; in one tile 334 and
+// 551; in tiles of 16, 400 and 750).
+constexpr int64_t tile_queries = 32;
 
 constexpr int64_t sum_lanes = 16;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products and convolutions as the network plans them, one thread, as percent of the core's FMA peak: the
-// layers of the three benchmark networks at their unit sizes, forward (F) and backward (B).
+// Products, convolutions and attention as the network plans them, one thread, as percent of the core's FMA
+// peak: the layers of the four benchmark networks at their unit sizes, forward (F) and backward (B).
 #include <benchmark/benchmark.h>
 
 #include <memory>
@@ -50,6 +50,28 @@ Layer conv(int64_t samples, int64_t in, int64_t out, int64_t side, bool needs_gr
   return layer;
 }
 
+/// A dense layer of the language model, on each of 64 tokens.
+Layer dense_of_tokens(int64_t samples, int64_t in, int64_t out, const char* activation) {
+  Layer layer = dense(samples * 64, in, out, activation);
+  layer.name = "tokens " + layer.name;
+  return layer;
+}
+
+/// Causal, of 64 tokens; all scores count as work, though half of them are not needed.
+Layer attention(int64_t samples, int64_t heads, int64_t size) {
+  constexpr int64_t tokens = 64;
+  Layer layer;
+  layer.name =
+      "attention " + std::to_string(heads) + " x " + std::to_string(size) + " n=" + std::to_string(samples);
+  layer.spec.type = "Attention";
+  layer.spec.attributes = {{"q_num_heads", heads}, {"kv_num_heads", heads}, {"is_causal", int64_t{1}}};
+  layer.spec.samples = samples;
+  layer.spec.inputs = {{tokens, 3 * heads * size}};
+  layer.spec.input_needs_gradient = {true};
+  layer.flops = 4.0 * static_cast<double>(samples * heads * tokens * tokens * size);
+  return layer;
+}
+
 /// A planned layer with its memory.
 class Planned {
  public:
@@ -83,9 +105,18 @@ class Planned {
                   &unit_});
   }
   void backward() {
-    op_->backward({input_pointers_, parameter_pointers_, output_.as<float>().data(),
-                   output_.as<float>().data(), input_gradient_pointers_, gradient_pointers_, saved_.data(),
-                   scratch_.data(), &unit_});
+    const ops::OpBackward run{input_pointers_,
+                              parameter_pointers_,
+                              output_.as<float>().data(),
+                              output_.as<float>().data(),
+                              input_gradient_pointers_,
+                              gradient_pointers_,
+                              saved_.data(),
+                              scratch_.data(),
+                              &unit_};
+    op_->backward(run);
+    const ops::GradientParts parts = op_->gradient_parts();
+    for (int64_t part = 0; parts.count > 1 && part < parts.count; ++part) op_->backward_part(run, part);
   }
   double forward_flops() const { return flops_; }
   double backward_flops() const { return flops_ * (spec_.input_needs_gradient[0] ? 2 : 1); }
@@ -134,6 +165,10 @@ const int registered = [] {
   layers.push_back(conv(32, 16, 16, 32));
   layers.push_back(conv(32, 32, 32, 16));
   layers.push_back(conv(32, 64, 64, 8));
+  layers.push_back(dense_of_tokens(6, 128, 384, ""));  // GPT
+  layers.push_back(dense_of_tokens(6, 128, 512, "Gelu"));
+  layers.push_back(dense_of_tokens(6, 512, 128, ""));
+  layers.push_back(attention(6, 4, 32));
   for (const Layer& layer : layers)
     for (const bool backward : {false, true})
       benchmark::RegisterBenchmark(((backward ? "B " : "F ") + layer.name).c_str(), run, layer, backward);
