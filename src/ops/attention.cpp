@@ -4,30 +4,23 @@
 // them again from what forward keeps of each row, its largest score and its sum (as Dao et al. 2022). With
 // P the softmax and O = P V:
 //   dV = P^T dO,   dP = dO V^T,   dS = scale P (dP - rowsum(dP P)),   dQ = dS K,   dK = dS^T Q.
-// Products by oneDNN, in fp32 whatever the network's precision; tiles from the last to the first, so that the
-// first one done covers all keys. Made by the table, run by model/executor. Twin: kernels/attention.cu.
+// Products are our own (ops/small_product), in fp32 whatever the network's precision: they are small, and of
+// a causal one half is left out. Made by the table, run by model/executor. Twin: kernels/attention.cu.
 #include <algorithm>
-#include <cmath>
-#include <vector>
+#include <limits>
 
 #include "base/simd.h"
 #include "ops/attention_shape.h"
 #include "ops/math.h"
-#include "ops/onednn.h"
 #include "ops/operators.h"
+#include "ops/small_product.h"
 
 namespace lepton::ops {
 
 namespace {
 
-using onednn::desc;
-using onednn::strided;
-using onednn::Tag;
-
-// Of queries. The scores of 2,048 keys stay in the second-level cache; of a causal tile fewer are in vain
-// than of larger ones (64 queries and keys, 32 wide: 304 us forward and 533 backward; in one tile 334 and
-// 551; in tiles of 16, 400 and 750).
-constexpr int64_t tile_queries = 32;
+// Of queries: their scores with 1,024 keys stay in the second-level cache.
+constexpr int64_t tile_queries = 64;
 
 constexpr int64_t sum_lanes = 16;
 
@@ -49,20 +42,39 @@ struct RowSoftmax {
   float shift, share;
 };
 
-/// Scores to shares; of row r the first `first + r * causal` keys count, the others get 0.
+/// Elements of a row in whole vectors, as far as the row goes.
+[[gnu::always_inline]] inline int64_t whole(int64_t count, int64_t keys) {
+  return std::min(keys, (count + sum_lanes - 1) / sum_lanes * sum_lanes);
+}
+
+/// The largest of `count` numbers; NaN is passed over, and comes out by the sum.
+[[gnu::always_inline]] inline float largest_of(int64_t count, const float* x) {
+  float largest[sum_lanes];
+  std::fill_n(largest, sum_lanes, x[0]);
+  int64_t i = 0;
+  for (; i + sum_lanes <= count; i += sum_lanes)
+    for (int64_t k = 0; k < sum_lanes; ++k) largest[k] = x[i + k] > largest[k] ? x[i + k] : largest[k];
+  for (int64_t k = 0; i + k < count; ++k) largest[k] = x[i + k] > largest[k] ? x[i + k] : largest[k];
+  for (int64_t half = sum_lanes / 2; half > 0; half /= 2)
+    for (int64_t k = 0; k < half; ++k)
+      largest[k] = largest[k + half] > largest[k] ? largest[k + half] : largest[k];
+  return largest[0];
+}
+
+/// Scores to shares; of row r the first `first + r` keys count if causal, else all; the others get 0.
 LEPTON_SIMD void softmax_rows(int64_t rows, int64_t keys, int64_t first, bool causal, float scale, float* s,
                               RowSoftmax* kept) {
   for (int64_t r = 0; r < rows; ++r) {
     float* row = s + r * keys;
-    const int64_t count = causal ? first + r : keys;
-    float largest = row[0];
-    for (int64_t i = 1; i < count; ++i) largest = row[i] > largest ? row[i] : largest;
-    const float shift = largest * scale;
-    for (int64_t i = 0; i < count; ++i) row[i] = math::exp(row[i] * scale - shift);
+    const int64_t count = causal ? first + r : keys, end = whole(count, keys);
+    for (int64_t i = 0; i < end; ++i) row[i] *= scale;
+    std::fill(row + count, row + end, -std::numeric_limits<float>::infinity());
+    const float shift = largest_of(end, row);
+    for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] - shift);
     const float share = 1.0f / sum_of(
-                                   count, [=](int64_t i) __attribute__((always_inline)) { return row[i]; });
-    for (int64_t i = 0; i < count; ++i) row[i] *= share;
-    std::fill(row + count, row + keys, 0.0f);
+                                   end, [=](int64_t i) __attribute__((always_inline)) { return row[i]; });
+    for (int64_t i = 0; i < end; ++i) row[i] *= share;
+    std::fill(row + end, row + keys, 0.0f);
     if (kept) kept[r] = {shift, share};
   }
 }
@@ -72,91 +84,87 @@ LEPTON_SIMD void softmax_rows_again(int64_t rows, int64_t keys, int64_t first, b
                                     const RowSoftmax* kept, float* s) {
   for (int64_t r = 0; r < rows; ++r) {
     float* row = s + r * keys;
-    const int64_t count = causal ? first + r : keys;
+    const int64_t count = causal ? first + r : keys, end = whole(count, keys);
     const float shift = kept[r].shift, share = kept[r].share;
-    for (int64_t i = 0; i < count; ++i) row[i] = math::exp(row[i] * scale - shift) * share;
+    for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] * scale - shift) * share;
     std::fill(row + count, row + keys, 0.0f);
   }
 }
 
-/// dP to dS, in place. Where p is 0, so is dS.
-LEPTON_SIMD void score_gradients(int64_t rows, int64_t keys, float scale, const float* p, float* dp) {
+/// dP to dS, in place; of keys that the query does not see, 0.
+LEPTON_SIMD void score_gradients(int64_t rows, int64_t keys, int64_t first, bool causal, float scale,
+                                 const float* p, float* dp) {
   for (int64_t r = 0; r < rows; ++r) {
     const float* share = p + r * keys;
     float* row = dp + r * keys;
+    const int64_t count = causal ? first + r : keys, end = whole(count, keys);
+    std::fill(row + count, row + keys, 0.0f);
     const float mean = sum_of(
-        keys, [=](int64_t i) __attribute__((always_inline)) { return row[i] * share[i]; });
-    for (int64_t i = 0; i < keys; ++i) row[i] = scale * (share[i] * (row[i] - mean));
+        end, [=](int64_t i) __attribute__((always_inline)) { return row[i] * share[i]; });
+    for (int64_t i = 0; i < end; ++i) row[i] = scale * (share[i] * (row[i] - mean));
   }
 }
-
-/// The products of one tile of queries: how many rows, and which keys they can see.
-struct Tile {
-  int64_t first = 0, rows = 0, keys = 0;
-  onednn::Planned scores, output;                      // forward; scores also backward
-  onednn::Planned share_gradient, query_gradient;      // backward
-  onednn::Planned key_gradient[2], value_gradient[2];  // = and +=
-};
 
 class AttentionOp : public Op {
  public:
   explicit AttentionOp(const OpSpec& spec) : shape_(spec), samples_(spec.samples) {
     const AttentionShape& s = shape_;
-    int64_t largest = 0;
-    size_t pad = 0;
-    for (int64_t first = 0; first < s.queries; first += tile_queries) {
-      tiles_.push_back(plan_tile(first, spec.training, pad));
-      largest = std::max(largest, tiles_.back().rows * tiles_.back().keys);
-    }
     MemoryPlan saved, scratch;
     if (spec.training) saved.add(static_cast<size_t>(samples_ * s.heads * s.queries) * sizeof(RowSoftmax));
     saved_bytes_ = saved.bytes();
-    shares_ = scratch.add_floats(largest);
-    gradients_ = scratch.add_floats(spec.training ? largest : 0);
-    pad_ = scratch.add(pad);
+    const int64_t tile = std::min(tile_queries, s.queries) * s.keys;
+    shares_ = scratch.add_floats(tile);
+    keys_turned_ = scratch.add_floats(s.keys * s.size);
+    gradients_ = scratch.add_floats(spec.training ? tile : 0);
+    values_turned_ = scratch.add_floats(spec.training ? s.keys * s.value_size : 0);
     scratch_bytes_ = scratch.bytes();
   }
 
   void forward(const OpForward& run) override {
     const AttentionShape& s = shape_;
-    float* shares = floats_at(run.scratch, shares_);
+    float *shares = floats_at(run.scratch, shares_), *turned = floats_at(run.scratch, keys_turned_);
     for (int64_t sample = 0; sample < samples_; ++sample)
       for (int64_t head = 0; head < s.heads; ++head) {
         const Head h = head_of(run.inputs, sample, head);
-        for (Tile& tile : tiles_) {
-          tile.scores.primitive.run({h.q + tile.first * s.row[0], h.k, shares, run.scratch + pad_});
-          softmax_rows(tile.rows, tile.keys, tile.first + 1, s.causal, s.scale, shares,
-                       saved_bytes_ > 0 ? kept(run.saved, sample, head) + tile.first : nullptr);
-          tile.output.primitive.run(
-              {shares, h.v, run.output + output_at(sample, head, tile.first), run.scratch + pad_});
+        if (head % s.heads_per_key() == 0) turn_small(s.keys, s.size, h.k, s.row[1], turned);
+        for (int64_t first = 0; first < s.queries; first += tile_queries) {
+          const Tile tile = tile_at(first);
+          make_scores(tile, h, turned, shares);
+          softmax_rows(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares,
+                       saved_bytes_ > 0 ? kept(run.saved, sample, head) + first : nullptr);
+          multiply({.rows = tile.rows,
+                    .columns = s.value_size,
+                    .inner = tile.keys,
+                    .a = shares,
+                    .a_row = tile.keys,
+                    .a_inner = 1,
+                    .b = h.v,
+                    .b_inner = s.row[2],
+                    .c = run.output + output_at(sample, head, first),
+                    .c_row = s.heads * s.value_size,
+                    .triangle = s.causal ? Triangle::inner_up : Triangle::none,
+                    .first = first});
         }
       }
   }
 
   void backward(const OpBackward& run) override {
     const AttentionShape& s = shape_;
-    float *shares = floats_at(run.scratch, shares_), *gradients = floats_at(run.scratch, gradients_);
-    std::byte* pad = run.scratch + pad_;
+    float *keys_turned = floats_at(run.scratch, keys_turned_),
+          *values_turned = floats_at(run.scratch, values_turned_);
     for (int64_t sample = 0; sample < samples_; ++sample)
       for (int64_t head = 0; head < s.heads; ++head) {
         const Head h = head_of(run.inputs, sample, head);
-        float* const dq = gradient_at(run, 0, sample, head);
-        float* const dk = gradient_at(run, 1, sample, head / s.heads_per_key());
-        float* const dv = gradient_at(run, 2, sample, head / s.heads_per_key());
+        if (head % s.heads_per_key() == 0) {
+          turn_small(s.keys, s.size, h.k, s.row[1], keys_turned);
+          turn_small(s.keys, s.value_size, h.v, s.row[2], values_turned);
+        }
+        // The last tile sees all keys, so it comes first, and the others add to what it gave.
         bool more = head % s.heads_per_key() > 0;  // to what another head of these keys gave
-        for (size_t t = tiles_.size(); t-- > 0; more = true) {
-          Tile& tile = tiles_[t];
-          const float* q = h.q + tile.first * s.row[0];
-          const float* dy = run.output_gradient + output_at(sample, head, tile.first);
-          tile.scores.primitive.run({q, h.k, shares, pad});
-          softmax_rows_again(tile.rows, tile.keys, tile.first + 1, s.causal, s.scale,
-                             kept(run.saved, sample, head) + tile.first, shares);
-          if (dv) tile.value_gradient[more].primitive.run({shares, dy, dv, pad});
-          if (!dq && !dk) continue;
-          tile.share_gradient.primitive.run({dy, h.v, gradients, pad});
-          score_gradients(tile.rows, tile.keys, s.scale, shares, gradients);
-          if (dq) tile.query_gradient.primitive.run({gradients, h.k, dq + tile.first * s.row[0], pad});
-          if (dk) tile.key_gradient[more].primitive.run({gradients, q, dk, pad});
+        for (int64_t first = (s.queries - 1) / tile_queries * tile_queries; first >= 0;
+             first -= tile_queries) {
+          backward_tile(run, sample, head, h, first, more);
+          more = true;
         }
       }
   }
@@ -168,32 +176,88 @@ class AttentionOp : public Op {
     const float *q, *k, *v;
   };
 
-  Tile plan_tile(int64_t first, bool training, size_t& pad) const {
+  /// Queries of which scores exist at a time, and the keys that they see.
+  struct Tile {
+    int64_t first, rows, keys;
+  };
+  Tile tile_at(int64_t first) const {
+    const int64_t rows = std::min(tile_queries, shape_.queries - first);
+    return {first, rows, shape_.causal ? first + rows : shape_.keys};
+  }
+
+  void make_scores(const Tile& tile, const Head& h, const float* keys_turned, float* scores) const {
+    multiply({.rows = tile.rows,
+              .columns = tile.keys,
+              .inner = shape_.size,
+              .a = h.q + tile.first * shape_.row[0],
+              .a_row = shape_.row[0],
+              .a_inner = 1,
+              .b = keys_turned,
+              .b_inner = shape_.keys,
+              .c = scores,
+              .c_row = tile.keys,
+              .triangle = shape_.causal ? Triangle::columns : Triangle::none,
+              .first = tile.first});
+  }
+
+  void backward_tile(const OpBackward& run, int64_t sample, int64_t head, const Head& h, int64_t first,
+                     bool more) const {
     const AttentionShape& s = shape_;
-    Tile tile;
-    tile.first = first;
-    tile.rows = std::min(tile_queries, s.queries - first);
-    tile.keys = s.causal ? first + tile.rows : s.keys;
-    const int64_t rows = tile.rows, keys = tile.keys, d = s.size, e = s.value_size;
-    const auto q = strided({rows, d}, {s.row[0], 1}), k = strided({keys, d}, {s.row[1], 1}),
-               v = strided({keys, e}, {s.row[2], 1}), y = strided({rows, e}, {s.heads * e, 1});
-    const auto k_turned = strided({d, keys}, {1, s.row[1]}), v_turned = strided({e, keys}, {1, s.row[2]});
-    const auto shares = desc({rows, keys}, Tag::ab), shares_turned = strided({keys, rows}, {1, keys});
-    const auto plan = [&](onednn::Planned& to, const onednn::Desc& a, const onednn::Desc& b,
-                          const onednn::Desc& c, bool accumulate = false) {
-      to = onednn::product(a, b, c, accumulate);
-      pad = std::max(pad, to.scratchpad_bytes);
+    const Tile tile = tile_at(first);
+    float *shares = floats_at(run.scratch, shares_), *gradients = floats_at(run.scratch, gradients_);
+    const float* dy = run.output_gradient + output_at(sample, head, first);
+    const int64_t dy_row = s.heads * s.value_size, key_head = head / s.heads_per_key();
+    make_scores(tile, h, floats_at(run.scratch, keys_turned_), shares);
+    softmax_rows_again(tile.rows, tile.keys, first + 1, s.causal, s.scale,
+                       kept(run.saved, sample, head) + first, shares);
+    // What of_tile^T gives to keys or values, with rows of `from` for the queries.
+    const auto give = [&](const float* of_tile, const float* from, int64_t from_row, int64_t width, float* to,
+                          int64_t to_row) {
+      multiply({.rows = tile.keys,
+                .columns = width,
+                .inner = tile.rows,
+                .a = of_tile,
+                .a_row = 1,
+                .a_inner = tile.keys,
+                .b = from,
+                .b_inner = from_row,
+                .c = to,
+                .c_row = to_row,
+                .accumulate = more,
+                .triangle = s.causal ? Triangle::inner_down : Triangle::none,
+                .first = first});
     };
-    plan(tile.scores, q, k_turned, shares);
-    plan(tile.output, shares, v, y);
-    if (!training) return tile;
-    plan(tile.share_gradient, y, v_turned, shares);
-    plan(tile.query_gradient, shares, k, q);
-    for (const bool more : {false, true}) {
-      plan(tile.key_gradient[more], shares_turned, q, k, more);
-      plan(tile.value_gradient[more], shares_turned, y, v, more);
-    }
-    return tile;
+    if (float* dv = gradient_at(run, 2, sample, key_head))
+      give(shares, dy, dy_row, s.value_size, dv, s.row[2]);
+    float *const dq = gradient_at(run, 0, sample, head), *const dk = gradient_at(run, 1, sample, key_head);
+    if (!dq && !dk) return;
+    multiply({.rows = tile.rows,
+              .columns = tile.keys,
+              .inner = s.value_size,
+              .a = dy,
+              .a_row = dy_row,
+              .a_inner = 1,
+              .b = floats_at(run.scratch, values_turned_),
+              .b_inner = s.keys,
+              .c = gradients,
+              .c_row = tile.keys,
+              .triangle = s.causal ? Triangle::columns : Triangle::none,
+              .first = first});
+    score_gradients(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares, gradients);
+    if (dk) give(gradients, h.q + first * s.row[0], s.row[0], s.size, dk, s.row[1]);
+    if (dq)
+      multiply({.rows = tile.rows,
+                .columns = s.size,
+                .inner = tile.keys,
+                .a = gradients,
+                .a_row = tile.keys,
+                .a_inner = 1,
+                .b = h.k,
+                .b_inner = s.row[1],
+                .c = dq + first * s.row[0],
+                .c_row = s.row[0],
+                .triangle = s.causal ? Triangle::inner_up : Triangle::none,
+                .first = first});
   }
 
   int64_t sample_elements(size_t operand) const {
@@ -222,8 +286,7 @@ class AttentionOp : public Op {
 
   AttentionShape shape_;
   int64_t samples_;
-  std::vector<Tile> tiles_;
-  size_t shares_ = 0, gradients_ = 0, pad_ = 0;
+  size_t shares_ = 0, gradients_ = 0, keys_turned_ = 0, values_turned_ = 0;
 };
 
 }  // namespace

@@ -145,25 +145,6 @@ Planned matmul(const Desc& source, const Desc& weights, const Desc& bias, const 
   return {Primitive(dnnl::matmul(pd), arguments), pd.weights_desc(), bytes(pd.scratchpad_desc())};
 }
 
-Planned product(const Desc& source, const Desc& weights, const Desc& destination, bool accumulate) {
-  dnnl::primitive_attr attr = attributes({});
-  if (accumulate) {
-    dnnl::post_ops post;
-    post.append_sum(1.0f);
-    attr.set_post_ops(post);
-  }
-#if DNNL_VERSION_MAJOR >= 3
-  const dnnl::matmul::primitive_desc pd(cpu_engine(), source, weights, destination, attr);
-#else
-  const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(source, weights, destination), attr, cpu_engine());
-#endif
-  const std::vector<std::pair<int, Desc>> arguments = {{DNNL_ARG_SRC, pd.src_desc()},
-                                                       {DNNL_ARG_WEIGHTS, pd.weights_desc()},
-                                                       {DNNL_ARG_DST, pd.dst_desc()},
-                                                       {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}};
-  return {Primitive(dnnl::matmul(pd), arguments), pd.weights_desc(), bytes(pd.scratchpad_desc())};
-}
-
 /// A convolution's descriptors, each array in the type in which one primitive reads or writes it.
 struct ConvolutionDescs {
   ConvolutionDescs(const Convolution& c, Type source_type, Type weights_type, Type destination_type)

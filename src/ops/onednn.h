@@ -63,9 +63,6 @@ struct Planned {
 /// Arguments: source, weights, destination, scratchpad [, bias].
 Planned matmul(const Desc& source, const Desc& weights, const Desc& bias, const Desc& destination,
                const Activation& activation);
-/// destination = source x weights, or with `accumulate` += that. Arguments: source, weights, destination,
-/// scratchpad.
-Planned product(const Desc& source, const Desc& weights, const Desc& destination, bool accumulate = false);
 /// Arguments: source, weights, destination, scratchpad [, bias].
 Planned convolution_forward(const Convolution& convolution, bool training);
 /// Arguments: source gradient, weights, destination gradient, scratchpad.
