@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "ops/attention_shape.h"
+
 namespace lepton::model {
 
 std::vector<bool> values_needing_gradient(const Graph& graph) {
@@ -30,10 +32,22 @@ int64_t input_rows(const Graph& graph) {
   return rows;
 }
 
+/// Scores and what is gathered by them; of causal attention half.
+static double attention_flops(const Graph& graph, const Node& node) {
+  ops::OpSpec spec;
+  spec.attributes = node.attributes;
+  for (const int input : node.inputs) spec.inputs.push_back(graph.values[input].shape);
+  const ops::AttentionShape shape(spec);
+  const auto pairs = static_cast<double>(shape.heads * shape.queries * shape.keys) / (shape.causal ? 2 : 1);
+  return 2 * pairs * static_cast<double>(shape.size + shape.value_size);
+}
+
 double training_flops_per_sample(const Graph& graph) {
   const std::vector<bool> needs_gradient = values_needing_gradient(graph);
   double total = 0;
   for (const Node& node : graph.nodes) {
+    if (node.type == "Attention")
+      total += attention_flops(graph, node) * (needs_gradient[node.output] ? 3 : 1);
     if (node.type != "Gemm" && node.type != "Conv") continue;
     // Every output of a filter or unit costs a multiplication and an addition per weight of that filter.
     const Shape& weight = graph.layout.tensors()[node.parameters.front()].shape;

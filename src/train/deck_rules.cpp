@@ -92,6 +92,9 @@ void check_targets(const DeckFacts& facts, const Deck& deck) {
 
 void check_data(const DeckFacts& facts, const Deck& deck) {
   check_targets(facts, deck);
+  if (deck.data.sequence_stride > 0 && deck.data.sequence == 0)
+    contradiction(facts, "data.sequence_stride", "data.sequence_stride says nothing without data.sequence",
+                  "Set data.sequence to the length of a window, or leave it out.");
   if (deck.data.shuffle == data::Shuffle::window && deck.data.shuffle_block > deck.data.shuffle_window)
     contradiction(facts, "data.shuffle_block",
                   value_text(facts, "data.shuffle_block") + " is larger than " +

@@ -78,7 +78,7 @@ Share share_out(const comm::World& world, int64_t count, int64_t longest) {
   return share;
 }
 
-/// One text file to prepare, as it was asked for.
+/// Text to prepare, as it was asked for.
 struct Preparation {
   const Options& options;
   data::TextFiles text;
@@ -91,6 +91,11 @@ struct Preparation {
     return count;
   }
 };
+
+void require_unchanged(const Preparation& job, bool unchanged) {
+  REQUIRE(unchanged, Exit::data, job.text.paths().front(), "the text has changed while it was read",
+          "Start again when nobody writes to it.");
+}
 
 /// **Collective.** Rank 0 creates the file with its arrays and the vocabulary; the offsets of the arrays.
 std::vector<int64_t> create(const comm::World& world, const Preparation& job,
@@ -147,7 +152,7 @@ nlohmann::ordered_json write_stream(const comm::World& world, const Preparation&
     });
     train.flush();
     validation.flush();
-    CHECK(at == share.before + share.count, "the text has changed while it was read");
+    require_unchanged(job, at == share.before + share.count);
     file.finish();
   });
   return {{"train/tokens", trained}, {"validation/tokens", held_out}};
@@ -190,7 +195,7 @@ nlohmann::ordered_json write_rows(const comm::World& world, const Preparation& j
       ++rows;
     });
     for (ArrayWriter* writer : {&tokens, &lengths, &labels}) writer->flush();
-    CHECK(rows == share.count, "the text has changed while it was read");
+    require_unchanged(job, rows == share.count);
     file.finish();
   });
   return {{"rows", share.total}, {"length", length}, {"longest", share.longest}};

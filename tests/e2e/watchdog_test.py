@@ -8,7 +8,7 @@ import time
 
 from common import digits_reference, ended, rank_pids, run, run_cases, same_run, train, training, wait_for_step
 
-LIMIT = {"run.watchdog": "2s"}
+LIMIT = {"run.watchdog": "2s", "balance.policy": "static"}  # a rank that is late on a busy machine keeps its units
 # Every unit takes longer, so that a signal finds the run in its middle.
 SLOW = "point=unit,action=delay:20ms"
 

@@ -22,6 +22,13 @@ TEST(Graph, Flops) {
   const Options options = {{"filters", 5 * 2}, {"kernel", 3}, {"padding", 1}, {"groups", 2}};
   EXPECT_EQ(training_flops_per_sample(graph_of({4, 4, 4}, {layer("conv2d", options), layer("flatten")})),
             2.0 * 2 * 10 * 16 * 2 * 9);
+  // 6 tokens, 4 wide: qkv, scores and what they gather (half of both where causal), out; the embedding is
+  // free.
+  for (const bool causal : {false, true})
+    EXPECT_EQ(
+        training_flops_per_sample(graph_of({6}, {layer("embedding", {{"rows", 9}, {"width", 4}}),
+                                                 layer("attention", {{"heads", 2}, {"causal", causal}})})),
+        3.0 * 2 * 6 * 4 * (12 + 4) + 3.0 * 2 * (causal ? 0.5 : 1.0) * 2 * 36 * (2 + 2));
 }
 
 TEST(Graph, DescriptionHoldsNodesShapesAndCounts) {

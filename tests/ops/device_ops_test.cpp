@@ -160,6 +160,7 @@ void check(Rig& rig, const std::vector<OpSpec>& specs, double tolerance) {
       expect_bits(again.output, got.output, what);
       for (size_t i = 0; i < got.parameter_gradients.size(); ++i)
         expect_bits(again.parameter_gradients[i], got.parameter_gradients[i], what);
+      rig.clear();
     }
 }
 
@@ -199,6 +200,7 @@ TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
     const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
     expect_bits(got.output, want.output, spec.type);
     expect_bits(got.input_gradients[0], want.input_gradients[0], spec.type);
+    rig.clear();
   }
 }
 

@@ -19,7 +19,7 @@
 
 namespace lepton::ops::testing {
 
-/// An engine, and memory on it that lives as long.
+/// An engine, and memory on it that lives until clear().
 class Rig {
  public:
   explicit Rig(uint64_t seed = 1) : engine(open_debug_engine(size_t{64} << 20, seed)) { prepare_thread(); }
@@ -59,6 +59,12 @@ class Rig {
     engine.queue->copy(pinned, from, static_cast<size_t>(count) * sizeof(T));
     engine.queue->synchronize();
     return {pinned, pinned + count};
+  }
+
+  /// Ends the life of all rooms: the debug device opens and closes every one of them for every task.
+  void clear() {
+    engine.queue->synchronize();
+    kept_.clear();
   }
 
   Engine engine;

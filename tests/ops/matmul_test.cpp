@@ -112,13 +112,13 @@ double gelu_by_tanh(double x) {
 // Its derivative is of the input, which is kept; wide layers are computed the other way round.
 TEST(Gemm, FusedGelu) {
   const Attributes by_tanh{{"approximate", std::string("tanh")}};
-  for (const int64_t out : {21, 300})
+  for (const int64_t out : {21, 257})
     for (const bool bias : {true, false}) {
-      check_op(dense(4, 9, out, bias, "Gelu"), reference(4, 9, out, gelu), 1e-5);
-      check_op(dense(4, 9, out, bias, "Gelu", by_tanh), reference(4, 9, out, gelu_by_tanh), 1e-5);
-      OpSpec inference = dense(4, 9, out, bias, "Gelu");
+      check_op(dense(3, 5, out, bias, "Gelu"), reference(3, 5, out, gelu), 1e-5);
+      check_op(dense(3, 5, out, bias, "Gelu", by_tanh), reference(3, 5, out, gelu_by_tanh), 1e-5);
+      OpSpec inference = dense(3, 5, out, bias, "Gelu");
       inference.training = false;
-      check_op(inference, reference(4, 9, out, gelu), 1e-5);
+      check_op(inference, reference(3, 5, out, gelu), 1e-5);
     }
   EXPECT_GE(make_op(completed(dense(4, 9, 21, true, "Gelu")))->saved_bytes(), 4U * 21 * sizeof(float));
   EXPECT_EQ(make_op(completed(dense(4, 9, 21, true, "Tanh")))->saved_bytes(), 0U);

@@ -21,7 +21,7 @@ TEST(MaxPool, WindowsOfAllKinds) {
 
 TEST(MaxPool, PairsAndOddSizes) {
   for (const char* activation : {"", "Relu"})
-    for (const int64_t channels : {1, 5, 32, 40}) {
+    for (const int64_t channels : {1, 5, 16, 21}) {
       PoolCase c{"MaxPool", 2, channels, 6, 8, {2, 2}, {2, 2}};
       c.activation = activation;
       check_pool(c, {channels, 3, 4});

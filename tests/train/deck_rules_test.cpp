@@ -75,6 +75,8 @@ TEST(DeckRules, Windows) {
   expect_override_error(
       {{"data.shuffle", "window"}, {"data.shuffle_window", "10"}, {"data.shuffle_block", "11"}},
       {"data.shuffle_block = 11 is larger than data.shuffle_window = 10"});
+  expect_override_error({{"data.sequence_stride", "4"}}, {"says nothing without data.sequence"});
+  EXPECT_EQ(with({{"data.sequence", "8"}, {"data.sequence_stride", "4"}}).data.sequence_stride, 4);
 }
 
 TEST(DeckRules, Evaluation) {
