@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Add: the sum of two activations of one shape (the join of a residual block), or of one and a row that is a
 // parameter, with an optional fused Relu; and the sum of gradients that meet. Four elements per thread where
-// every pointer is aligned to 16 bytes, else one. The bits are the host's. Twin: src/ops/add.cpp.
+// every pointer is aligned to 16 bytes, else one. The bits are the host's, but for the parameter's gradient
+// (kernels/sum_rows.cu). Twin: src/ops/add.cpp.
 #include <algorithm>
 
 #include "kernels/operators.h"

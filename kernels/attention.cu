@@ -25,16 +25,12 @@ struct RowSoftmax {
   float shift, share;
 };
 
+/// Whole, or of one head of one sample.
 struct Operands {
   const float *q, *k, *v;
 };
 
-/// One head of one sample.
-struct Head {
-  const float *q, *k, *v;
-};
-
-__device__ Head head_of(const ops::AttentionShape& s, const Operands& o, int64_t sample, int64_t head) {
+__device__ Operands head_of(const ops::AttentionShape& s, const Operands& o, int64_t sample, int64_t head) {
   const int64_t of_keys = head / (s.heads / s.key_heads);
   return {o.q + sample * s.queries * s.row[0] + s.begin[0] + head * s.size,
           o.k + sample * s.keys * s.row[1] + s.begin[1] + of_keys * s.size,
@@ -84,20 +80,27 @@ __device__ void store(float* to, int64_t first, int64_t width, const float (&sum
   }
 }
 
-/// The number of this warp among all, which counts queries (or keys) of heads of samples.
-__device__ int64_t warp_number() {
-  return static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
+/// What this warp owns: a row (query or key) of a head of a sample; `number` counts them.
+struct Place {
+  int64_t number, row, head, sample;
+};
+__device__ Place place_of_warp(int64_t rows, int64_t heads) {
+  const int64_t number = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
+  return {number, number % rows, number / rows % heads, number / rows / heads};
+}
+
+/// Where the output of a query begins, or its gradient.
+__device__ int64_t output_at(const ops::AttentionShape& s, int64_t sample, int64_t head, int64_t query) {
+  return ((sample * s.queries + query) * s.heads + head) * s.value_size;
 }
 
 __global__ void __launch_bounds__(threads)
     attention_forward(int64_t rows, ops::AttentionShape s, Operands o, float* __restrict__ y,
                       RowSoftmax* __restrict__ kept) {
-  const int64_t number = warp_number();
+  const auto [number, query, head, sample] = place_of_warp(s.queries, s.heads);
   if (number >= rows) return;  // whole warps
   const int lane = threadIdx.x % warp;
-  const int64_t query = number % s.queries, head = number / s.queries % s.heads,
-                sample = number / s.queries / s.heads;
-  const Head h = head_of(s, o, sample, head);
+  const Operands h = head_of(s, o, sample, head);
   const float* q = h.q + query * s.row[0];
   const int64_t keys = s.causal ? query + 1 : s.keys;
   float largest = -std::numeric_limits<float>::infinity();
@@ -111,7 +114,7 @@ __global__ void __launch_bounds__(threads)
     sum += ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift);
   const float share = 1.0f / sum_of_warp(sum);
   if (kept && lane == 0) kept[number] = {shift, share};
-  float* out = y + ((sample * s.queries + query) * s.heads + head) * s.value_size;
+  float* out = y + output_at(s, sample, head, query);
   for (int64_t first = 0; first < s.value_size; first += columns * warp) {
     float result[columns] = {};
     for (int64_t base = 0; base < keys; base += warp) {
@@ -129,11 +132,9 @@ __global__ void __launch_bounds__(threads)
 __global__ void __launch_bounds__(threads)
     attention_means(int64_t rows, ops::AttentionShape s, const float* __restrict__ y,
                     const float* __restrict__ dy, float* __restrict__ means) {
-  const int64_t number = warp_number();
+  const auto [number, query, head, sample] = place_of_warp(s.queries, s.heads);
   if (number >= rows) return;
-  const int64_t query = number % s.queries, head = number / s.queries % s.heads,
-                sample = number / s.queries / s.heads;
-  const int64_t at = ((sample * s.queries + query) * s.heads + head) * s.value_size;
+  const int64_t at = output_at(s, sample, head, query);
   float sum = 0;
   for (int64_t c = threadIdx.x % warp; c < s.value_size; c += warp) sum += dy[at + c] * y[at + c];
   sum = sum_of_warp(sum);
@@ -154,14 +155,12 @@ __global__ void __launch_bounds__(threads)
     query_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
                    const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
                    float* __restrict__ dq) {
-  const int64_t number = warp_number();
+  const auto [number, query, head, sample] = place_of_warp(s.queries, s.heads);
   if (number >= rows) return;
   const int lane = threadIdx.x % warp;
-  const int64_t query = number % s.queries, head = number / s.queries % s.heads,
-                sample = number / s.queries / s.heads;
-  const Head h = head_of(s, o, sample, head);
+  const Operands h = head_of(s, o, sample, head);
   const float* q = h.q + query * s.row[0];
-  const float* d = dy + ((sample * s.queries + query) * s.heads + head) * s.value_size;
+  const float* d = dy + output_at(s, sample, head, query);
   const int64_t keys = s.causal ? query + 1 : s.keys;
   float* out = dq + (h.q - o.q) + query * s.row[0];
   for (int64_t first = 0; first < s.size; first += columns * warp) {
@@ -185,21 +184,17 @@ __global__ void __launch_bounds__(threads)
     key_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
                  const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
                  float* __restrict__ out) {
-  const int64_t number = warp_number();
+  const auto [number, key, key_head, sample] = place_of_warp(s.keys, s.key_heads);
   if (number >= rows) return;
   const int lane = threadIdx.x % warp;
-  const int64_t key = number % s.keys, key_head = number / s.keys % s.key_heads,
-                sample = number / s.keys / s.key_heads;
   const int64_t group = s.heads / s.key_heads, width = of_keys ? s.size : s.value_size;
   const int64_t from = s.causal ? key / warp * warp : 0;  // no query before sees the key
   for (int64_t first = 0; first < width; first += columns * warp) {
     float result[columns] = {};
     for (int64_t head = key_head * group; head < (key_head + 1) * group; ++head) {
-      const Head h = head_of(s, o, sample, head);
+      const Operands h = head_of(s, o, sample, head);
       const int64_t row_of_head = (sample * s.heads + head) * s.queries;
-      const auto gradient_of = [&](int64_t query) {
-        return dy + ((sample * s.queries + query) * s.heads + head) * s.value_size;
-      };
+      const auto gradient_of = [&](int64_t query) { return dy + output_at(s, sample, head, query); };
       for (int64_t base = from; base < s.queries; base += warp) {
         const int64_t i = base + lane;
         Pair pair = {};

@@ -86,6 +86,7 @@ struct CommandLine {
   CLI::App* add(const std::string& name, const std::string& text, const std::string& target,
                 const std::string& target_text);
   void add_set(CLI::App* command);
+  void add_checkpoint(CLI::App* command);
   void add_train();
   void add_evaluate();
   void add_predict();
@@ -99,6 +100,11 @@ void CommandLine::add_set(CLI::App* command) {
   command->add_option("--set", sets, "KEY=VALUE: overrides a key of the deck; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);  // DECK may follow
+}
+
+void CommandLine::add_checkpoint(CLI::App* command) {
+  command->add_option("--checkpoint", options.checkpoint,
+                      "checkpoint, run directory or model.safetensors; default: the deck's run");
 }
 
 CLI::App* CommandLine::add(const std::string& name, const std::string& text, const std::string& target,
@@ -123,16 +129,14 @@ void CommandLine::add_train() {
 
 void CommandLine::add_evaluate() {
   CLI::App* evaluate = add("evaluate", "Evaluates a trained model on a split", "DECK", "the deck (TOML)");
-  evaluate->add_option("--checkpoint", options.checkpoint,
-                       "checkpoint, run directory or model.safetensors; default: the deck's run");
+  add_checkpoint(evaluate);
   evaluate->add_option("--split", options.split, "test (default), validation or train")
       ->check(CLI::IsMember({"test", "validation", "train"}));
 }
 
 void CommandLine::add_predict() {
   CLI::App* predict = add("predict", "Scores rows of any HDF5 files", "DECK", "the deck (TOML)");
-  predict->add_option("--checkpoint", options.checkpoint,
-                      "checkpoint, run directory or model.safetensors; default: the deck's run");
+  add_checkpoint(predict);
   predict
       ->add_option("--inputs", options.inputs,
                    "FILE.h5:PATH of the inputs; FILE.h5 may be a quoted glob, whose files are concatenated, "
@@ -155,8 +159,9 @@ void CommandLine::add_prepare() {
   prepare->add_option("--tokens", options.tokens, "bytes, characters (default) or words")
       ->check(CLI::IsMember({"bytes", "characters", "words"}));
   prepare
-      ->add_option("--vocabulary", options.vocabulary,
-                   "so many words at most, the most frequent (default 20000); others are unknown")
+      ->add_option(
+          "--vocabulary", options.vocabulary,
+          "with --tokens words: so many at most, the most frequent (default 20000); others are unknown")
       ->check(CLI::Range(int64_t{3}, int64_t{16777216}));
   prepare->add_option("--validation", options.validation, "share of the text, its end, for validation")
       ->check(CLI::Range(0.0, 0.9));
@@ -164,22 +169,18 @@ void CommandLine::add_prepare() {
   prepare->add_option("--length", options.length, "tokens of a sample, with --labelled; default: the longest")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   prepare->footer(
-      "Running text gives train/tokens and validation/tokens, which data.sequence of a deck cuts into "
-      "windows.\n"
-      "Labelled text gives tokens [N, T], filled up with padding (0), lengths [N] and labels [N]: the number "
-      "of\n"
-      "the file. Of words 0 is padding and 1 stands for those that are not in the vocabulary. Words are runs "
-      "of\n"
-      "letters, digits and apostrophes, ASCII capitals made small; every other printing character is a "
-      "word.\n"
-      "The vocabulary lies beside the tokens. Any number of ranks makes the same file.");
+      "Running text gives train/tokens and validation/tokens, which data.sequence of a deck cuts into\n"
+      "windows. Labelled text gives tokens [N, T], filled up with padding (0), lengths [N] and labels [N]:\n"
+      "the number of the file. Of words 0 is padding and 1 stands for those that are not in the\n"
+      "vocabulary. Words are runs of letters, digits and apostrophes, ASCII capitals made small; every\n"
+      "other printing character is a word. The vocabulary lies beside the tokens. Any number of ranks\n"
+      "makes the same file.");
 }
 
 void CommandLine::add_generate() {
   CLI::App* generate = add("generate", "Continues a text by a model that predicts the next token", "DECK",
                            "the deck (TOML); its data file holds the vocabulary");
-  generate->add_option("--checkpoint", options.checkpoint,
-                       "checkpoint, run directory or model.safetensors; default: the deck's run");
+  add_checkpoint(generate);
   generate->add_option("--prompt", options.prompt, "the text to continue; default: a line's end");
   generate->add_option("--count", options.count, "tokens to generate (default 200)")
       ->check(CLI::Range(int64_t{1}, int64_t{100000000}));

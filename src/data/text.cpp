@@ -4,10 +4,8 @@
 #include "data/text.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 
 #include "base/error.h"
 #include "base/watchdog.h"
@@ -28,7 +26,6 @@ void lines_of_file(const std::string& path, int64_t begin, int64_t end,
   int64_t at = std::max<int64_t>(0, begin - 1);
   file.seekg(at);
   bool inside = begin == 0;  // of a line that is ours
-  int64_t line_begin = begin;
   while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0) {
     std::string_view rest(piece.data(), static_cast<size_t>(file.gcount()));
     while (!rest.empty()) {
@@ -40,9 +37,8 @@ void lines_of_file(const std::string& path, int64_t begin, int64_t end,
       if (newline == std::string_view::npos) continue;
       if (inside) visit(line);
       line.clear();
-      line_begin = at;
       inside = true;
-      if (line_begin >= end) return;
+      if (at >= end) return;  // the next line is not ours
     }
     beat();
   }
@@ -53,7 +49,7 @@ void lines_of_file(const std::string& path, int64_t begin, int64_t end,
 /// A character's length by its first byte, as far as the bytes behind are its own.
 size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xC0 ? 1 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
+  const size_t length = byte(0) < 0xC0 ? 1 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
   if (length > text.size()) return 1;
   for (size_t i = 1; i < length; ++i)
     if ((byte(i) & 0xC0) != 0x80) return 1;

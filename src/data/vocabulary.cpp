@@ -122,12 +122,14 @@ std::vector<int64_t> Vocabulary::encode(std::string_view text) const {
   return numbers;
 }
 
+void Vocabulary::append(int64_t number, std::string& text) const {
+  const bool apart = kind_ == TokenKind::words && !text.empty() && !text.ends_with('\n');
+  text += (apart && token(number) != "\n" ? " " : "") + token(number);
+}
+
 std::string Vocabulary::decode(const std::vector<int64_t>& numbers) const {
   std::string text;
-  for (const int64_t number : numbers) {
-    const bool apart = kind_ == TokenKind::words && !text.empty() && !text.ends_with('\n');
-    text += (apart && token(number) != "\n" ? " " : "") + token(number);
-  }
+  for (const int64_t number : numbers) append(number, text);
   return text;
 }
 

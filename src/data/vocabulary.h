@@ -40,7 +40,9 @@ class Vocabulary {
   int64_t number(std::string_view token) const;
   /// Numbers of a whole text's tokens. Throws Error(usage) for a character that is not in it.
   std::vector<int64_t> encode(std::string_view text) const;
-  /// Text again: words with spaces between them.
+  /// Appends a token to a text: a word behind a space, unless it begins the text or a line.
+  void append(int64_t number, std::string& text) const;
+  /// Text again.
   std::string decode(const std::vector<int64_t>& numbers) const;
 
  private:

@@ -31,7 +31,7 @@ class GradientSink {
   /// The unit's sum for elements `first`, first + 1, ... of an arena tensor: in one call or in several that
   /// follow each other; valid during the call only. Of running_mean and running_var: n times the unit's mean
   /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order but for one that
-  /// comes in parts, which is last.
+  /// comes in parts, which is last, or by rows, ascending, which is first.
   virtual void gradient(int tensor, int64_t first, std::span<const float> values) = 0;
   /// Instead of them for so many elements of a tensor that the unit did not touch.
   virtual void zero_gradient(int /*tensor*/, int64_t /*count*/) {}

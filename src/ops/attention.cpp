@@ -11,9 +11,11 @@
 
 #include "base/simd.h"
 #include "ops/attention_shape.h"
+#include "ops/lane_sum.h"
 #include "ops/math.h"
 #include "ops/operators.h"
 #include "ops/small_product.h"
+#include "ops/transpose.h"
 
 namespace lepton::ops {
 
@@ -21,21 +23,6 @@ namespace {
 
 // Of queries: their scores with 1,024 keys stay in the second-level cache.
 constexpr int64_t tile_queries = 64;
-
-constexpr int64_t sum_lanes = 16;
-
-// Sum over i of term(i), lane i modulo 16, lanes folded pairwise: bits do not depend on the machine.
-template <class Term>
-[[gnu::always_inline]] inline float sum_of(int64_t count, const Term& term) {
-  float sum[sum_lanes] = {};
-  int64_t i = 0;
-  for (; i + sum_lanes <= count; i += sum_lanes)
-    for (int64_t k = 0; k < sum_lanes; ++k) sum[k] += term(i + k);
-  for (int64_t k = 0; i + k < count; ++k) sum[k] += term(i + k);
-  for (int64_t half = sum_lanes / 2; half > 0; half /= 2)
-    for (int64_t k = 0; k < half; ++k) sum[k] += sum[k + half];
-  return sum[0];
-}
 
 /// What is kept of a row of scores: p = e^(scale s - shift) share.
 struct RowSoftmax {
@@ -71,7 +58,7 @@ LEPTON_SIMD void softmax_rows(int64_t rows, int64_t keys, int64_t first, bool ca
     std::fill(row + count, row + end, -std::numeric_limits<float>::infinity());
     const float shift = largest_of(end, row);
     for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] - shift);
-    const float share = 1.0f / sum_of(
+    const float share = 1.0f / lane_sum(
                                    end, [=](int64_t i) __attribute__((always_inline)) { return row[i]; });
     for (int64_t i = 0; i < end; ++i) row[i] *= share;
     std::fill(row + end, row + keys, 0.0f);
@@ -99,7 +86,7 @@ LEPTON_SIMD void score_gradients(int64_t rows, int64_t keys, int64_t first, bool
     float* row = dp + r * keys;
     const int64_t count = causal ? first + r : keys, end = whole(count, keys);
     std::fill(row + count, row + keys, 0.0f);
-    const float mean = sum_of(
+    const float mean = lane_sum(
         end, [=](int64_t i) __attribute__((always_inline)) { return row[i] * share[i]; });
     for (int64_t i = 0; i < end; ++i) row[i] = scale * (share[i] * (row[i] - mean));
   }
@@ -126,24 +113,14 @@ class AttentionOp : public Op {
     for (int64_t sample = 0; sample < samples_; ++sample)
       for (int64_t head = 0; head < s.heads; ++head) {
         const Head h = head_of(run.inputs, sample, head);
-        if (head % s.heads_per_key() == 0) turn_small(s.keys, s.size, h.k, s.row[1], turned);
+        if (head % s.heads_per_key() == 0) transpose(s.keys, s.size, h.k, s.row[1], turned);
         for (int64_t first = 0; first < s.queries; first += tile_queries) {
           const Tile tile = tile_at(first);
-          make_scores(tile, h, turned, shares);
+          compare(tile, s.size, h.q + first * s.row[0], s.row[0], turned, shares);
           softmax_rows(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares,
                        saved_bytes_ > 0 ? kept(run.saved, sample, head) + first : nullptr);
-          multiply({.rows = tile.rows,
-                    .columns = s.value_size,
-                    .inner = tile.keys,
-                    .a = shares,
-                    .a_row = tile.keys,
-                    .a_inner = 1,
-                    .b = h.v,
-                    .b_inner = s.row[2],
-                    .c = run.output + output_at(sample, head, first),
-                    .c_row = s.heads * s.value_size,
-                    .triangle = s.causal ? Triangle::inner_up : Triangle::none,
-                    .first = first});
+          gather(tile, shares, s.value_size, h.v, s.row[2], run.output + output_at(sample, head, first),
+                 s.heads * s.value_size);
         }
       }
   }
@@ -156,8 +133,8 @@ class AttentionOp : public Op {
       for (int64_t head = 0; head < s.heads; ++head) {
         const Head h = head_of(run.inputs, sample, head);
         if (head % s.heads_per_key() == 0) {
-          turn_small(s.keys, s.size, h.k, s.row[1], keys_turned);
-          turn_small(s.keys, s.value_size, h.v, s.row[2], values_turned);
+          transpose(s.keys, s.size, h.k, s.row[1], keys_turned);
+          transpose(s.keys, s.value_size, h.v, s.row[2], values_turned);
         }
         // The last tile sees all keys, so it comes first, and the others add to what it gave.
         bool more = head % s.heads_per_key() > 0;  // to what another head of these keys gave
@@ -185,18 +162,55 @@ class AttentionOp : public Op {
     return {first, rows, shape_.causal ? first + rows : shape_.keys};
   }
 
-  void make_scores(const Tile& tile, const Head& h, const float* keys_turned, float* scores) const {
+  Triangle left(Triangle triangle) const { return shape_.causal ? triangle : Triangle::none; }
+
+  /// What rows of queries have in common with rows of keys, which lie turned: [queries, keys].
+  void compare(const Tile& tile, int64_t width, const float* queries, int64_t query_row, const float* keys,
+               float* to) const {
     multiply({.rows = tile.rows,
               .columns = tile.keys,
-              .inner = shape_.size,
-              .a = h.q + tile.first * shape_.row[0],
-              .a_row = shape_.row[0],
+              .inner = width,
+              .a = queries,
+              .a_row = query_row,
               .a_inner = 1,
-              .b = keys_turned,
+              .b = keys,
               .b_inner = shape_.keys,
-              .c = scores,
+              .c = to,
               .c_row = tile.keys,
-              .triangle = shape_.causal ? Triangle::columns : Triangle::none,
+              .triangle = left(Triangle::columns),
+              .first = tile.first});
+  }
+  /// What queries get from rows of keys, each weighted: [queries, width].
+  void gather(const Tile& tile, const float* weights, int64_t width, const float* keys, int64_t key_row,
+              float* to, int64_t to_row) const {
+    multiply({.rows = tile.rows,
+              .columns = width,
+              .inner = tile.keys,
+              .a = weights,
+              .a_row = tile.keys,
+              .a_inner = 1,
+              .b = keys,
+              .b_inner = key_row,
+              .c = to,
+              .c_row = to_row,
+              .triangle = left(Triangle::inner_up),
+              .first = tile.first});
+  }
+  /// What queries give back to rows of keys, each weighted: [keys, width], added to what is there if `more`.
+  void scatter(const Tile& tile, const float* weights, int64_t width, const float* queries, int64_t query_row,
+               float* to, int64_t to_row, bool more) const {
+    multiply({.rows = tile.keys,
+              .columns = width,
+              .inner = tile.rows,
+              .a = weights,
+              .a_row = 1,
+              .a_inner = tile.keys,
+              .b = queries,
+              .b_inner = query_row,
+              .c = to,
+              .c_row = to_row,
+              .accumulate = more,
+              .triangle = left(Triangle::inner_down),
               .first = tile.first});
   }
 
@@ -205,59 +219,19 @@ class AttentionOp : public Op {
     const AttentionShape& s = shape_;
     const Tile tile = tile_at(first);
     float *shares = floats_at(run.scratch, shares_), *gradients = floats_at(run.scratch, gradients_);
-    const float* dy = run.output_gradient + output_at(sample, head, first);
+    const float *q = h.q + first * s.row[0], *dy = run.output_gradient + output_at(sample, head, first);
     const int64_t dy_row = s.heads * s.value_size, key_head = head / s.heads_per_key();
-    make_scores(tile, h, floats_at(run.scratch, keys_turned_), shares);
+    compare(tile, s.size, q, s.row[0], floats_at(run.scratch, keys_turned_), shares);
     softmax_rows_again(tile.rows, tile.keys, first + 1, s.causal, s.scale,
                        kept(run.saved, sample, head) + first, shares);
-    // What of_tile^T gives to keys or values, with rows of `from` for the queries.
-    const auto give = [&](const float* of_tile, const float* from, int64_t from_row, int64_t width, float* to,
-                          int64_t to_row) {
-      multiply({.rows = tile.keys,
-                .columns = width,
-                .inner = tile.rows,
-                .a = of_tile,
-                .a_row = 1,
-                .a_inner = tile.keys,
-                .b = from,
-                .b_inner = from_row,
-                .c = to,
-                .c_row = to_row,
-                .accumulate = more,
-                .triangle = s.causal ? Triangle::inner_down : Triangle::none,
-                .first = first});
-    };
     if (float* dv = gradient_at(run, 2, sample, key_head))
-      give(shares, dy, dy_row, s.value_size, dv, s.row[2]);
+      scatter(tile, shares, s.value_size, dy, dy_row, dv, s.row[2], more);
     float *const dq = gradient_at(run, 0, sample, head), *const dk = gradient_at(run, 1, sample, key_head);
     if (!dq && !dk) return;
-    multiply({.rows = tile.rows,
-              .columns = tile.keys,
-              .inner = s.value_size,
-              .a = dy,
-              .a_row = dy_row,
-              .a_inner = 1,
-              .b = floats_at(run.scratch, values_turned_),
-              .b_inner = s.keys,
-              .c = gradients,
-              .c_row = tile.keys,
-              .triangle = s.causal ? Triangle::columns : Triangle::none,
-              .first = first});
+    compare(tile, s.value_size, dy, dy_row, floats_at(run.scratch, values_turned_), gradients);
     score_gradients(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares, gradients);
-    if (dk) give(gradients, h.q + first * s.row[0], s.row[0], s.size, dk, s.row[1]);
-    if (dq)
-      multiply({.rows = tile.rows,
-                .columns = s.size,
-                .inner = tile.keys,
-                .a = gradients,
-                .a_row = tile.keys,
-                .a_inner = 1,
-                .b = h.k,
-                .b_inner = s.row[1],
-                .c = dq + first * s.row[0],
-                .c_row = s.row[0],
-                .triangle = s.causal ? Triangle::inner_up : Triangle::none,
-                .first = first});
+    if (dk) scatter(tile, gradients, s.size, q, s.row[0], dk, s.row[1], more);
+    if (dq) gather(tile, gradients, s.size, h.k, s.row[1], dq + first * s.row[0], s.row[0]);
   }
 
   int64_t sample_elements(size_t operand) const {

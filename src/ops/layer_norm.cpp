@@ -2,36 +2,18 @@
 // LayerNormalization (Ba, Kiros and Hinton 2016): each row of memory to mean 0 and variance 1, then scale and
 // B; and RMSNormalization (Zhang and Sennrich 2019), which leaves the mean as it is. A row is the dimensions
 // from `axis` on; an image [C, H, W] is normalised whole (axis = 1), and since its parameters are stored in
-// ONNX order and its memory is channels-last, they are permuted in scratch. Sums run in 16 lanes by index,
-// folded pairwise: bits do not depend on the machine. Made by the table, run by model/executor.
+// ONNX order and its memory is channels-last, they are permuted in scratch. Sums: ops/lane_sum. Made by the
+// table, run by model/executor.
 #include <algorithm>
 #include <cmath>
 
 #include "base/simd.h"
+#include "ops/lane_sum.h"
 #include "ops/operators.h"
 
 namespace lepton::ops {
 
 namespace {
-
-constexpr int64_t lanes = 16;
-
-[[gnu::always_inline]] inline float fold(float* sum) {
-  for (int64_t half = lanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) sum[i] += sum[i + half];
-  return sum[0];
-}
-
-// Sum over i of term(i), lane i modulo 16.
-template <class Term>
-[[gnu::always_inline]] inline float lane_sum(int64_t count, const Term& term) {
-  float sum[lanes] = {};
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes)
-    for (int64_t k = 0; k < lanes; ++k) sum[k] += term(i + k);
-  for (int64_t k = 0; i + k < count; ++k) sum[k] += term(i + k);
-  return fold(sum);
-}
 
 struct RowStatistics {
   float mean, inverse;  ///< inverse = 1 / sqrt(variance + epsilon)

@@ -5,8 +5,8 @@
 // by the table, run by model/executor.
 #include <algorithm>
 
-#include "base/simd.h"
 #include "ops/operators.h"
+#include "ops/transpose.h"
 
 namespace lepton::ops {
 
@@ -23,17 +23,6 @@ struct MemoryOrder {
   }
   bool is_plain() const { return channels == 1 || pixels == 1; }
 };
-
-// Rows x columns to columns x rows, in tiles that stay in the first-level cache.
-LEPTON_SIMD void transpose(int64_t rows, int64_t columns, const float* from, float* to) {
-  constexpr int64_t tile = 16;
-  for (int64_t r0 = 0; r0 < rows; r0 += tile)
-    for (int64_t c0 = 0; c0 < columns; c0 += tile) {
-      const int64_t r1 = std::min(rows, r0 + tile), c1 = std::min(columns, c0 + tile);
-      for (int64_t c = c0; c < c1; ++c)
-        for (int64_t r = r0; r < r1; ++r) to[c * rows + r] = from[r * columns + c];
-    }
-}
 
 class ReshapeOp : public Op {
  public:
@@ -65,13 +54,13 @@ class ReshapeOp : public Op {
       const float* in = x + s * count_;
       float* out = y + s * count_;
       if (source.is_plain()) {
-        transpose(target.channels, target.pixels, in, out);
+        transpose(target.channels, target.pixels, in, target.pixels, out);
       } else if (target.is_plain()) {
-        transpose(source.pixels, source.channels, in, out);
+        transpose(source.pixels, source.channels, in, source.channels, out);
       } else {
         float* onnx_order = floats_at(scratch, 0);
-        transpose(source.pixels, source.channels, in, onnx_order);
-        transpose(target.channels, target.pixels, onnx_order, out);
+        transpose(source.pixels, source.channels, in, source.channels, onnx_order);
+        transpose(target.channels, target.pixels, onnx_order, target.pixels, out);
       }
     }
   }

@@ -63,26 +63,12 @@ template <int rows>
   if (n < n_end) rest<rows>(p, m, n, n_end, k_begin, k_end);
 }
 
-LEPTON_SIMD void multiply_all(const SmallProduct& p) {
-  int64_t m = 0;
-  for (; m + block_rows <= p.rows; m += block_rows) row_block<block_rows>(p, m);
-  for (; m < p.rows; ++m) row_block<1>(p, m);
-}
-
-LEPTON_SIMD void turn_all(int64_t rows, int64_t columns, const float* from, int64_t row, float* to) {
-  for (int64_t r0 = 0; r0 < rows; r0 += lanes)
-    for (int64_t c = 0; c < columns; ++c)
-      for (int64_t r = r0; r < std::min(rows, r0 + lanes); ++r) to[c * rows + r] = from[r * row + c];
-}
-
 }  // namespace
 
-void multiply(const SmallProduct& product) {
-  multiply_all(product);
-}
-
-void turn_small(int64_t rows, int64_t columns, const float* from, int64_t row, float* to) {
-  turn_all(rows, columns, from, row, to);
+LEPTON_SIMD void multiply(const SmallProduct& product) {
+  int64_t m = 0;
+  for (; m + block_rows <= product.rows; m += block_rows) row_block<block_rows>(product, m);
+  for (; m < product.rows; ++m) row_block<1>(product, m);
 }
 
 }  // namespace lepton::ops

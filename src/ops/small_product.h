@@ -34,7 +34,4 @@ struct SmallProduct {
 };
 void multiply(const SmallProduct& product);
 
-/// to[c, r] = from[r, c]; rows of `from` lie `row` elements apart, those of `to` side by side.
-void turn_small(int64_t rows, int64_t columns, const float* from, int64_t row, float* to);
-
 }  // namespace lepton::ops

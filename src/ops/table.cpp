@@ -19,7 +19,7 @@ static bool fuses_all(const std::string& activation) {
   return is_epilogue(activation) || activation == "Gelu";
 }
 
-static const OperatorRow rows[] = {
+static const OperatorRow table[] = {
     {"Gemm", 1, 0, "Dense layer: x W^T + b, weights [out, in].", infer_matmul, make_matmul, fuses_all},
     {"Conv", 1, 0, "Two-dimensional convolution, strided, padded, dilated, grouped.", infer_conv, make_conv,
      is_epilogue},
@@ -68,14 +68,14 @@ static const OperatorRow rows[] = {
 };
 
 const OperatorRow* find_operator(const std::string& type) {
-  for (const OperatorRow& row : rows)
+  for (const OperatorRow& row : table)
     if (type == row.type) return &row;
   return nullptr;
 }
 
 std::vector<std::string> operator_names() {
   std::vector<std::string> names;
-  for (const OperatorRow& row : rows) names.emplace_back(row.type);
+  for (const OperatorRow& row : table) names.emplace_back(row.type);
   return names;
 }
 

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "base/log.h"
 #include "comm/pack.h"
@@ -37,7 +36,6 @@ class ArrayWriter {
  public:
   ArrayWriter(storage::SharedFile& file, const StoredType& type, int64_t array_offset, int64_t first)
       : file_(file), bytes_each_(type.bytes), at_(array_offset + first * type.bytes) {}
-  ~ArrayWriter() = default;
   ArrayWriter(const ArrayWriter&) = delete;
   ArrayWriter& operator=(const ArrayWriter&) = delete;
 
@@ -206,7 +204,7 @@ data::VocabularySpec vocabulary_spec(const Options& options) {
   spec.kind = options.tokens == "bytes"   ? data::TokenKind::bytes
               : options.tokens == "words" ? data::TokenKind::words
                                           : data::TokenKind::characters;
-  spec.words_most = options.vocabulary;
+  if (options.vocabulary > 0) spec.words_most = options.vocabulary;
   spec.padded = options.labelled;
   spec.line_ends = !options.labelled;
   return spec;
@@ -217,6 +215,8 @@ void check_options(const Options& options) {
           "labelled text is not split here", "Give the splits of the deck a fraction each.");
   REQUIRE(options.labelled || options.length == 0, Exit::usage, "--length",
           "it is the length of labelled rows", "A running text is cut by data.sequence of the deck.");
+  REQUIRE(options.vocabulary == 0 || options.tokens == "words", Exit::usage, "--vocabulary",
+          "it limits words; of bytes and characters all are kept", "Leave it out, or give --tokens words.");
   REQUIRE(!options.labelled || options.texts.size() > 1, Exit::usage, "--labelled",
           "one file is one class, and there is only one", "Give --text once for each class.");
 }

@@ -86,14 +86,5 @@ TEST(SmallProduct, Triangles) {
   }
 }
 
-TEST(SmallProduct, Turns) {
-  const Floats from = random_floats(19 * 8, 3);
-  Floats to(static_cast<size_t>(19 * 5));
-  turn_small(19, 5, from.data(), 8, to.data());
-  for (int64_t r = 0; r < 19; ++r)
-    for (int64_t c = 0; c < 5; ++c)
-      ASSERT_EQ(to[static_cast<size_t>(c * 19 + r)], from[static_cast<size_t>(r * 8 + c)]);
-}
-
 }  // namespace
 }  // namespace lepton::ops

@@ -84,6 +84,14 @@ TEST_F(GenerateTest, Refusals) {
   Options unknown = asked();
   unknown.prompt = "xyz";
   expect_error_of([&] { generate(runs_.world(), unknown); }, Exit::usage, {"'x' is not in the vocabulary"});
+  const std::vector<Override> sees_all = {
+      {"train.max_steps", "1"},
+      {"model.layers",
+       "[{ type = \"embedding\", rows = 5, width = 8 }, { type = \"attention\", heads = 2 }, { type = "
+       "\"dense\", units = 5 }]"}};
+  runs_.train(runs_.options("lm.toml", "sees-all", sees_all));
+  Options behind = runs_.options("lm.toml", "sees-all", sees_all);
+  expect_error_of([&] { generate(runs_.world(), behind); }, Exit::deck, {"attention_1", "causal"});
   runs_.train(runs_.options("dense.toml", "images", {{"train.max_steps", "1"}}));
   Options images = runs_.options("dense.toml", "images");
   expect_error_of([&] { generate(runs_.world(), images); }, Exit::data, {"vocabulary"});

@@ -112,6 +112,9 @@ TEST_F(PrepareTest, Refusals) {
   Options asked = options({"poem.txt"}, "words");
   asked.labelled = true;
   refused(asked, Exit::usage, "there is only one");
+  asked = options({"poem.txt"}, "characters");
+  asked.vocabulary = 10;
+  refused(asked, Exit::usage, "--vocabulary");
   asked = options({"poem.txt", "other.txt"}, "words");
   asked.length = 4;
   refused(asked, Exit::usage, "--length");
