@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conv on CUDA, the twin of src/ops/conv.cpp: two-dimensional convolution, grouped and dilated, by cuDNN.
-// Activations are nhwc throughout; weights, OIHW in the arena, are packed channels last in scratch for each
-// run and their gradient unpacked. cuDNN pads both sides alike: other pads are written out in scratch, dx is
-// cut back. Bias and activation are one pass of our own, so that f has the host's bits. Backward, with
-// dz = dy f'(y): dx by backward data, dW by backward filter, db = sum over samples and pixels of dz.
-// In bf16 operands are rounded in scratch, and y before bias, dx and dW come from cuDNN as bfloat16 (their
-// sums are float32) and are widened.
+// Conv on CUDA, the twin of src/ops/conv.cpp: convolution over one or two dimensions, grouped and dilated, by
+// cuDNN (over three: volume_conv.cu). Activations are nhwc throughout; weights, OIHW in the arena, are packed
+// channels last in scratch for each run and their gradient unpacked. cuDNN pads both sides alike: other pads
+// are written out in scratch, dx is cut back. Bias and activation are one pass of our own, so that f has the
+// host's bits. Backward, with dz = dy f'(y): dx by backward data, dW by backward filter, db = sum over
+// samples and pixels of dz. In bf16 operands are rounded in scratch, and y before bias, dx and dW come from
+// cuDNN as bfloat16 (their sums are float32) and are widened.
 #include <algorithm>
 #include <optional>
 
@@ -26,9 +26,9 @@ class ConvOp : public ops::Op {
         narrow_(context.precision == ops::Precision::bf16) {
     const Shape &x = spec.inputs[0], &w = spec.parameters[0], &y = spec.output;
     channels_ = w[0];
-    pixels_ = spec.samples * y[1] * y[2];
-    filters_ = {w[0], w[1], w[2] * w[3]};
-    images_ = {spec.samples, x[1], x[2] * x[0]};
+    pixels_ = spec.samples * element_count(y) / y[0];
+    filters_ = {w[0], w[1], element_count(w) / (w[0] * w[1])};
+    images_ = {spec.samples, x.size() == 2 ? 1 : x[1], x.back() * x[0]};
     convolution_.emplace(context, convolution_shape(spec));
     plan_forward();
     if (spec.training) plan_backward(spec.input_needs_gradient[0]);
@@ -79,32 +79,37 @@ class ConvOp : public ops::Op {
   /// With symmetric pads, if need be those of the input written out, which then is `padded_`.
   ConvolutionShape convolution_shape(const ops::OpSpec& spec) {
     const Shape &x = spec.inputs[0], &w = spec.parameters[0], &y = spec.output;
-    const ops::Window window = ops::parse_window(spec, {w[2], w[3]});
+    const ops::Window window = ops::parse_window(spec, ops::kernel_of(w));
     ConvolutionShape shape{.samples = spec.samples,
                            .groups = ops::int_attribute(spec.attributes, "group", 1),
                            .channels = x[0],
                            .filters = w[0]};
     bool symmetric = true;
-    for (int axis = 0; axis < 2; ++axis) {
-      shape.input[axis] = x[axis + 1];
-      shape.output[axis] = y[axis + 1];
-      shape.kernel[axis] = w[axis + 2];
-      shape.stride[axis] = window.stride[axis];
-      shape.dilation[axis] = window.dilation[axis];
-      shape.pad[axis] = window.pad_begin[axis];
+    int64_t before[2] = {}, behind[2] = {};
+    for (size_t axis = 0; axis < 2; ++axis) {
+      shape.input[axis] = shape.output[axis] = shape.kernel[axis] = 1;
+      shape.stride[axis] = shape.dilation[axis] = 1;
+      if (axis + window.axes < 2) continue;  // the height of a sequence
+      const size_t own = axis + window.axes - 2;
+      shape.input[axis] = x[own + 1];
+      shape.output[axis] = y[own + 1];
+      shape.kernel[axis] = window.kernel[own];
+      shape.stride[axis] = window.stride[own];
+      shape.dilation[axis] = window.dilation[own];
+      shape.pad[axis] = before[axis] = window.pad_begin[own];
+      behind[axis] = window.pad_end[own];
       // The leading pad says where windows lie; the trailing one only how many there are.
-      const int64_t reach = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
-      const int64_t room = x[axis + 1] + 2 * window.pad_begin[axis] - reach;
-      symmetric = symmetric && room >= 0 && room / window.stride[axis] + 1 == y[axis + 1];
+      const int64_t room = x[own + 1] + 2 * window.pad_begin[own] - window.reach(own);
+      symmetric = symmetric && room >= 0 && room / window.stride[own] + 1 == y[own + 1];
     }
     if (symmetric) return shape;
     for (int axis = 0; axis < 2; ++axis) {
-      shape.input[axis] += window.pad_begin[axis] + window.pad_end[axis];
+      shape.input[axis] += before[axis] + behind[axis];
       shape.pad[axis] = 0;
     }
     padded_ = Images{spec.samples, shape.input[0], shape.input[1] * x[0]};
-    down_ = window.pad_begin[0];
-    right_ = window.pad_begin[1] * x[0];
+    down_ = before[0];
+    right_ = before[1] * x[0];
     return shape;
   }
 
@@ -194,6 +199,7 @@ class ConvOp : public ops::Op {
 }  // namespace
 
 std::unique_ptr<ops::Op> make_conv(const Context& context, const ops::OpSpec& spec) {
+  if (spec.inputs[0].size() == 4) return make_volume_conv(context, spec);
   return std::make_unique<ConvOp>(context, spec);
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/cudnn_convolution.h"
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 
 namespace lepton::cuda {
@@ -49,8 +50,10 @@ constexpr float one = 1, zero = 0;
 }  // namespace
 
 std::string ConvolutionShape::text() const {
-  const auto pair = [](const int64_t* values) {
-    return std::to_string(values[0]) + " x " + std::to_string(values[1]);
+  const auto pair = [this](const int64_t* values) {
+    std::string all = std::to_string(values[0]);
+    for (int axis = 1; axis < axes; ++axis) all += " x " + std::to_string(values[axis]);
+    return all;
   };
   return "Conv " + std::to_string(filters) + " filters of " + pair(kernel) + " in " + std::to_string(groups) +
          " groups, strides " + pair(stride) + ", dilations " + pair(dilation) + ", pads " + pair(pad) +
@@ -61,23 +64,31 @@ std::string ConvolutionShape::text() const {
 CudnnConvolution::CudnnConvolution(const Context& context, const ConvolutionShape& shape)
     : context_(context), shape_(shape) {
   const ConvolutionShape& s = shape_;
-  const auto type = context.precision == ops::Precision::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  const bool narrow = context.precision == ops::Precision::bf16 && !s.planes;
+  const auto type = narrow ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  const auto format = s.planes ? CUDNN_TENSOR_NCHW : CUDNN_TENSOR_NHWC;
+  const auto sizes = [&](int64_t first, int64_t second, const int64_t* rest) {
+    std::array<int, 5> all{as_int(first), as_int(second)};
+    for (int axis = 0; axis < s.axes; ++axis) all[static_cast<size_t>(axis) + 2] = as_int(rest[axis]);
+    return all;
+  };
   const auto image = [&](cudnnTensorDescriptor_t descriptor, int64_t channels, const int64_t* size) {
-    check(cudnnSetTensor4dDescriptor(descriptor, CUDNN_TENSOR_NHWC, type, as_int(s.samples), as_int(channels),
-                                     as_int(size[0]), as_int(size[1])),
-          "cudnnSetTensor4dDescriptor");
+    check(cudnnSetTensorNdDescriptorEx(descriptor, format, type, s.axes + 2,
+                                       sizes(s.samples, channels, size).data()),
+          "cudnnSetTensorNdDescriptorEx");
   };
   image(x_.get(), s.channels, s.input);
   image(y_.get(), s.filters, s.output);
-  check(cudnnSetFilter4dDescriptor(weights_.get(), type, CUDNN_TENSOR_NHWC, as_int(s.filters),
-                                   as_int(s.channels / s.groups), as_int(s.kernel[0]), as_int(s.kernel[1])),
-        "cudnnSetFilter4dDescriptor");
-  check(cudnnSetConvolution2dDescriptor(convolution_.get(), as_int(s.pad[0]), as_int(s.pad[1]),
-                                        as_int(s.stride[0]), as_int(s.stride[1]), as_int(s.dilation[0]),
-                                        as_int(s.dilation[1]), CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
-        "cudnnSetConvolution2dDescriptor");
+  check(cudnnSetFilterNdDescriptor(weights_.get(), type, format, s.axes + 2,
+                                   sizes(s.filters, s.channels / s.groups, s.kernel).data()),
+        "cudnnSetFilterNdDescriptor");
+  const auto pads = sizes(0, 0, s.pad), strides = sizes(0, 0, s.stride), dilations = sizes(0, 0, s.dilation);
+  check(cudnnSetConvolutionNdDescriptor(convolution_.get(), s.axes, pads.data() + 2, strides.data() + 2,
+                                        dilations.data() + 2, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
+        "cudnnSetConvolutionNdDescriptor");
   check(cudnnSetConvolutionGroupCount(convolution_.get(), as_int(s.groups)), "cudnnSetConvolutionGroupCount");
-  check(cudnnSetConvolutionMathType(convolution_.get(), math_type(context.precision)),
+  const bool cast = s.planes && context.precision == ops::Precision::bf16;  // planes are never rounded
+  check(cudnnSetConvolutionMathType(convolution_.get(), cast ? CUDNN_FMA_MATH : math_type(context.precision)),
         "cudnnSetConvolutionMathType");
   forward_ = first_supported(
       {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM}, shape_,

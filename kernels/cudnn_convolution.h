@@ -27,10 +27,13 @@ class DnnDescriptor {
   Handle handle_ = nullptr;
 };
 
+/// Of images (two axes, channels last, operands in the context's precision) or of anything as planes
+/// (channels first, two or three axes, float32).
 struct ConvolutionShape {
   int64_t samples = 0, groups = 1, channels = 0, filters = 0;
-  // Per axis (H, W).
-  int64_t input[2] = {}, output[2] = {}, kernel[2] = {}, stride[2] = {}, dilation[2] = {}, pad[2] = {};
+  int axes = 2;
+  bool planes = false;
+  int64_t input[3] = {}, output[3] = {}, kernel[3] = {}, stride[3] = {}, dilation[3] = {}, pad[3] = {};
   std::string text() const;
 };
 

@@ -249,7 +249,7 @@ class LayerNormOp : public ops::Op {
         training_(spec.training),
         centred_(spec.type == "LayerNormalization"),
         shift_(spec.parameters.size() > 1),
-        order_{spec.parameters[0].size() == 3 ? spec.inputs[0][0] : 1, 1} {
+        order_{spec.layouts[0] == Layout::channels_last ? spec.inputs[0][0] : 1, 1} {
     order_.pixels = width_ / order_.channels;
     ops::MemoryPlan saved, scratch;
     if (training_) saved.add(static_cast<size_t>(cut_.rows) * sizeof(RowStatistics));

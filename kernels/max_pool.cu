@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// MaxPool in nhwc with an optional fused Relu, the twin of src/ops/max_pool.cpp: the first of equal maxima
-// takes the gradient, NaN wins, Relu's cut is kept as the place `nowhere`. Not cuDNN's, because these are the
-// host's semantics exactly and backward must be deterministic. Training saves the place of each maximum in
-// its window, one byte each; backward gathers: every input element visits the windows that contain it in the
-// host's order, so there are no atomics and the sums are the host's. Created by make_max_pool, for
+// MaxPool, channels last, with an optional fused Relu, the twin of src/ops/max_pool.cpp: the first of equal
+// maxima takes the gradient, NaN wins, Relu's cut is kept as the place `nowhere`. Not cuDNN's, because these
+// are the host's semantics exactly and backward must be deterministic. Training saves the place of each
+// maximum in its window, one byte each; backward gathers: every input element visits the windows that contain
+// it in the host's order, so there are no atomics and the sums are the host's. Created by make_max_pool, for
 // kernels/engine.cu.
 #include "kernels/operators.h"
 #include "kernels/pack.h"
@@ -22,20 +22,20 @@ template <int width>
 __global__ void __launch_bounds__(threads, resident)
     max_pool(Geometry g, bool relu, const float* __restrict__ input, float* __restrict__ output,
              uint8_t* __restrict__ places) {
-  const int64_t groups = g.channels / width, count = g.n * g.y.out * g.x.out * groups;
+  const int64_t groups = g.channels / width, count = g.pixels_out() * groups;
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
-    const Place to(i, groups, width, g.y.out, g.x.out);
+    const Place to = Place::output(g, i, groups, width);
     Pack<float, width> best{};
     int place[width];
     for (int k = 0; k < width; ++k) place[k] = nowhere;
-    for_taps(g, to, [&](int ky, int kx, int64_t from) {
+    for_taps(g, to, [&](int tap, int64_t from) {
       const auto in = load<width>(input + from);
       for (int k = 0; k < width; ++k) {
         // The first tap is taken whatever it is; NaN always.
         const bool takes = place[k] == nowhere || in.v[k] > best.v[k] || in.v[k] != in.v[k];
         best.v[k] = takes ? in.v[k] : best.v[k];
-        place[k] = takes ? ky * g.x.kernel + kx : place[k];
+        place[k] = takes ? tap : place[k];
       }
     });
     Pack<uint8_t, width> kept;
@@ -53,13 +53,12 @@ template <int width>
 __global__ void __launch_bounds__(threads, resident)
     max_pool_backward(Geometry g, const uint8_t* __restrict__ places, const float* __restrict__ dy,
                       float* __restrict__ dx) {
-  const int64_t groups = g.channels / width, count = g.n * g.y.size * g.x.size * groups;
+  const int64_t groups = g.channels / width, count = g.pixels_in() * groups;
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
-    const Place at(i, groups, width, g.y.size, g.x.size);
+    const Place at = Place::input(g, i, groups, width);
     Pack<float, width> sum{};
-    for_windows(g, at, [&](int, int, int ky, int kx, int64_t from) {
-      const int here = ky * g.x.kernel + kx;
+    for_windows(g, at, [&](int, int, int, int here, int64_t from) {
       const auto place = load<width>(places + from);
       const auto gradient = load<width>(dy + from);
       for (int k = 0; k < width; ++k) sum.v[k] += place.v[k] == here ? gradient.v[k] : 0.0f;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flatten, Reshape and Identity: the same numbers under another shape. ONNX orders an image as C, H, W; our
-// memory is H, W, C; so an image that becomes something else is permuted through the ONNX order: a transpose
-// per sample where one side is no image (in tiles through shared memory, or by strides where one dimension is
+// Flatten, Reshape and Identity: the same numbers under another shape or in another layout. ONNX orders an
+// image as C, H, W; where it lies as H, W, C it is permuted through ONNX's order: a transpose per sample
+// where one side is plain (in tiles through shared memory, or by strides where one dimension is
 // short), a gather where both are, without the scratch of the host. Twin: src/ops/reshape.cpp.
 #include <algorithm>
 
@@ -15,14 +15,13 @@ constexpr int threads = 256, tile = 32, tile_rows = threads / tile;
 constexpr int64_t short_most = 8;           // up to here tiles would be mostly empty
 constexpr int64_t samples_at_once = 65535;  // the device's limit of a grid along y and z
 
-/// What the memory of a shape is: a matrix of pixels x channels for images, else one row.
+/// What the memory of a sample is: a matrix of pixels x channels where channels are last, else one row.
 struct MemoryOrder {
   int64_t channels = 1, pixels = 1;
-  explicit MemoryOrder(const Shape& shape) {
-    if (shape.size() == 3) {
-      channels = shape[0];
-      pixels = shape[1] * shape[2];
-    }
+  MemoryOrder(const Shape& shape, Layout layout) {
+    if (layout == Layout::plain) return;
+    channels = shape[0];
+    pixels = element_count(shape) / channels;
   }
   bool is_plain() const { return channels == 1 || pixels == 1; }
 };
@@ -102,8 +101,8 @@ class ReshapeOp : public ops::Op {
       : context_(context),
         n_(spec.samples),
         count_(element_count(spec.output)),
-        from_(spec.inputs[0]),
-        to_(spec.output) {
+        from_(spec.inputs[0], spec.layouts[0]),
+        to_(spec.output, spec.output_layout) {
     same_ = (from_.is_plain() && to_.is_plain()) ||
             (from_.channels == to_.channels && from_.pixels == to_.pixels);
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/operators.h"
+#include "ops/layouts.h"
 #include "ops/math.h"
 
 namespace lepton::cuda {
@@ -86,7 +87,7 @@ class SoftmaxOp : public ops::Op {
  public:
   SoftmaxOp(const Context& context, const ops::OpSpec& spec)
       : context_(context),
-        width_(spec.inputs[0].size() == 3 ? spec.inputs[0].front() : spec.inputs[0].back()),
+        width_(ops::innermost(spec.inputs[0], spec.layouts[0])),
         rows_(spec.samples * element_count(spec.inputs[0]) / width_),
         lanes_(lanes_for(width_)) {}
 

@@ -21,14 +21,14 @@ struct Range {
 struct Axis {
   int size, out, kernel, stride, dilation, pad, pad_end;
 
-  Axis(const ops::Window& w, int axis, int64_t size, int64_t out)
-      : size(static_cast<int>(size)),
-        out(static_cast<int>(out)),
-        kernel(static_cast<int>(w.kernel[axis])),
-        stride(static_cast<int>(w.stride[axis])),
-        dilation(static_cast<int>(w.dilation[axis])),
-        pad(static_cast<int>(w.pad_begin[axis])),
-        pad_end(static_cast<int>(w.pad_end[axis])) {}
+  explicit Axis(const ops::PoolAxis& axis)
+      : size(static_cast<int>(axis.size)),
+        out(static_cast<int>(axis.out)),
+        kernel(static_cast<int>(axis.kernel)),
+        stride(static_cast<int>(axis.stride)),
+        dilation(static_cast<int>(axis.dilation)),
+        pad(static_cast<int>(axis.pad_begin)),
+        pad_end(static_cast<int>(axis.pad_end)) {}
 
   /// The taps of window `o` that lie inside.
   __device__ Range taps(int o) const {
@@ -57,60 +57,75 @@ struct Axis {
 
 struct Geometry {
   int64_t n, channels;
-  Axis y, x;
+  Axis z, y, x;
 
-  explicit Geometry(const ops::PoolGeometry& g)
-      : n(g.n),
-        channels(g.channels),
-        y(g.window, 0, g.height, g.out_height),
-        x(g.window, 1, g.width, g.out_width) {
+  explicit Geometry(const ops::PoolGeometry& g) : n(g.n), channels(g.channels), z(g.z), y(g.y), x(g.x) {
     CHECK(std::max(g.inputs(), g.outputs()) / channels <= std::numeric_limits<int>::max(), "pixels");
   }
+  __device__ int64_t pixels_in() const { return n * z.size * y.size * x.size; }
+  __device__ int64_t pixels_out() const { return n * z.out * y.out * x.out; }
 };
 
-/// A thread's place in an image height x width: sample, row, column and first channel. Geometry has checked
+/// A thread's place in images or volumes: sample, plane, row, column and first channel. Geometry has checked
 /// that pixels can be counted in 32 bits, whose division is cheaper; elements are counted in 64.
 struct Place {
   int64_t channel;
-  int sample, y, x;
+  int sample, z, y, x;
 
-  __device__ Place(int64_t index, int64_t groups, int group_width, int height, int width) {
+  __device__ Place(int64_t index, int64_t groups, int group_width, int depth, int height, int width) {
     const int64_t whole = index / groups;
-    const int pixel = static_cast<int>(whole), line = pixel / width;
+    const int pixel = static_cast<int>(whole), line = pixel / width, plane = line / height;
     channel = (index - whole * groups) * group_width;
     x = pixel - line * width;
-    sample = line / height;
-    y = line - sample * height;
+    y = line - plane * height;
+    sample = plane / depth;
+    z = plane - sample * depth;
   }
-  /// Where the thread's channels begin at row `y`, column `x` of its sample in another image.
-  __device__ int64_t in(const Geometry& g, int height, int width, int y, int x) const {
-    return ((static_cast<int64_t>(sample) * height + y) * width + x) * g.channels + channel;
+  static __device__ Place output(const Geometry& g, int64_t index, int64_t groups, int group_width) {
+    return Place(index, groups, group_width, g.z.out, g.y.out, g.x.out);
+  }
+  static __device__ Place input(const Geometry& g, int64_t index, int64_t groups, int group_width) {
+    return Place(index, groups, group_width, g.z.size, g.y.size, g.x.size);
+  }
+  /// Where the thread's channels begin at that place of its sample in an array of that many planes, rows and
+  /// columns.
+  __device__ int64_t in(const Geometry& g, int depth, int height, int width, int pz, int py, int px) const {
+    return (((static_cast<int64_t>(sample) * depth + pz) * height + py) * width + px) * g.channels + channel;
   }
 };
 
-/// Calls visit(tap down, tap across, first element) for what the window at `to` holds, in the host's order.
+/// Calls visit(tap, first element) for what the window at `to` holds, in the host's order.
 template <class Visit>
 __device__ inline void for_taps(const Geometry& g, const Place& to, const Visit& visit) {
-  const Range rows = g.y.taps(to.y), columns = g.x.taps(to.x);
-  for (int ky = rows.begin; ky < rows.end; ++ky) {
-    const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
-    for (int kx = columns.begin; kx < columns.end; ++kx) {
-      const int x = to.x * g.x.stride - g.x.pad + kx * g.x.dilation;
-      visit(ky, kx, to.in(g, g.y.size, g.x.size, y, x));
+  const Range planes = g.z.taps(to.z), rows = g.y.taps(to.y), columns = g.x.taps(to.x);
+  for (int kz = planes.begin; kz < planes.end; ++kz) {
+    const int z = to.z * g.z.stride - g.z.pad + kz * g.z.dilation;
+    for (int ky = rows.begin; ky < rows.end; ++ky) {
+      const int y = to.y * g.y.stride - g.y.pad + ky * g.y.dilation;
+      for (int kx = columns.begin; kx < columns.end; ++kx) {
+        const int x = to.x * g.x.stride - g.x.pad + kx * g.x.dilation;
+        visit((kz * g.y.kernel + ky) * g.x.kernel + kx, to.in(g, g.z.size, g.y.size, g.x.size, z, y, x));
+      }
     }
   }
 }
 
-/// Calls visit(row, column, tap down, tap across, first element) for the windows that hold the pixel `at`.
+/// Calls visit(plane, row, column, tap, first element) for the windows that hold the pixel `at`.
 template <class Visit>
 __device__ inline void for_windows(const Geometry& g, const Place& at, const Visit& visit) {
-  const Range rows = g.y.windows(at.y), columns = g.x.windows(at.x);
-  for (int oy = rows.begin; oy < rows.end; ++oy) {
-    const int ky = g.y.tap(oy, at.y);
-    if (ky < 0) continue;
-    for (int ox = columns.begin; ox < columns.end; ++ox) {
-      const int kx = g.x.tap(ox, at.x);
-      if (kx >= 0) visit(oy, ox, ky, kx, at.in(g, g.y.out, g.x.out, oy, ox));
+  const Range planes = g.z.windows(at.z), rows = g.y.windows(at.y), columns = g.x.windows(at.x);
+  for (int oz = planes.begin; oz < planes.end; ++oz) {
+    const int kz = g.z.tap(oz, at.z);
+    if (kz < 0) continue;
+    for (int oy = rows.begin; oy < rows.end; ++oy) {
+      const int ky = g.y.tap(oy, at.y);
+      if (ky < 0) continue;
+      for (int ox = columns.begin; ox < columns.end; ++ox) {
+        const int kx = g.x.tap(ox, at.x);
+        if (kx < 0) continue;
+        visit(oz, oy, ox, (kz * g.y.kernel + ky) * g.x.kernel + kx,
+              at.in(g, g.z.out, g.y.out, g.x.out, oz, oy, ox));
+      }
     }
   }
 }

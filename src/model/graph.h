@@ -2,7 +2,8 @@
 // The graph: nodes with ONNX operator names, attributes and semantics, in topological order. Deck layers,
 // ONNX import and ONNX export all meet here. Shapes leave out the batch dimension and are static for a run.
 // Invariants: each value is written by one node; value 0 is the network's input; the last node writes the
-// scores; `layout` holds every parameter and running statistic that nodes name by index.
+// scores, in their usual layout; `layout` holds every parameter and running statistic that nodes name by
+// index.
 #pragma once
 
 #include <string>
@@ -34,6 +35,7 @@ struct Node {
 struct Value {
   std::string name;
   Shape shape;
+  Layout layout = Layout::plain;
 };
 
 struct Graph {

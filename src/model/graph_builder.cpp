@@ -26,7 +26,7 @@ void claim_name(std::set<std::string>& taken, const std::string& name, const Sou
 }
 
 GraphBuilder::GraphBuilder(const Shape& input) {
-  graph_.values.push_back({"input", input});
+  graph_.values.push_back({"input", input, usual_layout(input)});
 }
 
 int GraphBuilder::add_parameter(const std::string& name, const Shape& shape, const Initialiser& initialiser,
@@ -51,6 +51,31 @@ const Shape& GraphBuilder::parameter_shape(int index) const {
   return index < 0 ? statistics_[statistic_of(index)].shape : graph_.layout.tensors()[index].shape;
 }
 
+ops::OpSpec GraphBuilder::spec_of(const std::string& type, const ops::Attributes& attributes,
+                                  const std::vector<int>& inputs, const std::vector<int>& parameters) const {
+  ops::OpSpec spec;
+  spec.type = type;
+  spec.attributes = attributes;
+  spec.samples = 1;
+  for (const int input : inputs) {
+    spec.inputs.push_back(shape(input));
+    spec.layouts.push_back(graph_.values[input].layout);
+  }
+  for (const int parameter : parameters) spec.parameters.push_back(parameter_shape(parameter));
+  return spec;
+}
+
+int GraphBuilder::in_layout(int value, Layout layout) {
+  const Value original = graph_.values[value];
+  if (original.layout == layout) return value;
+  const auto [known, added] = copies_.emplace(value, static_cast<int>(graph_.values.size()));
+  if (!added) return known->second;
+  const std::string name = original.name + (layout == Layout::plain ? ".plain" : ".channels_last");
+  graph_.values.push_back({name, original.shape, layout});
+  graph_.nodes.push_back({"Identity", name, {}, {value}, {}, known->second});
+  return known->second;
+}
+
 int GraphBuilder::add_node(const std::string& type, const std::string& name, ops::Attributes attributes,
                            std::vector<int> inputs, std::vector<int> parameters,
                            const SourcePosition& position) {
@@ -58,12 +83,7 @@ int GraphBuilder::add_node(const std::string& type, const std::string& name, ops
   const ops::OperatorRow* row = ops::find_operator(type);
   CHECK(row != nullptr, "no operator " + type);
   CHECK(row->takes(inputs.size()), name);
-  ops::OpSpec spec;
-  spec.type = type;
-  spec.attributes = attributes;
-  spec.samples = 1;
-  for (const int input : inputs) spec.inputs.push_back(shape(input));
-  for (const int parameter : parameters) spec.parameters.push_back(parameter_shape(parameter));
+  ops::OpSpec spec = spec_of(type, attributes, inputs, parameters);
   try {
     spec.output = row->infer(spec);
   } catch (const Error& error) {
@@ -73,14 +93,18 @@ int GraphBuilder::add_node(const std::string& type, const std::string& name, ops
   if (too_large(spec.output))
     layer_error(position, name, "its output " + shape_text(spec.output) + " is too large for any machine",
                 "");
+  const ops::Layouts layouts = row->lay(spec);
+  for (size_t k = 0; k < inputs.size(); ++k) inputs[k] = in_layout(inputs[k], layouts.inputs[k]);
   const int output = static_cast<int>(graph_.values.size());
-  graph_.values.push_back({name, std::move(spec.output)});
+  graph_.values.push_back({name, std::move(spec.output), layouts.output});
   graph_.nodes.push_back(
       {type, name, std::move(attributes), std::move(inputs), std::move(parameters), output});
   return output;
 }
 
 Graph GraphBuilder::finish() {
+  const int scores = graph_.nodes.back().output;
+  in_layout(scores, usual_layout(shape(scores)));
   const int parameters = static_cast<int>(graph_.layout.tensors().size());
   for (const Statistic& statistic : statistics_) {
     graph_.layout.add(statistic.name, statistic.shape, TensorRole::statistic, false);

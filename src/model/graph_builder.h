@@ -5,6 +5,7 @@
 // below 0). Used by the layer builders; an ONNX importer will use it too.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -35,8 +36,9 @@ class GraphBuilder {
   bool set_statistics_momentum(double momentum);
   double statistics_momentum() const { return graph_.statistics_momentum; }
 
-  /// Appends a node and returns its output value. Throws Error(deck) at `position`, naming the layer, when
-  /// the operator refuses its shapes or the name is taken.
+  /// Appends a node, behind an Identity for each input that it takes in another layout, and returns its
+  /// output value. Throws Error(deck) at `position`, naming the layer, when the operator refuses its shapes
+  /// or the name is taken.
   int add_node(const std::string& type, const std::string& name, ops::Attributes attributes,
                std::vector<int> inputs, std::vector<int> parameters, const SourcePosition& position);
 
@@ -50,10 +52,15 @@ class GraphBuilder {
     Initialiser::Kind kind;
   };
   const Shape& parameter_shape(int index) const;
+  ops::OpSpec spec_of(const std::string& type, const ops::Attributes& attributes,
+                      const std::vector<int>& inputs, const std::vector<int>& parameters) const;
+  /// The value itself, or a copy of it that lies so.
+  int in_layout(int value, Layout layout);
 
   Graph graph_;
   std::vector<Statistic> statistics_;
   std::set<std::string> names_;
+  std::map<int, int> copies_;  ///< values in their other layout
   bool momentum_is_set_ = false;
 };
 

@@ -159,22 +159,23 @@ std::string LayerOptions::choice(const std::string& option, const std::string& o
   return *text;
 }
 
-Extent LayerOptions::extent(const std::string& option, Extent otherwise, int64_t least) const {
-  return has(option) ? required_extent(option, least) : otherwise;
+Extent LayerOptions::extent(const std::string& option, const Extent& otherwise, int64_t least) const {
+  return has(option) ? required_extent(option, otherwise.size(), least) : otherwise;
 }
 
-Extent LayerOptions::required_extent(const std::string& option, int64_t least) const {
+Extent LayerOptions::required_extent(const std::string& option, size_t axes, int64_t least) const {
   constexpr int64_t most = 1 << 20;
-  const std::string expected =
-      "an integer from " + std::to_string(least) + " up, or two of them: [height, width]";
+  static const char* const several[] = {"", "", ", or two of them: [height, width]",
+                                        ", or three of them: [depth, height, width]"};
+  const std::string expected = "an integer from " + std::to_string(least) + " up" + several[axes];
   const OptionValue* value = find(option);
   if (value == nullptr) missing(option, expected);
   const auto fits = [&](int64_t number) { return number >= least && number <= most; };
-  if (const auto* one = std::get_if<int64_t>(value); one != nullptr && fits(*one)) return {*one, *one};
-  const auto* two = std::get_if<std::vector<int64_t>>(value);
-  if (two == nullptr || two->size() != 2 || !fits(two->front()) || !fits(two->back()))
+  if (const auto* one = std::get_if<int64_t>(value); one != nullptr && fits(*one)) return Extent(axes, *one);
+  const auto* each = std::get_if<std::vector<int64_t>>(value);
+  if (each == nullptr || each->size() != axes || !std::all_of(each->begin(), each->end(), fits))
     wrong(option, expected);
-  return {two->front(), two->back()};
+  return *each;
 }
 
 std::vector<int64_t> LayerOptions::required_integers(const std::string& option) const {

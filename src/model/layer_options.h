@@ -5,7 +5,6 @@
 // ignored. Used by the builders of model/layers*.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -23,8 +22,8 @@ struct OptionRow {
   const char* sentence;
 };
 
-/// Height and width.
-using Extent = std::array<int64_t, 2>;
+/// Per axis that a window slides over: length; height and width; or depth, height and width.
+using Extent = std::vector<int64_t>;
 
 /// Throws Error(deck) at `position`: layer "NAME": what.
 [[noreturn]] void layer_error(const SourcePosition& position, const std::string& layer,
@@ -55,9 +54,9 @@ class LayerOptions {
   bool boolean(const std::string& option, bool otherwise) const;
   std::string choice(const std::string& option, const std::string& otherwise,
                      const std::vector<std::string>& choices) const;
-  /// One integer for both directions, or [height, width].
-  Extent extent(const std::string& option, Extent otherwise, int64_t least) const;
-  Extent required_extent(const std::string& option, int64_t least) const;
+  /// One integer for all axes, or one for each.
+  Extent extent(const std::string& option, const Extent& otherwise, int64_t least) const;
+  Extent required_extent(const std::string& option, size_t axes, int64_t least) const;
   std::vector<int64_t> required_integers(const std::string& option) const;
 
  private:

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of deck layer types, and the walk that turns a deck's list of layers into a graph: names,
-// validation of types, and the check of the last layer against what the targets ask. Called by train through
-// build_graph, and by `lepton keys` through layer_reference.
+// The walk that turns a deck's list of layers into a graph: names, validation of types, and the check of the
+// last layer against what the targets ask. Called by train through build_graph.
 #include "model/layers.h"
 
 #include <algorithm>
@@ -10,178 +9,6 @@
 namespace lepton::model {
 
 namespace {
-
-const OptionRow activation = {"activation", "activation", "none", "activation behind the layer"};
-const OptionRow bias = {"bias", "true | false", "true", "add a bias per output"};
-const OptionRow init = {
-    "init", "name", "he_normal before relu-like activations, else glorot_uniform",
-    "initial weights: he_normal, he_uniform, glorot_normal, glorot_uniform, normal or zeros"};
-const OptionRow init_deviation = {"init_deviation", "number", "0.01",
-                                  "standard deviation of init = \"normal\""};
-const OptionRow l2 = {"l2", "number", "[model] l2", "adds l2 * weight to the mean gradient"};
-const OptionRow size = {"size", "n | [h, w]", "2", "height and width of the window"};
-const OptionRow pool_stride = {"stride", "n | [h, w]", "size", "step of the window"};
-const OptionRow padding = {"padding", "\"valid\" | \"same\" | n | [h, w]", "\"valid\"",
-                           "none, output = input / stride rounded up, or rows and columns on each side"};
-
-std::vector<LayerRow> weighted_rows() {
-  return {
-      {"dense",
-       "Fully connected layer on a flat input, or on each row of a sequence.",
-       {{"units", "integer", "", "number of outputs"}, activation, bias, init, init_deviation, l2},
-       {},
-       read_dense},
-      {"conv2d",
-       "Convolution over [channels, height, width].",
-       {{"filters", "integer", "", "number of output channels"},
-        {"kernel", "n | [h, w]", "", "height and width of the filters"},
-        {"stride", "n | [h, w]", "1", "step of the filters"},
-        padding,
-        {"dilation", "n | [h, w]", "1", "distance of the filters' taps"},
-        {"groups", "integer", "1", "groups of channels that are convolved by themselves"},
-        activation,
-        bias,
-        init,
-        init_deviation,
-        l2},
-       {},
-       read_conv2d},
-  };
-}
-
-std::vector<LayerRow> shaping_rows() {
-  return {
-      {"max_pool2d", "Largest value in each window.", {size, pool_stride, padding}, {}, read_max_pool2d},
-      {"avg_pool2d",
-       "Mean of each window; padding does not count.",
-       {size, pool_stride, padding},
-       {},
-       read_avg_pool2d},
-      {"global_avg_pool2d", "Mean of each channel: [C, H, W] to [C].", {}, {}, read_global_avg_pool2d},
-      {"batch_norm",
-       "Normalises each channel over the work unit; evaluation uses running statistics.",
-       {{"momentum", "number", "0.9", "share of the old running statistics in the new ones"},
-        {"epsilon", "number", "1e-5", "added to the variance"}},
-       {},
-       read_batch_norm},
-      {"layer_norm",
-       "Normalises each sample over all its values, each row of a sequence over its own.",
-       {{"epsilon", "number", "1e-5", "added to the variance"}},
-       {},
-       read_layer_norm},
-      {"rms_norm",
-       "Divides each sample, or each row of a sequence, by its root mean square.",
-       {{"epsilon", "number", "1e-5", "added to the mean square"}},
-       {},
-       read_rms_norm},
-      {"dropout",
-       "Drops values at random in training and scales the rest.",
-       {{"rate", "number", "0.5", "probability of dropping a value"}},
-       {},
-       read_dropout},
-      {"flatten", "[C, H, W] to [C * H * W].", {}, {}, read_flatten},
-      {"reshape",
-       "Gives the values of a sample another shape.",
-       {{"shape", "[...]", "", "the new dimensions without the batch; one may be -1"}},
-       {},
-       read_reshape},
-      {"residual",
-       "layers(x) + x, or layers(x) + projection(x) where the shapes differ.",
-       {activation},
-       {"layers", "projection"},
-       read_residual},
-  };
-}
-
-const OptionRow heads = {"heads", "integer", "", "of queries"};
-const OptionRow key_heads = {"key_heads", "integer", "heads",
-                             "of keys and values; each serves heads / key_heads"};
-const OptionRow causal = {"causal", "true | false", "false",
-                          "each token sees itself and those before it only"};
-
-std::vector<LayerRow> sequence_rows() {
-  const OptionRow deviation = {"init_deviation", "number", "0.02",
-                               "standard deviation of the initial weights"};
-  return {
-      {"embedding",
-       "A row of a table for each number: [T] to [T, width].",
-       {{"rows", "integer", "", "of the table: numbers are from 0 to rows - 1"},
-        {"width", "integer", "", "of a row"},
-        deviation},
-       {},
-       read_embedding},
-      {"positional_embedding",
-       "Adds a learned row to each position of a sequence.",
-       {deviation},
-       {},
-       read_positional_embedding},
-      {"attention",
-       "Self-attention: each token gathers from the others what its heads look for.",
-       {heads, key_heads, causal, bias, init, init_deviation, l2},
-       {},
-       read_attention},
-      {"transformer_block",
-       "x + attention(norm(x)), then that + dense(activation(dense(norm(that)))).",
-       {heads,
-        key_heads,
-        causal,
-        {"units", "integer", "4 * width", "between the two dense layers"},
-        {"activation", "activation", "gelu", "between the two dense layers"},
-        {"norm", "\"layer_norm\" | \"rms_norm\"", "layer_norm",
-         "before attention and before the dense layers"},
-        {"dropout", "number", "0", "probability of dropping a value of what is added to x"},
-        bias,
-        deviation,
-        {"residual_deviation", "number", "init_deviation", "of the weights whose results are added to x"},
-        l2},
-       {},
-       read_transformer_block},
-  };
-}
-
-std::vector<LayerRow> activation_rows() {
-  return {
-      {"relu", "max(x, 0).", {}, {}, read_activation_layer},
-      {"leaky_relu",
-       "x for x > 0, else alpha * x.",
-       {{"alpha", "number", "0.01", "slope below 0"}},
-       {},
-       read_activation_layer},
-      {"prelu",
-       "x for x > 0, else a slope that is learned for each channel * x.",
-       {{"initial", "number", "0.25", "the slopes in the beginning"}},
-       {},
-       read_prelu},
-      {"elu",
-       "x for x > 0, else alpha * (exp(x) - 1).",
-       {{"alpha", "number", "1", "minus the limit below 0"}},
-       {},
-       read_activation_layer},
-      {"gelu", "x times the normal distribution function of x.", {}, {}, read_activation_layer},
-      {"gelu_tanh",
-       "gelu, approximated by tanh: the one that GPUs fuse into dense layers.",
-       {},
-       {},
-       read_activation_layer},
-      {"selu", "elu that keeps means at 0 and variances at 1.", {}, {}, read_activation_layer},
-      {"silu", "x * sigmoid(x).", {}, {}, read_activation_layer},
-      {"swish",
-       "x * sigmoid(alpha * x).",
-       {{"alpha", "number", "1", "how sharp the bend is"}},
-       {},
-       read_activation_layer},
-      {"mish", "x * tanh(log(1 + exp(x))).", {}, {}, read_activation_layer},
-      {"softplus", "log(1 + exp(x)).", {}, {}, read_activation_layer},
-      {"sigmoid", "1 / (1 + exp(-x)).", {}, {}, read_activation_layer},
-      {"hard_sigmoid",
-       "alpha * x + 0.5, cut at 0 and 1.",
-       {{"alpha", "number", "0.2", "slope at 0"}},
-       {},
-       read_activation_layer},
-      {"tanh", "Hyperbolic tangent.", {}, {}, read_activation_layer},
-      {"softmax", "exp(x) over the sum of exp(x) of the sample.", {}, {}, read_activation_layer},
-  };
-}
 
 const LayerRow& find_row(const LayerSpec& layer, const std::string& name) {
   const std::vector<LayerRow>& table = layer_table();
@@ -217,15 +44,16 @@ std::string layer_name(const LayerSpec& layer, const std::string& scope, int num
 /// through layers that keep the scale of values. Decides the default initialisation.
 std::string follower_of(const std::vector<LayerSpec>& layers, size_t index, const std::string& tail) {
   static const std::vector<std::string> transparent = {"batch_norm", "layer_norm", "rms_norm",
-                                                       "dropout",    "flatten",    "reshape",
-                                                       "max_pool2d", "avg_pool2d", "global_avg_pool2d"};
+                                                       "dropout",    "flatten",    "reshape"};
   const auto own = layers[index].options.find("activation");
   if (own != layers[index].options.end())
     if (const auto* text = std::get_if<std::string>(&own->second.value); text != nullptr && *text != "none")
       return *text;
   for (size_t i = index + 1; i < layers.size(); ++i) {
     if (!activation_operator(layers[i].type).empty() || layers[i].type == "prelu") return layers[i].type;
-    if (std::find(transparent.begin(), transparent.end(), layers[i].type) == transparent.end()) return "";
+    const bool pools = layers[i].type.find("_pool") != std::string::npos;
+    if (!pools && std::find(transparent.begin(), transparent.end(), layers[i].type) == transparent.end())
+      return "";
   }
   return tail;
 }
@@ -280,16 +108,6 @@ void check_layers(const ModelSpec& spec) {
   read_network(spec);
 }
 
-const std::vector<LayerRow>& layer_table() {
-  static const std::vector<LayerRow> table = [] {
-    std::vector<LayerRow> rows;
-    for (const auto& part : {weighted_rows(), sequence_rows(), shaping_rows(), activation_rows()})
-      rows.insert(rows.end(), part.begin(), part.end());
-    return rows;
-  }();
-  return table;
-}
-
 std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<LayerSpec>& layers,
                                    const std::string& scope, const std::string& follower) {
   std::map<std::string, int> numbers;
@@ -332,21 +150,6 @@ Graph build_graph(const ModelSpec& spec) {
   Graph graph = builder.finish();
   check_outputs(graph, spec);
   return graph;
-}
-
-std::string layer_reference() {
-  std::string text;
-  for (const LayerRow& row : layer_table()) {
-    text += std::string(row.type) + ": " + row.summary + "\n";
-    for (const OptionRow& option : row.options) {
-      text += "    " + std::string(option.name) + " = " + option.values;
-      text += *option.standard == 0 ? " (required)" : " (default " + std::string(option.standard) + ")";
-      text += ": " + std::string(option.sentence) + "\n";
-    }
-    for (const char* list : row.nested) text += "    " + std::string(list) + " = [...]: a list of layers\n";
-    text += "    name = text (default the type and its running number): prefix of the parameters' names\n";
-  }
-  return text;
 }
 
 }  // namespace lepton::model

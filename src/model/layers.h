@@ -110,26 +110,40 @@ struct WeightOptions {
 };
 /// Reads init, init_deviation, l2, bias and activation, as far as the layer has them.
 WeightOptions read_weight_options(const LayerReader& reader);
+/// NAME.weight with the given fans, and NAME.bias of so many outputs where there is one.
+std::vector<int> add_weight_and_bias(const LayerContext& context, const std::string& name,
+                                     const WeightOptions& options, const Shape& weight, int64_t outputs,
+                                     int64_t fan_in, int64_t fan_out);
 /// Appends a dense layer (Gemm, then the activation) on the last dimension of `value`.
 int add_dense(const LayerContext& context, const std::string& name, int value, int64_t units,
               const WeightOptions& weights);
 BuildStep read_dense(const LayerReader& reader);
-BuildStep read_conv2d(const LayerReader& reader);
+
+// layers_convolution.cpp
+BuildStep read_conv(const LayerReader& reader);
+BuildStep read_conv_transpose(const LayerReader& reader);
 
 // layers_window.cpp
 struct Window {
   Extent kernel, stride, dilation;
-  bool same = false;        ///< padding = "same"
-  Extent padding = {0, 0};  ///< on each side, where it is not "same"
+  bool same = false;    ///< padding = "same"
+  Extent padding = {};  ///< on each side, where it is not "same"
 };
+/// Of a layer type: 1 of "conv1d", ...
+size_t axes_of(const std::string& type);
+/// The layer's input as operators take it, channels first; refuses one that has not so many axes behind them.
+int channels_first(const LayerContext& context, size_t axes, const std::string& hint);
+/// The way back: a sequence again; images and volumes as they are.
+int from_channels_first(const LayerContext& context, int value);
 /// Reads the option `padding` into `window`; explicit numbers are at most `most`.
 void read_padding(const LayerOptions& options, const Extent& most, Window& window);
-/// ONNX attributes kernel_shape, strides, dilations and explicit pads; refuses windows that are larger than
-/// the padded input.
-ops::Attributes window_attributes(const LayerContext& context, const Window& window);
-BuildStep read_max_pool2d(const LayerReader& reader);
-BuildStep read_avg_pool2d(const LayerReader& reader);
-BuildStep read_global_avg_pool2d(const LayerReader& reader);
+/// ONNX attributes kernel_shape, strides, dilations and explicit pads for that value; refuses windows that
+/// are larger than it with its padding.
+ops::Attributes window_attributes(const LayerContext& context, int value, const Window& window);
+BuildStep read_max_pool(const LayerReader& reader);
+BuildStep read_avg_pool(const LayerReader& reader);
+BuildStep read_global_avg_pool(const LayerReader& reader);
+BuildStep read_global_max_pool(const LayerReader& reader);
 
 // layers_sequence.cpp
 BuildStep read_embedding(const LayerReader& reader);

@@ -46,6 +46,10 @@ int append(const LayerContext& context, const ActivationRow& row, const std::str
   ops::Attributes attributes;
   if (row.alpha != 0) attributes["alpha"] = alpha;
   if (row.approximate) attributes["approximate"] = std::string(row.approximate);
+  if (std::string(row.type) == "Softmax") {
+    const bool channels = context.builder.shape(value).size() > 2;
+    attributes["axis"] = int64_t{channels ? 1 : -1};
+  }
   return context.builder.add_node(row.type, name, std::move(attributes), {value}, {}, context.layer.position);
 }
 
@@ -84,9 +88,13 @@ BuildStep read_prelu(const LayerReader& reader) {
   const double initial = reader.options.number("initial", 0.25, 0);
   return [initial](const LayerContext& context) {
     const Shape& input = context.shape();
-    const int slope = context.builder.add_parameter(
-        context.name + ".slope", input.size() == 3 ? Shape{input[0], 1, 1} : Shape{input.back()},
-        {.kind = Initialiser::Kind::constant, .value = initial});
+    Shape slopes = {input.back()};
+    if (input.size() > 2) {
+      slopes.assign(input.size(), 1);
+      slopes.front() = input.front();
+    }
+    const int slope = context.builder.add_parameter(context.name + ".slope", slopes,
+                                                    {.kind = Initialiser::Kind::constant, .value = initial});
     return context.builder.add_node("PRelu", context.name, {}, {context.input}, {slope},
                                     context.layer.position);
   };

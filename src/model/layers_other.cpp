@@ -16,8 +16,10 @@ int append(const LayerContext& context, const char* type, ops::Attributes attrib
 }
 
 int build_batch_norm(const LayerContext& context, double momentum, double epsilon) {
-  const Shape channels = {context.shape().front()};
   GraphBuilder& builder = context.builder;
+  const bool sequence = context.shape().size() == 2;
+  const int value = sequence ? channels_first(context, 1, "") : context.input;
+  const Shape channels = {builder.shape(value).front()};
   CHECK(builder.set_statistics_momentum(momentum), "reading has refused several momenta: " + context.name);
   const std::vector<int> parameters = {
       builder.add_parameter(context.name + ".weight", channels, {.kind = Kind::ones}),
@@ -25,8 +27,10 @@ int build_batch_norm(const LayerContext& context, double momentum, double epsilo
       builder.add_statistic(context.name + ".running_mean", channels, Kind::zeros),
       builder.add_statistic(context.name + ".running_var", channels, Kind::ones),
   };
-  return builder.add_node("BatchNormalization", context.name, {{"epsilon", epsilon}, {"momentum", momentum}},
-                          {context.input}, parameters, context.layer.position);
+  const int result =
+      builder.add_node("BatchNormalization", context.name, {{"epsilon", epsilon}, {"momentum", momentum}},
+                       {value}, parameters, context.layer.position);
+  return from_channels_first(context, result);
 }
 
 /// `shape` holds positive dimensions and at most one -1.

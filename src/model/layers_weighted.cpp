@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers with weights: dense (Gemm, weight [units, inputs]) and conv2d (Conv, weight [filters, channels /
-// groups, height, width]). Initial values: He et al. 2015 before activations of the relu family, otherwise
-// Glorot and Bengio 2010; biases start at 0 and neither decay nor take L2.
+// Layers with weights: what they share, and dense (Gemm, weight [units, inputs]). Initial values: He et al.
+// 2015 before activations of the relu family, otherwise Glorot and Bengio 2010; biases start at 0 and neither
+// decay nor take L2.
 #include <map>
 
 #include "model/layers.h"
@@ -32,21 +32,6 @@ Initialiser read_initialiser(const LayerReader& reader) {
   return initialiser;
 }
 
-std::vector<int> add_weight_and_bias(const LayerContext& context, const std::string& name,
-                                     const WeightOptions& options, const Shape& weight, int64_t fan_in,
-                                     int64_t fan_out) {
-  if (too_large(weight))
-    context.error("its weights " + shape_text(weight) + " are too large for any machine", "");
-  Initialiser initialiser = options.initialiser;
-  initialiser.fan_in = fan_in;
-  initialiser.fan_out = fan_out;
-  const double l2 = options.l2.value_or(context.model.l2);
-  std::vector<int> parameters = {
-      context.builder.add_parameter(name + ".weight", weight, initialiser, true, l2)};
-  if (options.bias) parameters.push_back(context.builder.add_parameter(name + ".bias", {weight.front()}, {}));
-  return parameters;
-}
-
 int build_dense(const LayerContext& context, int64_t units, const WeightOptions& weights) {
   const Shape& input = context.shape();
   if (input.size() > 2)
@@ -54,35 +39,6 @@ int build_dense(const LayerContext& context, int64_t units, const WeightOptions&
                       std::string("input is ") + shape_text(input),
                   "Put { type = \"flatten\" } (or global_avg_pool2d) before it.");
   return add_dense(context, context.name, context.input, units, weights);
-}
-
-struct ConvolutionOptions {
-  int64_t filters, groups;
-  Window window;
-  WeightOptions weights;
-};
-
-int build_conv2d(const LayerContext& context, const ConvolutionOptions& options) {
-  const Shape& input = context.shape();
-  const int64_t filters = options.filters, groups = options.groups;
-  const Window& window = options.window;
-  if (input.size() != 3)
-    context.error("a conv2d layer takes [channels, height, width], but its input is " + shape_text(input),
-                  "Put a reshape layer before it, for example { type = \"reshape\", shape = [1, 28, 28] }.");
-  if (input[0] % groups != 0)
-    context.options.error("groups",
-                          "groups = " + std::to_string(groups) + " does not divide the input's " +
-                              std::to_string(input[0]) + " channels",
-                          "");
-  ops::Attributes attributes = window_attributes(context, window);
-  attributes["group"] = groups;
-  const Shape weight = {filters, input[0] / groups, window.kernel[0], window.kernel[1]};
-  const int64_t taps = window.kernel[0] * window.kernel[1];
-  std::vector<int> parameters = add_weight_and_bias(context, context.name, options.weights, weight,
-                                                    weight[1] * taps, filters / groups * taps);
-  const int sum = context.builder.add_node("Conv", context.name, std::move(attributes), {context.input},
-                                           std::move(parameters), context.layer.position);
-  return build_activation(context, context.name, options.weights.activation, sum);
 }
 
 }  // namespace
@@ -96,10 +52,26 @@ WeightOptions read_weight_options(const LayerReader& reader) {
   return weights;
 }
 
+std::vector<int> add_weight_and_bias(const LayerContext& context, const std::string& name,
+                                     const WeightOptions& options, const Shape& weight, int64_t outputs,
+                                     int64_t fan_in, int64_t fan_out) {
+  if (too_large(weight))
+    context.error("its weights " + shape_text(weight) + " are too large for any machine", "");
+  Initialiser initialiser = options.initialiser;
+  initialiser.fan_in = fan_in;
+  initialiser.fan_out = fan_out;
+  const double l2 = options.l2.value_or(context.model.l2);
+  std::vector<int> parameters = {
+      context.builder.add_parameter(name + ".weight", weight, initialiser, true, l2)};
+  if (options.bias) parameters.push_back(context.builder.add_parameter(name + ".bias", {outputs}, {}));
+  return parameters;
+}
+
 int add_dense(const LayerContext& context, const std::string& name, int value, int64_t units,
               const WeightOptions& weights) {
   const int64_t inputs = context.builder.shape(value).back();
-  std::vector<int> parameters = add_weight_and_bias(context, name, weights, {units, inputs}, inputs, units);
+  std::vector<int> parameters =
+      add_weight_and_bias(context, name, weights, {units, inputs}, units, inputs, units);
   const int sum = context.builder.add_node("Gemm", name, {{"transB", int64_t{1}}}, {value},
                                            std::move(parameters), context.layer.position);
   return build_activation(context, name, weights.activation, sum);
@@ -110,24 +82,6 @@ BuildStep read_dense(const LayerReader& reader) {
   return [units, weights = read_weight_options(reader)](const LayerContext& context) {
     return build_dense(context, units, weights);
   };
-}
-
-BuildStep read_conv2d(const LayerReader& reader) {
-  const LayerOptions& options = reader.options;
-  constexpr Extent any_padding = {1 << 20, 1 << 20};
-  ConvolutionOptions conv;
-  conv.filters = options.required_integer("filters", 1);
-  conv.groups = options.integer("groups", 1, 1);
-  conv.window = {options.required_extent("kernel", 1), options.extent("stride", {1, 1}, 1),
-                 options.extent("dilation", {1, 1}, 1)};
-  read_padding(options, any_padding, conv.window);
-  if (conv.filters % conv.groups != 0)
-    options.error("groups",
-                  "groups = " + std::to_string(conv.groups) + " does not divide the " +
-                      std::to_string(conv.filters) + " filters",
-                  "");
-  conv.weights = read_weight_options(reader);
-  return [conv](const LayerContext& context) { return build_conv2d(context, conv); };
 }
 
 }  // namespace lepton::model

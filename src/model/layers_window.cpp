@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers that slide a window over [channels, height, width]: the window's attributes for conv2d and pooling,
-// and the pooling layers. padding = "valid" (the default, as in Keras and PyTorch: none), "same" (output =
-// input / stride, rounded up; the odd row or column goes to the end, as in ONNX's SAME_UPPER), or explicit
-// numbers.
+// Layers that slide a window: over sequences [length, features] (NAME1d), images [channels, height, width]
+// (NAME2d) and volumes [channels, depth, height, width] (NAME3d): what they share, and the pooling layers.
+// Operators have channels first; so a sequence is transposed for them and back, which moves nothing in
+// memory. padding = "valid" (the default, as in Keras and PyTorch: none), "same" (output = input / stride,
+// rounded up; the odd row or column goes to the end, as in ONNX's SAME_UPPER), or explicit numbers.
 #include <algorithm>
 
 #include "model/layers.h"
@@ -15,97 +16,131 @@ struct Pads {
   Extent begin, end;
 };
 
-Pads pads_of(const LayerContext& context, const Window& window, const Extent& reach) {
+Pads pads_of(const Shape& input, const Window& window, const Extent& reach) {
   if (!window.same) return {window.padding, window.padding};
-  Pads pads{};
-  for (size_t d = 0; d < 2; ++d) {
-    const int64_t length = context.shape()[d + 1];
+  Pads pads;
+  for (size_t d = 0; d < reach.size(); ++d) {
+    const int64_t length = input[d + 1];
     const int64_t outputs = (length + window.stride[d] - 1) / window.stride[d];
     const int64_t total = std::max<int64_t>((outputs - 1) * window.stride[d] + reach[d] - length, 0);
-    pads.begin[d] = total / 2;
-    pads.end[d] = total - total / 2;
+    pads.begin.push_back(total / 2);
+    pads.end.push_back(total - total / 2);
   }
   return pads;
 }
 
-int build_pool(const LayerContext& context, const char* type, const Window& window) {
-  const Shape& input = context.shape();
-  if (input.size() != 3)
-    context.error("a " + context.layer.type + " layer takes [channels, height, width], but its input is " +
-                      shape_text(input),
-                  "It belongs before the flatten layer.");
-  ops::Attributes attributes = window_attributes(context, window);
-  attributes.erase("dilations");
-  return context.builder.add_node(type, context.name, std::move(attributes), {context.input}, {},
+Extent joined(Extent begin, const Extent& end) {
+  begin.insert(begin.end(), end.begin(), end.end());
+  return begin;
+}
+
+/// [T, F] to [F, T], or the way back.
+int turned(const LayerContext& context, const std::string& name, int value) {
+  return context.builder.add_node("Transpose", name, {{"perm", std::vector<int64_t>{0, 2, 1}}}, {value}, {},
                                   context.layer.position);
 }
 
+int build_pool(const LayerContext& context, const char* type, const Window& window) {
+  const int value = channels_first(context, window.kernel.size(), "It belongs before the flatten layer.");
+  ops::Attributes attributes = window_attributes(context, value, window);
+  attributes.erase("dilations");
+  const int result = context.builder.add_node(type, context.name, std::move(attributes), {value}, {},
+                                              context.layer.position);
+  return from_channels_first(context, result);
+}
+
 BuildStep read_pool(const LayerReader& reader, const char* type) {
-  const Extent size = reader.options.extent("size", {2, 2}, 1);
-  Window window = {size, reader.options.extent("stride", size, 1), {1, 1}};
+  const size_t axes = axes_of(reader.layer.type);
+  const Extent size = reader.options.extent("size", Extent(axes, 2), 1);
+  Window window = {size, reader.options.extent("stride", size, 1), Extent(axes, 1)};
   // With a padding of half the window or less every window holds at least one input (PyTorch has the same
   // rule).
-  read_padding(reader.options, {size[0] / 2, size[1] / 2}, window);
+  Extent most = size;
+  for (int64_t& one : most) one /= 2;
+  read_padding(reader.options, most, window);
   return [type, window](const LayerContext& context) { return build_pool(context, type, window); };
 }
 
-int build_global_avg_pool2d(const LayerContext& context) {
-  const Shape& input = context.shape();
-  if (input.size() != 3)
-    context.error(
-        "a global_avg_pool2d layer takes [channels, height, width], but its input is " + shape_text(input),
-        "");
-  const int mean = context.builder.add_node("GlobalAveragePool", context.name, {}, {context.input}, {},
-                                            context.layer.position);
-  if (context.builder.shape(mean).size() == 1) return mean;
-  return context.builder.add_node("Flatten", context.name + ".flatten", {}, {mean}, {},
+int build_global_pool(const LayerContext& context, const char* type) {
+  const int value = channels_first(context, axes_of(context.layer.type), "");
+  const int pooled = context.builder.add_node(type, context.name, {}, {value}, {}, context.layer.position);
+  return context.builder.add_node("Flatten", context.name + ".flatten", {}, {pooled}, {},
                                   context.layer.position);
 }
 
 }  // namespace
 
+size_t axes_of(const std::string& type) {
+  const size_t digit = type.find_first_of("123");
+  CHECK(digit != std::string::npos, type);
+  return static_cast<size_t>(type[digit] - '0');
+}
+
+int channels_first(const LayerContext& context, size_t axes, const std::string& hint) {
+  static const char* const taken[] = {"", "a sequence [length, features]", "[channels, height, width]",
+                                      "[channels, depth, height, width]"};
+  const Shape& input = context.shape();
+  if (input.size() != axes + 1)
+    context.error(
+        "a " + context.layer.type + " layer takes " + taken[axes] + ", but its input is " + shape_text(input),
+        hint);
+  return axes == 1 ? turned(context, context.name + ".channels_first", context.input) : context.input;
+}
+
+int from_channels_first(const LayerContext& context, int value) {
+  return context.builder.shape(value).size() == 2 ? turned(context, context.name + ".sequence", value)
+                                                  : value;
+}
+
 void read_padding(const LayerOptions& options, const Extent& most, Window& window) {
+  const size_t axes = most.size();
+  window.padding = Extent(axes, 0);
   if (!options.has("padding") || options.is_text("padding")) {
     window.same = options.choice("padding", "valid", {"valid", "same"}) == "same";
     return;
   }
-  const Extent pad = options.required_extent("padding", 0);
-  if (pad[0] > most[0] || pad[1] > most[1])
-    options.error("padding",
-                  "a padding of " + shape_text({pad[0], pad[1]}) + " leaves windows without any input",
-                  "At most " + shape_text({most[0], most[1]}) + " is possible with this window.");
+  const Extent pad = options.required_extent("padding", axes, 0);
+  for (size_t d = 0; d < axes; ++d)
+    if (pad[d] > most[d])
+      options.error("padding", "a padding of " + shape_text(pad) + " leaves windows without any input",
+                    "At most " + shape_text(most) + " is possible with this window.");
   window.padding = pad;
 }
 
-ops::Attributes window_attributes(const LayerContext& context, const Window& window) {
-  Extent reach{};
-  for (size_t d = 0; d < 2; ++d) reach[d] = window.dilation[d] * (window.kernel[d] - 1) + 1;
-  const Pads pads = pads_of(context, window, reach);
-  const Shape& input = context.shape();
-  for (size_t d = 0; d < 2; ++d)
+ops::Attributes window_attributes(const LayerContext& context, int value, const Window& window) {
+  const size_t axes = window.kernel.size();
+  Extent reach;
+  for (size_t d = 0; d < axes; ++d) reach.push_back(window.dilation[d] * (window.kernel[d] - 1) + 1);
+  const Shape& input = context.builder.shape(value);
+  const Pads pads = pads_of(input, window, reach);
+  for (size_t d = 0; d < axes; ++d)
     if (input[d + 1] + pads.begin[d] + pads.end[d] < reach[d])
-      context.error("its window " + shape_text({reach[0], reach[1]}) + " is larger than its input " +
-                        shape_text(input) + " with padding " +
-                        shape_text({pads.begin[0], pads.begin[1], pads.end[0], pads.end[1]}),
+      context.error("its window " + shape_text(reach) + " is larger than its input " +
+                        shape_text(context.shape()) + " with padding " +
+                        shape_text(joined(pads.begin, pads.end)),
                     "Use a smaller window, padding = \"same\", or fewer pooling layers before it.");
   return {
-      {"kernel_shape", std::vector<int64_t>{window.kernel[0], window.kernel[1]}},
-      {"strides", std::vector<int64_t>{window.stride[0], window.stride[1]}},
-      {"dilations", std::vector<int64_t>{window.dilation[0], window.dilation[1]}},
-      {"pads", std::vector<int64_t>{pads.begin[0], pads.begin[1], pads.end[0], pads.end[1]}},
+      {"kernel_shape", window.kernel},
+      {"strides", window.stride},
+      {"dilations", window.dilation},
+      {"pads", joined(pads.begin, pads.end)},
   };
 }
 
-BuildStep read_max_pool2d(const LayerReader& reader) {
+BuildStep read_max_pool(const LayerReader& reader) {
   return read_pool(reader, "MaxPool");
 }
 
-BuildStep read_avg_pool2d(const LayerReader& reader) {
+BuildStep read_avg_pool(const LayerReader& reader) {
   return read_pool(reader, "AveragePool");
 }
 
-BuildStep read_global_avg_pool2d(const LayerReader&) {
-  return build_global_avg_pool2d;
+BuildStep read_global_avg_pool(const LayerReader&) {
+  return [](const LayerContext& context) { return build_global_pool(context, "GlobalAveragePool"); };
+}
+
+BuildStep read_global_max_pool(const LayerReader&) {
+  return [](const LayerContext& context) { return build_global_pool(context, "GlobalMaxPool"); };
 }
 
 }  // namespace lepton::model

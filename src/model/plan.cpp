@@ -52,10 +52,12 @@ ops::OpSpec Plan::op_spec(const Node& node, const Node* activation, uint64_t ran
   spec.training = training_;
   for (const int input : node.inputs) {
     spec.inputs.push_back(graph_.values[input].shape);
+    spec.layouts.push_back(graph_.values[input].layout);
     spec.input_needs_gradient.push_back(training_ && needs_gradient_[input]);
   }
   for (const int tensor : node.parameters) spec.parameters.push_back(graph_.layout.tensors()[tensor].shape);
   spec.output = graph_.values[node.output].shape;
+  spec.output_layout = graph_.values[node.output].layout;
   spec.random_key = random_key;
   return spec;
 }

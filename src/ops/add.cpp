@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Add: the sum of two activations of one shape (the join of a residual block), or of one activation and a
 // parameter that is the same for all samples (an embedding of positions [T, F], a bias [F], of images
-// [C, 1, 1]); with an optional fused Relu. Memory is channels-last, so such a parameter is a row that is
-// added to each row of as many elements. Made by the table, run by model/executor. Twin: kernels/add.cu.
+// [C, 1, 1]); with an optional fused Relu. Such a parameter is a row that is added to each row of as many
+// elements of memory. Made by the table, run by model/executor. Twin: kernels/add.cu.
 #include <algorithm>
 
 #include "base/simd.h"
@@ -111,10 +111,12 @@ class AddParameterOp : public Op {
 
 }  // namespace
 
-/// The parameter as rows of memory: its shape is the input's or ends it; of an image, one per channel.
+/// The parameter as rows of memory: its shape is the input's or ends it; or one per channel of an image.
 static bool is_row_of(const Shape& row, const Shape& input) {
-  if (row == input || (input.size() == 3 && row == Shape{input[0], 1, 1})) return true;
-  return input.size() < 3 && row == Shape{input.back()};
+  Shape by_channel(input.size(), 1);
+  by_channel.front() = input.front();
+  if (row == by_channel) return true;
+  return row.size() <= input.size() && std::equal(row.rbegin(), row.rend(), input.rbegin());
 }
 
 Shape infer_add(const OpSpec& spec) {

@@ -290,8 +290,6 @@ class BatchNormOp : public Op {
 
 Shape infer_batch_norm(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  require_shape(input.size() == 1 || input.size() == 3,
-                "BatchNormalization needs [features] or [channels, height, width], not " + shape_text(input));
   require_shape(spec.parameters.size() == 4, "BatchNormalization needs scale, B, mean and variance");
   for (const Shape& parameter : spec.parameters)
     require_shape(parameter == Shape{input[0]}, "BatchNormalization parameter " + shape_text(parameter) +

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conv: two-dimensional convolution, grouped and dilated, by oneDNN. Activations are nhwc throughout; weights
-// are OIHW in the arena and packed into the order oneDNN prefers in scratch, once per unit and direction.
-// Backward, with dz = dy f'(y): dx by backward data, dW and db by backward weights. Blocked activations would
-// make dW faster by itself (one input channel: 280 against 805 us; three: 449 against 536), but reordering dz
-// costs what that gains (541 and 292 us), so nhwc it is for every shape. In bf16 the images, too, are rounded
-// into scratch, and db is our own loop, because the primitive would sum dz as it was rounded. Made by the
-// table, run by model/executor.
+// Conv: convolution over one to three dimensions, grouped and dilated, by oneDNN. Activations are channels
+// last throughout; weights are OIHW in the arena and packed into the order oneDNN prefers in scratch, once
+// per unit and direction. Backward, with dz = dy f'(y): dx by backward data, dW and db by backward weights.
+// Blocked activations would make dW faster by itself (one input channel: 280 against 805 us; three: 449
+// against 536), but reordering dz costs what that gains (541 and 292 us), so nhwc it is for every shape. In
+// bf16 the images, too, are rounded into scratch, and db is our own loop, because the primitive would sum dz
+// as it was rounded. Made by the table, run by model/executor.
 #include <algorithm>
 
-#include "ops/operands.h"
+#include "ops/convolution.h"
 
 namespace lepton::ops {
 
 namespace {
-
-using onednn::Tag;
 
 class ConvOp : public Op {
  public:
@@ -25,26 +23,11 @@ class ConvOp : public Op {
         filters_(spec.parameters[0][0]) {
     const Shape &x = spec.inputs[0], &w = spec.parameters[0], &y = spec.output;
     const int64_t group = int_attribute(spec.attributes, "group", 1);
-    const Window window = parse_window(spec, {w[2], w[3]});
+    const Window window = parse_window(spec, kernel_of(w));
     outputs_ = spec.samples * element_count(y);
-    const auto weights_dims = group == 1 ? onednn::Dims{w[0], w[1], w[2], w[3]}
-                                         : onednn::Dims{group, w[0] / group, w[1], w[2], w[3]};
-    plain_weights_ = onednn::desc(weights_dims, group == 1 ? Tag::oihw : Tag::goihw);
-    convolution_.source = {spec.samples, x[0], x[1], x[2]};
-    convolution_.weights = weights_dims;
-    convolution_.destination = {spec.samples, y[0], y[1], y[2]};
+    convolution_ = convolution_of({spec.samples, x, y, w, group}, window, spec.precision);
     convolution_.bias = bias_;
-    convolution_.operands = operand_type(spec.precision);
-    convolution_.strides = {window.stride[0], window.stride[1]};
-    convolution_.dilations = {window.dilation[0] - 1, window.dilation[1] - 1};  // oneDNN counts the gaps
-    convolution_.pads_begin = {window.pad_begin[0], window.pad_begin[1]};
-    convolution_.pads_end = {window.pad_end[0], window.pad_end[1]};
-    // The primitive wants pads that match exactly; rows that no window reaches are pads it must not have.
-    for (int axis = 0; axis < 2; ++axis) {
-      const int64_t reach =
-          (y[axis + 1] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1;
-      convolution_.pads_end[axis] = reach - window.pad_begin[axis] - x[axis + 1];
-    }
+    plain_weights_ = plain_weights(convolution_);
     plan_forward(spec.training);
     if (spec.training) plan_backward(spec.input_needs_gradient[0]);
   }
@@ -87,19 +70,13 @@ class ConvOp : public Op {
   }
 
  private:
-  /// An image of the caller's as it is multiplied: rounded first, in bf16.
-  Packed operand(const onednn::Dims& dims) const {
-    return Packed::operand(onednn::desc(dims, Tag::nhwc),
-                           onednn::desc(dims, Tag::nhwc, convolution_.operands));
-  }
-
   // Scratch begins with one scratchpad that serves the primitives of a direction in turn.
   void plan_forward(bool training) {
     onednn::Convolution c = convolution_;
     c.activation = activation_;
     forward_ = onednn::convolution_forward(c, training);
     forward_weights_ = Packed::operand(plain_weights_, forward_.weights);
-    forward_input_ = operand(convolution_.source);
+    forward_input_ = image_operand(convolution_, convolution_.source);
     MemoryPlan memory;
     memory.add(std::max(
         {forward_.scratchpad_bytes, forward_weights_.scratchpad_bytes(), forward_input_.scratchpad_bytes()}));
@@ -117,8 +94,8 @@ class ConvOp : public Op {
     }
     weights_ = onednn::convolution_backward_weights(c);
     weights_gradient_ = Packed::result(plain_weights_, weights_.weights);
-    gradient_ = operand(convolution_.destination);
-    input_ = operand(convolution_.source);
+    gradient_ = image_operand(convolution_, convolution_.destination);
+    input_ = image_operand(convolution_, convolution_.source);
 
     MemoryPlan memory;
     size_t pad = std::max(data_.scratchpad_bytes, weights_.scratchpad_bytes);
@@ -144,9 +121,8 @@ class ConvOp : public Op {
 
 Shape infer_conv(const OpSpec& spec) {
   const Shape& x = spec.inputs[0];
-  require_shape(x.size() == 3, "Conv needs an image [channels, height, width], not " + shape_text(x));
-  require_shape(!spec.parameters.empty() && spec.parameters[0].size() == 4,
-                "Conv needs weights [filters, channels / group, height, width]");
+  const Window window = parse_window(spec, spec.parameters.empty() ? Shape{} : kernel_of(spec.parameters[0]));
+  check_kernel(spec, window, "[filters, channels / group, height, width] or of as many dimensions");
   const Shape& w = spec.parameters[0];
   const int64_t group = int_attribute(spec.attributes, "group", 1);
   require_shape(group >= 1 && w[1] * group == x[0] && w[0] % group == 0,
@@ -154,11 +130,9 @@ Shape infer_conv(const OpSpec& spec) {
                     " groups do not fit the input " + shape_text(x));
   require_shape(spec.parameters.size() == 1 || spec.parameters[1] == Shape{w[0]},
                 "Conv bias does not fit the weights " + shape_text(w));
-  const Window window = parse_window(spec, {w[2], w[3]});
-  require_shape(window.kernel[0] == w[2] && window.kernel[1] == w[3],
-                "Conv kernel_shape does not fit the weights " + shape_text(w));
-  const auto size = window_output(spec, window, false);
-  return {w[0], size[0], size[1]};
+  Shape output = window_output(spec, window, false);
+  output.insert(output.begin(), w[0]);
+  return output;
 }
 
 std::unique_ptr<Op> make_conv(const OpSpec& spec) {

@@ -78,7 +78,7 @@ class LayerNormOp : public Op {
         training_(spec.training),
         centred_(spec.type == "LayerNormalization"),
         shift_(spec.parameters.size() > 1) {
-    if (spec.parameters[0].size() == 3) channels_ = spec.inputs[0][0];
+    if (spec.layouts[0] == Layout::channels_last) channels_ = spec.inputs[0][0];
     pixels_ = width_ / channels_;
     MemoryPlan saved, scratch;
     if (training_) saved.add(static_cast<size_t>(rows_) * sizeof(RowStatistics));
@@ -132,12 +132,7 @@ class LayerNormOp : public Op {
 
 Shape infer_layer_norm(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  const int64_t rank = static_cast<int64_t>(input.size());
-  const int64_t axis = int_attribute(spec.attributes, "axis", -1);
-  const int64_t first = axis < 0 ? axis + rank : axis - 1;  // ONNX counts the batch dimension
-  require_shape(first >= 0 && first < rank,
-                spec.type + " has no axis " + std::to_string(axis) + " in its input " + shape_text(input));
-  require_shape(rank != 3 || first == 0, spec.type + " of an image " + shape_text(input) + " needs axis = 1");
+  const int64_t first = sample_axis(spec, "axis", -1);
   const Shape row(input.begin() + first, input.end());
   const bool shifts = spec.type == "LayerNormalization";
   require_shape(spec.parameters.size() == 1 || (shifts && spec.parameters.size() == 2),

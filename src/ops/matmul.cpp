@@ -205,9 +205,8 @@ class GemmOp : public Op {
 
 Shape infer_matmul(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
-  require_shape(
-      input.size() == 1 || input.size() == 2,
-      "Gemm needs a vector or a sequence of vectors per sample, not " + shape_text(input) + " (flatten it)");
+  require_shape(input.size() <= 2,
+                "Gemm needs a vector or a sequence of vectors, not " + shape_text(input) + " (flatten it)");
   require_shape(!spec.parameters.empty() && spec.parameters[0].size() == 2, "Gemm needs weights [out, in]");
   const Shape& weights = spec.parameters[0];
   require_shape(weights[1] == input.back(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// MaxPool in nhwc, with an optional fused Relu: max and Relu commute, so a Relu between a convolution and its
-// pool is cheapest behind the pool. The first of equal maxima takes the gradient; NaN wins. Training keeps
-// the place of each maximum in its window, `nowhere` where Relu cut it off; as int32, so that every loop has
-// one element size, which gcc 12 vectorises well. Made by the table, run by model/executor.
+// MaxPool, channels last, with an optional fused Relu: max and Relu commute, so a Relu between a convolution
+// and its pool is cheapest behind the pool. The first of equal maxima takes the gradient; NaN wins. Training
+// keeps the place of each maximum in its window, `nowhere` where Relu cut it off; as int32, so that every
+// loop has one element size, which gcc 12 vectorises well. Made by the table, run by model/executor.
 #include <algorithm>
 
 #include "base/simd.h"
@@ -100,11 +100,10 @@ class MaxPoolOp : public Op {
  public:
   explicit MaxPoolOp(const OpSpec& spec)
       : geometry_(spec), training_(spec.training), relu_(spec.activation == "Relu") {
-    const Window& w = geometry_.window;
-    for (int axis = 0; axis < 2; ++axis) {
-      overlap_ = overlap_ || w.stride[axis] < (w.kernel[axis] - 1) * w.dilation[axis] + 1;
-      covered_ = covered_ && w.stride[axis] == w.kernel[axis] && w.dilation[axis] == 1 &&
-                 w.pad_begin[axis] == 0 && spec.output[axis + 1] * w.stride[axis] >= spec.inputs[0][axis + 1];
+    for (const PoolAxis& axis : {geometry_.z, geometry_.y, geometry_.x}) {
+      overlap_ = overlap_ || axis.stride < (axis.kernel - 1) * axis.dilation + 1;
+      covered_ = covered_ && axis.stride == axis.kernel && axis.dilation == 1 && axis.pad_begin == 0 &&
+                 axis.out * axis.stride >= axis.size;
     }
     MemoryPlan places;
     places.add(static_cast<size_t>(geometry_.outputs()) * sizeof(int32_t));

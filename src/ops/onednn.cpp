@@ -44,6 +44,9 @@ Desc strided(const Dims& dims, const Dims& strides, Type type) {
 size_t bytes(const Desc& desc) {
   return desc.get_size();
 }
+Tag channels_last(const Dims& dims) {
+  return dims.size() == 5 ? Tag::ndhwc : Tag::nhwc;
+}
 
 struct Primitive::Impl {
   dnnl::primitive primitive;
@@ -148,9 +151,9 @@ Planned matmul(const Desc& source, const Desc& weights, const Desc& bias, const 
 /// A convolution's descriptors, each array in the type in which one primitive reads or writes it.
 struct ConvolutionDescs {
   ConvolutionDescs(const Convolution& c, Type source_type, Type weights_type, Type destination_type)
-      : source(desc(c.source, Tag::nhwc, source_type)),
+      : source(desc(c.source, channels_last(c.source), source_type)),
         weights(desc(c.weights, Tag::any, weights_type)),
-        destination(desc(c.destination, Tag::nhwc, destination_type)) {
+        destination(desc(c.destination, channels_last(c.destination), destination_type)) {
     if (c.bias) bias = desc({c.destination[1]}, Tag::a);
   }
   Desc source, weights, destination, bias;

@@ -26,6 +26,8 @@ size_t bytes(Type type);
 Desc desc(const Dims& dims, Tag tag, Type type = Type::f32);
 Desc strided(const Dims& dims, const Dims& strides, Type type = Type::f32);
 size_t bytes(const Desc& desc);
+/// Of images {n, c, h, w} and volumes {n, c, d, h, w}.
+Tag channels_last(const Dims& dims);
 
 /// A primitive with its arguments' descriptors in a fixed order (the scratchpad is one of them).
 class Primitive {
@@ -44,7 +46,8 @@ class Primitive {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What it takes to plan a convolution. Images lie in nhwc, weights as oneDNN likes them.
+/// What it takes to plan a convolution. Images lie channels last, weights as oneDNN likes
+/// them.
 struct Convolution {
   Dims source, weights, destination;
   bool bias = false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attributes of operators, read with their ONNX defaults. A value of the wrong type is the input's fault (a
 // deck or an ONNX file), never ours; the caller that knows the layer adds its name. Called by every op.
-#include "ops/op.h"
+#include "ops/operators.h"
 
 #include "base/error.h"
 
@@ -36,6 +36,15 @@ std::string string_attribute(const Attributes& attributes, const std::string& na
 std::vector<int64_t> ints_attribute(const Attributes& attributes, const std::string& name,
                                     const std::vector<int64_t>& otherwise) {
   return attribute_or<std::vector<int64_t>>(attributes, name, otherwise, "a list of integers");
+}
+
+int64_t sample_axis(const OpSpec& spec, const std::string& attribute, int64_t otherwise) {
+  const auto rank = std::ssize(spec.inputs[0]);
+  const int64_t axis = int_attribute(spec.attributes, attribute, otherwise);
+  require_shape(axis != 0 && axis <= rank && axis >= -rank,
+                spec.type + " has no " + attribute + " " + std::to_string(axis) + " in its input " +
+                    shape_text(spec.inputs[0]) + ", whose first is 1");
+  return axis > 0 ? axis - 1 : axis + rank;
 }
 
 }  // namespace lepton::ops

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Op: one node of the graph, planned once for one number of samples and one thread, run many times.
-// Activations lie sample by sample in nhwc (channels last); shapes here are in ONNX order without the batch
-// dimension
-// ([C, H, W]), and the op knows that its memory is channels-last. Parameters keep their ONNX layout (Conv
+// Activations lie sample by sample, each plain or channels last (tensor/shape.h); shapes here are in ONNX
+// order without the batch dimension ([C, H, W]) in both. Parameters keep their ONNX layout (Conv
 // weights OIHW, Gemm weights [out, in]: transB = 1) in the arena; an op that computes in another layout packs
 // them in its scratch for each unit.
 // Invariants: forward and backward allocate nothing; one op object is used by one thread; bits depend on the
@@ -43,6 +42,8 @@ struct OpSpec {
   std::vector<Shape> inputs = {};  ///< activations, without batch
   std::vector<Shape> parameters = {};  ///< as in the arena
   Shape output = {};
+  std::vector<Layout> layouts = {};  ///< of inputs
+  Layout output_layout = Layout::plain;
   std::vector<bool> input_needs_gradient = {};  ///< per activation input: false for the network's own input
   uint64_t random_key = 0;                ///< stream_key(seed, dropout, layer), for ops that draw numbers
   Precision precision = Precision::fp32;  ///< of products; who plans (Arithmetic) sets it

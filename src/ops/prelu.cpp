@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // PRelu (He et al. 2015): LeakyRelu whose slope below 0 is a parameter, one for each channel of an image
-// (ONNX shape [C, 1, 1]), for each feature of a vector or sequence, or one for all ([1]). Memory is
-// channels-last, so elements lie in rows of as many as there are slopes; slopes' gradients are summed row by
-// row, in order. Made by the table, run by model/executor. Twin: kernels/prelu.cu.
+// (ONNX shape [C, 1, 1]), for each feature of a vector or sequence, or one for all ([1]). They go along the
+// innermost dimension, so elements lie in rows of as many as there are slopes; slopes' gradients are summed
+// row by row, in order. Made by the table, run by model/executor. Twin: kernels/prelu.cu.
 #include "base/simd.h"
 #include "ops/activation_math.h"
 #include "ops/operators.h"
@@ -60,11 +60,11 @@ Shape infer_prelu(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
   require_shape(spec.parameters.size() == 1, "PRelu needs a slope");
   const Shape& slope = spec.parameters[0];
-  const bool image = input.size() == 3;
-  const Shape by_channel = image ? Shape{input[0], 1, 1} : Shape{input.back()};
-  require_shape(slope == by_channel || slope == Shape{1},
+  Shape by_channel(input.size(), 1);
+  by_channel.front() = input.front();
+  require_shape(slope == by_channel || slope == Shape{input.back()} || slope == Shape{1},
                 "PRelu slope " + shape_text(slope) + " does not fit its input " + shape_text(input) +
-                    ": it takes " + shape_text(by_channel) + " or [1]");
+                    ": it takes " + shape_text(by_channel) + ", " + shape_text({input.back()}) + " or [1]");
   return input;
 }
 

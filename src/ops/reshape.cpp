@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flatten, Reshape and Identity: the same numbers under another shape. ONNX orders an image as C, H, W; our
-// memory is H, W, C; so an image that becomes something else is permuted through the ONNX order. Attribute
-// `shape` of Reshape leaves out the batch dimension; one -1 is computed, 0 copies the input's dimension. Made
-// by the table, run by model/executor.
+// Flatten, Reshape and Identity: the same numbers under another shape or in another layout. ONNX orders an
+// image as C, H, W; where it lies as H, W, C and becomes something else, it is permuted through ONNX's order.
+// Attribute `shape` of Reshape leaves out the batch dimension; one -1 is computed, 0 copies the input's
+// dimension. Made by the table, run by model/executor.
 #include <algorithm>
 
 #include "ops/operators.h"
@@ -12,14 +12,13 @@ namespace lepton::ops {
 
 namespace {
 
-/// What the memory of a shape is: a matrix of pixels x channels for images, else one row.
+/// What the memory of a sample is: a matrix of pixels x channels where channels are last, else one row.
 struct MemoryOrder {
   int64_t channels = 1, pixels = 1;
-  explicit MemoryOrder(const Shape& shape) {
-    if (shape.size() == 3) {
-      channels = shape[0];
-      pixels = shape[1] * shape[2];
-    }
+  MemoryOrder(const Shape& shape, Layout layout) {
+    if (layout == Layout::plain) return;
+    channels = shape[0];
+    pixels = element_count(shape) / channels;
   }
   bool is_plain() const { return channels == 1 || pixels == 1; }
 };
@@ -27,7 +26,10 @@ struct MemoryOrder {
 class ReshapeOp : public Op {
  public:
   explicit ReshapeOp(const OpSpec& spec)
-      : n_(spec.samples), count_(element_count(spec.output)), from_(spec.inputs[0]), to_(spec.output) {
+      : n_(spec.samples),
+        count_(element_count(spec.output)),
+        from_(spec.inputs[0], spec.layouts[0]),
+        to_(spec.output, spec.output_layout) {
     same_ = (from_.is_plain() && to_.is_plain()) ||
             (from_.channels == to_.channels && from_.pixels == to_.pixels);
     // Image to another image: through the ONNX order of one sample in scratch.

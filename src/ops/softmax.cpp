@@ -19,7 +19,7 @@ LEPTON_SIMD void scale(int64_t count, float factor, float* y) {
 class SoftmaxOp : public Op {
  public:
   explicit SoftmaxOp(const OpSpec& spec)
-      : width_(spec.inputs[0].size() == 3 ? spec.inputs[0].front() : spec.inputs[0].back()),
+      : width_(innermost(spec.inputs[0], spec.layouts[0])),
         rows_(spec.samples * element_count(spec.inputs[0]) / width_) {}
 
   void forward(const OpForward& run) override {
@@ -59,11 +59,9 @@ class SoftmaxOp : public Op {
 Shape infer_softmax(const OpSpec& spec) {
   const Shape& input = spec.inputs[0];
   const int64_t rank = static_cast<int64_t>(input.size());
-  const int64_t along = rank == 3 ? 1 : rank;  // ONNX counts the batch dimension
-  const int64_t axis = int_attribute(spec.attributes, "axis", along);
-  require_shape(axis == along || axis == along - rank - 1,
-                "Softmax is computed over axis " + std::to_string(along) + " of " + shape_text(input) +
-                    ", not " + std::to_string(axis));
+  const int64_t axis = sample_axis(spec, "axis", -1);
+  require_shape(axis == 0 || axis + 1 == rank, spec.type + " is computed over axis 1 or the last one of " +
+                                                   shape_text(input) + ", not " + std::to_string(axis + 1));
   return input;
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/op.h"
+#include "ops/layouts.h"
 
 namespace lepton::ops {
 
@@ -20,6 +20,8 @@ struct OperatorRow {
   /// `where` and a text that holds both shapes when they do not fit (the caller adds the layer's name and
   /// position).
   Shape (*infer)(const OpSpec&);
+  /// What it takes and gives, from spec.layouts, how its inputs lie now.
+  Layouts (*lay)(const OpSpec&);
   std::unique_ptr<Op> (*make)(const OpSpec&);
   bool (*fuses)(const std::string& activation);  ///< can it take this activation as its epilogue?
   int inputs_most = inputs;

@@ -67,7 +67,7 @@ TEST(LayerOptions, DefaultsWhereNothingIsGiven) {
 
 TEST(LayerOptions, OneIntegerStandsForBothDirections) {
   const LayerSpec spec = layer("thing", {{"size", 5}});
-  EXPECT_EQ(LayerOptions(spec, "thing_1", rows, {}).required_extent("size", 1), (Extent{5, 5}));
+  EXPECT_EQ(LayerOptions(spec, "thing_1", rows, {}).required_extent("size", 2, 1), (Extent{5, 5}));
 }
 
 TEST(LayerOptions, UnknownOptionNamesTheNearest) {
@@ -119,7 +119,7 @@ TEST(LayerOptions, OtherKinds) {
                "mode = \"sane\" is not one of \"same\", \"valid\"");
   expect_error({{"mode", "sane"}}, choice, "deck.toml:1:100", "Did you mean \"same\"?");
   expect_error({{"mode", 3}}, choice, "deck.toml:1:100", "mode = 3 is not one of");
-  const auto extent = [](const LayerOptions& options) { options.required_extent("size", 1); };
+  const auto extent = [](const LayerOptions& options) { options.required_extent("size", 2, 1); };
   expect_error({}, extent, "deck.toml:1:5", "needs the option \"size\"");
   expect_error({{"size", 0}}, extent, "deck.toml:1:100",
                "size = 0 is not an integer from 1 up, or two of them");

@@ -36,13 +36,13 @@ OpSpec conv(const Shape& input, const Shape& weights, std::vector<int64_t> strid
 }
 
 OpSpec pool(const char* type, std::vector<int64_t> kernel, std::vector<int64_t> strides,
-            std::vector<int64_t> pads, const std::string& activation = "") {
+            std::vector<int64_t> pads, const std::string& activation = "", const Shape& input = {5, 9, 7}) {
   return {.type = type,
           .attributes = {{"kernel_shape", kernel}, {"strides", strides}, {"pads", pads}},
           .activation = activation,
           .samples = 3,
           .training = true,
-          .inputs = {{5, 9, 7}}};
+          .inputs = {input}};
 }
 
 OpSpec plain(const char* type, const Shape& input, Attributes attributes = {},
@@ -68,7 +68,16 @@ std::vector<OpSpec> products() {
           conv({3, 7, 5}, {5, 3, 3, 2}, {2, 1}, {1, 0, 2, 1}, {1, 1}, 1, ""),
           conv({8, 9, 11}, {16, 8, 3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, "Relu"),
           conv({4, 11, 9}, {6, 2, 3, 3}, {1, 2}, {2, 2, 2, 2}, {2, 2}, 2, "LeakyRelu"),
-          conv({6, 6, 6}, {12, 6, 1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1, "")};
+          conv({6, 6, 6}, {12, 6, 1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1, ""),
+          conv({6, 17}, {8, 3, 3}, {2}, {1, 2}, {1}, 2, "Relu"),
+          conv({4, 6, 5, 7}, {6, 2, 3, 2, 3}, {1, 2, 1}, {1, 0, 1, 0, 1, 2}, {1, 1, 2}, 2, "Relu"),
+          plain("ConvTranspose", {4, 5, 6},
+                {{"strides", std::vector<int64_t>{2, 3}},
+                 {"pads", std::vector<int64_t>{1, 0, 0, 1}},
+                 {"group", int64_t{2}}},
+                {{4, 3, 3, 2}, {6}}),
+          plain("ConvTranspose", {4, 3, 4, 2}, {{"strides", std::vector<int64_t>{2, 1, 2}}},
+                {{4, 3, 2, 3, 2}, {3}})};
 }
 
 std::vector<OpSpec> others() {
@@ -77,7 +86,14 @@ std::vector<OpSpec> others() {
       pool("MaxPool", {2, 2}, {2, 2}, {0, 0, 0, 0}),
       pool("MaxPool", {3, 2}, {2, 1}, {1, 1, 1, 0}, "Relu"),
       pool("AveragePool", {2, 3}, {2, 2}, {0, 1, 1, 1}),
+      pool("MaxPool", {3}, {2}, {1, 1}, "", {6, 17}),
+      pool("MaxPool", {2, 2, 3}, {2, 1, 2}, {1, 0, 1, 0, 1, 0}, "", {4, 6, 5, 7}),
+      pool("AveragePool", {2, 2, 3}, {2, 1, 2}, {1, 0, 1, 0, 1, 0}, "", {4, 6, 5, 7}),
       plain("GlobalAveragePool", image),
+      plain("GlobalAveragePool", {4, 6, 5, 7}),
+      plain("GlobalMaxPool", image),
+      plain("Transpose", image, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}),
+      plain("Transpose", {6, 17}, {{"perm", std::vector<int64_t>{0, 2, 1}}}),
       plain("BatchNormalization", image, {}, {{5}, {5}, {5}, {5}}),
       plain("BatchNormalization", wide, {}, {{64}, {64}, {64}, {64}}, "Relu"),
       plain("BatchNormalization", {13}, {}, {{13}, {13}, {13}, {13}}),
@@ -108,6 +124,9 @@ std::vector<OpSpec> others() {
     specs.push_back(
         plain("Attention", {37, (4 + 2 * 2) * 5},
               {{"q_num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}, {"is_causal", causal}}));
+  OpSpec concat = plain("Concat", image, {{"axis", int64_t{2}}});
+  concat.inputs = {image, {5, 2, 7}, image};
+  specs.push_back(concat);
   OpSpec add = plain("Add", image, {}, {}, "Relu");
   add.inputs = {image, image};
   specs.push_back(add);

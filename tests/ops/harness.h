@@ -89,7 +89,13 @@ struct Results {
 /// Fills spec.output by the table's shape rule, and what a test left open.
 inline OpSpec completed(OpSpec spec) {
   if (spec.input_needs_gradient.empty()) spec.input_needs_gradient.assign(spec.inputs.size(), true);
-  spec.output = find_operator(spec.type)->infer(spec);
+  const OperatorRow& row = *find_operator(spec.type);
+  spec.output = row.infer(spec);
+  if (spec.layouts.empty())
+    for (const Shape& shape : spec.inputs) spec.layouts.push_back(usual_layout(shape));
+  const Layouts layouts = row.lay(spec);
+  spec.layouts = layouts.inputs;
+  spec.output_layout = layouts.output;
   return spec;
 }
 

@@ -112,7 +112,7 @@ TEST(LayerNorm, InferenceGivesTheSameBits) {
 TEST(LayerNorm, RefusesWhatDoesNotFit) {
   expect_refused(layer_norm(2, {9}, {8}, -1), "[8] does not fit the normalised dimensions [9]");
   expect_refused(layer_norm(2, {9}, {9}, 2), "no axis 2");
-  expect_refused(layer_norm(2, {5, 2, 3}, {3}, -1), "axis = 1");
+  expect_refused(layer_norm(2, {5, 2, 3}, {5, 2, 3}, -1), "normalised dimensions [3]");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // Average pools against plain loops in double: windows, strides, pads, ceil_mode, count_include_pad; refusals
 // of all.
 #include "ops/pool_cases.h"
+#include "ops/window_cases.h"
 
 namespace lepton::ops {
 namespace {
@@ -17,16 +18,13 @@ TEST(AveragePool, WindowsOfAllKinds) {
   check_pool({"AveragePool", 1, 2, 6, 6, {3, 3}, {2, 2}, {1, 1, 0, 0}, {1, 1}, 1, 1}, {2, 3, 3});
 }
 
-TEST(GlobalAveragePool, Means) {
-  const OpSpec spec{.type = "GlobalAveragePool", .samples = 3, .training = true, .inputs = {{5, 3, 4}}};
-  EXPECT_EQ(completed(spec).output, (Shape{5, 1, 1}));
-  check_op(spec, [](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
-    Numbers y(15);
-    for (size_t s = 0; s < 3; ++s)
-      for (size_t p = 0; p < 12; ++p)
-        for (size_t c = 0; c < 5; ++c) y[s * 5 + c] += inputs[0][(s * 12 + p) * 5 + c] / 12;
-    return y;
-  });
+TEST(Pool, OverOneAndThreeDimensions) {
+  for (const char* type : {"MaxPool", "AveragePool"}) {
+    check_windows({type, 2, 3, {9}, 3, {3}, {2}, {1, 1}});
+    check_windows({type, 1, 5, {8}, 5, {2}, {2}});
+    check_windows({type, 2, 3, {4, 5, 6}, 3, {2, 2, 3}, {2, 1, 3}, {1, 0, 1, 0, 1, 1}});
+    check_windows({type, 1, 4, {6, 5, 4}, 4, {2, 3, 2}, {1, 2, 2}, {}, {2, 1, 1}});
+  }
 }
 
 TEST(Pool, RefusesWhatDoesNotFit) {
@@ -41,7 +39,6 @@ TEST(Pool, RefusesWhatDoesNotFit) {
   OpSpec vector = pool({"MaxPool", 1, 4, 8, 8, {2, 2}});
   vector.inputs = {{10}};
   expect_refused(vector, "not [10]");
-  expect_refused({.type = "GlobalAveragePool", .inputs = {{10}}}, "not [10]");
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ TEST(PRelu, OneSlopeForAll) {
 }
 
 TEST(PRelu, RefusesSlopesThatDoNotFit) {
-  expect_refused(prelu(2, {5, 2, 3}, {5}), "takes [5, 1, 1] or [1]");
+  expect_refused(prelu(2, {5, 2, 3}, {5}), "takes [5, 1, 1], [3] or [1]");
   expect_refused(prelu(2, {9}, {8}), "slope [8] does not fit its input [9]");
   OpSpec none = prelu(2, {9}, {9});
   none.parameters.clear();

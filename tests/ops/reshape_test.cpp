@@ -10,24 +10,31 @@ namespace {
 using namespace testing;
 
 // Where element `onnx` of a sample lies in memory.
-size_t place(const Shape& shape, size_t onnx) {
-  if (shape.size() != 3) return onnx;
-  const size_t channels = static_cast<size_t>(shape[0]), pixels = static_cast<size_t>(shape[1] * shape[2]);
+size_t place(const Shape& shape, Layout layout, size_t onnx) {
+  if (layout == Layout::plain) return onnx;
+  const size_t channels = static_cast<size_t>(shape[0]),
+               pixels = static_cast<size_t>(element_count(shape)) / channels;
   return onnx % pixels * channels + onnx / pixels;
 }
 
-void check(OpSpec spec, const Shape& want) {
-  spec.samples = 3;
-  spec.training = true;
-  ASSERT_EQ(completed(spec).output, want);
+void check(OpSpec open, const Shape& want) {
+  open.samples = 3;
+  open.training = true;
+  const OpSpec spec = completed(open);
+  ASSERT_EQ(spec.output, want);
   check_op(spec, [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
     const size_t count = static_cast<size_t>(element_count(want));
     Numbers y(3 * count);
     for (size_t s = 0; s < 3; ++s)
       for (size_t i = 0; i < count; ++i)
-        y[s * count + place(want, i)] = inputs[0][s * count + place(spec.inputs[0], i)];
+        y[s * count + place(want, spec.output_layout, i)] =
+            inputs[0][s * count + place(spec.inputs[0], spec.layouts[0], i)];
     return y;
   });
+}
+
+OpSpec identity(const Shape& shape, Layout from, Layout to) {
+  return {.type = "Identity", .inputs = {shape}, .layouts = {from}, .output_layout = to};
 }
 
 OpSpec flatten(const Shape& input) {
@@ -56,8 +63,15 @@ TEST(Reshape, ThroughOnnxOrder) {
   check(reshape({20, 1, 1}, {20}), {20});
 }
 
+TEST(Identity, BringsOneLayoutToTheOther) {
+  for (const Shape& shape : {Shape{3, 4, 5}, Shape{2, 7}, Shape{3, 2, 3, 4}}) {
+    check(identity(shape, Layout::plain, Layout::channels_last), shape);
+    check(identity(shape, Layout::channels_last, Layout::plain), shape);
+  }
+}
+
 TEST(Identity, IsTheInput) {
-  check({.type = "Identity", .inputs = {{3, 4, 5}}}, {3, 4, 5});
+  check(identity({3, 4, 5}, Layout::channels_last, Layout::channels_last), {3, 4, 5});
 }
 
 TEST(Reshape, InPlaceWhereMemoryStays) {
@@ -67,8 +81,10 @@ TEST(Reshape, InPlaceWhereMemoryStays) {
   };
   EXPECT_TRUE(in_place(flatten({1, 4, 5})));
   EXPECT_TRUE(in_place(flatten({7, 1, 1})));
-  EXPECT_TRUE(in_place(reshape({3, 4, 5}, {3, 2, 10})));
-  EXPECT_TRUE(in_place({.type = "Identity", .inputs = {{3, 4, 5}}}));
+  EXPECT_TRUE(in_place(reshape({60}, {3, 4, 5})));
+  EXPECT_TRUE(in_place(identity({1, 4, 5}, Layout::plain, Layout::channels_last)));
+  EXPECT_FALSE(in_place(identity({3, 4, 5}, Layout::plain, Layout::channels_last)));
+  EXPECT_TRUE(in_place(identity({3, 4, 5}, Layout::channels_last, Layout::channels_last)));
   EXPECT_FALSE(in_place(flatten({3, 4, 5})));
   EXPECT_FALSE(in_place(reshape({3, 4, 5}, {5, 3, 4})));
 }
