@@ -116,17 +116,4 @@ TEST(Layers, EndsOfTheNetwork) {
   EXPECT_EQ(build_graph(network({6}, {layer("dense", {{"units", 10}})}, 10)).outputs(), 10);
 }
 
-TEST(Layers, EveryRowIsInTheReferenceWithItsOptions) {
-  const std::string reference = layer_reference();
-  EXPECT_EQ(layer_table().size(), 45U);
-  for (const LayerRow& row : layer_table()) {
-    EXPECT_NE(reference.find(std::string(row.type) + ": " + row.summary), std::string::npos) << row.type;
-    for (const OptionRow& option : row.options)
-      EXPECT_NE(reference.find(std::string(option.name) + " = " + option.values), std::string::npos)
-          << option.name;
-  }
-  EXPECT_NE(reference.find("units = integer (required)"), std::string::npos);
-  EXPECT_NE(reference.find("rate = number (default 0.5)"), std::string::npos);
-}
-
 }  // namespace lepton::model
