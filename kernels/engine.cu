@@ -82,6 +82,7 @@ const Row rows[] = {
     {"Add", make_add},
     {"Gather", make_gather},
     {"Attention", make_attention},
+    {"SparseMatMul", make_sparse_product},
 };
 
 /// The context with its handles, released in the end.

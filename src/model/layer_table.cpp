@@ -189,6 +189,24 @@ std::vector<LayerRow> sequence_rows() {
   };
 }
 
+std::vector<LayerRow> graph_rows() {
+  return {
+      {"graph_conv",
+       "Each node of a graph: a dense layer of itself and its neighbours; [nodes, features].",
+       {{"units", "integer", "", "number of outputs of a node"},
+        {"normalize", "\"symmetric\" | \"rows\" | \"none\"", "symmetric",
+         "the adjacency by its degrees: D^-1/2 A D^-1/2, D^-1 A, or as it is"},
+        {"self_loops", "true | false", "true", "a node is its own neighbour, too"},
+        activation,
+        bias,
+        init,
+        init_deviation,
+        l2},
+       {},
+       read_graph_conv},
+  };
+}
+
 std::vector<LayerRow> activation_rows() {
   return {
       {"relu", "max(x, 0).", {}, {}, read_activation_layer},
@@ -239,7 +257,7 @@ const std::vector<LayerRow>& layer_table() {
   static const std::vector<LayerRow> table = [] {
     std::vector<LayerRow> rows;
     for (const auto& part :
-         {weighted_rows(), pooling_rows(), sequence_rows(), shaping_rows(), activation_rows()})
+         {weighted_rows(), pooling_rows(), sequence_rows(), graph_rows(), shaping_rows(), activation_rows()})
       rows.insert(rows.end(), part.begin(), part.end());
     return rows;
   }();

@@ -151,6 +151,9 @@ BuildStep read_positional_embedding(const LayerReader& reader);
 BuildStep read_attention(const LayerReader& reader);
 BuildStep read_transformer_block(const LayerReader& reader);
 
+// layers_graph.cpp
+BuildStep read_graph_conv(const LayerReader& reader);
+
 // layers_other.cpp
 /// LayerNormalization, or if not `centred` RMSNormalization, of each sample, or of each row of a sequence.
 int add_layer_norm(const LayerContext& context, const std::string& name, int value, bool centred,

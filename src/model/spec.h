@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "base/error.h"
+#include "ops/sparse_matrix.h"
 #include "tensor/shape.h"
 
 namespace lepton::model {
@@ -35,6 +37,7 @@ struct ModelSpec {
   int64_t outputs = 0;  ///< what the targets ask of the last layer: classes, or values per sample; 0 = any
   /// Class ids per sample: with more than one the last layer gives scores for each; 0: there are no targets.
   int64_t positions = 1;
+  std::shared_ptr<const ops::SparseMatrix> adjacency = nullptr;  ///< of the graph whose nodes a sample holds
   double l2 = 0;                         ///< [model] l2: default of every layer with weights
   int64_t memory_bytes_max = INT64_MAX;  ///< parameters that alone exceed it are refused: Error(memory)
   SourcePosition position;               ///< of [model]

@@ -38,6 +38,12 @@ std::vector<int64_t> ints_attribute(const Attributes& attributes, const std::str
   return attribute_or<std::vector<int64_t>>(attributes, name, otherwise, "a list of integers");
 }
 
+const SparseMatrix& matrix_attribute(const Attributes& attributes, const std::string& name) {
+  const auto found = attributes.find(name);
+  CHECK(found != attributes.end(), "no attribute " + name);
+  return *std::get<std::shared_ptr<const SparseMatrix>>(found->second);
+}
+
 int64_t sample_axis(const OpSpec& spec, const std::string& attribute, int64_t otherwise) {
   const auto rank = std::ssize(spec.inputs[0]);
   const int64_t axis = int_attribute(spec.attributes, attribute, otherwise);

@@ -17,16 +17,20 @@
 #include <vector>
 
 #include "ops/precision.h"
+#include "ops/sparse_matrix.h"
 #include "tensor/shape.h"
 
 namespace lepton::ops {
 
-using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>>;
+using Attribute =
+    std::variant<int64_t, double, std::string, std::vector<int64_t>, std::shared_ptr<const SparseMatrix>>;
 using Attributes = std::map<std::string, Attribute>;
 
 int64_t int_attribute(const Attributes&, const std::string& name, int64_t otherwise);
 double float_attribute(const Attributes&, const std::string& name, double otherwise);
 std::string string_attribute(const Attributes&, const std::string& name, const std::string& otherwise);
+/// CHECKs that it is there.
+const SparseMatrix& matrix_attribute(const Attributes&, const std::string& name);
 std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
                                     const std::vector<int64_t>& otherwise);
 

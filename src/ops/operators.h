@@ -50,6 +50,8 @@ Shape infer_add(const OpSpec& spec);
 std::unique_ptr<Op> make_add(const OpSpec& spec);
 Shape infer_gather(const OpSpec& spec);
 std::unique_ptr<Op> make_gather(const OpSpec& spec);
+Shape infer_sparse_product(const OpSpec& spec);
+std::unique_ptr<Op> make_sparse_product(const OpSpec& spec);
 Shape infer_attention(const OpSpec& spec);
 std::unique_ptr<Op> make_attention(const OpSpec& spec);
 

@@ -80,6 +80,8 @@ static const OperatorRow table[] = {
      fuses_none},
     {"Attention", 1, 0, "Scaled dot-product attention of several heads, all or causal.", infer_attention,
      lay_plain, make_attention, fuses_none, 3},
+    {"SparseMatMul", 1, 0, "A constant sparse matrix times the rows of a sample: neighbours in a graph.",
+     infer_sparse_product, lay_plain, make_sparse_product, fuses_none},
     {"Identity", 1, 0, "The input.", infer_same, lay_identity, make_reshape, fuses_none},
 };
 

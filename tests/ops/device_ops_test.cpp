@@ -124,6 +124,9 @@ std::vector<OpSpec> others() {
     specs.push_back(
         plain("Attention", {37, (4 + 2 * 2) * 5},
               {{"q_num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}, {"is_causal", causal}}));
+  const SparseMatrix triangle{3, 3, {0, 1, 3, 4}, {1, 2, 0, 2}, {2, 3, 1, 4}};
+  specs.push_back(
+      plain("SparseMatMul", {3, 13}, {{"matrix", std::make_shared<const SparseMatrix>(triangle)}}));
   OpSpec concat = plain("Concat", image, {{"axis", int64_t{2}}});
   concat.inputs = {image, {5, 2, 7}, image};
   specs.push_back(concat);
