@@ -38,4 +38,9 @@ std::vector<int64_t> ints_attribute(const Attributes& attributes, const std::str
   return attribute_or<std::vector<int64_t>>(attributes, name, otherwise, "a list of integers");
 }
 
+std::vector<std::string> texts_attribute(const Attributes& attributes, const std::string& name,
+                                         const std::vector<std::string>& otherwise) {
+  return attribute_or<std::vector<std::string>>(attributes, name, otherwise, "a list of texts");
+}
+
 }  // namespace lepton::ops

@@ -22,7 +22,7 @@
 
 namespace lepton::ops {
 
-using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>>;
+using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>>;
 using Attributes = std::map<std::string, Attribute>;
 
 int64_t int_attribute(const Attributes&, const std::string& name, int64_t otherwise);
@@ -30,6 +30,8 @@ double float_attribute(const Attributes&, const std::string& name, double otherw
 std::string string_attribute(const Attributes&, const std::string& name, const std::string& otherwise);
 std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
                                     const std::vector<int64_t>& otherwise);
+std::vector<std::string> texts_attribute(const Attributes&, const std::string& name,
+                                         const std::vector<std::string>& otherwise);
 
 /// What an op is planned for.
 struct OpSpec {

@@ -64,6 +64,12 @@ static const OperatorRow table[] = {
      fuses_none},
     {"Attention", 1, 0, "Scaled dot-product attention of several heads, all or causal.", infer_attention,
      make_attention, fuses_none, 3},
+    {"RNN", 1, 0, "Simple recurrent layer over a sequence, one or two directions, lengths.", infer_recurrent,
+     make_recurrent, fuses_none, 2},
+    {"LSTM", 1, 0, "Long short-term memory over a sequence, one or two directions, lengths.", infer_recurrent,
+     make_recurrent, fuses_none, 2},
+    {"GRU", 1, 0, "Gated recurrent units over a sequence, one or two directions, lengths.", infer_recurrent,
+     make_recurrent, fuses_none, 2},
     {"Identity", 1, 0, "The input.", infer_same, make_reshape, fuses_none},
 };
 
