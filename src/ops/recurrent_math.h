@@ -55,16 +55,17 @@ LEPTON_HD_ELEMENT inline LstmGradients lstm_gradient_element(const LstmGates& g,
           dc * g.f};
 }
 
-/// In ONNX order.
-struct GruGates {
-  float z, r, h;
-};
+///   state = (1 - z) h + z state',  with h the candidate
 LEPTON_HD_ELEMENT inline float gru_state(float z, float h, float before) {
   return (1.0f - z) * h + z * before;
 }
 /// Of the update gate's sum.
 LEPTON_HD_ELEMENT inline float gru_update_gradient(float z, float h, float before, float dh) {
   return dh * (before - h) * sigmoid_slope(z);
+}
+/// Of the reset gate's sum, from what it was multiplied with and the gradient of the product.
+LEPTON_HD_ELEMENT inline float gru_reset_gradient(float r, float factor, float d) {
+  return d * factor * sigmoid_slope(r);
 }
 /// Of the candidate's sum.
 LEPTON_HD_ELEMENT inline float gru_candidate_gradient(float z, float h, float dh) {
