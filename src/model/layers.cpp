@@ -283,7 +283,8 @@ void check_layers(const ModelSpec& spec) {
 const std::vector<LayerRow>& layer_table() {
   static const std::vector<LayerRow> table = [] {
     std::vector<LayerRow> rows;
-    for (const auto& part : {weighted_rows(), sequence_rows(), shaping_rows(), activation_rows()})
+    for (const auto& part :
+         {weighted_rows(), sequence_rows(), recurrent_layer_rows(), shaping_rows(), activation_rows()})
       rows.insert(rows.end(), part.begin(), part.end());
     return rows;
   }();
