@@ -78,6 +78,9 @@ const Row rows[] = {
     {"Add", make_add},
     {"Gather", make_gather},
     {"Attention", make_attention},
+    {"RNN", make_recurrent},
+    {"LSTM", make_recurrent},
+    {"GRU", make_recurrent},
 };
 
 /// The context with its handles, released in the end.

@@ -26,6 +26,7 @@ std::unique_ptr<ops::Op> make_softmax(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_add(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_gather(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_attention(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_recurrent(const Context&, const ops::OpSpec&);
 
 // Shared by several operators.
 
