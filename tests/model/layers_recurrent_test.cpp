@@ -160,8 +160,8 @@ TEST(LayersRecurrent, TakesLengths) {
   NetworkNames names;
   GraphBuilder builder({1});
   const LayerContext context{builder, model, spec, options, name, 0};
-  const int sequence = builder.add_node("Reshape", "sequence", {{"shape", std::vector<int64_t>{1, 1}}},
-                                        {0}, {}, spec.position);
+  const int sequence = builder.add_node("Reshape", "sequence", {{"shape", std::vector<int64_t>{1, 1}}}, {0},
+                                        {}, spec.position);
   const RecurrentOptions read = read_recurrent_options({names, spec, options, name, follower});
   const int value = add_recurrent(context, read, sequence, 0);
   const Graph graph = builder.finish();

@@ -14,8 +14,8 @@ SAMPLES, STEPS, INPUTS, UNITS = 3, 4, 3, 5
 LENGTHS = [2, 4, 1]
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
 HEAD = f"""// SPDX-License-Identifier: Apache-2.0
-// Made by make_recurrent_golden.py with onnxruntime {onnxruntime.__version__}: outputs of RNN, LSTM and GRU, sample by sample, for {SAMPLES}
-// samples of {STEPS} steps, {INPUTS} inputs and {UNITS} units, with the operands of recurrent_test.cpp.
+// Made by make_recurrent_golden.py with onnxruntime {onnxruntime.__version__}: outputs of RNN, LSTM and GRU, sample by
+// sample, for {SAMPLES} samples of {STEPS} steps, {INPUTS} inputs and {UNITS} units, with the operands of recurrent_test.cpp.
 #pragma once
 
 #include "ops/harness.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Made by make_recurrent_golden.py with onnxruntime 1.32.0: outputs of RNN, LSTM and GRU, sample by sample, for 3
-// samples of 4 steps, 3 inputs and 5 units, with the operands of recurrent_test.cpp.
+// Made by make_recurrent_golden.py with onnxruntime 1.32.0: outputs of RNN, LSTM and GRU, sample by
+// sample, for 3 samples of 4 steps, 3 inputs and 5 units, with the operands of recurrent_test.cpp.
 #pragma once
 
 #include "ops/harness.h"
