@@ -83,6 +83,9 @@ const Row rows[] = {
     {"Gather", make_gather},
     {"Attention", make_attention},
     {"SparseMatMul", make_sparse_product},
+    {"RNN", make_recurrent},
+    {"LSTM", make_recurrent},
+    {"GRU", make_recurrent},
 };
 
 /// The context with its handles, released in the end.

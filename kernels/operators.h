@@ -32,6 +32,7 @@ std::unique_ptr<ops::Op> make_add(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_gather(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_sparse_product(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_attention(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_recurrent(const Context&, const ops::OpSpec&);
 
 // Shared by several operators.
 

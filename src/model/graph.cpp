@@ -7,6 +7,7 @@
 #include <array>
 
 #include "ops/attention_shape.h"
+#include "ops/recurrent_shape.h"
 
 namespace lepton::model {
 
@@ -32,14 +33,28 @@ int64_t input_rows(const Graph& graph) {
   return rows;
 }
 
-/// Scores and what is gathered by them; of causal attention half.
-static double attention_flops(const Graph& graph, const Node& node) {
+static ops::OpSpec spec_of(const Graph& graph, const Node& node) {
   ops::OpSpec spec;
+  spec.type = node.type;
   spec.attributes = node.attributes;
   for (const int input : node.inputs) spec.inputs.push_back(graph.values[input].shape);
-  const ops::AttentionShape shape(spec);
+  for (const int tensor : node.parameters) spec.parameters.push_back(graph.layout.tensors()[tensor].shape);
+  return spec;
+}
+
+/// Scores and what is gathered by them; of causal attention half.
+static double attention_flops(const Graph& graph, const Node& node) {
+  const ops::AttentionShape shape(spec_of(graph, node));
   const auto pairs = static_cast<double>(shape.heads * shape.queries * shape.keys) / (shape.causal ? 2 : 1);
   return 2 * pairs * static_cast<double>(shape.size + shape.value_size);
+}
+
+/// The products with W and R at every step; all of R's are needed again for gradients, of W's two or three.
+static double recurrent_flops(const Graph& graph, const Node& node, bool data_gradient) {
+  const ops::RecurrentShape shape(spec_of(graph, node));
+  const auto rows = static_cast<double>(shape.directions * shape.steps * shape.width());
+  return 2 * rows *
+         (static_cast<double>(shape.inputs) * (data_gradient ? 3 : 2) + static_cast<double>(shape.units) * 3);
 }
 
 double training_flops_per_sample(const Graph& graph) {
@@ -48,6 +63,8 @@ double training_flops_per_sample(const Graph& graph) {
   for (const Node& node : graph.nodes) {
     if (node.type == "Attention")
       total += attention_flops(graph, node) * (needs_gradient[node.output] ? 3 : 1);
+    if (node.type == "RNN" || node.type == "LSTM" || node.type == "GRU")
+      total += recurrent_flops(graph, node, needs_gradient[node.inputs.front()]);
     if (node.type != "Gemm" && node.type != "Conv") continue;
     // Every output of a filter or unit costs a multiplication and an addition per weight of that filter.
     const Shape& weight = graph.layout.tensors()[node.parameters.front()].shape;

@@ -16,11 +16,23 @@
 namespace lepton::model {
 
 struct Initialiser {
-  enum class Kind { zeros, ones, constant, he_normal, he_uniform, glorot_normal, glorot_uniform, normal };
+  enum class Kind {
+    zeros,
+    ones,
+    constant,
+    he_normal,
+    he_uniform,
+    glorot_normal,
+    glorot_uniform,
+    normal,
+    orthogonal,  ///< square blocks as wide as the last dimension, each with orthonormal rows
+    columns      ///< `value` in some columns of each row, 0 in the others
+  };
   Kind kind = Kind::zeros;
   double deviation = 0.01;  ///< of `normal`
-  double value = 0;         ///< of `constant`
+  double value = 0;         ///< of `constant` and `columns`
   int64_t fan_in = 1, fan_out = 1;
+  int64_t columns_begin = 0, columns_end = 0;  ///< of `columns`
 };
 
 struct Node {

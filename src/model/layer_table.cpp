@@ -256,8 +256,8 @@ std::vector<LayerRow> activation_rows() {
 const std::vector<LayerRow>& layer_table() {
   static const std::vector<LayerRow> table = [] {
     std::vector<LayerRow> rows;
-    for (const auto& part :
-         {weighted_rows(), pooling_rows(), sequence_rows(), graph_rows(), shaping_rows(), activation_rows()})
+    for (const auto& part : {weighted_rows(), pooling_rows(), sequence_rows(), recurrent_layer_rows(),
+                             graph_rows(), shaping_rows(), activation_rows()})
       rows.insert(rows.end(), part.begin(), part.end());
     return rows;
   }();

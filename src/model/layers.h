@@ -153,6 +153,24 @@ BuildStep read_transformer_block(const LayerReader& reader);
 
 // layers_graph.cpp
 BuildStep read_graph_conv(const LayerReader& reader);
+// layers_recurrent.cpp
+struct RecurrentOptions {
+  std::string type;  ///< ONNX operator
+  int64_t gates = 1, units = 1, layers = 1;
+  bool bidirectional = false, sequence = false;
+  double dropout = 0;       ///< between the layers
+  bool relu = false;        ///< rnn
+  bool reset_after = true;  ///< gru
+  double forget_bias = 1;   ///< lstm
+  WeightOptions weights;
+  Initialiser recurrent;
+};
+std::vector<LayerRow> recurrent_layer_rows();
+RecurrentOptions read_recurrent_options(const LayerReader& reader);
+/// Appends the nodes of a rnn, lstm or gru layer behind the sequence `value`. `lengths`: the value that holds
+/// the length of each sample, [1]; -1: all are as long as the sequence.
+int add_recurrent(const LayerContext& context, const RecurrentOptions& options, int value, int lengths = -1);
+BuildStep read_recurrent(const LayerReader& reader);
 
 // layers_other.cpp
 /// LayerNormalization, or if not `centred` RMSNormalization, of each sample, or of each row of a sequence.

@@ -53,4 +53,9 @@ int64_t sample_axis(const OpSpec& spec, const std::string& attribute, int64_t ot
   return axis > 0 ? axis - 1 : axis + rank;
 }
 
+std::vector<std::string> texts_attribute(const Attributes& attributes, const std::string& name,
+                                         const std::vector<std::string>& otherwise) {
+  return attribute_or<std::vector<std::string>>(attributes, name, otherwise, "a list of texts");
+}
+
 }  // namespace lepton::ops

@@ -22,8 +22,8 @@
 
 namespace lepton::ops {
 
-using Attribute =
-    std::variant<int64_t, double, std::string, std::vector<int64_t>, std::shared_ptr<const SparseMatrix>>;
+using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>,
+                               std::shared_ptr<const SparseMatrix>>;
 using Attributes = std::map<std::string, Attribute>;
 
 int64_t int_attribute(const Attributes&, const std::string& name, int64_t otherwise);
@@ -33,6 +33,8 @@ std::string string_attribute(const Attributes&, const std::string& name, const s
 const SparseMatrix& matrix_attribute(const Attributes&, const std::string& name);
 std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
                                     const std::vector<int64_t>& otherwise);
+std::vector<std::string> texts_attribute(const Attributes&, const std::string& name,
+                                         const std::vector<std::string>& otherwise);
 
 /// What an op is planned for.
 struct OpSpec {

@@ -54,6 +54,8 @@ Shape infer_sparse_product(const OpSpec& spec);
 std::unique_ptr<Op> make_sparse_product(const OpSpec& spec);
 Shape infer_attention(const OpSpec& spec);
 std::unique_ptr<Op> make_attention(const OpSpec& spec);
+Shape infer_recurrent(const OpSpec& spec);
+std::unique_ptr<Op> make_recurrent(const OpSpec& spec);
 
 /// Refuses what a network or an ONNX file asks for and an operator does not have.
 inline void require_shape(bool condition, const std::string& text) {

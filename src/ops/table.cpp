@@ -82,6 +82,12 @@ static const OperatorRow table[] = {
      lay_plain, make_attention, fuses_none, 3},
     {"SparseMatMul", 1, 0, "A constant sparse matrix times the rows of a sample: neighbours in a graph.",
      infer_sparse_product, lay_plain, make_sparse_product, fuses_none},
+    {"RNN", 1, 0, "Simple recurrent layer over a sequence, one or two directions, lengths.", infer_recurrent,
+     lay_plain, make_recurrent, fuses_none, 2},
+    {"LSTM", 1, 0, "Long short-term memory over a sequence, one or two directions, lengths.", infer_recurrent,
+     lay_plain, make_recurrent, fuses_none, 2},
+    {"GRU", 1, 0, "Gated recurrent units over a sequence, one or two directions, lengths.", infer_recurrent,
+     lay_plain, make_recurrent, fuses_none, 2},
     {"Identity", 1, 0, "The input.", infer_same, lay_identity, make_reshape, fuses_none},
 };
 

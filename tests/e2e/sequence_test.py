@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A language model from text to text: prepare makes the same file on any number of ranks; training has the same ledger on 1,
 2, 3 and 7 ranks, on the debug device and after a kill; evaluate and predict agree with training, position by position;
-generate continues; tokens that the embedding has no row for are refused by name."""
+generate continues; tokens that the embedding has no row for are refused by name. Recurrent networks: whole sequences classified,
+and text, with the same ledger on 1, 2 and 3 ranks and on the debug device."""
 import json
 import os
 import shutil
@@ -45,6 +46,33 @@ threads = 1
 every = "12 steps"
 [checkpoint]
 every = "5 steps"
+"""
+
+
+RECURRENT = """
+[model]
+layers = [
+  { type = "embedding", rows = 9, width = 8, init_deviation = 0.5 },
+  { type = "lstm", units = 10, layers = 2, dropout = 0.1, bidirectional = true, output = "sequence" },
+  { type = "rnn", units = 9, output = "sequence" },
+  { type = "gru", units = 12 },
+  { type = "dense", units = 3 },
+]
+[optimizer]
+type = "adam"
+learning_rate = 1e-2
+"""
+CONTINUING = """
+[model]
+layers = [
+  { type = "embedding", rows = {size}, width = 16 },
+  { type = "gru", units = 20, reset_after = false, output = "sequence" },
+  { type = "lstm", units = 20, output = "sequence" },
+  { type = "dense", units = {size} },
+]
+[optimizer]
+type = "adam"
+learning_rate = 1e-2
 """
 
 
@@ -126,6 +154,37 @@ def bad_tokens(size):
     assert "200" in result.err and not os.path.exists("bad-scores.h5"), result.told("unclear")
 
 
+def last_of_three(rows, seed):
+    """Sequences of tokens 0 to 8, and which of 0, 1 and 2 comes last in each."""
+    tokens = numpy.random.default_rng(seed).integers(0, 9, (rows, 14))
+    tokens[:, 0] = tokens[:, 1] % 3
+    behind = 13 - (tokens[:, ::-1] < 3).argmax(axis=1)
+    return tokens.astype("u1"), tokens[numpy.arange(rows), behind].astype("i4")
+
+
+def recurrent_run(ranks, device, deck, reference):
+    name = f"{deck[:-5]}-{ranks}-{device}"
+    result = train(name, ranks=ranks, deck=deck, sets={"train.device": device})
+    same_run(name, f"{deck[:-5]}-1-cpu", "against one rank")
+    assert result.hash() == reference.hash(), result.told("other parameters")
+
+
+def recurrent(size):
+    with h5py.File("sequences.h5", "w") as file:
+        for split, rows in (("train", 600), ("test", 200)):
+            file[f"{split}/tokens"], file[f"{split}/labels"] = last_of_three(rows, rows)
+    splits = "".join(f'{split} = {{ inputs = "{split}/tokens", targets = "{split}/labels" }}\n' for split in ("train", "test"))
+    make_deck("sequences.toml", RECURRENT, f'\n[data]\nfile = "sequences.h5"\n{splits}',
+              "\n[train]\nepochs = 8\nbatch_size = 35\nunit_size = 6\nthreads = 1\n")
+    make_deck("continuing.toml", CONTINUING.replace("{size}", str(size)), DATA, TRAIN)
+    for deck in ("sequences.toml", "continuing.toml"):
+        reference = train(f"{deck[:-5]}-1-cpu", deck=deck)
+        in_parallel(recurrent_run, [(ranks, device, deck, reference) for ranks, device in ((2, "cpu"), (3, "cpu"), (2, "debug"))])
+    assert metrics("sequences-1-cpu", "test")[-1]["accuracy"] > 0.9, metrics("sequences-1-cpu", "test")[-1]
+    words = ("generate", "continuing.toml", "--prompt", "The ", "--count", "20")
+    assert run(*words, sets={"run.dir": "continuing-1-cpu"}).out.startswith("The ")
+
+
 def main():
     size = prepared()
     make_deck(network=NETWORK.replace("{size}", str(size)), data=DATA, train=TRAIN)
@@ -136,6 +195,7 @@ def main():
     figures(size)
     generated()
     bad_tokens(size)
+    recurrent(size)
 
 
 main()

@@ -31,6 +31,16 @@ TEST(Graph, Flops) {
         3.0 * 2 * 6 * 4 * (12 + 4) + 3.0 * 2 * (causal ? 0.5 : 1.0) * 2 * 36 * (2 + 2));
 }
 
+TEST(Graph, FlopsOfRecurrentLayers) {
+  // 6 steps, 4 inputs, 3 units of 4 gates in 2 directions: of W no gradient of the input, of R all.
+  const Options options = {{"units", 3}, {"bidirectional", true}, {"output", "sequence"}};
+  EXPECT_EQ(training_flops_per_sample(graph_of({6, 4}, {layer("lstm", options)})),
+            2.0 * 2 * 6 * 12 * (2 * 4 + 3 * 3));
+  EXPECT_EQ(training_flops_per_sample(graph_of(
+                {6}, {layer("embedding", {{"rows", 9}, {"width", 4}}), layer("gru", {{"units", 3}})})),
+            2.0 * 6 * 9 * (3 * 4 + 3 * 3));
+}
+
 TEST(Graph, DescriptionHoldsNodesShapesAndCounts) {
   const std::string text =
       describe(graph_of({1, 4, 4}, {layer("conv2d", {{"filters", 2}, {"kernel", 3}}), layer("batch_norm"),

@@ -59,6 +59,26 @@ TEST(Initialise, Distributions) {
   EXPECT_EQ(moments_of("zeros").largest, 0.0);
 }
 
+TEST(Initialise, OrthogonalBlocks) {
+  constexpr int64_t size = 67, gates = 3;
+  const Graph graph = graph_of({5, 4}, {layer("gru", {{"units", size}})});
+  std::vector<float> arena(static_cast<size_t>(graph.layout.elements()), 9.0F), other = arena;
+  initialise(graph, 3, 0, 3, arena);
+  const float* blocks = arena.data() + graph.layout.tensors()[1].offset;
+  for (int64_t gate = 0; gate < gates; ++gate)
+    for (int64_t a = 0; a < size; ++a)
+      for (int64_t b = 0; b <= a; ++b) {
+        const float *one = blocks + (gate * size + a) * size, *two = blocks + (gate * size + b) * size;
+        double product = 0;
+        for (int64_t i = 0; i < size; ++i)
+          product += static_cast<double>(one[i]) * static_cast<double>(two[i]);
+        EXPECT_NEAR(product, a == b ? 1 : 0, 1e-6) << gate << " " << a << " " << b;
+      }
+  EXPECT_NE(blocks[0], blocks[size * size]) << "each gate its own";
+  initialise(graph, 4, 0, 3, other);
+  EXPECT_NE(arena, other);
+}
+
 TEST(Initialise, TensorsAreIndependentOfEachOtherAndOfTheOrder) {
   const Graph graph =
       graph_of({20}, {layer("dense", {{"units", 20}}), layer("dense", {{"units", 20}}), layer("batch_norm")});

@@ -7,6 +7,7 @@
 
 #include "ops/device_rig.h"
 #include "ops/harness.h"
+#include "ops/recurrent_reference.h"
 
 namespace lepton::ops {
 namespace {
@@ -130,6 +131,12 @@ std::vector<OpSpec> others() {
   OpSpec concat = plain("Concat", image, {{"axis", int64_t{2}}});
   concat.inputs = {image, {5, 2, 7}, image};
   specs.push_back(concat);
+  for (const char* type : {"RNN", "LSTM", "GRU"})
+    for (const Attributes& attributes : recurrent_attributes(type))
+      specs.push_back(
+          recurrent({.type = type, .samples = 5, .inputs = 7, .units = 9, .attributes = attributes}));
+  specs.push_back(
+      recurrent({.type = "GRU", .samples = 1, .steps = 1, .inputs = 1, .units = 1, .bias = false}));
   OpSpec add = plain("Add", image, {}, {}, "Relu");
   add.inputs = {image, image};
   specs.push_back(add);
@@ -211,11 +218,28 @@ TEST_P(DeviceOps, GatherIsTheHostsToTheBit) {
   expect_bits(got.parameter_gradients[0], want.parameter_gradients[0], spec.type);
 }
 
+TEST_P(DeviceOps, RecurrentOnesEndWhereTheSampleDoes) {
+  Rig rig(GetParam());
+  for (const char* type : {"RNN", "LSTM", "GRU"})
+    for (const Attributes& attributes : recurrent_attributes(type)) {
+      const OpSpec spec = completed(recurrent(
+          {.type = type, .samples = 5, .inputs = 7, .units = 9, .attributes = attributes, .lengths = true}));
+      Operands operands = recurrent_operands(spec);
+      operands.inputs[1][4] = 0;
+      const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
+      EXPECT_LE(distance(got.output, want.output), 2e-6) << type;
+      EXPECT_LE(distance(got.input_gradients[0], want.input_gradients[0]), 2e-6) << type;
+      for (size_t i = 0; i < 3; ++i)
+        EXPECT_LE(distance(got.parameter_gradients[i], want.parameter_gradients[i]), 2e-6) << type << i;
+      rig.clear();
+    }
+}
+
 TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
   Rig rig(GetParam());
   for (const OpSpec& open : others()) {
     if (open.type.ends_with("Normalization") || open.type == "Softmax" || open.type == "Attention" ||
-        open.type.ends_with("AveragePool"))
+        open.type.ends_with("AveragePool") || open.type == "RNN" || open.type == "LSTM" || open.type == "GRU")
       continue;
     const OpSpec spec = completed(open);
     const Operands operands = random_operands(spec, 5);

@@ -92,6 +92,14 @@ TEST_F(GenerateTest, Refusals) {
   runs_.train(runs_.options("lm.toml", "sees-all", sees_all));
   Options behind = runs_.options("lm.toml", "sees-all", sees_all);
   expect_error_of([&] { generate(runs_.world(), behind); }, Exit::deck, {"attention_1", "causal"});
+  const std::vector<Override> both_ways = {
+      {"train.max_steps", "1"},
+      {"model.layers",
+       "[{ type = \"embedding\", rows = 5, width = 8 }, { type = \"lstm\", units = 4, bidirectional = true, "
+       "output = \"sequence\" }, { type = \"dense\", units = 5 }]"}};
+  runs_.train(runs_.options("lm.toml", "both-ways", both_ways));
+  Options two = runs_.options("lm.toml", "both-ways", both_ways);
+  expect_error_of([&] { generate(runs_.world(), two); }, Exit::deck, {"lstm_1", "bidirectional"});
   runs_.train(runs_.options("dense.toml", "images", {{"train.max_steps", "1"}}));
   Options images = runs_.options("dense.toml", "images");
   expect_error_of([&] { generate(runs_.world(), images); }, Exit::data, {"vocabulary"});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products, convolutions and attention as the network plans them, one thread, as percent of the core's FMA
-// peak: the layers of the four benchmark networks at their unit sizes, forward (F) and backward (B).
+// Products, convolutions, attention and recurrent layers as the network plans them, one thread, as percent of
+// the core's FMA peak: the layers of the four benchmark networks at their unit sizes, forward (F) and
+// backward (B).
 #include <benchmark/benchmark.h>
 
 #include <memory>
@@ -18,7 +19,8 @@ namespace {
 struct Layer {
   std::string name;
   ops::OpSpec spec;
-  double flops = 0;  ///< of a forward pass of the unit
+  double flops = 0;     ///< of a forward pass of the unit
+  bool spoils = false;  ///< backward does, what forward kept: each has a forward before it, which counts
 };
 
 Layer dense(int64_t samples, int64_t in, int64_t out, const char* activation, bool needs_gradient = true) {
@@ -69,6 +71,23 @@ Layer attention(int64_t samples, int64_t heads, int64_t size) {
   layer.spec.inputs = {{tokens, 3 * heads * size}};
   layer.spec.input_needs_gradient = {true};
   layer.flops = 4.0 * static_cast<double>(samples * heads * tokens * tokens * size);
+  return layer;
+}
+
+/// Over 60 tokens, in one direction; backward's figures hold a forward pass.
+Layer recurrent(const char* type, int64_t gates, int64_t samples, int64_t in, int64_t units) {
+  constexpr int64_t tokens = 60;
+  Layer layer;
+  layer.name = std::string(type) + " " + std::to_string(in) + "-" + std::to_string(units) +
+               " n=" + std::to_string(samples);
+  layer.spec.type = type;
+  layer.spec.attributes = {{"hidden_size", units}};
+  layer.spec.samples = samples;
+  layer.spec.inputs = {{tokens, in}};
+  layer.spec.parameters = {{1, gates * units, in}, {1, gates * units, units}, {1, 2 * gates * units}};
+  layer.spec.input_needs_gradient = {true};
+  layer.flops = 2.0 * static_cast<double>(samples * tokens * gates * units * (in + units));
+  layer.spoils = true;
   return layer;
 }
 
@@ -141,13 +160,12 @@ void run(benchmark::State& state, const Layer& layer, bool backward) {
   Planned planned(layer);
   planned.forward();
   for (auto _ : state) {
-    if (backward)
-      planned.backward();
-    else
-      planned.forward();
+    if (!backward || layer.spoils) planned.forward();
+    if (backward) planned.backward();
     benchmark::ClobberMemory();
   }
-  const double flops = backward ? planned.backward_flops() : planned.forward_flops();
+  const double flops =
+      (backward ? planned.backward_flops() : 0) + (!backward || layer.spoils ? planned.forward_flops() : 0);
   const double total = flops * static_cast<double>(state.iterations());
   state.counters["GFLOP/s"] = benchmark::Counter(total * 1e-9, benchmark::Counter::kIsRate);
   state.counters["%peak"] = benchmark::Counter(total * 1e-7 / fma_gflops(), benchmark::Counter::kIsRate);
@@ -169,6 +187,8 @@ const int registered = [] {
   layers.push_back(dense_of_tokens(6, 128, 512, "Gelu"));
   layers.push_back(dense_of_tokens(6, 512, 128, ""));
   layers.push_back(attention(6, 4, 32));
+  for (const int64_t units : {64, 128, 256}) layers.push_back(recurrent("LSTM", 4, 32, 128, units));
+  layers.push_back(recurrent("GRU", 3, 32, 128, 128));
   for (const Layer& layer : layers)
     for (const bool backward : {false, true})
       benchmark::RegisterBenchmark(((backward ? "B " : "F ") + layer.name).c_str(), run, layer, backward);
