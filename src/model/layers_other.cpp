@@ -25,8 +25,10 @@ int build_batch_norm(const LayerContext& context, double momentum, double epsilo
       builder.add_statistic(context.name + ".running_mean", channels, Kind::zeros),
       builder.add_statistic(context.name + ".running_var", channels, Kind::ones),
   };
-  return builder.add_node("BatchNormalization", context.name, {{"epsilon", epsilon}, {"momentum", momentum}},
-                          {context.input}, parameters, context.layer.position);
+  ops::Attributes attributes = {{"epsilon", epsilon}, {"momentum", momentum}};
+  if (builder.freezes()) attributes["training_mode"] = int64_t{0};  // by the running statistics, which stay
+  return builder.add_node("BatchNormalization", context.name, std::move(attributes), {context.input},
+                          parameters, context.layer.position);
 }
 
 /// `shape` holds positive dimensions and at most one -1.
@@ -55,8 +57,8 @@ struct ResidualLayers {
 };
 
 int build_residual(const LayerContext& context, const ResidualLayers& residual) {
-  const int branch = build_layers(context.builder, context.model, residual.layers, context.input);
-  const int shortcut = build_layers(context.builder, context.model, residual.projection, context.input);
+  const int branch = build_layers(context.builder, context.model, residual.layers, {context.input});
+  const int shortcut = build_layers(context.builder, context.model, residual.projection, {context.input});
   const Shape& sum_shape = context.builder.shape(branch);
   const Shape& shortcut_shape = context.builder.shape(shortcut);
   if (sum_shape != shortcut_shape)

@@ -118,7 +118,7 @@ TEST(Layers, EndsOfTheNetwork) {
 
 TEST(Layers, EveryRowIsInTheReferenceWithItsOptions) {
   const std::string reference = layer_reference();
-  EXPECT_EQ(layer_table().size(), 31U);
+  EXPECT_EQ(layer_table().size(), 32U);
   for (const LayerRow& row : layer_table()) {
     EXPECT_NE(reference.find(std::string(row.type) + ": " + row.summary), std::string::npos) << row.type;
     for (const OptionRow& option : row.options)
