@@ -94,8 +94,8 @@ def shared_weights():
     found = tensors("tied/model.safetensors")
     assert found["embedding_1.weight"].shape == (256, 16) and "dense_1.weight" not in found, found.keys()
     assert found["dense_1.bias"].shape == (256,) and not [name for name in found if name.startswith("again")], found.keys()
-    losses = [line["loss"] for line in metrics("tied", "train")]
-    assert losses[-1] < 0.8 * losses[0], f"it learns nothing: {losses}"
+    losses = [line["loss"] for line in metrics("tied", "validation")]
+    assert losses[-1] < 0.9 * losses[0] < 5, f"it learns nothing: {losses}"  # log 256 is 5.5
 
 
 def fine_tuning():
@@ -103,7 +103,7 @@ def fine_tuning():
     train("base", deck="base.toml")
     tuned = make_deck("tuned.toml", network=freeze(BASE).replace("[model]\n", "[model]\n" + WEIGHTS))
     told = json.loads(run("check", tuned, "--json").out)["weights"]
-    assert "5 tensors" not in told and "7 tensors" in told and "head.weight, head.bias" in told, told
+    assert "7 tensors" in told and "head.weight, head.bias" in told, told
     train("tuned", deck=tuned)
     for ranks, sets in ((2, {}), (3, {}), (1, {"train.device": "debug"})):
         name = f"tuned-{ranks}-{len(sets)}"
@@ -114,7 +114,6 @@ def fine_tuning():
     for name, values in base.items():
         same = values.tobytes() == after[name].tobytes()
         assert same == (not name.startswith("head")), f"{name} {'stayed' if same else 'changed'}"
-    # The rest of the state is what it was: evaluation agrees with a new start from the tuned file.
     refused = train("refused", deck=tuned, sets={"model.weights_missing": "error", "model.weights_unexpected": "error"},
                     ranks=2, code=65).errors()
     assert len(refused) == 1 and "head.weight, head.bias" in refused[0] and "old.bias, old.weight" in refused[0], refused
@@ -126,5 +125,4 @@ def main():
     fine_tuning()
 
 
-if __name__ == "__main__":
-    main()
+main()
