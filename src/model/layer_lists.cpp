@@ -82,20 +82,11 @@ std::vector<int> sources_of(const LayerOptions& options, const LayerRow& row, in
 }
 
 /// Nothing is computed for nobody: most likely somebody forgot a `from`.
-void require_readers(const Wiring& wiring, const std::vector<LayerSpec>& layers, const std::string& scope,
-                     const std::vector<std::string>& inputs) {
+void require_readers(const Wiring& wiring, const std::vector<LayerSpec>& layers, const std::string& scope) {
   for (size_t i = 0; i + 1 < layers.size(); ++i)
     if (wiring.readers[i] < 0)
       layer_error(layers[i].position, scope + wiring.names[i], "nobody reads its output",
                   "Name it in the `from` of a later layer, or leave it out.");
-  for (size_t k = 0; k < inputs.size(); ++k) {
-    const int place = -1 - static_cast<int>(k);
-    const bool read = std::any_of(wiring.sources.begin(), wiring.sources.end(), [&](const auto& sources) {
-      return std::find(sources.begin(), sources.end(), place) != sources.end();
-    });
-    REQUIRE(read, Exit::deck, layers.front().position.text(),
-            "no layer reads the input \"" + inputs[k] + "\"", "Name it in the `from` of a layer.");
-  }
 }
 
 /// The activation that a layer's output meets first: its own option, or the first reader that is one, looking
@@ -155,7 +146,7 @@ Wiring wire(NetworkNames& network, const std::vector<LayerSpec>& layers, const s
     for (const int source : wiring.sources.back())
       if (source >= 0 && wiring.readers[source] < 0) wiring.readers[source] = index;
   }
-  require_readers(wiring, layers, scope, inputs);
+  require_readers(wiring, layers, scope);
   return wiring;
 }
 

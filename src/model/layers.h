@@ -98,7 +98,7 @@ struct ReadLayer {
 /// what its layers may read beside each other's outputs: a list is a scope of its own, whose names are those
 /// of its layers without `scope`. Each layer reads the one before it, the first one the first input, or what
 /// its `from` names. Throws Error(deck) where that is not before it, or where nobody reads an output that is
-/// not the last or an input.
+/// not the last.
 std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<LayerSpec>& layers,
                                    const std::string& scope, const std::string& follower,
                                    const std::vector<std::string>& inputs = {"input"});
