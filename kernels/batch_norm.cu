@@ -204,13 +204,14 @@ struct Pull {
 };
 
 __global__ void __launch_bounds__(threads)
-    finish_gradients(Cut cut, const double* __restrict__ partial, Columns columns, Pull pull,
-                     float* __restrict__ dscale, float* __restrict__ dshift) {
+    finish_gradients(Cut cut, bool unit_statistics, const double* __restrict__ partial, Columns columns,
+                     Pull pull, float* __restrict__ dscale, float* __restrict__ dshift) {
   const int64_t c = first_channel<1>();
   double sum, product;
   if (!join_partial(cut, c, partial, sum, product)) return;
   const double factor = static_cast<double>(columns.factor[c]),
-               inverse = static_cast<double>(columns.inverse[c]), share = 1.0 / static_cast<double>(cut.rows);
+               inverse = static_cast<double>(columns.inverse[c]),
+               share = unit_statistics ? 1.0 / static_cast<double>(cut.rows) : 0.0;
   dscale[c] = static_cast<float>(product * inverse);
   dshift[c] = static_cast<float>(sum);
   pull.offset[c] = static_cast<float>(factor * sum * share);
@@ -246,14 +247,15 @@ class BatchNormOp : public ops::Op {
  public:
   BatchNormOp(const Context& context, const ops::OpSpec& spec)
       : context_(context),
-        training_(spec.training),
+        backward_(spec.training),
+        training_(spec.training && ops::int_attribute(spec.attributes, "training_mode", 1) != 0),
         relu_(spec.activation == "Relu"),
         n_(spec.samples),
         cut_(spec.samples * element_count(spec.inputs[0]) / spec.inputs[0][0], spec.inputs[0][0]),
         epsilon_(ops::float_attribute(spec.attributes, "epsilon", 1e-5)) {
     ops::MemoryPlan saved, scratch;
-    for (size_t& offset : columns_) offset = (training_ ? saved : scratch).add_floats(cut_.channels);
-    if (training_) {
+    for (size_t& offset : columns_) offset = (backward_ ? saved : scratch).add_floats(cut_.channels);
+    if (backward_) {
       for (size_t& offset : pull_) offset = scratch.add_floats(cut_.channels);
       partial_ = scratch.add(cut_.partial_bytes());
     }
@@ -262,7 +264,7 @@ class BatchNormOp : public ops::Op {
   }
 
   void forward(const ops::OpForward& run) override {
-    const Columns columns = columns_at(training_ ? run.saved : run.scratch);
+    const Columns columns = columns_at(backward_ ? run.saved : run.scratch);
     const Affine affine{run.parameters[0], run.parameters[1], epsilon_};
     const float* x = run.inputs[0];
     float* y = run.output;
@@ -300,7 +302,7 @@ class BatchNormOp : public ops::Op {
     });
     check_launch("gradient_sums");
     finish_gradients<<<joins(), join_block(), 0, context_.stream>>>(
-        cut_, partial, columns, pull, run.parameter_gradients[0], run.parameter_gradients[1]);
+        cut_, training_, partial, columns, pull, run.parameter_gradients[0], run.parameter_gradients[1]);
     check_launch("finish_gradients");
     if (!dx) return;
     with_width(four_wide(x, dy) && four_wide(dx, dx), [&](auto width) {
@@ -311,7 +313,7 @@ class BatchNormOp : public ops::Op {
   }
 
   ops::BackwardNeeds backward_needs() const override { return {.inputs = true, .output = false}; }
-  bool in_place() const override { return !training_; }
+  bool in_place() const override { return !backward_; }
 
  private:
   bool four_wide(const float* a, const float* b) const {
@@ -328,7 +330,7 @@ class BatchNormOp : public ops::Op {
   unsigned joins() const { return blocks_for(cut_.channels, static_cast<int>(join_block().x)); }
 
   const Context& context_;
-  bool training_, relu_;
+  bool backward_, training_, relu_;  // a backward follows; by the unit's own statistics
   int64_t n_;
   Cut cut_;
   double epsilon_;

@@ -25,7 +25,7 @@ struct Part {
   int begin, end;
   double factor;  ///< of a rounded sum: 2^-scale
   float l2;
-  bool statistic, decays;
+  bool statistic, decays, frozen;
 };
 
 struct Parts {
@@ -62,7 +62,8 @@ __device__ void read_parts(const ops::BlockTable& table, const int32_t* scales, 
                        fixed_point::power_of_two(-scales[segment.tensor]),
                        rule.decays ? rule.l2 : 0.0f,
                        rule.statistic,
-                       rule.decays};
+                       rule.decays,
+                       rule.frozen};
   }
   __syncthreads();
   parts.of_group[own] = static_cast<short>(part_at(parts, own * group_elements));
@@ -214,6 +215,7 @@ struct Element {
 /// ops::update_segment for one element.
 template <ops::UpdateKind kind>
 __device__ inline Element updated(const ops::UpdateRule& rule, const Part& part, float sum, Element old) {
+  if (part.frozen) return old;
   if (part.statistic) {
     const float momentum = rule.statistics_momentum;
     return {ops::statistic_element(sum, rule.weight, momentum, 1.0f - momentum, old.w), 0, 0};

@@ -5,9 +5,10 @@
 //   room < 0                             overflow: some value may have been dropped; redo
 //   room > headroom_bits + coarse_bits   too coarse; redo
 // A new scale has room = headroom_bits for its own M, so the same gradients are accepted the second time.
-// Error: U roundings of at most 2^(-s-1) each. In the worst accepted case s = L - M - 12, so the error is at
-// most U * 2^(M+11-L) <= U * 2^-40 * 2^M for L = 51, that is U <= 2,048. The parts before and after the
-// decimal point of DESIGN's rule 1. Called by the accumulator's owner in train.
+// Error: U roundings (times the nodes that share a tensor) of at most 2^(-s-1) each. In the worst accepted
+// case s = L - M - 12, so the error is at most U * 2^(M+11-L) <= U * 2^-40 * 2^M for L = 51, that is U <=
+// 2,048. The parts before and after the decimal point of DESIGN's rule 1. Called by the accumulator's owner
+// in train.
 #include "exact/scale.h"
 
 #include <algorithm>
@@ -20,10 +21,10 @@ namespace lepton::exact {
 
 static constexpr int first_magnitude = 0;  // of the first attempt of a run
 
-int limit_bits(int64_t units) {
-  CHECK(units >= 1, "a step of no units");
-  const int log2_units = static_cast<int>(std::bit_width(static_cast<uint64_t>(units - 1)));  // rounded up
-  return std::min(51, 62 - log2_units);
+int limit_bits(int64_t contributions) {
+  CHECK(contributions >= 1, "a step of no units");
+  const int log2 = static_cast<int>(std::bit_width(static_cast<uint64_t>(contributions - 1)));  // rounded up
+  return std::min(51, 62 - log2);
 }
 
 int magnitude_exponent(uint32_t magnitude_bits) {

@@ -18,8 +18,9 @@ constexpr int coarse_bits = 7;
 constexpr int no_magnitude = INT32_MIN;         ///< M of a tensor without non-zero elements
 constexpr uint32_t infinity_bits = 0x7f800000;  ///< magnitudes from here on are not finite
 
-/// min(51, 62 - ceil(log2 units)), units >= 1.
-int limit_bits(int64_t units);
+/// min(51, 62 - ceil(log2 contributions)): of all units of a step to one element, each of them one, or as
+/// many as nodes share a tensor; >= 1. Sums then stay below 2^62.
+int limit_bits(int64_t contributions);
 
 /// The exponent e with 2^e <= |g| < 2^(e+1) from float32 bits without sign; subnormals count as -127; zero:
 /// no_magnitude.

@@ -36,6 +36,11 @@ void hand_out_parts(std::span<const Run> runs, size_t index, int64_t elements,
   }
 }
 
+/// What no update touches needs no gradient; ops give it all the same where one comes back through them.
+bool learns(const Graph& graph, int tensor) {
+  return !graph.layout.tensors()[tensor].frozen;
+}
+
 /// Neighbouring rows in one piece.
 void hand_out_rows(const Graph& graph, const Step& step, GradientSink& sink) {
   const ops::GradientRows touched = step.op->gradient_rows(step.backward_run);
@@ -58,6 +63,7 @@ void hand_out_whole(const Graph& graph, const Step& step, bool apart, GradientSi
     const ArenaTensor& entry = graph.layout.tensors()[tensor];
     const float* values = entry.role == TensorRole::statistic ? step.statistics_pointers[statistic++]
                                                               : step.parameter_gradient_pointers[k];
+    if (entry.frozen) continue;
     sink.gradient(tensor, 0, {values, static_cast<size_t>(entry.count)});
   }
 }
@@ -162,13 +168,15 @@ void Executor::backward_together(std::span<const UnitRun> units, const float* ar
     const Step& leading = runs[0].plan->steps()[index];
     if (!leading.backward) continue;
     const ops::GradientParts parts = leading.op->gradient_parts();
+    const bool apart = parts.rows || parts.count > 1;
+    const bool learning = apart && learns(first.graph_, leading.parameters[0]);
     for (const Run& run : runs) {
       Step& planned = run.plan->steps()[index];
       run.plan->run_backward(planned, arena, run.unit);
-      if (parts.rows) hand_out_rows(first.graph_, planned, *run.sink);
-      hand_out_whole(first.graph_, planned, parts.rows || parts.count > 1, *run.sink);
+      if (parts.rows && learning) hand_out_rows(first.graph_, planned, *run.sink);
+      hand_out_whole(first.graph_, planned, apart, *run.sink);
     }
-    if (parts.count > 1)
+    if (parts.count > 1 && learning)
       hand_out_parts(runs, index, first.graph_.layout.tensors()[leading.parameters[0]].count, parts);
     if (first.between_nodes_) first.between_nodes_();
   }

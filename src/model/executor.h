@@ -28,8 +28,9 @@ struct Run;  // a unit under way
 class GradientSink {
  public:
   virtual ~GradientSink() = default;
-  /// The unit's sum for elements `first`, first + 1, ... of an arena tensor: in one call or in several that
-  /// follow each other; valid during the call only. Of running_mean and running_var: n times the unit's mean
+  /// A node's sum over the unit for elements `first`, first + 1, ... of an arena tensor: in one call or in
+  /// several that follow each other; valid during the call only. Nodes that share a tensor each give their
+  /// own, which add up; frozen tensors have none. Of running_mean and running_var: n times the unit's mean
   /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order but for one that
   /// comes in parts, which is last, or by rows, ascending, which is first.
   virtual void gradient(int tensor, int64_t first, std::span<const float> values) = 0;

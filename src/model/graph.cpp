@@ -15,12 +15,32 @@ std::vector<bool> values_needing_gradient(const Graph& graph) {
   std::vector<bool> needs(graph.values.size(), false);
   for (const Node& node : graph.nodes) {
     bool any = false;
-    for (const int tensor : node.parameters)
-      any = any || graph.layout.tensors()[tensor].role == TensorRole::parameter;
+    for (const int tensor : node.parameters) {
+      const ArenaTensor& entry = graph.layout.tensors()[tensor];
+      any = any || (entry.role == TensorRole::parameter && !entry.frozen);
+    }
     for (const int input : node.inputs) any = any || needs[input];
     needs[node.output] = any;
   }
   return needs;
+}
+
+int64_t gradient_elements(const Graph& graph) {
+  int64_t elements = 0;
+  for (const Node& node : graph.nodes)
+    for (const int tensor : node.parameters) {
+      const ArenaTensor& entry = graph.layout.tensors()[tensor];
+      if (!entry.frozen) elements += entry.count;
+    }
+  return elements;
+}
+
+int64_t contributions_most(const Graph& graph) {
+  std::vector<int64_t> nodes(graph.layout.tensors().size(), 0);
+  int64_t most = 1;
+  for (const Node& node : graph.nodes)
+    for (const int tensor : node.parameters) most = std::max(most, ++nodes[tensor]);
+  return most;
 }
 
 int64_t input_rows(const Graph& graph) {
@@ -72,7 +92,7 @@ double training_flops_per_sample(const Graph& graph) {
     const double forward = 2.0 * static_cast<double>(element_count(output)) *
                            static_cast<double>(element_count(weight) / weight.front());
     const bool data_gradient = needs_gradient[node.inputs.front()];
-    total += forward * (data_gradient ? 3 : 2);
+    total += forward * (!needs_gradient[node.output] ? 1 : data_gradient ? 3 : 2);
   }
   return total;
 }
@@ -81,11 +101,13 @@ namespace {
 
 using Row = std::array<std::string, 4>;
 
-Row row_of(const Graph& graph, const Node& node) {
+/// Parameters count where they first appear.
+Row row_of(const Graph& graph, const Node& node, std::vector<bool>& counted) {
   int64_t parameters = 0;
   for (const int tensor : node.parameters) {
     const ArenaTensor& entry = graph.layout.tensors()[tensor];
-    if (entry.role == TensorRole::parameter) parameters += entry.count;
+    if (entry.role == TensorRole::parameter && !counted[tensor]) parameters += entry.count;
+    counted[tensor] = true;
   }
   return {node.name, node.type, shape_text(graph.values[node.output].shape),
           parameters == 0 ? "" : std::to_string(parameters)};
@@ -96,8 +118,13 @@ Row row_of(const Graph& graph, const Node& node) {
 std::string describe(const Graph& graph) {
   std::vector<Row> rows = {{"layer", "operator", "output", "parameters"}};
   rows.push_back({"input", "", shape_text(graph.input_shape()), ""});
-  for (const Node& node : graph.nodes) rows.push_back(row_of(graph, node));
+  std::vector<bool> counted(graph.layout.tensors().size(), false);
+  for (const Node& node : graph.nodes) rows.push_back(row_of(graph, node, counted));
   rows.push_back({"total", "", "", std::to_string(graph.layout.parameter_count())});
+  int64_t frozen = 0;
+  for (const ArenaTensor& entry : graph.layout.tensors())
+    if (entry.frozen && entry.role == TensorRole::parameter) frozen += entry.count;
+  if (frozen > 0) rows.push_back({"frozen of them", "", "", std::to_string(frozen)});
   std::array<size_t, 4> widths{};
   for (const Row& row : rows)
     for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());

@@ -68,8 +68,15 @@ Graph build_graph(const ModelSpec& spec);
 /// One row per deck layer type for help and reference: name, options with defaults, one sentence.
 std::string layer_reference();
 
-/// Per value: does a parameter lie before it, so that a gradient must come back to it?
+/// Per value: does a parameter that learns lie before it, so that a gradient must come back to it?
 std::vector<bool> values_needing_gradient(const Graph& graph);
+
+/// Elements of the gradients that a unit gives: of each node those of its parameters that learn, and of its
+/// running statistics. More than there are parameters where nodes share some.
+int64_t gradient_elements(const Graph& graph);
+
+/// To how many nodes a parameter belongs, at most: so many contributions to its gradient come from each unit.
+int64_t contributions_most(const Graph& graph);
 
 /// Rows of the smallest table whose rows the network's input numbers (Gather); 0: the input is no such
 /// numbers.

@@ -2,6 +2,8 @@
 // Building a Graph node by node; see the header.
 #include "model/graph_builder.h"
 
+#include <algorithm>
+
 #include "model/layer_options.h"
 #include "ops/table.h"
 
@@ -31,12 +33,65 @@ GraphBuilder::GraphBuilder(const Shape& input) {
 
 int GraphBuilder::add_parameter(const std::string& name, const Shape& shape, const Initialiser& initialiser,
                                 bool decays, double l2) {
-  graph_.initialisers.push_back(initialiser);
-  return graph_.layout.add(name, shape, TensorRole::parameter, decays, l2);
+  int tensor = shared_tensor(name, shape);
+  if (tensor < 0) {
+    for (OpenUse& open : uses_) ++open.own;
+    graph_.initialisers.push_back(initialiser);
+    tensor = graph_.layout.add(name, shape, TensorRole::parameter, decays, l2, freezes());
+  }
+  tensors_.emplace(name, tensor);
+  return tensor;
+}
+
+void GraphBuilder::begin_use(ParameterUse use) {
+  uses_.push_back({std::move(use)});
+}
+
+void GraphBuilder::end_use() {
+  const OpenUse done = std::move(uses_.back());
+  uses_.pop_back();
+  const ParameterUse& use = done.use;
+  if (!use.weights_of.empty() && done.shared == 0)
+    layer_error(use.position, use.layer,
+                "weights_of = \"" + use.weights_of + "\" gives it nothing: that layer has no parameters of " +
+                    "the names that this one's have",
+                "Layers of one type share all parameters; a dense layer and an embedding the weight.");
+  if (use.frozen && done.own == 0)
+    layer_error(use.position, use.layer,
+                "frozen = true has no effect: the layer has no parameters of its own",
+                use.weights_of.empty() ? "" : "Freeze the layer whose weights it uses.");
+}
+
+bool GraphBuilder::freezes() const {
+  return std::any_of(uses_.begin(), uses_.end(), [](const OpenUse& open) { return open.use.frozen; });
+}
+
+int GraphBuilder::shared_tensor(const std::string& name, const Shape& shape) {
+  for (size_t i = uses_.size(); i-- > 0;) {
+    const ParameterUse& use = uses_[i].use;
+    if (use.weights_of.empty()) continue;
+    const auto found = tensors_.find(use.weights_of + name.substr(use.layer.size()));
+    if (found == tensors_.end()) continue;
+    const ArenaTensor& tensor = graph_.layout.tensors()[static_cast<size_t>(found->second)];
+    if (tensor.shape != shape)
+      layer_error(use.position, use.layer,
+                  "its " + name + " would be " + shape_text(shape) + ", but " + found->first + " is " +
+                      shape_text(tensor.shape) + ", so it cannot use that as weights_of says",
+                  "");
+    for (OpenUse& open : uses_) ++open.shared;
+    return found->second;
+  }
+  return -1;
 }
 
 int GraphBuilder::add_statistic(const std::string& name, const Shape& shape, Initialiser::Kind kind) {
-  statistics_.push_back({name, shape, kind});
+  for (OpenUse& open : uses_) {
+    ++open.own;
+    if (!open.use.weights_of.empty())
+      layer_error(open.use.position, open.use.layer, "weights_of cannot share the running statistics " + name,
+                  "Each batch_norm layer needs its own.");
+  }
+  statistics_.push_back({name, shape, kind, freezes()});
   return -static_cast<int>(statistics_.size());
 }
 
@@ -107,7 +162,7 @@ Graph GraphBuilder::finish() {
   in_layout(scores, usual_layout(shape(scores)));
   const int parameters = static_cast<int>(graph_.layout.tensors().size());
   for (const Statistic& statistic : statistics_) {
-    graph_.layout.add(statistic.name, statistic.shape, TensorRole::statistic, false);
+    graph_.layout.add(statistic.name, statistic.shape, TensorRole::statistic, false, 0, statistic.frozen);
     graph_.initialisers.push_back({.kind = statistic.kind});
   }
   for (Node& node : graph_.nodes)

@@ -34,6 +34,9 @@ struct ValueText {
   std::string operator()(double value) const { return number_text(value); }
   std::string operator()(const std::string& value) const { return "\"" + value + "\""; }
   std::string operator()(const std::vector<int64_t>& value) const { return shape_text(value); }
+  std::string operator()(const std::vector<std::string>& value) const {
+    return "[" + quoted_list(value) + "]";
+  }
 };
 
 void refuse_unknown(const std::string& found, const char* what, const SourcePosition& position,
@@ -57,7 +60,8 @@ LayerOptions::LayerOptions(const LayerSpec& layer, std::string name, const std::
     : layer_(layer), name_(std::move(name)) {
   std::vector<std::string> known;
   for (const OptionRow& row : rows) known.emplace_back(row.name);
-  known.emplace_back("name");
+  for (const char* of_every_layer : {"name", "from", "weights_of", "frozen"})
+    known.emplace_back(of_every_layer);
   known.insert(known.end(), nested.begin(), nested.end());
   for (const auto& [option, entry] : layer.options) {
     refuse_unknown(option, "option", entry.position, layer, name_, known);
@@ -185,6 +189,24 @@ std::vector<int64_t> LayerOptions::required_integers(const std::string& option) 
   const auto* list = std::get_if<std::vector<int64_t>>(value);
   if (list == nullptr || list->empty()) wrong(option, expected);
   return *list;
+}
+
+std::string LayerOptions::name_of(const std::string& option) const {
+  const OptionValue* value = find(option);
+  if (value == nullptr) return "";
+  const auto* name = std::get_if<std::string>(value);
+  if (name == nullptr || name->empty()) wrong(option, "the name of a layer in quotes");
+  return *name;
+}
+
+std::vector<std::string> LayerOptions::names_of(const std::string& option) const {
+  const OptionValue* value = find(option);
+  if (value == nullptr) return {};
+  if (const auto* name = std::get_if<std::string>(value); name != nullptr && !name->empty()) return {*name};
+  const auto* names = std::get_if<std::vector<std::string>>(value);
+  if (names == nullptr || names->empty())
+    wrong(option, "the name of a layer in quotes, or a list of such names");
+  return *names;
 }
 
 }  // namespace lepton::model

@@ -2,7 +2,8 @@
 // LayerOptions: reads the options of one deck layer with their types, ranges and defaults. Every error names
 // the layer, the option, what was found and what is allowed, at the option's position in the deck. Invariant:
 // an option that the layer's table row does not list is refused before anything is read, so no option is ever
-// ignored. Used by the builders of model/layers*.
+// ignored. What every layer takes (name, from, weights_of, frozen) is read in model/layer_lists. Used by the
+// builders of model/layers*.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,10 @@ class LayerOptions {
   Extent extent(const std::string& option, const Extent& otherwise, int64_t least) const;
   Extent required_extent(const std::string& option, size_t axes, int64_t least) const;
   std::vector<int64_t> required_integers(const std::string& option) const;
+  /// One name in quotes; absent: "".
+  std::string name_of(const std::string& option) const;
+  /// One name in quotes, or a list of them; absent: none.
+  std::vector<std::string> names_of(const std::string& option) const;
 
  private:
   const OptionValue* find(const std::string& option) const;

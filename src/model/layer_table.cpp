@@ -135,6 +135,13 @@ std::vector<LayerRow> shaping_rows() {
        {{"shape", "[...]", "", "the new dimensions without the batch; one may be -1"}},
        {},
        read_reshape},
+      {"add", "Sum of several outputs of one shape.", {activation}, {}, read_add, several_inputs},
+      {"concat",
+       "Several outputs side by side: along the channels of images and volumes, else the last dimension.",
+       {{"axis", "integer", "1 of images and volumes, else the last", "from 1; negative ones from the end"}},
+       {},
+       read_concat,
+       several_inputs},
       {"residual",
        "layers(x) + x, or layers(x) + projection(x) where the shapes differ.",
        {activation},
@@ -265,7 +272,17 @@ const std::vector<LayerRow>& layer_table() {
 }
 
 std::string layer_reference() {
-  std::string text;
+  std::string text =
+      "Every layer takes:\n"
+      "    name = text (default the type and its running number): prefix of the parameters' names\n"
+      "    from = text or list of texts (default the layer before): names of the earlier layers of its list, "
+      "or "
+      "\"input\", whose outputs it reads\n"
+      "    weights_of = text: name of an earlier layer whose parameters it uses, as far as that has "
+      "parameters "
+      "of these names; the others are its own\n"
+      "    frozen = true | false (default false): its parameters, and those of layers in it, keep their "
+      "values; batch_norm then normalises by its running statistics\n";
   for (const LayerRow& row : layer_table()) {
     text += std::string(row.type) + ": " + row.summary + "\n";
     for (const OptionRow& option : row.options) {
@@ -274,7 +291,6 @@ std::string layer_reference() {
       text += ": " + std::string(option.sentence) + "\n";
     }
     for (const char* list : row.nested) text += "    " + std::string(list) + " = [...]: a list of layers\n";
-    text += "    name = text (default the type and its running number): prefix of the parameters' names\n";
   }
   return text;
 }

@@ -2,11 +2,12 @@
 // The table of deck layer types: one row each, with its options, a sentence for the reference, and the
 // function that reads such a layer. Reading needs no shapes: it checks every option and gives the step that
 // will build the graph's nodes once the input's shape is known. So a deck is checked (check_layers) by the
-// same code that builds its graph (build_graph). layers.cpp holds the table and walks the lists of layers,
-// the readers lie in layers_*.cpp. A new layer type is a row and a reader. check_layers and check_outputs are
-// for train; the rest stays inside model.
+// same code that builds its graph (build_graph). layers.cpp holds the table, layer_lists.cpp walks the lists
+// of layers and says who reads whom, the readers lie in layers_*.cpp. A new layer type is a row and a reader.
+// check_layers and check_outputs are for train; the rest stays inside model.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <set>
@@ -33,7 +34,8 @@ struct LayerContext {
   const LayerSpec& layer;
   const LayerOptions& options;
   const std::string& name;
-  int input;  ///< value index
+  const std::vector<int>& inputs;  ///< value indices
+  int input = inputs.front();      ///< of layers that take one
   const Shape& shape() const { return builder.shape(input); }
   [[noreturn]] void error(const std::string& what, const std::string& hint) const {
     layer_error(layer.position, name, what, hint);
@@ -46,6 +48,7 @@ using BuildStep = std::function<int(const LayerContext&)>;
 /// What layers of one network must agree on, found while they are read.
 struct NetworkNames {
   std::set<std::string> names;
+  std::vector<std::string> complete;  ///< of layers whose parameters later ones may use, in order
   std::optional<double> statistics_momentum;
 };
 
@@ -61,30 +64,47 @@ struct LayerReader {
   }
 };
 
+/// How many outputs of other layers a layer reads.
+struct InputCount {
+  size_t least = 1, most = 1;
+};
+constexpr InputCount several_inputs = {2, SIZE_MAX};
+
 struct LayerRow {
   const char* type;
   const char* summary;
   std::vector<OptionRow> options;
   std::vector<const char*> nested;  ///< lists of layers
   BuildStep (*read)(const LayerReader&);
+  InputCount inputs = {};
 };
 
 const std::vector<LayerRow>& layer_table();
+/// The row of a layer's type; Error(deck) where there is none.
+const LayerRow& find_row(const LayerSpec& layer, const std::string& name);
 
+// layer_lists.cpp
 /// A layer that has been read. Refers to its LayerSpec, which must outlive it.
 struct ReadLayer {
   const LayerSpec* layer;
   LayerOptions options;
   std::string name;
   BuildStep build;
+  std::vector<int> sources;  ///< what it reads: places in its list, or -1 - k for input k of the list
+  ParameterUse use;
 };
 
-/// Reads a list of layers; names start with `scope`. `follower` is the activation behind the list.
+/// Reads a list of layers; names start with `scope`. `follower` is the activation behind the list, `inputs`
+/// what its layers may read beside each other's outputs: a list is a scope of its own, whose names are those
+/// of its layers without `scope`. Each layer reads the one before it, the first one the first input, or what
+/// its `from` names. Throws Error(deck) where that is not before it, or where nobody reads an output that is
+/// not the last.
 std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<LayerSpec>& layers,
-                                   const std::string& scope, const std::string& follower);
-/// Appends them behind the value `input`, and returns their output value.
+                                   const std::string& scope, const std::string& follower,
+                                   const std::vector<std::string>& inputs = {"input"});
+/// Appends them behind the values of the list's inputs, and returns the last one's output value.
 int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<ReadLayer>& layers,
-                 int input);
+                 const std::vector<int>& inputs);
 
 // layers_activation.cpp
 std::vector<std::string> activation_names();
@@ -171,6 +191,9 @@ RecurrentOptions read_recurrent_options(const LayerReader& reader);
 /// the length of each sample, [1]; -1: all are as long as the sequence.
 int add_recurrent(const LayerContext& context, const RecurrentOptions& options, int value, int lengths = -1);
 BuildStep read_recurrent(const LayerReader& reader);
+// layers_join.cpp
+BuildStep read_add(const LayerReader& reader);
+BuildStep read_concat(const LayerReader& reader);
 
 // layers_other.cpp
 /// LayerNormalization, or if not `centred` RMSNormalization, of each sample, or of each row of a sequence.

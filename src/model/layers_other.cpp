@@ -27,9 +27,10 @@ int build_batch_norm(const LayerContext& context, double momentum, double epsilo
       builder.add_statistic(context.name + ".running_mean", channels, Kind::zeros),
       builder.add_statistic(context.name + ".running_var", channels, Kind::ones),
   };
-  const int result =
-      builder.add_node("BatchNormalization", context.name, {{"epsilon", epsilon}, {"momentum", momentum}},
-                       {value}, parameters, context.layer.position);
+  ops::Attributes attributes = {{"epsilon", epsilon}, {"momentum", momentum}};
+  if (builder.freezes()) attributes["training_mode"] = int64_t{0};  // by the running statistics, which stay
+  const int result = builder.add_node("BatchNormalization", context.name, std::move(attributes), {value},
+                                      parameters, context.layer.position);
   return from_channels_first(context, result);
 }
 
@@ -59,8 +60,8 @@ struct ResidualLayers {
 };
 
 int build_residual(const LayerContext& context, const ResidualLayers& residual) {
-  const int branch = build_layers(context.builder, context.model, residual.layers, context.input);
-  const int shortcut = build_layers(context.builder, context.model, residual.projection, context.input);
+  const int branch = build_layers(context.builder, context.model, residual.layers, {context.input});
+  const int shortcut = build_layers(context.builder, context.model, residual.projection, {context.input});
   const Shape& sum_shape = context.builder.shape(branch);
   const Shape& shortcut_shape = context.builder.shape(shortcut);
   if (sum_shape != shortcut_shape)

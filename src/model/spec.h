@@ -17,7 +17,8 @@
 
 namespace lepton::model {
 
-using OptionValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
+using OptionValue =
+    std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>>;
 
 struct Option {
   OptionValue value;

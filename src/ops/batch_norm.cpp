@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // BatchNormalization (Ioffe and Szegedy 2015) over the last, the channel, dimension of memory, with an
 // optional fused Relu. Training uses the unit's own mean and biased variance (ghost batch norm, Hoffer et al.
-// 2017) and hands out n * mean and n * variance; inference uses the running ones. Our own loops, vector over
-// channels: the order of every sum is written out, so bits do not depend on the machine. Made by the table,
-// run by model/executor.
+// 2017) and hands out n * mean and n * variance; inference uses the running ones, and so does training with
+// the attribute training_mode = 0 (ONNX's, but 1 where it is absent), which then hands out nothing. Our own
+// loops, vector over channels: the order of every sum is written out, so bits do not depend on the machine.
+// Made by the table, run by model/executor.
 #include <algorithm>
 #include <cmath>
 
@@ -194,7 +195,8 @@ LEPTON_SIMD void input_gradient(const Rows& rows, bool relu, const float* x, con
 class BatchNormOp : public Op {
  public:
   explicit BatchNormOp(const OpSpec& spec)
-      : training_(spec.training),
+      : backward_(spec.training),
+        training_(spec.training && int_attribute(spec.attributes, "training_mode", 1) != 0),
         relu_(spec.activation == "Relu"),
         n_(spec.samples),
         channels_(spec.inputs[0][0]),
@@ -203,7 +205,7 @@ class BatchNormOp : public Op {
         rows_{pixels_ / fold_, channels_ * fold_},
         epsilon_(float_attribute(spec.attributes, "epsilon", 1e-5)) {
     MemoryPlan saved, scratch;
-    if (training_) saved.add_floats(4 * rows_.width);
+    if (backward_) saved.add_floats(4 * rows_.width);
     scratch.add_floats(4 * rows_.width);
     doubles_ = scratch.add(static_cast<size_t>(2 * rows_.width) * sizeof(double));
     saved_bytes_ = saved.bytes();
@@ -211,7 +213,7 @@ class BatchNormOp : public Op {
   }
 
   void forward(const OpForward& run) override {
-    float* mean = floats_at(training_ ? run.saved : run.scratch, 0);
+    float* mean = floats_at(backward_ ? run.saved : run.scratch, 0);
     float *factor = mean + rows_.width, *shift = factor + rows_.width, *inverse = shift + rows_.width;
     auto* means = reinterpret_cast<double*>(run.scratch + doubles_);
     if (training_) moments(rows_, run.inputs[0], means, means + rows_.width, floats_at(run.scratch, 0));
@@ -241,7 +243,8 @@ class BatchNormOp : public Op {
     auto* sums = reinterpret_cast<double*>(run.scratch + doubles_);
     float *offset = floats_at(run.scratch, 0), *slope = offset + width;
     gradient_sums(rows_, relu_, run.inputs[0], run.output_gradient, k, sums, sums + width, offset);
-    const double share = 1.0 / static_cast<double>(pixels_);
+    // Running statistics do not depend on x: then dx = factor dz.
+    const double share = training_ ? 1.0 / static_cast<double>(pixels_) : 0.0;
     for (int64_t c = 0; c < channels_; ++c) {
       const double factor = static_cast<double>(k.factor[c]), inverse = static_cast<double>(k.inverse[c]);
       double sum = 0, product = 0;
@@ -260,7 +263,7 @@ class BatchNormOp : public Op {
   }
 
   BackwardNeeds backward_needs() const override { return {.inputs = true, .output = false}; }
-  bool in_place() const override { return !training_; }
+  bool in_place() const override { return !backward_; }
 
  private:
   void repeat(float* columns, int64_t channel, double value) const {
@@ -279,7 +282,7 @@ class BatchNormOp : public Op {
     variance = std::max(squares, 0.0) / static_cast<double>(pixels_);  // std::max(NaN, 0) is NaN
   }
 
-  bool training_, relu_;
+  bool backward_, training_, relu_;  // a backward follows; by the unit's own statistics
   int64_t n_, channels_, pixels_, fold_;
   Rows rows_;
   double epsilon_;

@@ -9,6 +9,12 @@
 namespace lepton::ops {
 
 void update_segment(const UpdateRule& rule, const TensorRule& tensor, const SegmentState& s) {
+  if (tensor.frozen) {
+    std::copy(s.parameters.begin(), s.parameters.end(), s.parameters_new.begin());
+    for (size_t m = 0; m < s.moments.size(); ++m)
+      std::copy_n(s.moments[m].begin(), s.moments_new[m].size(), s.moments_new[m].begin());
+    return;
+  }
   if (tensor.statistic) {
     update_statistic(s.gradient, rule.weight, rule.statistics_momentum, s.parameters, s.parameters_new);
     for (const std::span<float> moment : s.moments_new) std::fill(moment.begin(), moment.end(), 0.f);

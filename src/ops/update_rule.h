@@ -30,6 +30,7 @@ struct TensorRule {
   bool statistic = false;  ///< else a parameter
   bool decays = false;     ///< weight decay and L2 apply
   float l2 = 0;
+  bool frozen = false;  ///< parameter or statistic and moments stay what they are
 };
 
 /// One segment's memory; old and new lie in different slots. Moments beyond the rule's are empty.

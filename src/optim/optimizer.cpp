@@ -63,7 +63,7 @@ ops::UpdateRule Optimizer::plan(int64_t step, double weight, double norm) const 
 }
 
 ops::TensorRule tensor_rule(const ArenaTensor& tensor) {
-  return {tensor.role == TensorRole::statistic, tensor.decays, static_cast<float>(tensor.l2)};
+  return {tensor.role == TensorRole::statistic, tensor.decays, static_cast<float>(tensor.l2), tensor.frozen};
 }
 
 }  // namespace lepton::optim

@@ -8,13 +8,13 @@
 
 namespace lepton {
 
-int ArenaLayout::add(std::string name, Shape shape, TensorRole role, bool decays, double l2) {
+int ArenaLayout::add(std::string name, Shape shape, TensorRole role, bool decays, double l2, bool frozen) {
   CHECK(segment_begin_.empty(), "layout is finished");
   CHECK(role == TensorRole::statistic || tensors_.empty() || tensors_.back().role == TensorRole::parameter,
         "statistics stand behind the parameters: " + name);
   constexpr int64_t alignment_elements = 16;
   const int64_t count = element_count(shape);
-  tensors_.push_back({std::move(name), std::move(shape), role, decays, l2, elements_, count});
+  tensors_.push_back({std::move(name), std::move(shape), role, decays, l2, frozen, elements_, count});
   elements_ += (count + alignment_elements - 1) / alignment_elements * alignment_elements;
   return static_cast<int>(tensors_.size()) - 1;
 }

@@ -25,6 +25,7 @@ struct ArenaTensor {
   TensorRole role = TensorRole::parameter;
   bool decays = false;  ///< L2 and weight decay apply (weights, not biases or normalisation parameters)
   double l2 = 0;        ///< the layer's own L2 factor: adds l2 * w to the mean gradient
+  bool frozen = false;  ///< keeps its values: has no gradient, and no update touches it
   int64_t offset = 0;   ///< first element in the arena
   int64_t count = 0;
 };
@@ -37,7 +38,7 @@ struct Segment {
 class ArenaLayout {
  public:
   /// Appends a tensor; statistics must come after all parameters. Returns its index.
-  int add(std::string name, Shape shape, TensorRole role, bool decays, double l2 = 0);
+  int add(std::string name, Shape shape, TensorRole role, bool decays, double l2 = 0, bool frozen = false);
   /// Builds the segments; no add() afterwards.
   void finish();
 

@@ -11,6 +11,7 @@
 #include "report/texts.h"
 #include "train/commands.h"
 #include "train/devices.h"
+#include "train/initial_weights.h"
 #include "train/memory_needs.h"
 
 namespace lepton::train {
@@ -91,6 +92,12 @@ std::vector<std::string> warnings_of(const Deck& deck, const Json& report, const
   return warnings;
 }
 
+/// What a run would begin with.
+std::string weights_report(const Deck& deck, const model::Graph& graph) {
+  std::vector<float> parameters(static_cast<size_t>(graph.layout.elements()));
+  return deck.weights.file + ": " + place_weights(deck.weights, graph, parameters, weights_hint).text();
+}
+
 std::string bytes_field(const Json& memory, const char* name) {
   return report::bytes_text(memory[name].get<double>());
 }
@@ -163,6 +170,7 @@ std::string check_text(const Json& report, const std::string& table) {
   text += "values      " + data["values"].get<std::string>() + "\n\n" + table + "\n";
   text += "parameters  " + number(report["parameters"]) + ", " +
           report::count_text(report["flops_per_sample"].get<double>()) + " operations per sample\n";
+  if (report.contains("weights")) text += "weights     " + report["weights"].get<std::string>() + "\n";
   text += "steps       " + number(steps["per_epoch"]) + " per epoch, " + number(steps["total"]) +
           " in all; " + number(steps["units"]) + " units of at most " + number(steps["unit_size"]) +
           " samples per step\n";
@@ -195,6 +203,7 @@ Exit check(const comm::World& world, const Options& options) {
     report =
         check_report(deck, dataset, graph, sizes, threads, math,
                      {world.size(), world.nodes(), world.machines(), kind != DeviceKind::cpu}, -available[0]);
+    if (!deck.weights.file.empty()) report["weights"] = weights_report(deck, graph);
     std::cout << (options.json ? report.dump(2) + "\n" : check_text(report, model::describe(graph)))
               << std::flush;
     REQUIRE(

@@ -37,8 +37,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
     : e_(ensemble),
       state_(std::move(state)),
       scales_(static_cast<int>(e_.graph.layout.tensors().size())),
-      limit_bits_(exact::limit_bits((e_.deck.train.batch_size + e_.deck.train.unit_size - 1) /
-                                    e_.deck.train.unit_size)),
+      limit_bits_(gradient_bits(e_.deck, e_.graph)),
       balancer_(e_.world, e_.deck.balance.policy, e_.threads_per_node, e_.classes, e_.node, e_.exchange),
       saving_(e_.world, e_.node, e_.writer, e_.identity, e_.bookkeeper),
       reduction_(e_.world),

@@ -130,7 +130,7 @@ class Conductor {
   Ensemble e_;
   RunState state_;
   exact::Scales scales_;
-  int limit_bits_;  ///< of a quantised value, for the units of a batch
+  int limit_bits_;  ///< of a quantised value, for what the units of a batch add to an element
   Balancer balancer_;
   Saving saving_;
   comm::LeaderReduction reduction_;

@@ -102,7 +102,8 @@ std::vector<KeyValue> read_values(const std::string& path, const DeckNode& root)
     const DeckNode standard = node == nullptr ? parse_deck_value(key.standard, {}) : DeckNode{};
     DeckValue value = check_value(key, node == nullptr ? standard : *node);
     const bool list = key.type == KeyType::files;
-    if (list || key.type == KeyType::file) resolve_files(path, *node, value, list);
+    if (list || key.type == KeyType::file || key.type == KeyType::path)
+      resolve_files(path, *node, value, list);
     values.push_back({&key, std::move(value)});
   }
   return values;

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "balance/planner.h"
@@ -35,6 +36,14 @@ struct RunSpec {
   bool watched = true;      ///< threads that make no progress end the job
   double watchdog_s = 0;    ///< after so long; 0: as steps are measured
   double progress_s = 10;   ///< between plain progress lines
+};
+
+/// Initial weights from a file; read when a run begins, not when it goes on.
+struct WeightsSpec {
+  std::string file;  ///< "": none
+  bool initialise_missing = false, ignore_unexpected = false;
+  /// Beginnings of names in the file and what stands for them in the network; the first that fits counts.
+  std::vector<std::pair<std::string, std::string>> rename;
 };
 
 enum class OnNonFinite { stop, skip };
@@ -100,6 +109,7 @@ struct Deck {
   RunSpec run;
   data::DataSpec data;
   model::ModelSpec model;
+  WeightsSpec weights;
   ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
   optim::OptimizerSpec optimizer;

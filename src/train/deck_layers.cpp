@@ -48,12 +48,18 @@ model::OptionValue read_option(const DeckNode& node, const std::string& path) {
         for (const DeckNode& item : node.children) values.push_back(item.integer);
         return values;
       }
+      if (holds_only(node, DeckNode::Kind::text)) {
+        std::vector<std::string> texts;
+        for (const DeckNode& item : node.children) texts.push_back(item.text);
+        return texts;
+      }
       break;
     case DeckNode::Kind::table:
       break;
   }
-  layer_problem(node.position, path + " = " + toml_text(node) + " is not an option of a layer",
-                "Options are numbers, texts, true or false, lists of integers, or lists of layers.");
+  layer_problem(
+      node.position, path + " = " + toml_text(node) + " is not an option of a layer",
+      "Options are numbers, texts, true or false, lists of integers or of texts, or lists of layers.");
 }
 
 model::LayerSpec read_layer(const DeckNode& node, const std::string& path, int depth) {
@@ -104,6 +110,11 @@ struct CanonicalOption {
   std::string operator()(const std::vector<int64_t>& values) const {
     std::string text;
     for (const int64_t value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
+    return "[" + text + "]";
+  }
+  std::string operator()(const std::vector<std::string>& values) const {
+    std::string text;
+    for (const std::string& value : values) text += (text.empty() ? "" : ", ") + toml_text(value);
     return "[" + text + "]";
   }
 };

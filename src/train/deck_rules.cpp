@@ -117,6 +117,13 @@ void check_optimizer(const DeckFacts& facts, const Deck& deck) {
                   "The warm-up is part of the schedule's steps.");
 }
 
+void check_weights(const DeckFacts& facts, const Deck& deck) {
+  for (const char* key : {"model.weights_missing", "model.weights_unexpected", "model.weights_rename"})
+    if (deck.weights.file.empty() && facts.given(key))
+      contradiction(facts, key, std::string(key) + " says nothing without model.weights",
+                    "Set model.weights to a safetensors file, or leave it out.");
+}
+
 void check_train(const DeckFacts& facts, const Deck& deck) {
   if (deck.train.unit_size > deck.train.batch_size)
     contradiction(
@@ -227,6 +234,7 @@ void derive(Deck& deck) {
 void check_rules(Deck& deck, const DeckFacts& facts) {
   check_data(facts, deck);
   check_splits(deck, facts);
+  check_weights(facts, deck);
   check_optimizer(facts, deck);
   check_train(facts, deck);
   check_evaluation(facts, deck);

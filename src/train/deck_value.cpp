@@ -110,6 +110,19 @@ DeckValue check_shares(const DeckKey& key, const DeckNode& node) {
   return value;
 }
 
+DeckValue check_renames(const DeckKey& key, const DeckNode& node) {
+  constexpr std::string_view arrow = " -> ";
+  if (node.kind != DeckNode::Kind::list || node.children.empty()) wrong(key, node);
+  DeckValue value;
+  for (const DeckNode& item : node.children) {
+    const size_t at = item.kind == DeckNode::Kind::text ? item.text.find(arrow) : std::string::npos;
+    if (at == std::string::npos) wrong(key, node);
+    value.renames.emplace_back(item.text.substr(0, at), item.text.substr(at + arrow.size()));
+  }
+  value.canonical = toml_text(node);
+  return value;
+}
+
 /// A number above 0 at the start of `text`, and the rest behind it; no sign, exponent, hex or inf.
 std::optional<std::pair<double, std::string>> leading_number(const std::string& text) {
   if (text.empty() || text[0] < '0' || text[0] > '9') return std::nullopt;
@@ -174,7 +187,7 @@ DeckValue check_plain(const DeckKey& key, const DeckNode& node) {
     return value;
   }
   value.text = text_of(key, node);
-  if (key.type == KeyType::file) value.texts = {value.text};
+  if (key.type == KeyType::file || key.type == KeyType::path) value.texts = {value.text};
   value.canonical = toml_text(value.text);
   return value;
 }
@@ -229,6 +242,11 @@ std::string expectation(const DeckKey& key) {
       return "a path or glob in quotes";
     case KeyType::files:
       return "a list of paths or globs, as in [\"a.h5\", \"part-*.h5\"]";
+    case KeyType::path:
+      return "a path in quotes";
+    case KeyType::renames:
+      return "a list of beginnings of names and what to put for them, as in [\"encoder. -> \", \"fc -> "
+             "head\"]";
     case KeyType::rows:
       return "two rows [from, to] with 0 <= from < to";
     case KeyType::duration:
@@ -258,6 +276,8 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_rows(key, node);
     case KeyType::files:
       return check_files(key, node);
+    case KeyType::renames:
+      return check_renames(key, node);
     case KeyType::shares:
       return check_shares(key, node);
     case KeyType::duration:

@@ -23,6 +23,8 @@ enum class KeyType {
   number,
   file,                  ///< a path or glob, relative to the deck
   files,                 ///< a list of them
+  path,                  ///< of one file, relative to the deck
+  renames,               ///< a list of "old -> new"
   rows,                  ///< [from, to)
   duration,              ///< "60s"
   interval,              ///< "500 steps", "2 epochs", "end"
@@ -54,6 +56,7 @@ struct DeckValue {
   std::vector<std::string> texts;
   std::pair<int64_t, int64_t> rows;
   std::vector<std::pair<int64_t, std::string>> shares;
+  std::vector<std::pair<std::string, std::string>> renames;
   int choice = 0;  ///< index into the key's choices
   Interval interval;
   std::string canonical;  ///< TOML, the same for values that mean the same

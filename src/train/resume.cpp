@@ -12,7 +12,7 @@
 #include "model/initialise.h"
 #include "report/ledger.h"
 #include "storage/file.h"
-#include "storage/safetensors.h"
+#include "train/initial_weights.h"
 
 namespace lepton::train {
 
@@ -133,7 +133,10 @@ Beginning find_beginning(const comm::World& world, const std::string& run_direct
   comm::agree(world, [&] {
     if (world.rank() == 0) require_same_parent(found, options.from, run_directory);
   });
-  if (found.kept) found.origin = found.kept->parent;
+  if (found.kept) {
+    found.origin = found.kept->parent;
+    found.weights = found.kept->weights;
+  }
   if (found.saved) return found;
   if (!found.origin.path.empty()) {
     found.parent.emplace(open_parent_again(world, found.origin, run_directory));
@@ -240,18 +243,10 @@ void load_state(const comm::World& world, const SavedState& saved, const std::ve
 }
 
 void read_model_file(const std::string& path, const model::Graph& graph, std::span<float> parameters) {
-  const storage::SafetensorsFile file = storage::read_safetensors(path);
-  for (const ArenaTensor& tensor : graph.layout.tensors()) {
-    const auto found = file.tensors.find(tensor.name);
-    REQUIRE(found != file.tensors.end(), Exit::data, path,
-            fmt::format("there is no tensor '{}'", tensor.name),
-            "Use the deck that the model was trained with.");
-    REQUIRE(found->second.shape == tensor.shape, Exit::data, path,
-            fmt::format("tensor '{}' has shape {}, the network asks for {}", tensor.name,
-                        shape_text(found->second.shape), shape_text(tensor.shape)),
-            "Use the deck that the model was trained with.");
-    std::copy(found->second.values.begin(), found->second.values.end(), parameters.begin() + tensor.offset);
-  }
+  WeightsSpec all;
+  all.file = path;
+  all.ignore_unexpected = true;
+  place_weights(all, graph, parameters, "Use the deck that the model was trained with.");
 }
 
 void load_safetensors(const comm::World& world, const std::string& path, const model::Graph& graph,

@@ -43,6 +43,7 @@ struct Beginning {
   std::optional<RunIdentity> kept;     ///< what the run is since its first start
   std::optional<SavedState> parent;    ///< whose parameters it begins with; only where there is no `saved`
   Parent origin;                       ///< of the run, whether it begins or continues
+  InitialWeights weights = {};         ///< the same; begin_state notes them at the first start
 
   /// The state to continue from; null: there is none.
   const RunState* state() const;

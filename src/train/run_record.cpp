@@ -79,7 +79,8 @@ std::string RunIdentity::encode() const {
       {"mathematical", identity.mathematical},
       {"schedule_steps", schedule_steps},
       {"parent",
-       {{"path", parent.path}, {"checkpoint", parent.checkpoint}, {"manifest_hash", parent.manifest_hash}}}};
+       {{"path", parent.path}, {"checkpoint", parent.checkpoint}, {"manifest_hash", parent.manifest_hash}}},
+      {"weights", {{"path", weights.path}, {"parameters_hash", weights.parameters_hash}}}};
   json = nlohmann::json::parse(dump(json));  // so that the checksum is of what a reader sees
   json["checksum"] = hex64(hash64(dump(json)));
   return dump(json, 2) + "\n";
@@ -96,6 +97,9 @@ RunIdentity RunIdentity::decode(const std::string& text, const std::string& path
     const nlohmann::json& parent = json.at("parent");
     run.parent = {parent.at("path").get<std::string>(), parent.at("checkpoint").get<std::string>(),
                   parent.at("manifest_hash").get<std::string>()};
+    if (json.contains("weights"))  // the first files had none
+      run.weights = {json["weights"].at("path").get<std::string>(),
+                     json["weights"].at("parameters_hash").get<std::string>()};
   } catch (const nlohmann::json::exception& error) {
     fail(Exit::data, path, error.what(), "It was written by another version of Lepton: use that one.");
   }

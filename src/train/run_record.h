@@ -26,10 +26,19 @@ struct Parent {
   bool operator==(const Parent&) const = default;
 };
 
+/// What a run began with in place of initial values; all "" where there was no such file.
+struct InitialWeights {
+  std::string path;             ///< of the file, absolute
+  std::string parameters_hash;  ///< of the whole initial state, as `inspect` tells it of models
+
+  bool operator==(const InitialWeights&) const = default;
+};
+
 struct RunIdentity {
   checkpoint::Identity identity;
   int64_t schedule_steps = 0;  ///< resolved at the first start
   Parent parent;
+  InitialWeights weights = {};
 
   std::string encode() const;  ///< JSON, deterministic
   /// Throws Error(data) naming `path` unless the text is as encode() made it.

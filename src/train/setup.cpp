@@ -7,6 +7,7 @@
 
 #include "comm/shared_memory.h"
 #include "data/batch.h"
+#include "exact/scale.h"
 #include "model/layers.h"
 #include "storage/file.h"
 
@@ -46,6 +47,11 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
 void require_outputs(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
                      const model::Graph& graph) {
   comm::agree(world, [&] { model::check_outputs(graph, model_spec(deck, dataset)); });
+}
+
+int gradient_bits(const Deck& deck, const model::Graph& graph) {
+  const int64_t units = (deck.train.batch_size + deck.train.unit_size - 1) / deck.train.unit_size;
+  return exact::limit_bits(units * model::contributions_most(graph));
 }
 
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {

@@ -29,6 +29,9 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
 void require_outputs(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
                      const model::Graph& graph);
 
+/// Below 2^this stays every quantised value, so that what a batch's units add to one element fits its sum.
+int gradient_bits(const Deck& deck, const model::Graph& graph);
+
 /// Sizes of units that will occur, without repetition.
 struct UnitSizes {
   std::vector<int64_t> training, inference;

@@ -24,6 +24,7 @@
 #include "storage/file.h"
 #include "storage/ownership.h"
 #include "storage/trust.h"
+#include "train/begin_state.h"
 #include "train/commands.h"
 #include "train/compare_deck.h"
 #include "train/job.h"
@@ -140,36 +141,6 @@ Schedule make_schedule(const Deck& deck, const Job& job) {
     schedule.monitor_parts = job.parts_of(SplitKind::test);
   }
   return schedule;
-}
-
-/// Parameters, moments and the small state from where this run begins.
-RunState begin_state(Job& job, const Beginning& beginning) {
-  const auto& [saved, in_memory, kept, parent, origin] = beginning;
-  RunState state;
-  if (in_memory) {
-    load_kept(job.world, *in_memory, job.node);
-    state = in_memory->state;
-  } else if (saved) {
-    load_state(job.world, *saved, job.optimizer.moments(), job.node, true);
-    state = saved->state;
-  } else if (parent) {
-    load_state(job.world, *parent, {}, job.node, false);
-  } else {
-    initialise_state(job.world, job.graph, job.deck.run.seed, job.node);
-  }
-  job.world.node_barrier();
-  if (job.world.leads()) hash_state(job.node, job.graph.layout, 0);
-  if (in_memory) require_parameters_of(job.world, in_memory->told(), state, job.node);
-  state.statistics = job.store.statistics();
-  job.world.node_barrier();
-  if (job.world.rank() == 0 && in_memory)
-    log_info(fmt::format("continuing from {}.", in_memory->told()));
-  else if (job.world.rank() == 0 && saved)
-    log_info(fmt::format("continuing from {}.", saved->path));
-  else if (job.world.rank() == 0 && parent)
-    log_info(fmt::format("starting from the parameters of {}.", parent->path));
-  state.schedule_steps = job.deck.optimizer.schedule.steps;
-  return state;
 }
 
 void summarise(Job& job, const Trainer& trainer) {
@@ -360,7 +331,7 @@ Exit train(const comm::World& world, const Options& options) {
   std::optional<Bookkeeper> bookkeeper;
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    RunIdentity kept{identity, state.schedule_steps, beginning.origin};
+    RunIdentity kept{identity, state.schedule_steps, beginning.origin, beginning.weights};
     kept.parent.checkpoint = directory.present_path(deck, kept.parent.checkpoint);
     open_books(job, directory, kept, state, new_class, schedule.last_step, bookkeeper);
     record_start(deck.run.directory,

@@ -20,6 +20,7 @@ Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_siz
            std::span<const int64_t> inference_sizes, ThreadSums& sums)
     : resources_(resources),
       sums_(sums),
+      elements_(model::gradient_elements(resources.graph)),
       executor_(resources.graph, resources.deck.run.seed, training_sizes, inference_sizes,
                 ops::host_arithmetic(resources.precision)) {
   int64_t largest = 0;
@@ -31,7 +32,6 @@ Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_siz
     values_.resize(largest * resources.graph.outputs());
   else
     classes_.resize(largest * resources.dataset.positions());
-  for (const ArenaTensor& tensor : resources.graph.layout.tensors()) elements_ += tensor.count;
 }
 
 void Unit::begin(const RoundHeader& header, int64_t number) {
@@ -46,7 +46,7 @@ void Unit::begin(const RoundHeader& header, int64_t number) {
 }
 
 void Unit::end(const RoundHeader& header) {
-  CHECK(missing_ == 0, "each element of the gradient once");
+  CHECK(missing_ == 0, "each element of each node's gradients once");
   sums_.lanes.add_unit(exact::unit_hash(header.id, number_));
 }
 

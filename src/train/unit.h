@@ -94,9 +94,10 @@ class Unit : public model::GradientSink {
 
   const UnitResources& resources_;
   ThreadSums& sums_;
+  const int64_t elements_;  ///< of all gradients
   model::Executor executor_;
   int64_t number_ = 0, first_position_ = 0, samples_ = 0;
-  int64_t elements_ = 0, missing_ = 0;  ///< of the gradient: all; not handed on yet
+  int64_t missing_ = 0;  ///< elements of gradients that are not handed on yet
   std::vector<int64_t> ids_;
   std::vector<const std::byte*> rows_;
   std::vector<int32_t> classes_;

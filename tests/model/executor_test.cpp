@@ -45,41 +45,6 @@ Graph small_convolutional() {
                               layer("layer_norm"), dense(5, {{"activation", "gelu"}}), dense(3)});
 }
 
-/// <gradient, direction> against the central difference of the loss along random directions, with one step of
-/// Richardson's extrapolation.
-void expect_gradients(Bench& bench, int64_t n, double tolerance) {
-  const KeepingSink sink = bench.backward(n);
-  const std::vector<float> origin = bench.arena;
-  const auto& tensors = bench.graph().layout.tensors();
-  for (size_t t = 0; t < tensors.size(); ++t) {
-    if (tensors[t].role == TensorRole::statistic) continue;
-    const auto begin = static_cast<size_t>(tensors[t].offset), count = static_cast<size_t>(tensors[t].count);
-    const std::vector<float>& gradient = sink.gradients.at(static_cast<int>(t));
-    ASSERT_EQ(gradient.size(), count);
-    for (uint64_t trial = 0; trial < 3; ++trial) {
-      double slope = 0, size = 0;
-      std::vector<float> direction(count);
-      for (size_t i = 0; i < count; ++i) {
-        direction[i] = noise(1000 * t + trial, static_cast<int64_t>(i));
-        slope += static_cast<double>(gradient[i]) * direction[i];
-        size += static_cast<double>(gradient[i]) * gradient[i];
-      }
-      const auto loss_at = [&](float h) {
-        for (size_t i = 0; i < count; ++i) bench.arena[begin + i] = origin[begin + i] + h * direction[i];
-        const double loss = bench.loss(n);
-        bench.arena = origin;
-        return loss;
-      };
-      const auto difference = [&](float h) {
-        return (loss_at(h) - loss_at(-h)) / (2 * static_cast<double>(h));
-      };
-      const double measured = (4 * difference(0.0078125F) - difference(0.015625F)) / 3;
-      EXPECT_NEAR(slope, measured, tolerance * (std::sqrt(size) + 0.05))
-          << tensors[t].name << " trial " << trial;
-    }
-  }
-}
-
 }  // namespace
 
 TEST(Executor, GradientsOfADenseNetwork) {

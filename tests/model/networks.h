@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the tests of model share: decks written as C++ literals, the error that a deck gives, and a bench that
-// runs a network on fixed numbers and keeps what comes out.
+// runs a network on fixed numbers and keeps what comes out, or compares its gradients with differences.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -99,12 +99,14 @@ inline float noise(uint64_t seed, int64_t i) {
   return 2 * uniform01(philox4x32(seed, {static_cast<uint32_t>(i), 0, 0, 0})[0]) - 1;
 }
 
+/// Of several contributions to a tensor it keeps the sum.
 class KeepingSink : public GradientSink {
  public:
   void gradient(int tensor, int64_t first, std::span<const float> values) override {
     std::vector<float>& whole = gradients[tensor];
-    if (order.empty() || order.back() != tensor) {
+    if (order.empty() || order.back() != tensor || first < std::ssize(whole)) {
       order.push_back(tensor);
+      add(tensor);
       whole.clear();
     }
     const auto gap = first - static_cast<int64_t>(whole.size());
@@ -119,9 +121,25 @@ class KeepingSink : public GradientSink {
     gradients[tensor].resize(gradients[tensor].size() + static_cast<size_t>(count - skipped[tensor]), 0.0F);
     skipped[tensor] = 0;
   }
+  /// When all have been handed on.
+  void finish() {
+    for (auto& [tensor, whole] : gradients) {
+      add(tensor);
+      whole = earlier[tensor];
+    }
+  }
   std::map<int, int64_t> skipped;  ///< not yet told to be zero
+  std::map<int, std::vector<float>> earlier;
   std::vector<int> order;
   std::map<int, std::vector<float>> gradients;
+
+ private:
+  void add(int tensor) {
+    const std::vector<float>& from = gradients[tensor];
+    std::vector<float>& to = earlier[tensor];
+    to.resize(std::max(to.size(), from.size()), 0.0F);
+    for (size_t i = 0; i < from.size(); ++i) to[i] += from[i];
+  }
 };
 
 /// A network on fixed inputs; its "loss" is a fixed random linear functional of the scores.
@@ -177,6 +195,7 @@ class Bench {
     fill_output_gradient(n);
     KeepingSink sink;
     executor.backward(n, arena.data(), ids(n), 4, sink);
+    sink.finish();
     return sink;
   }
 
@@ -187,5 +206,41 @@ class Bench {
   std::vector<float> arena;
   Executor executor;
 };
+
+/// Of all that learns: <gradient, direction> against the central difference of the loss along random
+/// directions, with one step of Richardson's extrapolation.
+inline void expect_gradients(Bench& bench, int64_t n, double tolerance) {
+  const KeepingSink sink = bench.backward(n);
+  const std::vector<float> origin = bench.arena;
+  const auto& tensors = bench.graph().layout.tensors();
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    EXPECT_NE(sink.gradients.contains(static_cast<int>(t)), tensors[t].frozen) << tensors[t].name;
+    if (tensors[t].role == TensorRole::statistic || tensors[t].frozen) continue;
+    const auto begin = static_cast<size_t>(tensors[t].offset), count = static_cast<size_t>(tensors[t].count);
+    const std::vector<float>& gradient = sink.gradients.at(static_cast<int>(t));
+    ASSERT_EQ(gradient.size(), count);
+    for (uint64_t trial = 0; trial < 3; ++trial) {
+      double slope = 0, size = 0;
+      std::vector<float> direction(count);
+      for (size_t i = 0; i < count; ++i) {
+        direction[i] = noise(1000 * t + trial, static_cast<int64_t>(i));
+        slope += static_cast<double>(gradient[i]) * direction[i];
+        size += static_cast<double>(gradient[i]) * gradient[i];
+      }
+      const auto loss_at = [&](float h) {
+        for (size_t i = 0; i < count; ++i) bench.arena[begin + i] = origin[begin + i] + h * direction[i];
+        const double loss = bench.loss(n);
+        bench.arena = origin;
+        return loss;
+      };
+      const auto difference = [&](float h) {
+        return (loss_at(h) - loss_at(-h)) / (2 * static_cast<double>(h));
+      };
+      const double measured = (4 * difference(0.0078125F) - difference(0.015625F)) / 3;
+      EXPECT_NEAR(slope, measured, tolerance * (std::sqrt(size) + 0.05))
+          << tensors[t].name << " trial " << trial;
+    }
+  }
+}
 
 }  // namespace lepton::model

@@ -74,6 +74,20 @@ TEST(BatchNorm, InferenceUsesRunningStatistics) {
   EXPECT_FALSE(make_op(spec)->in_place());
 }
 
+TEST(BatchNorm, TrainsByRunningStatisticsInTrainingMode0) {
+  OpSpec spec = batch_norm(3, {5, 3, 4});
+  spec.attributes["training_mode"] = int64_t{0};
+  spec = completed(spec);
+  Operands operands = random_operands(spec);
+  operands.parameters[3] = random_floats(5, 77, 0.5f, 2);
+  check_op(spec, reference(5, 1e-5, false), 3e-6, &operands);
+  spec.activation = "Relu";
+  check_op(spec, reference(5, 1e-5, false, true), 3e-6, &operands);
+  EXPECT_FALSE(make_op(spec)->in_place());  // backward needs the input
+  for (const Floats& statistic : run_op(spec, operands).statistics)
+    for (const float value : statistic) EXPECT_TRUE(std::isnan(value)) << "statistics are handed out";
+}
+
 TEST(BatchNorm, HandsOutStatisticsTimesSamples) {
   const OpSpec spec = completed(batch_norm(4, {5, 9, 9}));
   const Operands operands = random_operands(spec);

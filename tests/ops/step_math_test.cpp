@@ -20,14 +20,15 @@ namespace {
 using namespace testing;
 using Words = std::vector<int64_t>;
 
-constexpr int tensors = 4;
+constexpr int tensors = 5;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-ArenaLayout four_tensors() {
+ArenaLayout five_tensors() {
   ArenaLayout layout;
   layout.add("a", {5000}, TensorRole::parameter, true, 0.01);
   layout.add("b", {7}, TensorRole::parameter, false, 0.01);
   layout.add("c", {9001}, TensorRole::parameter, true);
+  layout.add("f", {101}, TensorRole::parameter, true, 0.01, true);
   layout.add("s", {33}, TensorRole::statistic, false);
   layout.finish();
   return layout;
@@ -40,7 +41,7 @@ class Arena {
     Words begins;
     for (int64_t b = 0; b <= layout.blocks(); ++b) begins.push_back(layout.segment_begin(b));
     for (const ArenaTensor& t : layout.tensors())
-      rules.push_back({t.role == TensorRole::statistic, t.decays, static_cast<float>(t.l2)});
+      rules.push_back({t.role == TensorRole::statistic, t.decays, static_cast<float>(t.l2), t.frozen});
     table = {rig.up(layout.segments()), rig.up(begins), rig.up(rules), layout.elements()};
     sums = {rig.up(elements), rig.up(checksums()), rig.up(magnitudes), rig.up(scales)};
     tag = rig.up(std::vector<UnitTag>{{.unit = 41, .step = 5, .report = 2}});
@@ -93,9 +94,9 @@ class Arena {
   StepMath& math() { return *rig.engine.step_math; }
 
   Rig rig;
-  ArenaLayout layout = four_tensors();
+  ArenaLayout layout = five_tensors();
   std::vector<TensorRule> rules;
-  std::vector<int32_t> scales = {40, 37, 42, 35};
+  std::vector<int32_t> scales = {40, 37, 42, 39, 35};
   Words elements = Words(static_cast<size_t>(layout.elements()));
   std::vector<uint32_t> magnitudes = std::vector<uint32_t>(tensors);
   BlockTable table;
@@ -285,7 +286,7 @@ TEST_P(StepMath, VerifyFindsChecksumsAndNorms) {
     double norm = 0;
     for (int64_t s = arena.layout.segment_begin(b); s < arena.layout.segment_begin(b + 1); ++s) {
       const Segment& segment = arena.layout.segments()[static_cast<size_t>(s)];
-      if (segment.tensor != 3) norm += sum_of_squares(arena.rounded(segment));  // no statistics
+      if (segment.tensor != 4) norm += sum_of_squares(arena.rounded(segment));  // no statistics
     }
     const BlockCheck& check = checks[static_cast<size_t>(b)];
     EXPECT_EQ(check.stated, arena.checksums()[static_cast<size_t>(b)]);

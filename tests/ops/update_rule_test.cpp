@@ -127,5 +127,17 @@ TEST(UpdateRule, StatisticsAreAveragedAndTheirMomentsAreZero) {
   }
 }
 
+TEST(UpdateRule, WhatIsFrozenStaysAndSoDoItsMoments) {
+  for (const bool of_statistic : {true, false})
+    for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
+      Memory got;
+      const Floats w = got.w;
+      got.update(rule_of(kind), {of_statistic, true, 0.02f, true});
+      EXPECT_EQ(got.w_new, w);
+      EXPECT_TRUE(kind == UpdateKind::sgd_plain || got.m_new == got.m);
+      EXPECT_TRUE(kind != UpdateKind::adam || got.v_new == got.v);
+    }
+}
+
 }  // namespace
 }  // namespace lepton::ops

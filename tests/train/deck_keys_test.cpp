@@ -38,7 +38,9 @@ std::string dump(const Deck& d) {
       << d.data.shuffle_window << ';' << d.data.shuffle_block << ';' << int(d.data.bad_rows)
       << d.data.needs_classes << ';' << d.model.outputs << ';' << d.model.l2 << ';' << d.model.layers.size()
       << d.model.layers.front().type << ';' << int(d.loss.kind) << int(d.precision) << ';'
-      << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';';
+      << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';' << d.weights.file << ';'
+      << d.weights.initialise_missing << d.weights.ignore_unexpected << ';';
+  for (const auto& [from, to] : d.weights.rename) out << from << " -> " << to << ';';
   const optim::OptimizerSpec& o = d.optimizer;
   out << int(o.rule) << o.learning_rate << ';' << o.momentum << o.nesterov << ';' << o.beta1 << ';' << o.beta2
       << ';' << o.epsilon << ';' << o.weight_decay << ';' << o.clip_norm << ';' << o.clip_value << ';'
@@ -128,6 +130,10 @@ Examples other_examples() {
       {"model.label_smoothing", {"0.1"}},
       {"model.huber_delta", {"2", {{"model.loss", "huber"}}}},
       {"model.l2", {"1e-4"}},
+      {"model.weights", {"w.safetensors"}},
+      {"model.weights_missing", {"initialise", {{"model.weights", "w.safetensors"}}}},
+      {"model.weights_unexpected", {"ignore", {{"model.weights", "w.safetensors"}}}},
+      {"model.weights_rename", {"[\"a. -> b.\"]", {{"model.weights", "w.safetensors"}}}},
       {"model.layers", {"[{ type = \"flatten\" }, { type = \"dense\", units = 10 }]"}},
       {"optimizer.type", {"adamw"}},
       {"optimizer.learning_rate", {"1"}},

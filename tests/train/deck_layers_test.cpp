@@ -34,6 +34,30 @@ TEST(DeckLayers, ReadsOptionsNestedListsAndPositions) {
   EXPECT_EQ(layers[0].options.count("type"), 0u);
 }
 
+TEST(DeckLayers, ListsOfTextsAreOptionsToo) {
+  const std::string add = "{ type = \"add\", from = [\"dense_1\", \"input\"] }";
+  const Deck deck = with({{"model.layers", "[{ type = \"dense\", units = 3 }, " + add + "]"}});
+  EXPECT_EQ(std::get<std::vector<std::string>>(deck.model.layers[1].options.at("from").value),
+            (std::vector<std::string>{"dense_1", "input"}));
+  EXPECT_EQ(deck.mathematical.at("model.layers[1]"), "{ type = \"add\", from = [\"dense_1\", \"input\"] }");
+  EXPECT_EQ(parse(deck.resolved).mathematical, deck.mathematical);
+  expect_override_error({{"model.layers", "[{ type = \"dense\", units = 3, from = [\"input\", 1] }]"}},
+                        {"is not an option of a layer"});
+}
+
+// All three change results.
+TEST(DeckLayers, WhatEveryLayerTakesIsPartOfTheMathematics) {
+  const auto of = [](const std::string& last) {
+    return with({{"model.layers",
+                  "[{ type = \"dense\", units = 3 }, { type = \"dense\", units = 3 }, { type = "
+                  "\"dense\", units = 3, name = \"x\"" +
+                      last + " }]"}})
+        .mathematical;
+  };
+  for (const char* option : {", frozen = true", ", weights_of = \"dense_2\""})
+    EXPECT_NE(of(option), of("")) << option;
+}
+
 TEST(DeckLayers, ArraysOfTablesAreListsToo) {
   const Deck deck = parse(
       "[data]\nfile = \"d\"\ntrain = { inputs = \"x\", targets = \"y\" }\n[[model.layers]]\ntype = "

@@ -71,6 +71,16 @@ TEST(DeckRules, LossAndTargets) {
     EXPECT_FALSE(with({{"model.loss", loss}}).data.needs_probabilities) << loss;
 }
 
+TEST(DeckRules, Weights) {
+  for (const char* key : {"model.weights_missing", "model.weights_unexpected"}) {
+    const std::string value = key == std::string("model.weights_missing") ? "initialise" : "ignore";
+    expect_override_error({{key, value}}, {std::string(key) + " says nothing without model.weights"});
+  }
+  expect_override_error({{"model.weights_rename", "[\"a -> b\"]"}}, {"says nothing without model.weights"});
+  EXPECT_EQ(parse(std::string(smallest_deck) + "weights = \"w.safetensors\"\n").weights.file,
+            "decks/w.safetensors");
+}
+
 TEST(DeckRules, Windows) {
   expect_override_error(
       {{"data.shuffle", "window"}, {"data.shuffle_window", "10"}, {"data.shuffle_block", "11"}},

@@ -75,6 +75,16 @@ TEST(DeckValue, FilesAndRows) {
     expect_refused("data.train.rows", text, "two rows [from, to] with 0 <= from < to");
 }
 
+TEST(DeckValue, PathsAndRenames) {
+  EXPECT_EQ(value_of("model.weights", "a.safetensors").texts, std::vector<std::string>{"a.safetensors"});
+  expect_refused("model.weights", "[\"a\"]", "a path in quotes");
+  const auto renames = value_of("model.weights_rename", "[\"a. -> \", \" -> b.\", \"x -> y -> z\"]").renames;
+  EXPECT_EQ(renames,
+            (std::vector<std::pair<std::string, std::string>>{{"a.", ""}, {"", "b."}, {"x", "y -> z"}}));
+  for (const char* text : {"[]", "\"a -> b\"", "[3]", "[\"a->b\"]", "[\"a\"]", "{ a = \"b\" }"})
+    expect_refused("model.weights_rename", text, "a list of beginnings of names");
+}
+
 TEST(DeckValue, SharesOfClasses) {
   const auto shares = value_of("balance.shares", "[\"8 cuda NVIDIA H200\", \"10000 c\"]").shares;
   EXPECT_EQ(shares, (std::vector<std::pair<int64_t, std::string>>{{8, "cuda NVIDIA H200"}, {10000, "c"}}));

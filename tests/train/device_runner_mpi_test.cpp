@@ -42,7 +42,7 @@ void expect_same_sums(Pair& pair, const std::string& what) {
 
 TEST(DeviceRunner, OnePassGivesTheSumsLanesAndStateOfTheCpu) {
   const SmallRuns runs;
-  for (const char* deck : {"dense.toml", "conv.toml", "wide.toml"}) {
+  for (const char* deck : {"dense.toml", "conv.toml", "graph.toml", "wide.toml"}) {
     Pair pair(runs, deck);
     pair.both([](DrivenRound& round) { round.run_units(); });
     expect_same_sums(pair, deck);
@@ -61,7 +61,7 @@ TEST(DeviceRunner, OnePassGivesTheSumsLanesAndStateOfTheCpu) {
 
 TEST(DeviceRunner, TwoPassesGiveTheNormAndTheStateOfTheCpu) {
   const SmallRuns runs;
-  for (const char* deck : {"dense.toml", "conv.toml", "regression.toml"}) {
+  for (const char* deck : {"dense.toml", "conv.toml", "graph.toml", "regression.toml"}) {
     std::vector<Override> more = {{"optimizer.clip_norm", "0.1"}};
     if (deck == std::string("regression.toml")) more.insert(more.end(), as_round.begin(), as_round.end());
     Pair pair(runs, deck, exact::RoundKind::train, false, more);

@@ -123,7 +123,7 @@ void expect_same_loss(const ops::UnitLoss& a, const ops::UnitLoss& b) {
 
 TEST(DeviceUnits, ReportAndAddWhatTheHostGives) {
   const SmallRuns runs;
-  for (const char* deck : {"dense.toml", "conv.toml", "wide.toml", "regression.toml"}) {
+  for (const char* deck : {"dense.toml", "conv.toml", "graph.toml", "wide.toml", "regression.toml"}) {
     Bench bench(runs, deck, exact::RoundKind::train, false,
                 deck == std::string("regression.toml") ? as_round : std::vector<Override>());
     ByHand hand(bench);

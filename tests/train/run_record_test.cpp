@@ -120,7 +120,8 @@ TEST(RunRecord, RecordsOfOtherShapesDoNotStopAStart) {
 
 const RunIdentity identity = {{"cpu avx2", {{"run.seed", "7"}, {"model.loss", "\"mse\""}}, "ff"},
                               900,
-                              {"/runs/old", "/runs/old/checkpoints/step-00000040", "0123456789abcdef"}};
+                              {"/runs/old", "/runs/old/checkpoints/step-00000040", "0123456789abcdef"},
+                              {"/weights.safetensors", "fedcba9876543210"}};
 
 TEST(RunIdentity, IsReadBackAsItWasWritten) {
   const Scratch run;
@@ -144,7 +145,7 @@ TEST(RunIdentity, ADamagedFileIsRefused) {
   const Scratch run;
   const std::string whole = identity.encode();
   std::vector<std::string> texts = {"", "{ torn", "[1]", "{}", whole.substr(0, whole.size() / 2)};
-  for (const char* part : {"cpu avx2", "900", "model.loss", "step-00000040"}) {
+  for (const char* part : {"cpu avx2", "900", "model.loss", "step-00000040", "fedcba"}) {
     texts.push_back(whole);
     texts.back()[whole.find(part)] ^= 1;
   }

@@ -51,6 +51,20 @@ TEST(LoadDeck, ErrorsAreAgreed) {
   EXPECT_NE(layer.find("Did you mean \"dense\"?"), std::string::npos) << layer;
 }
 
+// 2,048 contributions fill an element's 62 bits; where two nodes share a tensor each unit gives two.
+TEST(GradientBits, CountUnitsAndTheNodesThatShareATensor) {
+  const SmallRuns runs;
+  const auto bits = [&](const char* deck_name, const char* batch, const char* unit) {
+    const Loaded loaded(runs, deck_name, {{"train.batch_size", batch}, {"train.unit_size", unit}});
+    return gradient_bits(loaded.deck, graph_for(runs.world(), loaded.deck, loaded.dataset));
+  };
+  EXPECT_EQ(bits("dense.toml", "2048", "1"), 51);
+  EXPECT_EQ(bits("dense.toml", "2049", "1"), 50);
+  EXPECT_EQ(bits("graph.toml", "1024", "1"), 51);
+  EXPECT_EQ(bits("graph.toml", "2047", "2"), 51);
+  EXPECT_EQ(bits("graph.toml", "1025", "1"), 50);
+}
+
 TEST(GraphFor, TakesInputShapeAndOutputsFromTheData) {
   const SmallRuns runs;
   const Loaded conv(runs, "conv.toml");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // For MPI tests of train: a scratch directory that all ranks see, with a small data set (four classes by the
 // brighter quadrant of 6 x 6 images, also one-hot, and a regression with binary targets beside it) and decks
-// of a dense and a convolutional network; whole trainings in this process on worlds cut into nodes as the
-// test likes.
+// of dense, convolutional and branched networks; whole trainings in this process on worlds cut into nodes as
+// the test likes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -36,6 +36,15 @@ inline const char* const conv_layers =
     "{ type = \"relu\" }, { type = \"max_pool2d\", size = 2 }, { type = \"flatten\" }, "
     "{ type = \"dropout\", rate = 0.25 }, { type = \"dense\", units = 4 }]";
 
+inline const char* const graph_layers =  // no chain: shared and frozen weights, frozen running statistics
+    "[{ type = \"flatten\" }, { type = \"dense\", units = 16, activation = \"relu\", name = \"stem\" }, "
+    "{ type = \"dense\", units = 16, activation = \"tanh\", name = \"a\" }, "
+    "{ type = \"dense\", units = 16, weights_of = \"a\", name = \"b\" }, "
+    "{ type = \"batch_norm\", frozen = true, name = \"held\" }, "
+    "{ type = \"dense\", units = 16, frozen = true, from = \"stem\", name = \"kept\" }, "
+    "{ type = \"add\", from = [\"held\", \"kept\", \"a\", \"stem\"] }, { type = \"batch_norm\" }, "
+    "{ type = \"dense\", units = 4, name = \"head\" }]";
+
 constexpr int64_t train_rows = 150, validation_rows = 40, test_rows = 50;
 
 /// Caps the instruction set before any test of this program plans an op, as the commands do.
@@ -61,6 +70,7 @@ class SmallRuns {
       write_deck("wide.toml", wide_layers, "type = \"adam\"\n");
       write_deck("conv.toml", conv_layers,
                  "type = \"sgd\"\nlearning_rate = 0.1\nmomentum = 0.9\nweight_decay = 1e-4\n");
+      write_deck("graph.toml", graph_layers, "type = \"adamw\"\nlearning_rate = 0.01\nweight_decay = 0.1\n");
       write_regression_deck();
     }
     world_.barrier();
@@ -69,8 +79,8 @@ class SmallRuns {
 
   const comm::World& world() const { return world_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
-  /// What `train` is called with: dense.toml, wide.toml, conv.toml or regression.toml, into run directory
-  /// `run`.
+  /// What `train` is called with: dense.toml, wide.toml, conv.toml, graph.toml or regression.toml, into run
+  /// directory `run`.
   Options options(const std::string& deck, const std::string& run,
                   std::vector<Override> overrides = {}) const {
     Options options;

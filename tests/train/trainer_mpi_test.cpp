@@ -64,6 +64,16 @@ TEST(Trainer, ConvolutionBatchNormDropoutMomentumGiveTheSameBits) {
   expect_same_bits(runs, "conv.toml", {{"train.epochs", "2"}});
 }
 
+TEST(Trainer, ABranchedNetworkWithSharedAndFrozenWeightsGivesTheSameBits) {
+  const SmallRuns runs;
+  expect_same_bits(runs, "graph.toml", {{"train.epochs", "2"}});
+  const Override debug = {"train.device", "\"debug\""};
+  runs.train(runs.options("graph.toml", "device", {{"train.epochs", "2"}, debug}), 1);
+  if (runs.world().rank() == 0) {
+    EXPECT_EQ(runs.ledger("device"), runs.ledger("graph.toml0"));
+  }
+}
+
 TEST(Trainer, RegressionWithClippingByNormGivesTheSameBits) {
   const SmallRuns runs;
   expect_same_bits(runs, "regression.toml", {{"train.epochs", "3"}});

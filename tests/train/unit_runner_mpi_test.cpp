@@ -68,7 +68,7 @@ int units_in_hand(const Round& round) {
 
 TEST(UnitRunner, AddsWhatTheUnitsGiveByHand) {
   const SmallRuns runs;
-  for (const char* deck : {"dense.toml", "conv.toml", "wide.toml"})
+  for (const char* deck : {"dense.toml", "conv.toml", "graph.toml", "wide.toml"})
     for (const int threads : {1, 2})
       for (const int ranks_per_node : {1000, 1, 2}) {
         Round round(runs, ranks_per_node, deck, exact::RoundKind::train, false);

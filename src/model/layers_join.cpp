@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers that join several outputs, which `from` names.
+#include "model/layers.h"
+
+namespace lepton::model {
+
+namespace {
+
+/// From left to right; the last sum has the layer's name.
+int build_add(const LayerContext& context, const std::string& activation) {
+  const Shape shape = context.shape();
+  int sum = context.input;
+  for (size_t k = 1; k < context.inputs.size(); ++k) {
+    const Shape& next = context.builder.shape(context.inputs[k]);
+    if (next != shape)
+      context.options.error("from",
+                            "it adds outputs of one shape, but the first is " + shape_text(shape) +
+                                " and number " + std::to_string(k + 1) + " is " + shape_text(next),
+                            "");
+    const bool last = k + 1 == context.inputs.size();
+    const std::string name = last ? context.name : context.name + ".sum_" + std::to_string(k);
+    sum = context.builder.add_node("Add", name, {}, {sum, context.inputs[k]}, {}, context.layer.position);
+  }
+  return build_activation(context, context.name, activation, sum);
+}
+
+/// `axis` counts from 1, 0: the usual one.
+int build_concat(const LayerContext& context, int64_t axis) {
+  const auto rank = std::ssize(context.shape());
+  if (axis == 0) axis = rank > 2 ? 1 : rank;
+  return context.builder.add_node("Concat", context.name, {{"axis", axis}}, context.inputs, {},
+                                  context.layer.position);
+}
+
+}  // namespace
+
+BuildStep read_concat(const LayerReader& reader) {
+  const int64_t axis = reader.options.has("axis") ? reader.options.required_integer("axis", INT32_MIN) : 0;
+  if (reader.options.has("axis") && axis == 0)
+    reader.options.error("axis", "axis = 0 is the batch dimension", "The first of a sample is 1.");
+  return [axis](const LayerContext& context) { return build_concat(context, axis); };
+}
+
+BuildStep read_add(const LayerReader& reader) {
+  const std::string activation = read_activation_option(reader.options);
+  return [activation](const LayerContext& context) { return build_add(context, activation); };
+}
+
+}  // namespace lepton::model
