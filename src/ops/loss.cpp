@@ -121,7 +121,8 @@ int64_t Loss::term_positions() const {
 
 void Loss::count(const TallySpec& tally, std::span<const float> scores, const Targets& targets,
                  std::span<int64_t> counts) const {
-  CHECK(tally.classes == tally_classes() && (!tally.roc || ranks()), "a tally of other classes");
+  CHECK((tally.classes == 0 || tally.classes == tally_classes()) && (!tally.roc || ranks()),
+        "a tally of other classes");
   CHECK(static_cast<int64_t>(counts.size()) == tally.size(), "room for the counts");
   const auto n = static_cast<int64_t>(scores.size()) / outputs_;
   for (int64_t i = 0; i < n; ++i) {

@@ -24,36 +24,71 @@ namespace lepton::train {
 void EvaluationSums::add(exact::Lanes& lanes) {
   samples += lanes.count(static_cast<int>(Count::samples));
   correct += lanes.count(static_cast<int>(Count::correct));
-  correct_top5 += lanes.count(static_cast<int>(Count::correct_top5));
+  counted += lanes.count(static_cast<int>(Count::counted));
+  correct_top += lanes.count(static_cast<int>(Count::correct_top));
+  weight.merge(lanes.exact(static_cast<int>(Exact::weight)));
   loss.merge(lanes.exact(static_cast<int>(Exact::loss)));
   absolute_error.merge(lanes.exact(static_cast<int>(Exact::absolute_error)));
   squared_error.merge(lanes.exact(static_cast<int>(Exact::squared_error)));
   target.merge(lanes.exact(static_cast<int>(Exact::target)));
   target_squared.merge(lanes.exact(static_cast<int>(Exact::target_squared)));
-  const std::span<const int64_t> more = lanes.counts().subspan(static_cast<size_t>(Count::fixed_counts));
-  confusion.resize(more.size());
-  for (size_t i = 0; i < more.size(); ++i) confusion[i] += more[i];
+  const std::span<const int64_t> more = lanes.tallies();
+  tally.resize(more.size());
+  for (size_t i = 0; i < more.size(); ++i) tally[i] += more[i];
+}
+
+report::ClassReport class_report(const EvaluationSums& sums, const ops::TallySpec& tally) {
+  const auto counts = std::span(sums.tally).first(static_cast<size_t>(tally.of_classes()));
+  return tally.confusion ? report::class_report(counts, tally.classes) : report::class_report(counts);
+}
+
+/// The two-class figures are those of class 1.
+static double class_metric(const report::ClassReport& report, const std::string& name) {
+  if (name == "macro_precision") return report.macro_precision;
+  if (name == "macro_recall") return report.macro_recall;
+  if (name == "macro_f1") return report.macro_f1;
+  if (name == "mean_iou") return report.mean_iou;
+  const report::ClassReport::Row& row = report.classes.at(1);
+  if (name == "precision") return row.precision;
+  CHECK(name == "recall" || name == "f1", name);
+  return name == "recall" ? row.recall : row.f1;
+}
+
+static void add_metrics(const EvaluationSums& sums, const ops::TallySpec& tally,
+                        const std::vector<std::string>& names, EvaluationReport& report) {
+  report::ClassReport by_class;
+  if (tally.classes > 0) by_class = class_report(sums, tally);
+  const auto scores = std::span(sums.tally).subspan(static_cast<size_t>(tally.of_classes()));
+  for (const std::string& name : names)
+    report.metrics.emplace_back(name, name == "auc"
+                                          ? report::roc_area(scores.subspan(ops::roc_bins, ops::roc_bins),
+                                                             scores.first(ops::roc_bins))
+                                          : class_metric(by_class, name));
 }
 
 EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
-                             const ops::Loss& loss, int64_t positions) {
+                             const ops::Loss& loss, int64_t positions, const ops::TallySpec& tally,
+                             const std::vector<std::string>& metrics) {
   EvaluationReport report;
   report.kind = kind;
   report.step = step;
   report.samples = sums.samples / positions;
   report.classifies = loss.classifies();
-  const int64_t samples = std::max<int64_t>(1, sums.samples);
-  const auto n = static_cast<double>(samples);
-  report.loss = sums.loss.value() / n;
+  const int64_t counted = std::max<int64_t>(1, sums.counted);
+  const auto n = static_cast<double>(counted);
+  const double weight = sums.weight.value();
+  report.loss = sums.loss.value() / (weight > 0 ? weight : 1);
   if (report.classifies) {
     report.accuracy = static_cast<double>(sums.correct) / n;
-    if (loss.spec().kind == ops::LossKind::softmax_cross_entropy)
-      report.top5 = static_cast<double>(sums.correct_top5) / n;
-    if (positions > 1) report.perplexity = std::exp(report.loss);
+    if (ops::takes_classes(loss.spec().kind)) report.top = static_cast<double>(sums.correct_top) / n;
+    report.top_classes = loss.spec().top;
+    if (positions > 1 && loss.spec().kind == ops::LossKind::softmax_cross_entropy)
+      report.perplexity = std::exp(report.loss);
+    if (!sums.tally.empty()) add_metrics(sums, tally, metrics, report);
     return report;
   }
   const report::RegressionReport figures =
-      report::regression_report(samples * loss.outputs(), sums.absolute_error.value(),
+      report::regression_report(counted * loss.outputs(), sums.absolute_error.value(),
                                 sums.squared_error.value(), sums.target.value(), sums.target_squared.value());
   report.mae = figures.mae;
   report.rmse = figures.rmse;
@@ -64,8 +99,9 @@ EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, 
 std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
   if (!classifies) return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
   std::vector<std::pair<std::string, double>> fields{{"loss", loss}, {"accuracy", accuracy}};
-  if (top5) fields.emplace_back("top5", *top5);
+  if (top) fields.emplace_back("top" + std::to_string(top_classes), *top);
   if (perplexity) fields.emplace_back("perplexity", *perplexity);
+  fields.insert(fields.end(), metrics.begin(), metrics.end());
   return fields;
 }
 
@@ -80,7 +116,7 @@ double metric_value(const EvaluationReport& report, const std::string& metric) {
 }
 
 bool larger_is_better(const std::string& metric) {
-  return metric == "accuracy" || metric == "top5" || metric == "r2";
+  return metric != "loss" && metric != "mae" && metric != "rmse";
 }
 
 namespace {
@@ -111,10 +147,10 @@ void Bookkeeper::step(const StepReport& report) {
   ledger_.append(line);
   CHECK(ledger_.last()->chain == line.chain, "the ledger goes on from another line than the run state");
   samples_since_ += line.samples;
-  const double now = now_s(), accuracy = static_cast<double>(report.correct) / std::max(1.0, line.weight);
+  const double now = now_s(), counted = std::max(1.0, static_cast<double>(report.counted));
   if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
     std::vector<std::pair<std::string, double>> fields{{"loss", line.loss}};
-    if (report.classifies) fields.emplace_back("accuracy", accuracy);
+    if (report.classifies) fields.emplace_back("accuracy", static_cast<double>(report.correct) / counted);
     fields.emplace_back("samples_per_second",
                         static_cast<double>(samples_since_) / std::max(1e-9, now - last_metrics_s_));
     metrics_.write("train", line.step, static_cast<double>(line.step) / static_cast<double>(steps_per_epoch_),
