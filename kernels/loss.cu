@@ -24,10 +24,16 @@ __device__ inline ops::LossTerm term_of(const ops::LossRun& run, int64_t i) {
           run.term_positions};
 }
 
+/// `dice`: the sums of its classes lie in shared memory.
+template <bool dice>
 __global__ void __launch_bounds__(sample_threads) loss_of_terms(const __grid_constant__ ops::LossRun run) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * sample_threads + threadIdx.x;
   if (i >= run.samples / run.term_positions) return;
-  const ops::LossTerm term = term_of(run, i);
+  ops::LossTerm term = term_of(run, i);
+  if constexpr (dice) {
+    __shared__ double scratch[sample_threads * 2 * ops::dice_classes_max];
+    term.scratch = scratch + threadIdx.x * 2 * ops::dice_classes_max;
+  }
   ops::UnitLoss loss;
   ops::add_term(run.spec, run.outputs, term, loss);
   run.per_sample[i] = loss;
@@ -36,7 +42,9 @@ __global__ void __launch_bounds__(sample_threads) loss_of_terms(const __grid_con
   auto* counts = reinterpret_cast<unsigned long long*>(run.counts);
   for (int64_t part = 0; part < ops::tally_parts(run.spec, run.outputs, term); ++part) {
     const ops::TallyPlaces places = ops::tally_places(run.spec, run.tally, run.outputs, term, part);
-    for (int k = 0; k < places.count; ++k) atomicAdd(&counts[places.place[k]], 1ull);
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (places.place[k] >= 0) atomicAdd(&counts[places.place[k]], 1ull);
   }
 }
 
@@ -83,7 +91,9 @@ __global__ void __launch_bounds__(threads) sum_of_losses(const __grid_constant__
 void loss(const Context& context, const ops::LossRun& run) {
   const int64_t terms = run.samples / run.term_positions;
   if (terms > 0) {
-    loss_of_terms<<<blocks_for(terms, sample_threads), sample_threads, 0, context.stream>>>(run);
+    const auto kernel =
+        run.spec.kind == ops::LossKind::softmax_dice ? loss_of_terms<true> : loss_of_terms<false>;
+    kernel<<<blocks_for(terms, sample_threads), sample_threads, 0, context.stream>>>(run);
     check_launch("loss_of_terms");
   }
   sum_of_losses<<<1, threads, 0, context.stream>>>(run);

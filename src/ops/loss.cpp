@@ -73,9 +73,12 @@ UnitLoss Loss::unit(std::span<const float> scores, const Targets& targets, std::
   CHECK(classifies() || !ids, "a regression has values as targets");
   CHECK(gradient.empty() || gradient.size() == scores.size(), "a gradient like the scores");
   UnitLoss unit;
-  for (int64_t i = 0; i < n / together; ++i)
-    add_term(spec_, outputs_,
-             term_of(scores, targets, outputs_, together, targets_.class_weights, i, gradient), unit);
+  double scratch[2 * dice_classes_max];
+  for (int64_t i = 0; i < n / together; ++i) {
+    LossTerm term = term_of(scores, targets, outputs_, together, targets_.class_weights, i, gradient);
+    term.scratch = scratch;
+    add_term(spec_, outputs_, term, unit);
+  }
   return unit;
 }
 
@@ -129,7 +132,8 @@ void Loss::count(const TallySpec& tally, std::span<const float> scores, const Ta
     const LossTerm term = term_of(scores, targets, outputs_, 1, {}, i, {});
     for (int64_t part = 0; part < tally_parts(spec_, outputs_, term); ++part) {
       const TallyPlaces places = tally_places(spec_, tally, outputs_, term, part);
-      for (int k = 0; k < places.count; ++k) ++counts[static_cast<size_t>(places.place[k])];
+      for (const int64_t place : places.place)
+        if (place >= 0) ++counts[static_cast<size_t>(place)];
     }
   }
 }

@@ -62,9 +62,9 @@ constexpr int64_t dice_classes_max = 64;
 
 /// What a loss knows of its targets, beside the spec.
 struct LossTargets {
-  int64_t positions = 1;              ///< class ids per sample
-  bool may_ignore = false;            ///< some may be ignored_class
-  std::vector<double> class_weights;  ///< one per class, from 0 up; none: all 1
+  int64_t positions = 1;                   ///< class ids per sample
+  bool may_ignore = false;                 ///< some may be ignored_class
+  std::vector<double> class_weights = {};  ///< one per class, from 0 up; none: all 1
 };
 
 /// What one unit's scores are compared with. Class ids: `classes`, one per position; else `values`, n x

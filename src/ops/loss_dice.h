@@ -68,7 +68,7 @@ LEPTON_HD inline void softmax_dice_gradient(int64_t outputs, const float* scores
 /// 1 - the mean of D over the classes, p = softmax(z) at each position. Positions that are ignored are in no
 /// sum; a sample without any other has no loss and no weight.
 LEPTON_HD inline void softmax_dice(const LossSpec& spec, int64_t outputs, const LossTerm& s, UnitLoss& sums) {
-  double both[dice_classes_max], squares[dice_classes_max];
+  double *both = s.scratch, *squares = s.scratch + outputs;
   for (int64_t c = 0; c < outputs; ++c) both[c] = squares[c] = 0;
   int64_t counted = 0;
   for (int64_t position = 0; position < s.positions; ++position) {

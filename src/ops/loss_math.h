@@ -171,11 +171,9 @@ LEPTON_HD inline void add_term(const LossSpec& spec, int64_t outputs, const Loss
   }
 }
 
-/// Where a term's position (losses that take classes) or output (labels) counts in a tally.
+/// Where a term's position (losses that take classes) or output (labels) counts in a tally; -1: nowhere.
 struct TallyPlaces {
-  int64_t place[4];
-  int count = 0;
-  LEPTON_HD void add(int64_t where) { place[count++] = where; }
+  int64_t place[4] = {-1, -1, -1, -1};
 };
 
 /// The upper 16 bits of a score as a number that grows with it; 0 and -0 are one.
@@ -205,13 +203,13 @@ LEPTON_HD inline TallyPlaces tally_places(const LossSpec& spec, const TallySpec&
     predicted = score > 0;
   }
   if (tally.confusion) {
-    places.add(target * tally.classes + predicted);
+    places.place[0] = target * tally.classes + predicted;
   } else if (tally.classes > 0) {
-    places.add(3 * target);
-    places.add(3 * predicted + 1);
-    if (target == predicted) places.add(3 * target + 2);
+    places.place[0] = 3 * target;
+    places.place[1] = 3 * predicted + 1;
+    if (target == predicted) places.place[2] = 3 * target + 2;
   }
-  if (tally.roc) places.add(tally.of_classes() + target * roc_bins + roc_bin(score));
+  if (tally.roc) places.place[3] = tally.of_classes() + target * roc_bins + roc_bin(score);
   return places;
 }
 

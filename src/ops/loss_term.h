@@ -20,6 +20,7 @@ struct LossTerm {
   float* gradient;
   const double* class_weights = nullptr;  ///< per output; null: all 1
   int64_t positions = 1;
+  double* scratch = nullptr;  ///< 2 x outputs; softmax_dice only
 };
 
 /// The first of equal maxima.

@@ -34,7 +34,7 @@ struct LossRun {
   LossSpec spec;
   int64_t samples = 0, outputs = 0;  ///< samples: positions
   int64_t term_positions = 1;        ///< Loss::term_positions
-  TallySpec tally;
+  TallySpec tally = {};
   const float* scores = nullptr;
   const int32_t* classes = nullptr;  ///< or values, the other is null
   const float* values = nullptr;

@@ -46,13 +46,13 @@ DeviceUnits::Parts DeviceUnits::parts_of(const model::Graph& graph, const data::
 }
 
 int64_t DeviceUnits::bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
-                           const ops::TallySpec& tally, ops::Arithmetic& arithmetic) {
+                           const ops::Loss& loss, const ops::TallySpec& tally, ops::Arithmetic& arithmetic) {
   const Parts parts = parts_of(graph, dataset, sizes);
   const size_t workspace =
       model::Executor::workspace_bytes(graph, sizes.training, sizes.inference, arithmetic);
   const auto samples = static_cast<size_t>(largest_unit(sizes) * dataset.positions());
   return static_cast<int64_t>(workspace + 2 * parts.bytes + parts.inputs + samples * sizeof(ops::UnitLoss)) +
-         tally.size() * 8 + (graph.outputs() / dataset.positions()) * 8;
+         tally.size() * 8 + static_cast<int64_t>(loss.class_weights().size_bytes());
 }
 
 int64_t DeviceUnits::pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
@@ -81,7 +81,8 @@ DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
   per_sample_ =
       Buffer(device, samples * static_cast<size_t>(resources.dataset.positions()) * sizeof(ops::UnitLoss),
              "losses of samples");
-  counts_ = Buffer(device, static_cast<size_t>(resources.tally.size()) * sizeof(int64_t), "counts of metrics");
+  counts_ =
+      Buffer(device, static_cast<size_t>(resources.tally.size()) * sizeof(int64_t), "counts of metrics");
   const std::span<const double> weights = resources.loss.class_weights();
   class_weights_ = Buffer(device, weights.size_bytes(), "weights of classes");
   if (!weights.empty()) state_.upload(std::as_bytes(weights), class_weights_.data());

@@ -29,7 +29,7 @@ class DeviceUnits : public model::GradientSink {
 
   /// Device bytes that it takes.
   static int64_t bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
-                       const ops::TallySpec& tally, ops::Arithmetic& arithmetic);
+                       const ops::Loss& loss, const ops::TallySpec& tally, ops::Arithmetic& arithmetic);
 
   /// Pinned host bytes that it takes.
   static int64_t pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,

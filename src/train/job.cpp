@@ -164,7 +164,7 @@ void Job::make_device_state(bool training) {
     if (!engine) return;
     const int64_t slice = node.slice_end() - node.slice_begin();
     const int64_t needed = DeviceState::bytes(graph.layout, slices, slice, node.moments(), sizes.max_units) +
-                           DeviceUnits::bytes(graph, dataset, sizes, tally, *engine->arithmetic);
+                           DeviceUnits::bytes(graph, dataset, sizes, loss, tally, *engine->arithmetic);
     const DeviceProperties properties = engine->backend->properties();
     const auto available = static_cast<int64_t>(properties.bytes_free);
     REQUIRE(needed <= available, Exit::memory, deck.path,

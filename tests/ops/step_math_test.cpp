@@ -108,23 +108,40 @@ struct LossCase {
   LossSpec spec;
   int64_t outputs;
   bool ids;
+  LossTargets targets = {};
 };
 
-/// Scores and targets of five samples.
+/// Scores and targets of six positions.
 struct LossData {
-  static constexpr int64_t samples = 5;
+  static constexpr int64_t samples = 6;
   explicit LossData(const LossCase& c, uint32_t seed = 1)
       : scores(random_floats(samples * c.outputs, seed, -3, 3)) {
     if (!c.ids) values = random_floats(samples * c.outputs, seed + 1, 0, 1);
     for (int32_t i = 0; c.ids && i < samples; ++i)
       classes.push_back((i + int32_t(seed)) % std::max<int32_t>(2, int32_t(c.outputs)));
+    if (c.targets.may_ignore) classes[1] = classes[4] = classes[5] = ignored_class;
   }
   Floats scores, values;
   std::vector<int32_t> classes;
 };
 
 std::vector<LossCase> loss_cases() {
-  return {{{.kind = LossKind::softmax_cross_entropy}, 7, true},
+  const LossTargets ignoring{.may_ignore = true};
+  const LossTargets weighing{.may_ignore = true, .class_weights = {0.5, 2, 1, 0, 1, 3, 0.1}};
+  using enum LossKind;
+  return {{{.kind = softmax_cross_entropy}, 7, true, ignoring},
+          {{.kind = softmax_cross_entropy, .label_smoothing = 0.1, .top = 2}, 7, true, weighing},
+          {{.kind = softmax_focal, .focal_gamma = 1.5}, 7, true, weighing},
+          {{.kind = softmax_focal}, 2, true},
+          {{.kind = multiclass_hinge}, 7, true, weighing},
+          {{.kind = softmax_dice, .dice_smooth = 0.5}, 3, true, {.positions = 2, .may_ignore = true}},
+          {{.kind = softmax_dice}, 2, true, {.positions = 3}},
+          {{.kind = binary_focal, .focal_gamma = 0.5, .focal_alpha = 0.6}, 1, true},
+          {{.kind = binary_focal}, 3, false},
+          {{.kind = binary_hinge}, 3, false},
+          {{.kind = binary_dice, .dice_smooth = 0.5}, 3, false},
+          {{.kind = poisson}, 3, false},
+          {{.kind = LossKind::softmax_cross_entropy}, 7, true},
           {{.kind = LossKind::softmax_cross_entropy, .label_smoothing = 0.1}, 7, true},
           {{.kind = LossKind::softmax_cross_entropy}, 7, false},
           {{.kind = LossKind::binary_cross_entropy}, 1, true},
@@ -137,6 +154,8 @@ std::vector<LossCase> loss_cases() {
 
 LossRun upload(Arena& arena, const LossCase& c, const LossData& data) {
   LossRun run{.spec = c.spec, .samples = LossData::samples, .outputs = c.outputs};
+  run.term_positions = c.targets.positions;
+  if (!c.targets.class_weights.empty()) run.class_weights = arena.rig.up(c.targets.class_weights);
   run.scores = arena.rig.up(data.scores);
   if (c.ids)
     run.classes = arena.rig.up(data.classes);
@@ -154,12 +173,14 @@ void expect_same_loss(const UnitLoss& got, const UnitLoss& want, const std::stri
     EXPECT_NEAR(a, b, 1e-12 * std::max(1.0, std::abs(b))) << what;
   };
   near(got.loss, want.loss);
+  near(got.weight, want.weight);
   near(got.absolute_error, want.absolute_error);
   near(got.squared_error, want.squared_error);
   near(got.target, want.target);
   near(got.target_squared, want.target_squared);
+  EXPECT_EQ(got.counted, want.counted) << what;
   EXPECT_EQ(got.correct, want.correct) << what;
-  EXPECT_EQ(got.correct_top5, want.correct_top5) << what;
+  EXPECT_EQ(got.correct_top, want.correct_top) << what;
 }
 
 class StepMath : public OnDevice {};
@@ -169,21 +190,28 @@ TEST_P(StepMath, LossesAreTheHosts) {
   for (const LossCase& c : loss_cases()) {
     Arena arena(GetParam());
     const LossData data(c);
-    const Loss loss(c.spec, c.outputs);
-    const int64_t classes = c.ids || c.outputs == 1 ? loss.confusion_classes() : 0;
+    const Loss loss(c.spec, c.outputs, c.targets);
+    TallySpec tally{loss.tally_classes(), c.targets.class_weights.empty(), loss.ranks()};
     Floats gradient(data.scores.size());
-    Words confusion(static_cast<size_t>(classes * classes), 100);
+    Words counts(static_cast<size_t>(tally.size()), 100);
     const UnitLoss want = loss.unit(data.scores, {data.classes, data.values}, gradient);
-    if (classes > 0) loss.count_confusion(data.scores, {data.classes, data.values}, confusion);
+    if (!counts.empty()) loss.count(tally, data.scores, {data.classes, data.values}, counts);
     LossRun run = upload(arena, c, data);
     run.gradient = arena.rig.room(std::ssize(gradient));
-    if (classes > 0) run.confusion = arena.rig.up(Words(confusion.size(), 100));
+    run.tally = tally;
+    if (!counts.empty()) run.counts = arena.rig.up(Words(counts.size(), 100));
     arena.math().loss(run);
     const std::string name = loss_names()[static_cast<size_t>(c.spec.kind)];
     expect_bits(arena.rig.down(run.gradient, std::ssize(gradient)), gradient, name);
-    if (classes > 0) {
-      expect_bits(arena.rig.down(run.confusion, classes * classes), confusion, name);
-      EXPECT_EQ(std::accumulate(confusion.begin(), confusion.end(), int64_t{0}), 100 * classes * classes + 5);
+    if (!counts.empty()) {
+      expect_bits(arena.rig.down(run.counts, tally.size()), counts, name);
+      const int64_t added = std::accumulate(counts.begin(), counts.end(), -100 * tally.size());
+      const int64_t parts = LossData::samples * (takes_labels(c.spec.kind) ? c.outputs : 1);
+      if (tally.confusion && !c.targets.may_ignore) {
+        EXPECT_EQ(added, parts * (tally.roc ? 2 : 1)) << name;
+      } else {
+        EXPECT_GT(added, 0) << name;
+      }
     }
     std::vector<UnitReport> reports(4);
     reports[2] = {want, 42, 0};

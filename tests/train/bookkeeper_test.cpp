@@ -21,16 +21,18 @@ namespace lepton::train {
 namespace {
 
 exact::Lanes lanes_with(int64_t samples, double loss, int64_t correct, std::vector<int64_t> confusion) {
-  exact::Lanes lanes(0, 1, static_cast<int>(Exact::count),
-                     static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion.size()));
-  lanes.count(static_cast<int>(Count::samples)) = samples;
+  exact::Lanes lanes(0, 1, static_cast<int>(Exact::count), static_cast<int>(Count::fixed_counts),
+                     confusion.size());
+  lanes.count(static_cast<int>(Count::samples)) = lanes.count(static_cast<int>(Count::counted)) = samples;
   lanes.count(static_cast<int>(Count::correct)) = correct;
-  lanes.count(static_cast<int>(Count::correct_top5)) = correct + 1;
+  lanes.count(static_cast<int>(Count::correct_top)) = correct + 1;
   ExactSum sum;
   sum.add(loss);
   lanes.add_exact(static_cast<int>(Exact::loss), sum);
-  for (size_t i = 0; i < confusion.size(); ++i)
-    lanes.count(static_cast<int>(Count::fixed_counts) + static_cast<int>(i)) = confusion[i];
+  ExactSum weight;
+  weight.add(static_cast<double>(samples));
+  lanes.add_exact(static_cast<int>(Exact::weight), weight);
+  std::ranges::copy(confusion, lanes.tallies().begin());
   return lanes;
 }
 
@@ -41,9 +43,9 @@ TEST(EvaluationSums, AddPartByPart) {
   sums.add(b);
   EXPECT_EQ(sums.samples, 15);
   EXPECT_EQ(sums.correct, 10);
-  EXPECT_EQ(sums.correct_top5, 12);
+  EXPECT_EQ(sums.correct_top, 12);
   EXPECT_EQ(sums.loss.value(), 2.75);
-  EXPECT_EQ(sums.confusion, (std::vector<int64_t>{11, 22, 33, 44}));
+  EXPECT_EQ(sums.tally, (std::vector<int64_t>{11, 22, 33, 44}));
 }
 
 TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
@@ -56,7 +58,7 @@ TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
   EXPECT_EQ(report.samples, 8);
   EXPECT_EQ(report.loss, 0.5);
   EXPECT_EQ(report.accuracy, 0.75);
-  EXPECT_EQ(report.top5, 0.875);
+  EXPECT_EQ(report.top, 0.875);
   const auto fields = report.fields();
   ASSERT_EQ(fields.size(), 3u);
   EXPECT_EQ(fields[1].first, "accuracy");
@@ -70,7 +72,7 @@ TEST(EvaluationReport, OtherLossesRankNoClasses) {
   for (const int64_t outputs : {1, 3, 10}) {
     const ops::Loss binary({ops::LossKind::binary_cross_entropy}, outputs);
     const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, binary, 1);
-    EXPECT_FALSE(report.top5.has_value());
+    EXPECT_FALSE(report.top.has_value());
     const auto fields = report.fields();
     ASSERT_EQ(fields.size(), 2u);
     EXPECT_EQ(fields[0].first, "loss");
@@ -95,7 +97,8 @@ TEST(EvaluationReport, RegressionAgainstTheFormulas) {
     total += target;
     targets.push_back(target);
   }
-  sums.samples = n;
+  sums.samples = sums.counted = n;
+  sums.weight.add(static_cast<double>(n));
   sums.loss.add(squared / outputs);
   const ops::Loss loss({ops::LossKind::mse}, outputs);
   const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, 1);
@@ -112,7 +115,7 @@ TEST(EvaluationReport, RegressionAgainstTheFormulas) {
 
 TEST(EvaluationReport, TargetsThatNeverVaryHaveNoR2) {
   EvaluationSums sums;
-  sums.samples = 2;
+  sums.samples = sums.counted = 2;
   sums.squared_error.add(1);
   sums.target.add(4);
   sums.target_squared.add(8);  // 2 and 2
@@ -129,7 +132,7 @@ TEST(EvaluationReport, TheMetricByItsName) {
   report.classifies = true;
   report.loss = 1;
   report.accuracy = 2;
-  report.top5 = 3;
+  report.top = 3;
   EXPECT_EQ(metric_value(report, "loss"), 1);
   EXPECT_EQ(metric_value(report, "accuracy"), 2);
   EXPECT_EQ(metric_value(report, "top5"), 3);
@@ -160,6 +163,7 @@ class BookkeeperTest : public testing::Test {
     report.line.samples = step % 4 == 0 ? 4 : 32;
     report.line.weight = static_cast<double>(report.line.samples);
     report.line.loss = 0.5;
+    report.counted = report.line.samples;
     report.correct = report.line.samples / 4;
     report.classifies = true;
     report.line.note = note;
