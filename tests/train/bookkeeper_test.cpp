@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "deck_helpers.h"
 #include "errors.h"
+#include "ops/loss_math.h"
 #include "ops/parameters_hash.h"
 #include "scratch.h"
 #include "storage/safetensors.h"
@@ -63,6 +64,62 @@ TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
   ASSERT_EQ(fields.size(), 3u);
   EXPECT_EQ(fields[1].first, "accuracy");
   EXPECT_EQ(fields[1].second, 0.75);
+}
+
+TEST(EvaluationReport, MetricsThatTheDeckAsksForAreOfTheTally) {
+  exact::Lanes lanes = lanes_with(20, 4, 17, {5, 5, 4, 15, 15, 13});
+  EvaluationSums sums;
+  sums.add(lanes);
+  const ops::Loss loss({.top = 3}, 2);
+  const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, 1, {2, false, false},
+                                              {"f1", "precision", "recall", "mean_iou", "macro_f1"});
+  EXPECT_DOUBLE_EQ(metric_value(report, "precision"), 13.0 / 15);
+  EXPECT_DOUBLE_EQ(metric_value(report, "recall"), 13.0 / 15);
+  EXPECT_DOUBLE_EQ(metric_value(report, "f1"), 26.0 / 30);
+  EXPECT_DOUBLE_EQ(metric_value(report, "mean_iou"), (4.0 / 6 + 13.0 / 17) / 2);
+  EXPECT_DOUBLE_EQ(metric_value(report, "macro_f1"), (8.0 / 10 + 26.0 / 30) / 2);
+  const auto fields = report.fields();
+  EXPECT_EQ(fields[2].first, "top3");
+  EXPECT_EQ(fields[3].first, "f1");  // in the deck's order
+  EXPECT_EQ(fields.size(), 8u);
+  EXPECT_TRUE(larger_is_better("mean_iou"));
+}
+
+TEST(EvaluationReport, TheAreaUnderTheCurveIsBehindTheClasses) {
+  std::vector<int64_t> tally(static_cast<size_t>(6 + 2 * ops::roc_bins));
+  const auto add = [&](int64_t label, float score) {
+    ++tally[size_t(6 + label * ops::roc_bins + ops::roc_bin(score))];
+  };
+  add(0, -1);
+  add(0, 0.5f);
+  add(1, 0.5f);
+  add(1, 2);
+  exact::Lanes lanes = lanes_with(4, 1, 3, tally);
+  EvaluationSums sums;
+  sums.add(lanes);
+  const ops::Loss loss({ops::LossKind::binary_cross_entropy}, 1);
+  const EvaluationReport report =
+      make_report(sums, exact::RoundKind::test, 1, loss, 1, {2, false, true}, {"auc"});
+  EXPECT_DOUBLE_EQ(metric_value(report, "auc"), 3.5 / 4);
+}
+
+TEST(EvaluationReport, TheMeanIsOverWhatCounts) {
+  EvaluationSums sums;
+  sums.samples = 12;  // 6 samples of 2 positions
+  sums.counted = 8;
+  sums.correct = 6;
+  sums.loss.add(3);
+  sums.weight.add(4);
+  const ops::Loss loss({}, 3, {2, true, {0.5, 0.5, 0.5}});
+  const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, 2);
+  EXPECT_EQ(report.samples, 6);
+  EXPECT_EQ(report.accuracy, 0.75);
+  EXPECT_EQ(report.loss, 0.75);
+  EXPECT_EQ(report.perplexity, std::exp(0.75));
+  const EvaluationReport nothing = make_report({}, exact::RoundKind::test, 1, loss, 2);
+  EXPECT_EQ(nothing.loss, 0);
+  const ops::Loss dice({ops::LossKind::softmax_dice}, 3, {2, false, {}});
+  EXPECT_FALSE(make_report(sums, exact::RoundKind::test, 1, dice, 2).perplexity);
 }
 
 TEST(EvaluationReport, OtherLossesRankNoClasses) {

@@ -137,7 +137,8 @@ class DrivenRound {
   void prepare_phases() {
     node().control().verify_next = 0;
     node().control().update_next = 0;
-    node().control().update = round.job.optimizer.plan(7, static_cast<double>(round_samples), 0.8);
+    node().control().update =
+        round.job.optimizer.plan(7, static_cast<double>(round_samples), 0.8, round_samples);
   }
 };
 
