@@ -4,9 +4,9 @@
 // checksums. One flat array of int64: the first part is added, the rest takes maxima, so one reduction
 // carries all and any order of merging gives the same bits. A minimum travels as the maximum of its
 // complement. In front of all lie the tallies of evaluations, which may be many: rounds in which nothing is
-// tallied leave them out. Invariant: zero is neutral in every lane (cleared memory is an empty round), so maxima hold
-// non-negative values only. Each compute thread fills its own Lanes and merges them into the node's once per
-// round, under a lock.
+// tallied leave them out. Invariant: zero is neutral in every lane (cleared memory is an empty round), so
+// maxima hold non-negative values only. Each compute thread fills its own Lanes and merges them into the
+// node's once per round, under a lock.
 #pragma once
 
 #include <cstdint>

@@ -24,11 +24,6 @@ using exact::RoundKind;
 
 namespace {
 
-/// The kinds of rounds that are named after splits stand in their order.
-data::SplitKind split_of(RoundKind kind) {
-  return kind == RoundKind::evaluate_train ? data::SplitKind::train : static_cast<data::SplitKind>(kind);
-}
-
 constexpr int repairs_max = 2;
 
 }  // namespace
@@ -158,15 +153,15 @@ void Conductor::decide() {
   total_.state_parameters(parameters_hash_);
   const RoundHeader& header = control.header;
   const bool training = header.id.kind == RoundKind::train;
-  if (!training) total_.tallies();  // the other nodes may have some
   const size_t first = training ? total_.tally_count() : 0;
+  if (!training) total_.tallies();  // the other nodes may have some
   reduction_.all_reduce(total_.values().subspan(first), total_.sum_count() - first, [this] { poll(); });
   if (total_.units() != header.units ||
       total_.unit_hash_sum() != exact::expected_unit_hash(header.id, header.units))
     control.outcome = Outcome::wrong_units;
   else if (!total_.parameters_equal())
     control.outcome = Outcome::wrong_parameters;
-  else if (total_.count(static_cast<int>(Count::damaged_blocks)) > 0)
+  else if (count_of(total_, Count::damaged_blocks) > 0)
     control.outcome = Outcome::damaged_state;
   else if (total_.checksum_failures() > 0)
     control.outcome = ++repairs_ <= repairs_max ? Outcome::repair : Outcome::wrong_sums;
@@ -180,8 +175,7 @@ void Conductor::decide() {
     control.blamed_place = total_.first_non_finite_place();
   }
   if (control.outcome == Outcome::accept) {
-    CHECK(total_.count(static_cast<int>(Count::samples)) == header.samples * e_.dataset.positions(),
-          "every sample once");
+    CHECK(count_of(total_, Count::samples) == header.samples * e_.dataset.positions(), "every sample once");
     const double weight = total_.exact(static_cast<int>(Exact::weight)).value();
     CHECK(e_.loss.weighs() || weight == e_.loss.weight_of(header.samples), "the weight of every sample once");
     if (training && e_.two_passes())
@@ -204,8 +198,8 @@ Outcome Conductor::judge_training() {
 /// Where nothing of a batch counts, its sums are 0 and so is the mean gradient, whatever divides them.
 void Conductor::plan_update(int64_t step, double weight, double norm) {
   const double divisor = weight > 0 ? weight : 1;
-  NodeControl& control = e_.node.control();
-  control.update = e_.optimizer.plan(step, divisor, norm / divisor, control.header.samples);
+  e_.node.control().update =
+      e_.optimizer.plan(step, divisor, norm / divisor, e_.node.control().header.samples);
 }
 
 void Conductor::conclude() {
@@ -272,8 +266,8 @@ void Conductor::accept_step(bool changed) {
   state_.step = step;
   state_.scales.assign(scales_.current().begin(), scales_.current().end());
   step_report_.emplace();
-  step_report_->counted = total_.count(static_cast<int>(Count::counted));
-  step_report_->correct = total_.count(static_cast<int>(Count::correct));
+  step_report_->counted = count_of(total_, Count::counted);
+  step_report_->correct = count_of(total_, Count::correct);
   step_report_->classifies = e_.loss.classifies();
   report::LedgerLine& line = step_report_->line;
   line.step = step;
@@ -282,10 +276,9 @@ void Conductor::accept_step(bool changed) {
   line.attempts = 1 + scale_redos_;
   line.skipped = !changed;
   line.weight = total_.exact(static_cast<int>(Exact::weight)).value();
-  line.loss = total_.exact(static_cast<int>(Exact::loss)).value() / (line.weight > 0 ? line.weight : 1);
+  line.loss = mean_of(total_.exact(static_cast<int>(Exact::loss)), line.weight);
   // What is left of sums with a gradient that is not finite is each device's own.
-  line.gradient =
-      changed ? static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum))) : 0;
+  line.gradient = changed ? static_cast<uint64_t>(count_of(total_, Count::gradient_checksum)) : 0;
   line.scales = changed ? used_scales_hash_ : scales_.hash();
   line.parameters = parameters_hash_;
   chain_line(line);
@@ -320,9 +313,8 @@ void Conductor::finish_evaluation_part() {
   last_sums_ = std::exchange(evaluation_, {});
   if (e_.schedule.monitor == current_->work.kind && e_.schedule.regular_evaluation(step)) {
     const EvaluationSpec& spec = e_.deck.evaluation;
-    const double metric = metric_value(report, spec.metric);
-    report.improved = !std::isnan(metric) &&
-                      state_.improves(metric, larger_is_better(spec.metric), spec.min_improvement, step);
+    report.improved = state_.improves(metric_value(report, spec.metric), larger_is_better(spec.metric),
+                                      spec.min_improvement, step);
   }
   evaluation_report_ = last_evaluation_ = report;
 }

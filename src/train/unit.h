@@ -34,6 +34,10 @@ enum class Count : int {
 };
 enum class Exact : int { loss, weight, absolute_error, squared_error, target, target_squared, norm, count };
 
+inline int64_t count_of(exact::Lanes& lanes, Count which) {
+  return lanes.count(static_cast<int>(which));
+}
+
 exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally);
 
 /// Seconds of one thread, by phase.

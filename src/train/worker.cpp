@@ -11,8 +11,7 @@
 namespace lepton::train {
 
 Worker::Worker(const UnitResources& resources, int thread, int nodes)
-    : resources_(resources),
-      sums_{make_lanes(resources.graph, nodes, resources.tally), {}, {}, thread, 0} {}
+    : resources_(resources), sums_{make_lanes(resources.graph, nodes, resources.tally), {}, {}, thread, 0} {}
 
 void Worker::fold_losses() {
   exact::Lanes& lanes = sums_.lanes;

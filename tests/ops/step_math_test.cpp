@@ -10,6 +10,7 @@
 
 #include "ops/device_rig.h"
 #include "ops/harness.h"
+#include "ops/loss_cases.h"
 #include "ops/parameters_hash.h"
 #include "ops/quantise.h"
 #include "ops/update_rules.h"
@@ -104,85 +105,6 @@ class Arena {
   UnitReport* reports;
 };
 
-struct LossCase {
-  LossSpec spec;
-  int64_t outputs;
-  bool ids;
-  LossTargets targets = {};
-};
-
-/// Scores and targets of six positions.
-struct LossData {
-  static constexpr int64_t samples = 6;
-  explicit LossData(const LossCase& c, uint32_t seed = 1)
-      : scores(random_floats(samples * c.outputs, seed, -3, 3)) {
-    if (!c.ids) values = random_floats(samples * c.outputs, seed + 1, 0, 1);
-    for (int32_t i = 0; c.ids && i < samples; ++i)
-      classes.push_back((i + int32_t(seed)) % std::max<int32_t>(2, int32_t(c.outputs)));
-    if (c.targets.may_ignore) classes[1] = classes[4] = classes[5] = ignored_class;
-  }
-  Floats scores, values;
-  std::vector<int32_t> classes;
-};
-
-std::vector<LossCase> loss_cases() {
-  const LossTargets ignoring{.may_ignore = true};
-  const LossTargets weighing{.may_ignore = true, .class_weights = {0.5, 2, 1, 0, 1, 3, 0.1}};
-  using enum LossKind;
-  return {{{.kind = softmax_cross_entropy}, 7, true, ignoring},
-          {{.kind = softmax_cross_entropy, .label_smoothing = 0.1, .top = 2}, 7, true, weighing},
-          {{.kind = softmax_focal, .focal_gamma = 1.5}, 7, true, weighing},
-          {{.kind = softmax_focal}, 2, true},
-          {{.kind = multiclass_hinge}, 7, true, weighing},
-          {{.kind = softmax_dice, .dice_smooth = 0.5}, 3, true, {.positions = 2, .may_ignore = true}},
-          {{.kind = softmax_dice}, 2, true, {.positions = 3}},
-          {{.kind = binary_focal, .focal_gamma = 0.5, .focal_alpha = 0.6}, 1, true},
-          {{.kind = binary_focal}, 3, false},
-          {{.kind = binary_hinge}, 3, false},
-          {{.kind = binary_dice, .dice_smooth = 0.5}, 3, false},
-          {{.kind = poisson}, 3, false},
-          {{.kind = LossKind::softmax_cross_entropy}, 7, true},
-          {{.kind = LossKind::softmax_cross_entropy, .label_smoothing = 0.1}, 7, true},
-          {{.kind = LossKind::softmax_cross_entropy}, 7, false},
-          {{.kind = LossKind::binary_cross_entropy}, 1, true},
-          {{.kind = LossKind::binary_cross_entropy}, 1, false},
-          {{.kind = LossKind::binary_cross_entropy}, 3, false},
-          {{.kind = LossKind::mse}, 3, false},
-          {{.kind = LossKind::mae}, 3, false},
-          {{.kind = LossKind::huber, .huber_delta = 0.7}, 3, false}};
-}
-
-LossRun upload(Arena& arena, const LossCase& c, const LossData& data) {
-  LossRun run{.spec = c.spec, .samples = LossData::samples, .outputs = c.outputs};
-  run.term_positions = c.targets.positions;
-  if (!c.targets.class_weights.empty()) run.class_weights = arena.rig.up(c.targets.class_weights);
-  run.scores = arena.rig.up(data.scores);
-  if (c.ids)
-    run.classes = arena.rig.up(data.classes);
-  else
-    run.values = arena.rig.up(data.values);
-  run.per_sample = arena.rig.room<UnitLoss>(LossData::samples);
-  run.tag = arena.tag;
-  run.reports = arena.reports;
-  return run;
-}
-
-/// But for the order of a sum.
-void expect_same_loss(const UnitLoss& got, const UnitLoss& want, const std::string& what) {
-  const auto near = [&](double a, double b) {
-    EXPECT_NEAR(a, b, 1e-12 * std::max(1.0, std::abs(b))) << what;
-  };
-  near(got.loss, want.loss);
-  near(got.weight, want.weight);
-  near(got.absolute_error, want.absolute_error);
-  near(got.squared_error, want.squared_error);
-  near(got.target, want.target);
-  near(got.target_squared, want.target_squared);
-  EXPECT_EQ(got.counted, want.counted) << what;
-  EXPECT_EQ(got.correct, want.correct) << what;
-  EXPECT_EQ(got.correct_top, want.correct_top) << what;
-}
-
 class StepMath : public OnDevice {};
 INSTANTIATE_TEST_SUITE_P(Device, StepMath, every_device(), device_name);
 
@@ -196,7 +118,7 @@ TEST_P(StepMath, LossesAreTheHosts) {
     Words counts(static_cast<size_t>(tally.size()), 100);
     const UnitLoss want = loss.unit(data.scores, {data.classes, data.values}, gradient);
     if (!counts.empty()) loss.count(tally, data.scores, {data.classes, data.values}, counts);
-    LossRun run = upload(arena, c, data);
+    LossRun run = upload(arena.rig, c, data, arena.tag, arena.reports);
     run.gradient = arena.rig.room(std::ssize(gradient));
     run.tally = tally;
     if (!counts.empty()) run.counts = arena.rig.up(Words(counts.size(), 100));
@@ -228,7 +150,7 @@ TEST_P(StepMath, ALossWithoutGradientOnlySums) {
   const LossCase c = loss_cases()[0];
   Arena arena(GetParam());
   const LossData data(c);
-  arena.math().loss(upload(arena, c, data));
+  arena.math().loss(upload(arena.rig, c, data, arena.tag, arena.reports));
   const UnitLoss want = Loss(c.spec, c.outputs).unit(data.scores, {data.classes, data.values}, {});
   expect_bits(std::vector{arena.all_reports()[2].loss}, {want}, "sums");
 }
@@ -237,7 +159,7 @@ TEST_P(StepMath, ALossWithoutGradientOnlySums) {
 TEST_P(StepMath, ARecordedUnitReportsWhereTheTagSaysThen) {
   const LossCase c = loss_cases()[0];
   Arena arena(GetParam());
-  LossRun run = upload(arena, c, LossData(c));
+  LossRun run = upload(arena.rig, c, LossData(c), arena.tag, arena.reports);
   run.gradient = arena.rig.room(LossData::samples * c.outputs);
   const Floats gradient = random_floats(9001, 8);
   const QuantiseRun quantise = arena.quantise(2, 0, gradient);
