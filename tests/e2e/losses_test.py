@@ -210,6 +210,26 @@ def the_mean_divides_by_what_counts():
     same_run("ignored", "weightless")
 
 
+def safetensors(path):
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header, data = json.loads(file.read(size)), file.read()
+    return {name: numpy.frombuffer(data[slice(*told["data_offsets"])], "f4") for name, told in header.items()
+            if name != "__metadata__"}
+
+
+def running_statistics_are_of_samples():
+    """Whatever the sum of weights is. With momentum 0 they are those of the last step."""
+    sets = make_case("entropy")
+    layers = PIXELS.replace(NORMAL, '{ type = "batch_norm", momentum = 0.0 }, ')
+    train("statistics", deck="entropy.toml", sets={**sets, "model.layers": layers})
+    model = safetensors("statistics/model.safetensors")
+    with h5py.File("data.h5") as file:
+        last = file["scenes/images"][70:97]
+    assert abs(model["batch_norm_1.running_mean"] - last.mean()) < 1e-5, model
+    assert abs(model["batch_norm_1.running_var"] - last.var()) < 0.1, model
+
+
 def refused():
     make_case("two")
     for sets, text in (({"model.loss": "softmax_dice"}, "softmax_dice compares areas"),
@@ -230,6 +250,7 @@ def main():
     make_data()
     in_parallel(same_everywhere, [(name,) for name in CASES])
     the_mean_divides_by_what_counts()
+    running_statistics_are_of_samples()
     refused()
 
 
