@@ -218,7 +218,7 @@ __device__ inline Element updated(const ops::UpdateRule& rule, const Part& part,
   if (part.frozen) return old;
   if (part.statistic) {
     const float momentum = rule.statistics_momentum;
-    return {ops::statistic_element(sum, rule.weight, momentum, 1.0f - momentum, old.w), 0, 0};
+    return {ops::statistic_element(sum, rule.samples, momentum, 1.0f - momentum, old.w), 0, 0};
   }
   const float g = ops::normalised(sum / rule.weight, rule.clip_factor, part.l2, old.w, rule.clip_value);
   if constexpr (kind == ops::UpdateKind::adam) {

@@ -122,6 +122,7 @@ Assembler::Assembler(const Dataset& dataset, int source, const Statistics& stati
     target_type_ = columns.targets.front().type;
     target_elements_ = static_cast<int64_t>(columns.target_row_bytes()) / target_type_.bytes;
     one_hot_ = dataset.target_kind() == TargetKind::one_hot;
+    ignored_ = dataset.spec().ignored_class;
   }
   const size_t groups = static_cast<size_t>(channels_);
   std::vector<double> shift(groups, 0), factor(groups, 1);
@@ -167,8 +168,10 @@ void Assembler::classes(std::span<const std::byte* const> rows, std::span<int32_
       const std::byte* target = row + input_bytes_ + i * target_type_.bytes;
       const auto id =
           one_hot_ ? one_hot_class(target_type_, target, target_elements_) : class_id(target_type_, target);
-      CHECK(id, "a label that was not checked");
-      *out++ = *id;
+      const bool none =
+          one_hot_ ? id && ignored_ == int64_t{*id} : is_ignored(target_type_, target, ignored_);
+      CHECK(id || none, "a label that was not checked");
+      *out++ = none ? -1 : *id;
     }
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,8 +23,8 @@ class Assembler {
 
   /// `rows`: n pointers to stored rows (inputs, then targets). inputs: n x input elements, nhwc; written.
   void inputs(std::span<const std::byte* const> rows, std::span<float> inputs) const;
-  /// Class ids (target_kind classes or one_hot): n x positions. Labels have been checked when the store was
-  /// filled.
+  /// Class ids (target_kind classes or one_hot): n x positions; -1 where it is DataSpec::ignored_class.
+  /// Labels have been checked when the store was filled.
   void classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const;
   /// Values (target_kind values): n x outputs.
   void values(std::span<const std::byte* const> rows, std::span<float> values) const;
@@ -36,6 +37,7 @@ class Assembler {
   int64_t input_elements_ = 0, channels_ = 1, pixels_ = 0, target_elements_ = 0;
   size_t input_bytes_ = 0;
   bool channels_first_ = false, one_hot_ = false;
+  std::optional<int64_t> ignored_;
   // One per element of a row, in stored order; of an image with channels first one per channel; one for one
   // group.
   std::vector<float> shift_, factor_;

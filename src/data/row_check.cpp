@@ -72,11 +72,18 @@ std::optional<int32_t> class_id(const storage::StoredType& type, const std::byte
   return id == value ? std::optional(id) : std::nullopt;
 }
 
-int64_t largest_class(const storage::StoredType& type, const std::byte* row, int64_t count) {
+int64_t largest_class(const storage::StoredType& type, const std::byte* row, int64_t count,
+                      const std::optional<int64_t>& ignored) {
   int64_t largest = -1;
-  for (int64_t i = 0; i < count; ++i)
-    largest = std::max<int64_t>(largest, class_id(type, row + i * type.bytes).value_or(-1));
+  for (int64_t i = 0; i < count; ++i, row += type.bytes)
+    if (!is_ignored(type, row, ignored))
+      largest = std::max<int64_t>(largest, class_id(type, row).value_or(-1));
   return largest;
+}
+
+bool is_ignored(const storage::StoredType& type, const std::byte* row,
+                const std::optional<int64_t>& ignored) {
+  return ignored && stored_number(type, row, 0) == static_cast<double>(*ignored);
 }
 
 std::optional<int32_t> one_hot_class(const storage::StoredType& type, const std::byte* row, int64_t n) {

@@ -27,8 +27,11 @@ double stored_number(const storage::StoredType& type, const std::byte* row, int6
 
 /// The class id in a row: a whole number in [0, 2^31 - 1) of any stored type; nullopt for everything else.
 std::optional<int32_t> class_id(const storage::StoredType& type, const std::byte* row);
-/// The largest of `count` class ids; -1 where none is one.
-int64_t largest_class(const storage::StoredType& type, const std::byte* row, int64_t count);
+/// The largest of `count` class ids but for the ignored one; -1 where none is left.
+int64_t largest_class(const storage::StoredType& type, const std::byte* row, int64_t count,
+                      const std::optional<int64_t>& ignored = std::nullopt);
+/// Whether the number in a row is the class id that is ignored, which may be negative.
+bool is_ignored(const storage::StoredType& type, const std::byte* row, const std::optional<int64_t>& ignored);
 /// The class of a one-hot row of n numbers: exactly one is 1, all others are 0.
 std::optional<int32_t> one_hot_class(const storage::StoredType& type, const std::byte* row, int64_t n);
 

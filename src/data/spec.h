@@ -29,6 +29,7 @@ struct SplitSpec {
 
 enum class ImageLayout { automatic, hwc, chw, hw, none };
 enum class TargetKind { automatic, classes, one_hot, values };
+enum class TargetRange { any, probability /* [0, 1] */, sign /* 0 or -1, and 1 */, not_negative };
 enum class Normalisation { none, unit, standardize };
 enum class Shuffle { global, window, none };
 enum class BadRows { error, skip };
@@ -50,9 +51,10 @@ struct DataSpec {
   int64_t shuffle_window = 65536, shuffle_block = 256;  ///< samples
   BadRows bad_rows = BadRows::error;                    ///< rows with what is not finite as float32
   uint64_t seed = 0;
-  bool needs_classes = false;        ///< the loss asks for class ids (softmax_cross_entropy)
-  bool needs_probabilities = false;  ///< the loss asks for targets in [0, 1] (binary_cross_entropy)
-  SourcePosition position;           ///< of [data]
+  bool needs_classes = false;                   ///< the loss asks for class ids (softmax_cross_entropy)
+  TargetRange target_range = TargetRange::any;  ///< what the loss asks of targets that are values
+  std::optional<int64_t> ignored_class;         ///< positions with this id count nowhere
+  SourcePosition position;                      ///< of [data]
 };
 
 }  // namespace lepton::data

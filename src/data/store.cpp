@@ -114,14 +114,16 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
     int64_t first[1] = {-(has_one ? findings[i].bad_label_row : none)};
     world_.all_max(first);
     comm::agree(world_, [&] {
-      REQUIRE(!has_one || -first[0] != findings[i].bad_label_row, Exit::data,
-              dataset.sources()[i].place(findings[i].bad_label_row, findings[i].bad_label_in_targets),
-              findings[i].bad_label,
-              !findings[i].bad_label_in_targets
-                  ? "Rows count from 0; the embedding's option rows sets how many there are."
-              : dataset.target_kind() == TargetKind::values
-                  ? "Map the targets to [0, 1], or choose a loss that takes any number (mse, mae, huber)."
-                  : "Class ids count from 0; data.classes sets their number.");
+      REQUIRE(
+          !has_one || -first[0] != findings[i].bad_label_row, Exit::data,
+          dataset.sources()[i].place(findings[i].bad_label_row, findings[i].bad_label_in_targets),
+          findings[i].bad_label,
+          !findings[i].bad_label_in_targets
+              ? "Rows count from 0; the embedding's option rows sets how many there are."
+          : dataset.target_kind() == TargetKind::values
+              ? "Map the targets to what it takes, or choose a loss that takes any number (mse, mae, huber)."
+              : "Class ids count from 0; data.classes sets their number, data.ignored_class which of them is "
+                "none.");
     });
     largest = std::max(largest, findings[i].largest_label);
     hashes.push_back(static_cast<int64_t>(findings[i].hash));
@@ -149,7 +151,7 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
       if (!columns.targets.empty() && dataset.contains(SplitKind::train, row))
         trained[0] = std::max(trained[0], largest_class(columns.targets.front().type,
                                                         this->row(source, row) + columns.input_row_bytes(),
-                                                        dataset.positions()));
+                                                        dataset.positions(), dataset.spec().ignored_class));
     world_.all_max(trained);
   }
   dataset.outputs_ = trained[0] + 1;

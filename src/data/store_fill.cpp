@@ -66,6 +66,7 @@ void check_label(const storage::ArrayInfo& array, const std::byte* target, int64
     return;
   }
   for (int64_t i = 0; i < dataset.positions(); ++i, target += array.type.bytes) {
+    if (is_ignored(array.type, target, dataset.spec().ignored_class)) continue;
     const auto id = class_id(array.type, target);
     if (!id || (classes > 0 && *id >= classes)) {
       const std::string range = classes > 0 ? "in [0, " + std::to_string(classes) + ")" : "from 0 up";
@@ -90,14 +91,21 @@ void check_row_numbers(const storage::ArrayInfo& array, const std::byte* inputs,
   }
 }
 
-void check_probabilities(const storage::ArrayInfo& array, const std::byte* target, int64_t count, int64_t row,
-                         Findings& findings) {
+bool in_range(double value, TargetRange range) {
+  if (range == TargetRange::sign) return value == -1 || value == 0 || value == 1;
+  return value >= 0 && (value <= 1 || range == TargetRange::not_negative);
+}
+
+void check_range(const storage::ArrayInfo& array, const std::byte* target, int64_t count, int64_t row,
+                 TargetRange range, Findings& findings) {
   for (int64_t i = 0; i < count; ++i) {
     const double value = stored_number(array.type, target, i);
-    if (value >= 0 && value <= 1) continue;
-    note_bad_label(findings, row,
-                   "the target " + number_text(value) +
-                       " is not in [0, 1]: binary_cross_entropy takes 0, 1 and probabilities between them");
+    if (in_range(value, range)) continue;
+    const char* const wanted = range == TargetRange::sign ? " is no label: the loss takes 1, and 0 or -1"
+                               : range == TargetRange::not_negative
+                                   ? " is below 0: the loss takes counts"
+                                   : " is not in [0, 1]: the loss takes 0, 1 and probabilities between them";
+    note_bad_label(findings, row, "the target " + number_text(value) + wanted);
     return;
   }
 }
@@ -112,7 +120,8 @@ bool check_targets(const Source& source, const std::byte* targets, int64_t row, 
   }
   const int64_t count = static_cast<int64_t>(source.target_row_bytes()) / array.type.bytes;
   if (!fits_float32(array.type, targets, count)) return false;
-  if (dataset.spec().needs_probabilities) check_probabilities(array, targets, count, row, findings);
+  const TargetRange range = dataset.spec().target_range;
+  if (range != TargetRange::any) check_range(array, targets, count, row, range, findings);
   return true;
 }
 

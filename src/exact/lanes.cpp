@@ -36,8 +36,9 @@ uint64_t expected_unit_hash(const RoundId& round, int64_t count) {
   return sum;
 }
 
-Lanes::Lanes(int tensors, int nodes, int exact_sums, int counts)
-    : count_begin_(fixed_sums),
+Lanes::Lanes(int tensors, int nodes, int exact_sums, int counts, size_t tallies)
+    : tallies_(tallies),
+      count_begin_(tallies + fixed_sums),
       sum_begin_(count_begin_ + counts),
       busy_begin_(sum_begin_ + static_cast<size_t>(exact_sums) * limbs),
       node_units_begin_(busy_begin_ + nodes),
@@ -53,7 +54,8 @@ Lanes::Lanes(int tensors, int nodes, int exact_sums, int counts)
 }
 
 void Lanes::clear() {
-  std::fill(values_.begin(), values_.end(), 0);
+  std::fill(values_.begin() + static_cast<ptrdiff_t>(tallied_ ? 0 : tallies_), values_.end(), 0);
+  tallied_ = false;
   values_[parameters_] = values_[parameters_ + 1] = INT64_MIN;
 }
 
@@ -118,6 +120,7 @@ void merge_words(std::span<int64_t> to, std::span<const int64_t> from, size_t su
 
 void Lanes::merge(const Lanes& other) {
   merge_words(values_, other.values_, max_begin_);
+  tallied_ |= other.tallied_;
 }
 
 }  // namespace lepton::exact

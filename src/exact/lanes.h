@@ -3,9 +3,10 @@
 // hash of their ids, loss and weights as exact sums, metric counts, M per tensor, flags, votes, speeds,
 // checksums. One flat array of int64: the first part is added, the rest takes maxima, so one reduction
 // carries all and any order of merging gives the same bits. A minimum travels as the maximum of its
-// complement. Invariant: zero is neutral in every lane (cleared memory is an empty round), so maxima hold
-// non-negative values only. Each compute thread fills its own Lanes and merges them into the node's once per
-// round, under a lock.
+// complement. In front of all lie the tallies of evaluations, which may be many: rounds in which nothing is
+// tallied leave them out. Invariant: zero is neutral in every lane (cleared memory is an empty round), so
+// maxima hold non-negative values only. Each compute thread fills its own Lanes and merges them into the
+// node's once per round, under a lock.
 #pragma once
 
 #include <cstdint>
@@ -38,27 +39,33 @@ void merge_words(std::span<int64_t> to, std::span<const int64_t> from, size_t su
 
 class Lanes {
  public:
-  /// Of `tensors` magnitudes, per-node speeds, `exact_sums` exact sums and `counts` metric counts.
-  Lanes(int tensors, int nodes, int exact_sums, int counts);
+  /// Of `tensors` magnitudes, per-node speeds, `exact_sums` exact sums, `counts` counts, and `tallies`.
+  Lanes(int tensors, int nodes, int exact_sums, int counts, size_t tallies = 0);
 
   // Added.
-  int64_t& units() { return values_[0]; }
-  uint64_t unit_hash_sum() const { return static_cast<uint64_t>(values_[1]); }
+  int64_t& units() { return fixed(0); }
+  uint64_t unit_hash_sum() const { return static_cast<uint64_t>(values_[tallies_ + 1]); }
   void add_unit(uint64_t hash) {
-    ++values_[0];
-    values_[1] = static_cast<int64_t>(unit_hash_sum() + hash);
+    ++fixed(0);
+    fixed(1) = static_cast<int64_t>(unit_hash_sum() + hash);
   }
-  int64_t& checksum_failures() { return values_[2]; }  ///< blocks whose checksum disagrees
-  int64_t& stop_votes() { return values_[3]; }
+  int64_t& checksum_failures() { return fixed(2); }  ///< blocks whose checksum disagrees
+  int64_t& stop_votes() { return fixed(3); }
   /// Nodes whose part of the checkpoint in flight is durable.
-  int64_t& checkpoint_reports() { return values_[4]; }
-  int64_t& checkpoint_failures() { return values_[5]; }
-  int64_t& checkpoint_votes() { return values_[6]; }  ///< rank 0 asks for a checkpoint after this step
+  int64_t& checkpoint_reports() { return fixed(4); }
+  int64_t& checkpoint_failures() { return fixed(5); }
+  int64_t& checkpoint_votes() { return fixed(6); }  ///< rank 0 asks for a checkpoint after this step
   /// The same for copies of the state with parity on other nodes.
-  int64_t& redundancy_reports() { return values_[7]; }
-  int64_t& redundancy_votes() { return values_[8]; }
+  int64_t& redundancy_reports() { return fixed(7); }
+  int64_t& redundancy_votes() { return fixed(8); }
   int64_t& count(int i) { return values_[count_begin_ + i]; }
   std::span<int64_t> counts() { return {values_.data() + count_begin_, values_.data() + sum_begin_}; }
+  /// To be added to. From then on, until cleared, they are not zero for certain.
+  std::span<int64_t> tallies() {
+    tallied_ = true;
+    return {values_.data(), tallies_};
+  }
+  bool tallied() const { return tallied_; }
   void add_exact(int i, const ExactSum& sum);
   ExactSum exact(int i) const;
   /// Compute time of the node's threads.
@@ -89,8 +96,12 @@ class Lanes {
   std::span<int64_t> values() { return values_; }
   std::span<const int64_t> values() const { return values_; }
   size_t sum_count() const { return max_begin_; }
+  size_t tally_count() const { return tallies_; }
 
  private:
+  int64_t& fixed(size_t i) { return values_[tallies_ + i]; }
+  size_t tallies_;
+  bool tallied_ = true;
   size_t count_begin_, sum_begin_, busy_begin_, node_units_begin_, node_taken_begin_;
   size_t max_begin_, overflow_, non_finite_, units_ns_, parameters_, magnitude_begin_;
   std::vector<int64_t> values_;

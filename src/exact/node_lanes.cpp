@@ -23,7 +23,8 @@ size_t NodeLanes::bytes(const Lanes& shape) {
 NodeLanes::NodeLanes(const Lanes& shape, std::span<std::byte> memory)
     : head_(*reinterpret_cast<Head*>(memory.data())),
       lanes_(shape.values().size()),
-      sum_count_(shape.sum_count()) {
+      sum_count_(shape.sum_count()),
+      tallies_(shape.tally_count()) {
   static_assert(sizeof(Head) <= head_bytes);
   CHECK(memory.size() >= bytes(shape), "room for two banks");
   words_ = {reinterpret_cast<int64_t*>(memory.data() + head_bytes), 2 * bank_words(shape)};
@@ -38,11 +39,21 @@ void NodeLanes::add(int64_t round, const Lanes& mine) {
   LockWord lock(head_.lock);
   lock.lock("lanes of the node");
   const std::span<int64_t> to = bank(round);
-  if (head_.used[round & 1])
-    merge_words(to, mine.values(), sum_count_);
-  else
-    std::copy(mine.values().begin(), mine.values().end(), to.begin());
-  head_.used[round & 1] = 1;
+  uint32_t &used = head_.used[round & 1], &tallied = head_.tallied[round & 1];
+  if (!used) tallied = 0;
+  const auto merge = [&](bool onto, size_t begin, size_t end, size_t sums) {
+    const auto from = mine.values().subspan(begin, end - begin);
+    if (onto)
+      merge_words(to.subspan(begin, end - begin), from, sums - begin);
+    else
+      std::copy(from.begin(), from.end(), to.begin() + static_cast<ptrdiff_t>(begin));
+  };
+  merge(used != 0, tallies_, lanes_, sum_count_);
+  if (mine.tallied()) {
+    merge(tallied != 0, 0, tallies_, tallies_);
+    tallied = 1;
+  }
+  used = 1;
   lock.unlock();
 }
 
@@ -51,11 +62,13 @@ void NodeLanes::take(int64_t round, Lanes& out) {
   LockWord lock(head_.lock);
   lock.lock("lanes of the node");
   const std::span<int64_t> from = bank(round);
-  if (head_.used[round & 1])
-    std::copy(from.begin(), from.end(), out.values().begin());
-  else
-    out.clear();
-  head_.used[round & 1] = 0;
+  out.clear();
+  if (head_.used[round & 1]) {
+    std::copy(from.begin() + static_cast<ptrdiff_t>(tallies_), from.end(),
+              out.values().begin() + static_cast<ptrdiff_t>(tallies_));
+    if (head_.tallied[round & 1]) std::copy_n(from.begin(), tallies_, out.tallies().begin());
+  }
+  head_.used[round & 1] = head_.tallied[round & 1] = 0;
   lock.unlock();
 }
 

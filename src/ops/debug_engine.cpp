@@ -213,18 +213,19 @@ void DebugStepMath::loss(const LossRun& run) {
   site_.need(run.classes, run.samples, "the classes");
   site_.need(run.values, numbers, "the targets");
   site_.need(run.gradient, numbers, "the scores' gradient");
-  site_.need(run.confusion, 1, "the confusion matrix");
+  site_.need(run.class_weights, run.outputs, "the weights of classes");
+  site_.need(run.counts, run.tally.size(), "the counts of metrics");
   site_.need(run.per_sample, run.samples, "the losses of samples");
   site_.need(run.tag, run.reports);
   site_.enqueue([=] {
-    const Loss loss(run.spec, run.outputs);
+    const std::span<const double> weights = span_of(run.class_weights, run.outputs);
+    const Loss loss(run.spec, run.outputs, {run.term_positions, false, {weights.begin(), weights.end()}});
     const std::span<const float> scores = span_of(run.scores, numbers);
     const Targets targets{span_of(run.classes, run.samples), span_of(run.values, numbers)};
     UnitReport& report = run.reports[run.tag->report];
     report.loss = loss.unit(scores, targets, span_of(run.gradient, numbers));
     report.unit_plus_1 = run.tag->unit + 1;
-    const int64_t classes = loss.confusion_classes();
-    if (run.confusion) loss.count_confusion(scores, targets, span_of(run.confusion, classes * classes));
+    if (run.counts) loss.count(run.tally, scores, targets, span_of(run.counts, run.tally.size()));
   });
 }
 

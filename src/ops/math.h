@@ -176,4 +176,24 @@ LEPTON_HD inline double log_double(double x) {
          ((half - (s * (half + even + odd) + e * 1.90821492927058770002e-10)) - f);
 }
 
+/// e^x in double (fdlibm e_exp.c): 0 below -708, where the true value is below 1e-307; Inf above 709.78.
+LEPTON_HD inline double exp_double(double x) {
+  if (x > 709.782712893384) return std::numeric_limits<double>::infinity();
+  if (x < -708) return 0;
+  if (x != x) return x;
+  const double shifted = x * 1.44269504088896338700 + 6755399441055744.0;  // 1.5 * 2^52 rounds
+  const double k = shifted - 6755399441055744.0;
+  const double high = x - k * 6.93147180369123816490e-01, low = k * 1.90821492927058770002e-10;
+  const double r = high - low, t = r * r;
+  const double c = r - t * (1.66666666666666019037e-01 +
+                            t * (-2.77777777770155933842e-03 +
+                                 t * (6.61375632143793436117e-05 +
+                                      t * (-1.65339022054652515390e-06 + t * 4.13813679705723846039e-08))));
+  const double y = 1 - ((low - (r * c) / (2 - c)) - high);
+  // Two factors, for k reaches 1024.
+  const auto n = static_cast<int64_t>(k), half = n / 2;
+  const auto power = [](int64_t e) { return std::bit_cast<double>(static_cast<uint64_t>(e + 1023) << 52); };
+  return y * power(half) * power(n - half);
+}
+
 }  // namespace lepton::ops::math

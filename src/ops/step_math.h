@@ -32,13 +32,16 @@ struct UnitReport {
 
 struct LossRun {
   LossSpec spec;
-  int64_t samples = 0, outputs = 0;
+  int64_t samples = 0, outputs = 0;  ///< samples: positions
+  int64_t term_positions = 1;        ///< Loss::term_positions
+  TallySpec tally = {};
   const float* scores = nullptr;
   const int32_t* classes = nullptr;  ///< or values, the other is null
   const float* values = nullptr;
-  float* gradient = nullptr;       ///< null: only sums
-  int64_t* confusion = nullptr;    ///< null: none; += as Loss::count_confusion
-  UnitLoss* per_sample = nullptr;  ///< scratch, one per sample
+  float* gradient = nullptr;              ///< null: only sums
+  const double* class_weights = nullptr;  ///< one per output; null: all 1
+  int64_t* counts = nullptr;              ///< null: none; += as Loss::count
+  UnitLoss* per_sample = nullptr;         ///< scratch, one per sample
   const UnitTag* tag = nullptr;
   UnitReport* reports = nullptr;  ///< reports[tag->report].loss and .unit_plus_1: =
 };

@@ -16,7 +16,7 @@ void update_segment(const UpdateRule& rule, const TensorRule& tensor, const Segm
     return;
   }
   if (tensor.statistic) {
-    update_statistic(s.gradient, rule.weight, rule.statistics_momentum, s.parameters, s.parameters_new);
+    update_statistic(s.gradient, rule.samples, rule.statistics_momentum, s.parameters, s.parameters_new);
     for (const std::span<float> moment : s.moments_new) std::fill(moment.begin(), moment.end(), 0.f);
     return;
   }

@@ -20,6 +20,7 @@ struct UpdateRule {
   SgdStep sgd;
   AdamStep adam;
   float weight = 1;       ///< sum of weights of the batch: divides the gradient sums
+  float samples = 1;      ///< of the batch: divides the sums of running statistics
   float clip_factor = 1;  ///< from the global norm
   float clip_value = 0;   ///< Inf: none
   float statistics_momentum = 0.9f;

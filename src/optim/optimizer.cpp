@@ -32,13 +32,14 @@ std::vector<std::string> Optimizer::moments() const {
   return {};
 }
 
-ops::UpdateRule Optimizer::plan(int64_t step, double weight, double norm) const {
+ops::UpdateRule Optimizer::plan(int64_t step, double weight, double norm, int64_t samples) const {
   const double rate = learning_rate(spec_, step);
   ops::UpdateRule plan{};
   plan.kind = spec_.rule != Rule::sgd ? ops::UpdateKind::adam
               : spec_.momentum > 0    ? ops::UpdateKind::sgd
                                       : ops::UpdateKind::sgd_plain;
   plan.weight = static_cast<float>(weight);
+  plan.samples = static_cast<float>(samples);
   plan.clip_factor = 1;
   if (clips_by_norm() && norm > spec_.clip_norm)
     plan.clip_factor = static_cast<float>(spec_.clip_norm / norm);

@@ -25,7 +25,8 @@ class Optimizer {
   const OptimizerSpec& spec() const { return spec_; }
 
   /// step: the number of this update, from 1. norm: of the mean gradient; ignored unless clips_by_norm().
-  ops::UpdateRule plan(int64_t step, double weight, double norm) const;
+  /// `weight`: the sum that divides the gradient; `samples`: of the batch, for running statistics.
+  ops::UpdateRule plan(int64_t step, double weight, double norm, int64_t samples) const;
 
  private:
   OptimizerSpec spec_;

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/int128.h"
 
 namespace lepton::report {
 
@@ -43,28 +44,56 @@ std::string confusion_matrix(std::span<const int64_t> confusion, size_t classes)
 ClassReport class_report(std::span<const int64_t> confusion, int64_t classes) {
   CHECK(classes > 0 && static_cast<int64_t>(confusion.size()) == classes * classes, "a square matrix");
   const size_t n = static_cast<size_t>(classes);
-  ClassReport report;
-  report.classes.resize(n);
+  std::vector<int64_t> by_class(3 * n);
   for (size_t target = 0; target < n; ++target)
     for (size_t predicted = 0; predicted < n; ++predicted) {
       const int64_t count = confusion[target * n + predicted];
-      report.classes[target].support += count;
-      report.classes[predicted].predicted += count;
-      if (target == predicted) report.classes[target].correct = count;
+      by_class[3 * target] += count;
+      by_class[3 * predicted + 1] += count;
+      if (target == predicted) by_class[3 * target + 2] = count;
     }
+  return class_report(by_class);
+}
+
+ClassReport class_report(std::span<const int64_t> by_class) {
+  CHECK(!by_class.empty() && by_class.size() % 3 == 0, "three counts of each class");
+  ClassReport report;
+  report.classes.resize(by_class.size() / 3);
   int64_t samples = 0, correct = 0, occurring = 0;
-  for (ClassReport::Row& row : report.classes) {
+  for (size_t c = 0; c < report.classes.size(); ++c) {
+    ClassReport::Row& row = report.classes[c];
+    row.support = by_class[3 * c];
+    row.predicted = by_class[3 * c + 1];
+    row.correct = by_class[3 * c + 2];
+    const int64_t either = row.predicted + row.support;
     row.precision = ratio(row.correct, row.predicted);
     row.recall = ratio(row.correct, row.support);
-    row.f1 = ratio(2 * row.correct, row.predicted + row.support);  // = 2 p r / (p + r)
+    row.f1 = ratio(2 * row.correct, either);  // = 2 p r / (p + r)
     samples += row.support;
     correct += row.correct;
-    if (row.support + row.predicted > 0) ++occurring;
+    if (either > 0) ++occurring;
+    report.macro_precision += row.precision;
+    report.macro_recall += row.recall;
     report.macro_f1 += row.f1;
+    report.mean_iou += ratio(row.correct, either - row.correct);
   }
   report.accuracy = ratio(correct, samples);
-  report.macro_f1 = occurring == 0 ? 0 : report.macro_f1 / static_cast<double>(occurring);
+  for (double* mean : {&report.macro_precision, &report.macro_recall, &report.macro_f1, &report.mean_iou})
+    *mean = occurring == 0 ? 0 : *mean / static_cast<double>(occurring);
   return report;
+}
+
+double roc_area(std::span<const int64_t> positives, std::span<const int64_t> negatives) {
+  CHECK(positives.size() == negatives.size(), "counts by the same scores");
+  uint128 twice = 0;
+  int64_t above = 0, below = 0;  // positives so far; negatives so far
+  for (size_t i = 0; i < positives.size(); ++i) {
+    twice += static_cast<uint128>(positives[i]) * static_cast<uint128>(2 * below + negatives[i]);
+    above += positives[i];
+    below += negatives[i];
+  }
+  if (above == 0 || below == 0) return std::numeric_limits<double>::quiet_NaN();
+  return static_cast<double>(twice) / (2 * static_cast<double>(above) * static_cast<double>(below));
 }
 
 std::string class_table(const ClassReport& report, std::span<const int64_t> confusion) {

@@ -16,10 +16,19 @@ struct ClassReport {
     double precision = 0, recall = 0, f1 = 0;  ///< 0 where the quotient is 0 / 0
   };
   std::vector<Row> classes;
-  double accuracy = 0, macro_f1 = 0;  ///< macro: mean over classes that occur as target or prediction
+  double accuracy = 0;
+  /// Means over classes that occur as target or prediction. IoU of a class: of the samples that are of it,
+  /// predicted so or both, the share of the last.
+  double macro_precision = 0, macro_recall = 0, macro_f1 = 0, mean_iou = 0;
 };
 /// confusion: classes x classes, [target][predicted].
 ClassReport class_report(std::span<const int64_t> confusion, int64_t classes);
+/// The same from {support, predicted, correct} of each class.
+ClassReport class_report(std::span<const int64_t> by_class);
+/// The area under the ROC curve: the share of pairs of one positive and one negative in which the positive
+/// has the larger score, ties counted half (Hanley and McNeil 1982), from counts by score, ascending. Exact
+/// but for the last rounding. NaN where one of the two is missing.
+double roc_area(std::span<const int64_t> positives, std::span<const int64_t> negatives);
 /// For people: a row per class and the confusion matrix (up to 20 classes).
 std::string class_table(const ClassReport& report, std::span<const int64_t> confusion);
 

@@ -14,74 +14,10 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "ops/parameters_hash.h"
-#include "report/scores.h"
 #include "storage/safetensors.h"
 #include "train/estimate.h"
-#include "train/unit_runner.h"
 
 namespace lepton::train {
-
-void EvaluationSums::add(exact::Lanes& lanes) {
-  samples += lanes.count(static_cast<int>(Count::samples));
-  correct += lanes.count(static_cast<int>(Count::correct));
-  correct_top5 += lanes.count(static_cast<int>(Count::correct_top5));
-  loss.merge(lanes.exact(static_cast<int>(Exact::loss)));
-  absolute_error.merge(lanes.exact(static_cast<int>(Exact::absolute_error)));
-  squared_error.merge(lanes.exact(static_cast<int>(Exact::squared_error)));
-  target.merge(lanes.exact(static_cast<int>(Exact::target)));
-  target_squared.merge(lanes.exact(static_cast<int>(Exact::target_squared)));
-  const std::span<const int64_t> more = lanes.counts().subspan(static_cast<size_t>(Count::fixed_counts));
-  confusion.resize(more.size());
-  for (size_t i = 0; i < more.size(); ++i) confusion[i] += more[i];
-}
-
-EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
-                             const ops::Loss& loss, int64_t positions) {
-  EvaluationReport report;
-  report.kind = kind;
-  report.step = step;
-  report.samples = sums.samples / positions;
-  report.classifies = loss.classifies();
-  const int64_t samples = std::max<int64_t>(1, sums.samples);
-  const auto n = static_cast<double>(samples);
-  report.loss = sums.loss.value() / n;
-  if (report.classifies) {
-    report.accuracy = static_cast<double>(sums.correct) / n;
-    if (loss.spec().kind == ops::LossKind::softmax_cross_entropy)
-      report.top5 = static_cast<double>(sums.correct_top5) / n;
-    if (positions > 1) report.perplexity = std::exp(report.loss);
-    return report;
-  }
-  const report::RegressionReport figures =
-      report::regression_report(samples * loss.outputs(), sums.absolute_error.value(),
-                                sums.squared_error.value(), sums.target.value(), sums.target_squared.value());
-  report.mae = figures.mae;
-  report.rmse = figures.rmse;
-  report.r2 = figures.r2;
-  return report;
-}
-
-std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
-  if (!classifies) return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
-  std::vector<std::pair<std::string, double>> fields{{"loss", loss}, {"accuracy", accuracy}};
-  if (top5) fields.emplace_back("top5", *top5);
-  if (perplexity) fields.emplace_back("perplexity", *perplexity);
-  return fields;
-}
-
-std::string figure_text(double value, const std::string& format) {
-  return std::isnan(value) ? "undefined" : fmt::vformat(format, fmt::make_format_args(value));
-}
-
-double metric_value(const EvaluationReport& report, const std::string& metric) {
-  for (const auto& [name, value] : report.fields())
-    if (name == metric) return value;
-  return report.loss;
-}
-
-bool larger_is_better(const std::string& metric) {
-  return metric == "accuracy" || metric == "top5" || metric == "r2";
-}
 
 namespace {
 
@@ -111,10 +47,10 @@ void Bookkeeper::step(const StepReport& report) {
   ledger_.append(line);
   CHECK(ledger_.last()->chain == line.chain, "the ledger goes on from another line than the run state");
   samples_since_ += line.samples;
-  const double now = now_s(), accuracy = static_cast<double>(report.correct) / std::max(1.0, line.weight);
+  const double now = now_s(), counted = std::max(1.0, static_cast<double>(report.counted));
   if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
     std::vector<std::pair<std::string, double>> fields{{"loss", line.loss}};
-    if (report.classifies) fields.emplace_back("accuracy", accuracy);
+    if (report.classifies) fields.emplace_back("accuracy", static_cast<double>(report.correct) / counted);
     fields.emplace_back("samples_per_second",
                         static_cast<double>(samples_since_) / std::max(1e-9, now - last_metrics_s_));
     metrics_.write("train", line.step, static_cast<double>(line.step) / static_cast<double>(steps_per_epoch_),

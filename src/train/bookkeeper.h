@@ -15,16 +15,14 @@
 #include <utility>
 #include <vector>
 
-#include "base/exact_sum.h"
 #include "base/workers.h"
 #include "checkpoint/writer.h"
-#include "exact/lanes.h"
-#include "ops/loss.h"
 #include "report/ledger.h"
 #include "report/metrics.h"
 #include "report/progress.h"
 #include "tensor/arena.h"
 #include "train/deck.h"
+#include "train/evaluation_report.h"
 #include "train/redundant_state.h"
 #include "train/run_record.h"
 #include "train/work_record.h"
@@ -34,40 +32,9 @@ namespace lepton::train {
 /// A step as the ledger and the metrics see it.
 struct StepReport {
   report::LedgerLine line;
-  int64_t correct = 0;
+  int64_t counted = 0, correct = 0;
   bool classifies = false;
 };
-
-/// Sums of an evaluation over its parts.
-struct EvaluationSums {
-  int64_t samples = 0, correct = 0, correct_top5 = 0;
-  ExactSum loss, absolute_error, squared_error, target, target_squared;
-  std::vector<int64_t> confusion;
-  void add(exact::Lanes& lanes);
-};
-
-/// What an evaluation says. Figures that do not apply are absent from fields(); an r2 that is undefined (the
-/// targets do not vary) is NaN, which is null in JSON.
-struct EvaluationReport {
-  exact::RoundKind kind = exact::RoundKind::test;
-  int64_t step = 0;
-  int64_t samples = 0;
-  bool classifies = false;
-  double loss = 0, mae = 0, rmse = 0, r2 = 0;
-  double accuracy = 0;               ///< several binary outputs: share of samples with all of them right
-  std::optional<double> top5;        ///< softmax_cross_entropy only: other losses rank no classes
-  std::optional<double> perplexity;  ///< e^loss, where each token has a class
-  bool improved = false;             ///< the best so far, at a regular evaluation
-  std::vector<std::pair<std::string, double>> fields() const;
-};
-/// `positions`: class ids per sample; losses and rates are means over them.
-EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
-                             const ops::Loss& loss, int64_t positions);
-/// A figure for people, by an fmt format; "undefined" where it is NaN.
-std::string figure_text(double value, const std::string& format);
-/// The deck's metric in a report, and whether a larger one is better.
-double metric_value(const EvaluationReport& report, const std::string& metric);
-bool larger_is_better(const std::string& metric);
 
 class Bookkeeper {
  public:

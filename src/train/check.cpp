@@ -191,6 +191,7 @@ Exit check(const comm::World& world, const Options& options) {
   const HostMath math = prepare_host_math(world, deck, kind, true);
   const data::Dataset dataset(world, deck.data);
   const model::Graph graph = graph_for(world, deck, dataset);
+  require_loss_fits(world, deck, dataset, graph);
   const UnitSizes sizes = unit_sizes(deck, dataset);
   const ThreadShare threads = threads_per_rank(world, deck.train.threads, kind != DeviceKind::cpu);
   // The poorest host decides: the largest of the negatives.

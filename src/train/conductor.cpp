@@ -24,11 +24,6 @@ using exact::RoundKind;
 
 namespace {
 
-/// The kinds of rounds that are named after splits stand in their order.
-data::SplitKind split_of(RoundKind kind) {
-  return kind == RoundKind::evaluate_train ? data::SplitKind::train : static_cast<data::SplitKind>(kind);
-}
-
 constexpr int repairs_max = 2;
 
 }  // namespace
@@ -41,7 +36,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       balancer_(e_.world, e_.deck.balance.policy, e_.threads_per_node, e_.classes, e_.node, e_.exchange),
       saving_(e_.world, e_.node, e_.writer, e_.identity, e_.bookkeeper),
       reduction_(e_.world),
-      total_(make_lanes(e_.graph, e_.world.nodes(), e_.confusion_classes)) {
+      total_(make_lanes(e_.graph, e_.world.nodes(), e_.tally)) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
   if (const auto last = report::LedgerLine::decode(state_.last_ledger_line)) chain_ = last->chain;
   if (!e_.node.kept_path().empty()) encoded_ = state_.encode();
@@ -119,7 +114,8 @@ void Conductor::conduct(const Prepared& prepared, int attempt) {
   control.fold_next.store(0, std::memory_order_relaxed);
   control.verify_next.store(0, std::memory_order_relaxed);
   control.update_next.store(0, std::memory_order_relaxed);
-  if (prepared.work.kind == RoundKind::train && !e_.optimizer.clips_by_norm()) plan_update(header.id.step, 0);
+  if (prepared.work.kind == RoundKind::train && !e_.two_passes())
+    plan_update(header.id.step, e_.loss.weight_of(header.samples), 0);
 }
 
 void Conductor::drop(Prepared& prepared) {
@@ -154,15 +150,17 @@ void Conductor::decide() {
   e_.node.lanes().take(round_, total_);
   balancer_.complete(total_);
   total_.state_parameters(parameters_hash_);
-  reduction_.all_reduce(total_.values(), total_.sum_count(), [this] { poll(); });
   const RoundHeader& header = control.header;
   const bool training = header.id.kind == RoundKind::train;
+  const size_t first = training ? total_.tally_count() : 0;
+  if (!training) total_.tallies();  // the other nodes may have some
+  reduction_.all_reduce(total_.values().subspan(first), total_.sum_count() - first, [this] { poll(); });
   if (total_.units() != header.units ||
       total_.unit_hash_sum() != exact::expected_unit_hash(header.id, header.units))
     control.outcome = Outcome::wrong_units;
   else if (!total_.parameters_equal())
     control.outcome = Outcome::wrong_parameters;
-  else if (total_.count(static_cast<int>(Count::damaged_blocks)) > 0)
+  else if (count_of(total_, Count::damaged_blocks) > 0)
     control.outcome = Outcome::damaged_state;
   else if (total_.checksum_failures() > 0)
     control.outcome = ++repairs_ <= repairs_max ? Outcome::repair : Outcome::wrong_sums;
@@ -176,10 +174,11 @@ void Conductor::decide() {
     control.blamed_place = total_.first_non_finite_place();
   }
   if (control.outcome == Outcome::accept) {
-    CHECK(total_.count(static_cast<int>(Count::samples)) == header.samples * e_.dataset.positions(),
-          "every sample once");
-    if (training && e_.optimizer.clips_by_norm())
-      plan_update(header.id.step, std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
+    CHECK(count_of(total_, Count::samples) == header.samples * e_.dataset.positions(), "every sample once");
+    const double weight = total_.exact(static_cast<int>(Exact::weight)).value();
+    CHECK(e_.loss.weighs() || weight == e_.loss.weight_of(header.samples), "the weight of every sample once");
+    if (training && e_.two_passes())
+      plan_update(header.id.step, weight, std::sqrt(total_.exact(static_cast<int>(Exact::norm)).value()));
   }
   balancer_.observe(total_);
 }
@@ -195,9 +194,11 @@ Outcome Conductor::judge_training() {
   return verdict == exact::ScaleVerdict::redo ? Outcome::redo : Outcome::accept;
 }
 
-void Conductor::plan_update(int64_t step, double norm) {
-  const auto weight = static_cast<double>(e_.node.control().header.samples * e_.dataset.positions());
-  e_.node.control().update = e_.optimizer.plan(step, weight, norm / weight);
+/// Where nothing of a batch counts, its sums are 0 and so is the mean gradient, whatever divides them.
+void Conductor::plan_update(int64_t step, double weight, double norm) {
+  const double divisor = weight > 0 ? weight : 1;
+  e_.node.control().update =
+      e_.optimizer.plan(step, divisor, norm / divisor, e_.node.control().header.samples);
 }
 
 void Conductor::conclude() {
@@ -264,7 +265,8 @@ void Conductor::accept_step(bool changed) {
   state_.step = step;
   state_.scales.assign(scales_.current().begin(), scales_.current().end());
   step_report_.emplace();
-  step_report_->correct = total_.count(static_cast<int>(Count::correct));
+  step_report_->counted = count_of(total_, Count::counted);
+  step_report_->correct = count_of(total_, Count::correct);
   step_report_->classifies = e_.loss.classifies();
   report::LedgerLine& line = step_report_->line;
   line.step = step;
@@ -272,11 +274,10 @@ void Conductor::accept_step(bool changed) {
   line.samples = current_->samples;
   line.attempts = 1 + scale_redos_;
   line.skipped = !changed;
-  line.weight = static_cast<double>(total_.count(static_cast<int>(Count::samples)));
-  line.loss = total_.exact(static_cast<int>(Exact::loss)).value() / std::max(1.0, line.weight);
+  line.weight = total_.exact(static_cast<int>(Exact::weight)).value();
+  line.loss = mean_of(total_.exact(static_cast<int>(Exact::loss)), line.weight);
   // What is left of sums with a gradient that is not finite is each device's own.
-  line.gradient =
-      changed ? static_cast<uint64_t>(total_.count(static_cast<int>(Count::gradient_checksum))) : 0;
+  line.gradient = changed ? static_cast<uint64_t>(count_of(total_, Count::gradient_checksum)) : 0;
   line.scales = changed ? used_scales_hash_ : scales_.hash();
   line.parameters = parameters_hash_;
   chain_line(line);
@@ -306,8 +307,8 @@ void Conductor::finish_evaluation_part() {
   repairs_ = 0;
   if (!e_.schedule.last_part(current_->work)) return;
   const int64_t step = current_->work.step;
-  EvaluationReport report =
-      make_report(evaluation_, current_->work.kind, step, e_.loss, e_.dataset.positions());
+  EvaluationReport report = make_report(evaluation_, current_->work.kind, step, e_.loss,
+                                        e_.dataset.positions(), e_.tally, e_.deck.evaluation.metrics);
   last_sums_ = std::exchange(evaluation_, {});
   if (e_.schedule.monitor == current_->work.kind && e_.schedule.regular_evaluation(step)) {
     const EvaluationSpec& spec = e_.deck.evaluation;

@@ -51,10 +51,12 @@ struct Ensemble {
   Bookkeeper* bookkeeper;  ///< rank 0 only, else null
   std::vector<int> threads_per_node;
   const Classes& classes;
-  int64_t confusion_classes = 0;  ///< 0: no confusion matrix
-  std::string first_note;         ///< of the first ledger line of this start; the same on all leaders
+  ops::TallySpec tally;    ///< of evaluations
+  std::string first_note;  ///< of the first ledger line of this start; the same on all leaders
   /// The node's parameters for who reads them on the host (Job::current_parameters).
   std::function<std::span<const float>()> current_parameters;
+  /// Whether the update needs what only the sums of all nodes tell: the norm, or the sum of weights.
+  bool two_passes() const { return optimizer.clips_by_norm() || loss.weighs(); }
 };
 
 class Conductor {
@@ -115,7 +117,7 @@ class Conductor {
   Outcome judge_training();
   /// Before the units where nothing but the norm would be missing, else after them. `norm`: of the gradient
   /// sums. The weight is the number of samples, each of weight 1; decide() CHECKs the lane that counts them.
-  void plan_update(int64_t step, double norm);
+  void plan_update(int64_t step, double weight, double norm);
   void accept_step(bool changed);
   void chain_line(report::LedgerLine& line);
   void keep_state();

@@ -71,7 +71,9 @@ struct TrainSpec {
 /// When and on what to evaluate during training, and what follows from it.
 struct EvaluationSpec {
   int64_t every_epochs = 1, every_steps = 0;  ///< one of them; 0 0: only at the end
-  std::string metric = "accuracy";  ///< "loss" | "accuracy" | "mae" | "rmse"; "auto" is resolved by loss kind
+  /// "loss" | "accuracy" | "mae" | "rmse" | one of metrics; "auto" is resolved by loss kind
+  std::string metric = "accuracy";
+  std::vector<std::string> metrics;  ///< further figures, by name
   int64_t patience = 0;  ///< early stopping after so many evaluations without improvement; 0: never
   double min_improvement = 0;
   bool keep_best = true;  ///< best.safetensors, when there is a validation (or test) split
@@ -112,6 +114,7 @@ struct Deck {
   WeightsSpec weights;
   ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
+  std::vector<double> class_weights;  ///< of the loss; empty: all 1
   optim::OptimizerSpec optimizer;
   TrainSpec train;
   EvaluationSpec evaluation;

@@ -175,6 +175,14 @@ std::vector<DeckKey> device_keys() {
   };
 }
 
+/// The choices, and behind them what an evaluation can count.
+std::vector<std::string> with_metrics(std::vector<std::string> choices) {
+  for (const char* name :
+       {"precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1", "mean_iou", "auc"})
+    choices.emplace_back(name);
+  return choices;
+}
+
 std::vector<DeckKey> evaluation_keys() {
   return {
       {"evaluation.every", KeyType::interval, operational, "\"1 epoch\"",
@@ -187,10 +195,29 @@ std::vector<DeckKey> evaluation_keys() {
        KeyType::choice,
        operational,
        "\"auto\"",
-       "what decides which model is best: auto is accuracy for classes, mae for mae, else rmse",
+       "what decides which model is best: auto is accuracy for classes, mae for mae, else rmse; metrics has "
+       "it too then",
        [](Deck& deck, const DeckValue& value) { deck.evaluation.metric = value.text; },
        {},
-       {"auto", "loss", "accuracy", "mae", "rmse"}},
+       with_metrics({"auto", "loss", "accuracy", "mae", "rmse"})},
+      {.path = "evaluation.metrics",
+       .type = KeyType::names,
+       .key_class = operational,
+       .standard = "[]",
+       .sentence =
+           "further figures of evaluations, from exact counts: precision, recall and f1 of class 1 where "
+           "there are two, macro_ means over the classes that occur, mean_iou likewise; auc, of two classes: "
+           "the area under the ROC curve of scores cut to 16 bits",
+       .set = [](Deck& deck, const DeckValue& value) { deck.evaluation.metrics = value.texts; },
+       .choices = with_metrics({})},
+      {"evaluation.top_k",
+       KeyType::integer,
+       operational,
+       "5",
+       "among how many of the largest scores the class must be for the figure topK (losses that take class "
+       "labels)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.top = value.integer; },
+       {.least = 1, .most = 1e6}},
       {"evaluation.patience",
        KeyType::integer,
        operational,

@@ -89,6 +89,19 @@ std::vector<DeckKey> content_keys() {
        "number of classes; 0: the largest label of the train split + 1",
        [](Deck& deck, const DeckValue& value) { deck.data.classes = value.integer; },
        {.least = 0, .most = 1e6}},
+      {"data.ignored_class",
+       KeyType::integer,
+       mathematical,
+       "",
+       "class id that marks what counts neither in the loss, nor in its mean, nor in metrics, padding say; "
+       "may be negative, as in -100",
+       [](Deck& deck, const DeckValue& value) { deck.data.ignored_class = value.integer; },
+       {.least = -2147483648.0, .most = 2147483646}},
+  };
+}
+
+std::vector<DeckKey> reading_keys() {
+  return {
       {"data.sequence",
        KeyType::integer,
        mathematical,
@@ -176,10 +189,10 @@ std::vector<DeckKey> file_keys() {
 
 std::vector<DeckKey> data_keys() {
   std::vector<DeckKey> keys;
-  for (const std::vector<DeckKey>& rows :
-       {file_keys(), content_keys(), order_keys(), split_keys("data.train", data::SplitKind::train),
-        split_keys("data.validation", data::SplitKind::validation),
-        split_keys("data.test", data::SplitKind::test)})
+  for (const std::vector<DeckKey>& rows : {file_keys(), content_keys(), reading_keys(), order_keys(),
+                                           split_keys("data.train", data::SplitKind::train),
+                                           split_keys("data.validation", data::SplitKind::validation),
+                                           split_keys("data.test", data::SplitKind::test)})
     keys.insert(keys.end(), rows.begin(), rows.end());
   return keys;
 }

@@ -41,22 +41,68 @@ DeckKey schedule_steps(const char* name, int64_t optim::ScheduleSpec::*member, c
           {.least = 0, .most = 4294967295}};
 }
 
-std::vector<DeckKey> network_keys() {
+data::TargetRange range_of(ops::LossKind loss) {
+  if (loss == ops::LossKind::poisson) return data::TargetRange::not_negative;
+  if (loss == ops::LossKind::binary_hinge) return data::TargetRange::sign;
+  return ops::takes_labels(loss) ? data::TargetRange::probability : data::TargetRange::any;
+}
+
+void set_loss(Deck& deck, const DeckValue& value) {
+  deck.loss.kind = static_cast<ops::LossKind>(value.choice);
+  deck.data.needs_classes = ops::takes_classes(deck.loss.kind);
+  deck.data.target_range = range_of(deck.loss.kind);
+}
+
+/// The loss, and what some of them take.
+std::vector<DeckKey> loss_keys() {
   return {
       {"model.loss",
        KeyType::choice,
        mathematical,
        "\"softmax_cross_entropy\"",
-       "what training makes small; softmax_cross_entropy takes class labels, binary_cross_entropy targets "
-       "from "
-       "0 to 1, both a network's raw scores",
-       [](Deck& deck, const DeckValue& value) {
-         deck.loss.kind = static_cast<ops::LossKind>(value.choice);
-         deck.data.needs_classes = deck.loss.kind == ops::LossKind::softmax_cross_entropy;
-         deck.data.needs_probabilities = deck.loss.kind == ops::LossKind::binary_cross_entropy;
-       },
+       "what training makes small; softmax_ and multiclass_ losses take class labels, binary_ ones targets "
+       "from 0 to 1 (hinge: or -1 and 1), poisson counts, whose rate is e^score; all a network's raw scores",
+       set_loss,
        {},
-       {"softmax_cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"}},
+       ops::loss_names()},
+      {"model.label_smoothing", KeyType::number, mathematical, "0",
+       "share of a label that is spread over all classes (softmax_cross_entropy)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.label_smoothing = value.number; },
+       from_to_below(0, 1)},
+      {"model.class_weights",
+       KeyType::numbers,
+       mathematical,
+       "",
+       "of each class, 0 or from 1e-6 up: a position counts as its class weighs, and the mean divides by the "
+       "sum of weights (softmax_cross_entropy, softmax_focal, multiclass_hinge)",
+       [](Deck& deck, const DeckValue& value) { deck.class_weights = value.numbers; },
+       {.least = 0, .most = 1e6}},
+      {"model.huber_delta", KeyType::number, mathematical, "1",
+       "error from which on the loss grows linearly (huber)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.huber_delta = value.number; }, above_zero()},
+      {"model.focal_gamma",
+       KeyType::number,
+       mathematical,
+       "2",
+       "how much less counts what is easy: the power of 1 - its probability (softmax_focal, binary_focal)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.focal_gamma = value.number; },
+       {.least = 0, .most = 100}},
+      {"model.focal_alpha",
+       KeyType::number,
+       mathematical,
+       "0.25",
+       "weight of label 1; label 0 has 1 - focal_alpha (binary_focal; softmax_focal takes class_weights)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.focal_alpha = value.number; },
+       {.least = 0, .most = 1}},
+      {"model.dice_smooth", KeyType::number, mathematical, "1",
+       "added to both parts of the quotient, so that what is neither there nor predicted has no loss "
+       "(softmax_dice, binary_dice)",
+       [](Deck& deck, const DeckValue& value) { deck.loss.dice_smooth = value.number; }, above_zero()},
+  };
+}
+
+std::vector<DeckKey> network_keys() {
+  return {
       {"model.precision",
        KeyType::choice,
        mathematical,
@@ -66,13 +112,6 @@ std::vector<DeckKey> network_keys() {
        [](Deck& deck, const DeckValue& value) { deck.precision = static_cast<ops::Precision>(value.choice); },
        {},
        {"fp32", "tf32", "bf16"}},
-      {"model.label_smoothing", KeyType::number, mathematical, "0",
-       "share of a label that is spread over all classes (softmax_cross_entropy)",
-       [](Deck& deck, const DeckValue& value) { deck.loss.label_smoothing = value.number; },
-       from_to_below(0, 1)},
-      {"model.huber_delta", KeyType::number, mathematical, "1",
-       "error from which on the loss grows linearly (huber)",
-       [](Deck& deck, const DeckValue& value) { deck.loss.huber_delta = value.number; }, above_zero()},
       {"model.l2", KeyType::number, mathematical, "0",
        "adds l2 * weight to the mean gradient; layers may set their own",
        [](Deck& deck, const DeckValue& value) { deck.model.l2 = value.number; }, at_least(0)},
@@ -174,7 +213,7 @@ std::vector<DeckKey> schedule_keys() {
 
 std::vector<DeckKey> model_keys() {
   std::vector<DeckKey> keys;
-  for (const std::vector<DeckKey>& rows : {network_keys(), optimizer_keys(), schedule_keys()})
+  for (const std::vector<DeckKey>& rows : {loss_keys(), network_keys(), optimizer_keys(), schedule_keys()})
     keys.insert(keys.end(), rows.begin(), rows.end());
   return keys;
 }

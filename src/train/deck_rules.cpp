@@ -19,11 +19,24 @@ struct Fit {
   std::vector<std::string> values;
 };
 
+std::vector<std::string> losses(bool (*take)(ops::LossKind)) {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < ops::loss_names().size(); ++i)
+    if (take(static_cast<ops::LossKind>(i))) names.push_back(ops::loss_names()[i]);
+  return names;
+}
+
 const std::vector<Fit>& fits() {
   static const std::vector<Fit> table = {
       {"model.label_smoothing", "model.loss", {"softmax_cross_entropy"}},
       {"model.huber_delta", "model.loss", {"huber"}},
-      {"data.classes", "model.loss", {"softmax_cross_entropy"}},
+      {"model.class_weights", "model.loss", {"softmax_cross_entropy", "softmax_focal", "multiclass_hinge"}},
+      {"model.focal_gamma", "model.loss", {"softmax_focal", "binary_focal"}},
+      {"model.focal_alpha", "model.loss", {"binary_focal"}},
+      {"model.dice_smooth", "model.loss", {"softmax_dice", "binary_dice"}},
+      {"data.classes", "model.loss", losses(ops::takes_classes)},
+      {"data.ignored_class", "model.loss", losses(ops::takes_classes)},
+      {"evaluation.top_k", "model.loss", losses(ops::takes_classes)},
       {"data.shuffle_window", "data.shuffle", {"window"}},
       {"data.shuffle_block", "data.shuffle", {"window"}},
       {"optimizer.momentum", "optimizer.type", {"sgd"}},
@@ -42,8 +55,7 @@ const std::vector<Fit>& fits() {
 }
 
 bool classifies(const Deck& deck) {
-  return deck.loss.kind == ops::LossKind::softmax_cross_entropy ||
-         deck.loss.kind == ops::LossKind::binary_cross_entropy;
+  return ops::takes_classes(deck.loss.kind) || ops::takes_labels(deck.loss.kind);
 }
 
 std::string value_text(const DeckFacts& facts, const std::string& path) {
@@ -62,17 +74,8 @@ void inherit(std::optional<data::SplitSpec>& split, const std::optional<data::Sp
 }
 
 std::string default_metric(ops::LossKind loss) {
-  switch (loss) {
-    case ops::LossKind::softmax_cross_entropy:
-    case ops::LossKind::binary_cross_entropy:
-      return "accuracy";
-    case ops::LossKind::mae:
-      return "mae";
-    case ops::LossKind::mse:
-    case ops::LossKind::huber:
-      return "rmse";
-  }
-  return "loss";
+  if (ops::takes_classes(loss) || ops::takes_labels(loss)) return "accuracy";
+  return loss == ops::LossKind::mae ? "mae" : "rmse";
 }
 
 void check_targets(const DeckFacts& facts, const Deck& deck) {
@@ -124,6 +127,26 @@ void check_weights(const DeckFacts& facts, const Deck& deck) {
                     "Set model.weights to a safetensors file, or leave it out.");
 }
 
+void check_loss(const DeckFacts& facts, const Deck& deck) {
+  double most = deck.class_weights.empty() ? 1 : 0;
+  bool tiny = false;
+  for (const double weight : deck.class_weights) {
+    most = std::max(most, weight);
+    tiny = tiny || (weight > 0 && weight < 1e-6);
+  }
+  if (tiny || most == 0)
+    contradiction(facts, "model.class_weights",
+                  value_text(facts, "model.class_weights") +
+                      (tiny ? " has a weight that is next to nothing" : " lets no class count"),
+                  "A weight is 0 or from 1e-6 up, and one at least is not 0.");
+  const std::vector<double>& weights = deck.class_weights;
+  if (deck.data.classes > 0 && !weights.empty() && std::ssize(weights) != deck.data.classes)
+    contradiction(facts, "model.class_weights",
+                  "model.class_weights has " + std::to_string(weights.size()) + " weights for " +
+                      value_text(facts, "data.classes"),
+                  "Give each class one, in the order of the ids.");
+}
+
 void check_train(const DeckFacts& facts, const Deck& deck) {
   if (deck.train.unit_size > deck.train.batch_size)
     contradiction(
@@ -142,7 +165,13 @@ void check_evaluation(const DeckFacts& facts, Deck& deck) {
     contradiction(
         facts, "evaluation.metric",
         value_text(facts, "evaluation.metric") + " does not go with " + value_text(facts, "model.loss"),
-        classifies(deck) ? "Use \"accuracy\" or \"loss\"." : "Use \"mae\", \"rmse\" or \"loss\".");
+        classifies(deck) ? "Use \"accuracy\", \"loss\" or one of evaluation.metrics."
+                         : "Use \"mae\", \"rmse\" or \"loss\".");
+  if (!evaluation.metrics.empty() && !classifies(deck))
+    contradiction(
+        facts, "evaluation.metrics",
+        value_text(facts, "evaluation.metrics") + " does not go with " + value_text(facts, "model.loss"),
+        "They are of classes: a loss that compares numbers has mae, rmse and r2 without being asked.");
   if (evaluation.min_improvement > 0 && evaluation.patience == 0)
     contradiction(facts, "evaluation.min_improvement",
                   "evaluation.min_improvement says nothing without patience",
@@ -170,8 +199,9 @@ bool ends_with(const std::vector<model::LayerSpec>& layers, const std::string& a
 }
 
 void warn_of_model(Deck& deck) {
-  const bool softmax = deck.loss.kind == ops::LossKind::softmax_cross_entropy;
-  const bool sigmoid = deck.loss.kind == ops::LossKind::binary_cross_entropy;
+  using enum ops::LossKind;
+  const bool softmax = ops::takes_classes(deck.loss.kind) && deck.loss.kind != multiclass_hinge;
+  const bool sigmoid = ops::takes_labels(deck.loss.kind) && deck.loss.kind != binary_hinge;
   if ((softmax && ends_with(deck.model.layers, "softmax")) ||
       (sigmoid && ends_with(deck.model.layers, "sigmoid")))
     deck.warnings.push_back(deck.model.layers.back().position.text() +
@@ -229,12 +259,18 @@ void derive(Deck& deck) {
     deck.data.target_kind = data::TargetKind::values;
   if (deck.data.needs_classes) deck.model.outputs = deck.data.classes;
   if (deck.evaluation.metric == "auto") deck.evaluation.metric = default_metric(deck.loss.kind);
+  const std::vector<std::string>& counted = find_deck_key("evaluation.metrics")->choices;
+  std::vector<std::string>& metrics = deck.evaluation.metrics;
+  if (std::ranges::find(counted, deck.evaluation.metric) != counted.end() &&
+      std::ranges::find(metrics, deck.evaluation.metric) == metrics.end())
+    metrics.push_back(deck.evaluation.metric);
 }
 
 void check_rules(Deck& deck, const DeckFacts& facts) {
   check_data(facts, deck);
   check_splits(deck, facts);
   check_weights(facts, deck);
+  check_loss(facts, deck);
   check_optimizer(facts, deck);
   check_train(facts, deck);
   check_evaluation(facts, deck);

@@ -123,6 +123,36 @@ DeckValue check_renames(const DeckKey& key, const DeckNode& node) {
   return value;
 }
 
+DeckValue check_numbers(const DeckKey& key, const DeckNode& node) {
+  if (node.kind != DeckNode::Kind::list || node.children.empty()) wrong(key, node);
+  DeckValue value;
+  for (const DeckNode& item : node.children) {
+    const bool whole = item.kind == DeckNode::Kind::integer;
+    const double number = whole ? static_cast<double>(item.integer) : item.number;
+    const bool fits = whole || item.kind == DeckNode::Kind::number;
+    if (!fits || !std::isfinite(number) || !key.range.holds(number)) wrong(key, node);
+    value.numbers.push_back(number);
+    value.canonical += (value.canonical.empty() ? "[" : ", ") + toml_text(number);
+  }
+  value.canonical += "]";
+  return value;
+}
+
+DeckValue check_names(const DeckKey& key, const DeckNode& node) {
+  if (node.kind != DeckNode::Kind::list) wrong(key, node);
+  DeckValue value;
+  for (const DeckNode& item : node.children) {
+    if (item.kind != DeckNode::Kind::text) wrong(key, node);
+    if (std::ranges::find(key.choices, item.text) == key.choices.end())
+      wrong(key, node, did_you_mean(item.text, key.choices));
+    if (std::ranges::find(value.texts, item.text) != value.texts.end())
+      wrong(key, node, "\"" + item.text + "\" is there twice.");
+    value.texts.push_back(item.text);
+  }
+  value.canonical = toml_text(node);
+  return value;
+}
+
 /// A number above 0 at the start of `text`, and the rest behind it; no sign, exponent, hex or inf.
 std::optional<std::pair<double, std::string>> leading_number(const std::string& text) {
   if (text.empty() || text[0] < '0' || text[0] > '9') return std::nullopt;
@@ -257,6 +287,10 @@ std::string expectation(const DeckKey& key) {
       return "an interval, as in \"60s\", \"500 steps\", \"1 epoch\" or \"end\"" + or_words(key);
     case KeyType::shares:
       return "a list of units, 1 to 10000, and class names, as in [\"8 cuda\", \"1 cpu\"]";
+    case KeyType::numbers:
+      return "a list of numbers" + key.range.text() + ", as in [0.5, 1]";
+    case KeyType::names:
+      return "a list of some of " + choices_text(key.choices);
     case KeyType::layers:
       return "a list of layers, as in [{ type = \"dense\", units = 10 }]";
   }
@@ -280,6 +314,10 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_renames(key, node);
     case KeyType::shares:
       return check_shares(key, node);
+    case KeyType::numbers:
+      return check_numbers(key, node);
+    case KeyType::names:
+      return check_names(key, node);
     case KeyType::duration:
     case KeyType::interval:
     case KeyType::interval_or_duration:

@@ -30,6 +30,8 @@ enum class KeyType {
   interval,              ///< "500 steps", "2 epochs", "end"
   interval_or_duration,  ///< also "60s"
   shares,                ///< a list of "8 cuda"
+  numbers,               ///< a list of them
+  names,                 ///< a list of choices, each at most once
   layers
 };
 
@@ -54,6 +56,7 @@ struct DeckValue {
   double number = 0;  ///< also seconds of a duration
   std::string text;
   std::vector<std::string> texts;
+  std::vector<double> numbers;
   std::pair<int64_t, int64_t> rows;
   std::vector<std::pair<int64_t, std::string>> shares;
   std::vector<std::pair<std::string, std::string>> renames;

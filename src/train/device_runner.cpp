@@ -39,7 +39,7 @@ DeviceRunner::Mail DeviceRunner::mail_layout() const {
   mail.magnitudes = place(mail.bytes, resources_.graph.layout.tensors().size(), sizeof(uint32_t));
   mail.checks = place(mail.bytes, blocks, sizeof(ops::BlockCheck));
   mail.hashes = place(mail.bytes, blocks, sizeof(uint64_t));
-  mail.confusion = place(mail.bytes, units_.confusion_bytes(), 1);
+  mail.counts = place(mail.bytes, units_.counts_bytes(), 1);
   return mail;
 }
 
@@ -52,7 +52,7 @@ void DeviceRunner::begin_round(const RoundHeader& header) {
   queue.copy(const_cast<int32_t*>(state_.sums().scales), scales_.data(), scales_.bytes());
   queue.clear(state_.sums().magnitudes, scales.size() * sizeof(uint32_t));
   queue.clear(state_.reports(), static_cast<size_t>(header.units) * sizeof(ops::UnitReport));
-  if (units_.confusion_bytes() > 0) queue.clear(units_.confusion(), units_.confusion_bytes());
+  if (units_.counts_bytes() > 0) queue.clear(units_.counts(), units_.counts_bytes());
   numbers_.clear();
   collected_ = false;
   began_s_ = now_s();
@@ -97,8 +97,8 @@ void DeviceRunner::enqueue_reports(const RoundHeader& header) {
   if (reports > 0) queue.copy(mail_.data() + layout_.reports, state_.reports(), reports);
   if (header.id.kind == exact::RoundKind::train)
     queue.copy(mail_.data() + layout_.magnitudes, state_.sums().magnitudes, scales_.bytes());
-  else if (units_.confusion_bytes() > 0)
-    queue.copy(mail_.data() + layout_.confusion, units_.confusion(), units_.confusion_bytes());
+  else if (units_.counts_bytes() > 0)
+    queue.copy(mail_.data() + layout_.counts, units_.counts(), units_.counts_bytes());
 }
 
 void DeviceRunner::collect(const RoundHeader& header) {
@@ -111,7 +111,7 @@ void DeviceRunner::collect(const RoundHeader& header) {
   if (header.id.kind == exact::RoundKind::train)
     collect_magnitudes();
   else
-    collect_confusion();
+    collect_counts();
   count_time(std::ssize(numbers_), now_s() - began_s_);
   fold_losses();
 }
@@ -141,10 +141,10 @@ void DeviceRunner::collect_magnitudes() {
   }
 }
 
-void DeviceRunner::collect_confusion() {
-  const auto classes = resources_.confusion_classes;
-  const auto counts = mail<const int64_t>(layout_.confusion, classes * classes);
-  const std::span<int64_t> lanes = sums_.lanes.counts().subspan(static_cast<size_t>(Count::fixed_counts));
+void DeviceRunner::collect_counts() {
+  if (units_.counts_bytes() == 0) return;
+  const auto counts = mail<const int64_t>(layout_.counts, resources_.tally.size());
+  const std::span<int64_t> lanes = sums_.lanes.tallies();
   for (size_t i = 0; i < counts.size(); ++i) lanes[i] += counts[i];
 }
 

@@ -37,7 +37,7 @@ class DeviceRunner : public Worker {
   void collect(const RoundHeader& header);
   void collect_unit(const RoundHeader& header, int64_t number, const ops::UnitReport& report);
   void collect_magnitudes();
-  void collect_confusion();
+  void collect_counts();
   /// The sums and their checksums to the host's accumulator, or the slice's back.
   void download_sums();
   void upload_sums();
@@ -55,7 +55,7 @@ class DeviceRunner : public Worker {
 
   /// Offsets of what comes back, in pinned memory.
   struct Mail {
-    size_t reports = 0, magnitudes = 0, checks = 0, hashes = 0, confusion = 0, bytes = 0;
+    size_t reports = 0, magnitudes = 0, checks = 0, hashes = 0, counts = 0, bytes = 0;
   };
   Mail mail_layout() const;
   template <class T>

@@ -46,13 +46,13 @@ DeviceUnits::Parts DeviceUnits::parts_of(const model::Graph& graph, const data::
 }
 
 int64_t DeviceUnits::bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
-                           int64_t confusion_classes, ops::Arithmetic& arithmetic) {
+                           const ops::Loss& loss, const ops::TallySpec& tally, ops::Arithmetic& arithmetic) {
   const Parts parts = parts_of(graph, dataset, sizes);
   const size_t workspace =
       model::Executor::workspace_bytes(graph, sizes.training, sizes.inference, arithmetic);
   const auto samples = static_cast<size_t>(largest_unit(sizes) * dataset.positions());
   return static_cast<int64_t>(workspace + 2 * parts.bytes + parts.inputs + samples * sizeof(ops::UnitLoss)) +
-         confusion_classes * confusion_classes * 8;
+         tally.size() * 8 + static_cast<int64_t>(loss.class_weights().size_bytes());
 }
 
 int64_t DeviceUnits::pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
@@ -81,8 +81,11 @@ DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
   per_sample_ =
       Buffer(device, samples * static_cast<size_t>(resources.dataset.positions()) * sizeof(ops::UnitLoss),
              "losses of samples");
-  const auto classes = static_cast<size_t>(resources.confusion_classes);
-  confusion_ = Buffer(device, classes * classes * sizeof(int64_t), "confusion matrix");
+  counts_ =
+      Buffer(device, static_cast<size_t>(resources.tally.size()) * sizeof(int64_t), "counts of metrics");
+  const std::span<const double> weights = resources.loss.class_weights();
+  class_weights_ = Buffer(device, weights.size_bytes(), "weights of classes");
+  if (!weights.empty()) state_.upload(std::as_bytes(weights), class_weights_.data());
   rows_.resize(samples);
 }
 
@@ -175,13 +178,16 @@ void DeviceUnits::run_loss(int64_t samples, bool training) {
   run.spec = resources_.loss.spec();
   run.samples = samples * resources_.dataset.positions();
   run.outputs = resources_.loss.outputs();
+  run.term_positions = resources_.loss.term_positions();
+  if (class_weights_.bytes() > 0) run.class_weights = class_weights_.as<double>().data();
   run.scores = executor_.scores(samples, training).data();
   if (resources_.dataset.target_kind() == data::TargetKind::values)
     run.values = at<float>(current_, parts_.targets);
   else
     run.classes = at<int32_t>(current_, parts_.targets);
   if (training) run.gradient = executor_.output_gradient(samples).data();
-  if (!training && confusion_.bytes() > 0) run.confusion = confusion();
+  run.tally = resources_.tally;
+  if (!training && counts_.bytes() > 0) run.counts = counts();
   run.per_sample = per_sample_.as<ops::UnitLoss>().data();
   run.tag = at<ops::UnitTag>(current_, 0);
   run.reports = state_.reports();

@@ -29,7 +29,7 @@ class DeviceUnits : public model::GradientSink {
 
   /// Device bytes that it takes.
   static int64_t bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
-                       int64_t confusion_classes, ops::Arithmetic& arithmetic);
+                       const ops::Loss& loss, const ops::TallySpec& tally, ops::Arithmetic& arithmetic);
 
   /// Pinned host bytes that it takes.
   static int64_t pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
@@ -43,9 +43,9 @@ class DeviceUnits : public model::GradientSink {
   bool idle() const;
   /// Finds the node where something non-finite first appears in a unit; waits for all work.
   int first_non_finite(const RoundHeader& header, int64_t number);
-  /// Sums over evaluation units, since they were cleared: of the confusion matrix.
-  int64_t* confusion() const { return confusion_.as<int64_t>().data(); }
-  size_t confusion_bytes() const { return confusion_.bytes(); }
+  /// Sums over evaluation units, since they were cleared: as UnitResources::tally has them.
+  int64_t* counts() const { return counts_.as<int64_t>().data(); }
+  size_t counts_bytes() const { return counts_.bytes(); }
 
   void gradient(int tensor, int64_t first, std::span<const float> values) override;
 
@@ -75,7 +75,7 @@ class DeviceUnits : public model::GradientSink {
   model::Executor executor_;
   std::unique_ptr<Queue> copies_;
   std::array<Place, 2> places_;
-  Buffer current_, per_sample_, confusion_;
+  Buffer current_, per_sample_, counts_, class_weights_;
   std::map<Key, std::unique_ptr<Recording>> recordings_;
   std::vector<const std::byte*> rows_;
   uint64_t started_ = 0;

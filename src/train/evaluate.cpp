@@ -43,28 +43,33 @@ void warn_of_changed_splits(const SavedState& saved, const Deck& deck, const dat
   if (!warning.empty()) log_warning(warning);
 }
 
-void print_people(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes,
+std::span<const int64_t> confusion_of(const EvaluationSums& sums, const ops::TallySpec& tally) {
+  return std::span(sums.tally).first(static_cast<size_t>(tally.of_classes()));
+}
+
+void print_people(const EvaluationReport& report, const EvaluationSums& sums, const ops::TallySpec& tally,
                   const std::string& what) {
   fmt::print("{}: {} samples\n", what, report.samples);
   for (const auto& [name, value] : report.fields())
-    fmt::print("  {:<10} {}\n", name, figure_text(value, "{:.6g}"));
-  if (classes > 0)
-    fmt::print("\n{}", report::class_table(report::class_report(sums.confusion, classes), sums.confusion));
+    fmt::print("  {:<15} {}\n", name, figure_text(value, "{:.6g}"));
+  if (tally.confusion)
+    fmt::print("\n{}", report::class_table(class_report(sums, tally), confusion_of(sums, tally)));
 }
 
-void print_json(const EvaluationReport& report, const EvaluationSums& sums, int64_t classes,
+void print_json(const EvaluationReport& report, const EvaluationSums& sums, const ops::TallySpec& tally,
                 const std::string& what) {
   nlohmann::ordered_json json{{"model", what}, {"step", report.step}, {"samples", report.samples}};
   for (const auto& [name, value] : report.fields()) json[name] = value;
-  if (classes > 0) {
-    const report::ClassReport by_class = report::class_report(sums.confusion, classes);
+  if (tally.confusion) {
+    const report::ClassReport by_class = class_report(sums, tally);
+    const std::span<const int64_t> confusion = confusion_of(sums, tally);
     for (const report::ClassReport::Row& row : by_class.classes)
       json["classes"].push_back(
           {{"support", row.support}, {"precision", row.precision}, {"recall", row.recall}, {"f1", row.f1}});
     json["macro_f1"] = by_class.macro_f1;
-    for (int64_t t = 0; t < classes; ++t)
-      json["confusion"].push_back(std::vector<int64_t>(sums.confusion.begin() + t * classes,
-                                                       sums.confusion.begin() + (t + 1) * classes));
+    for (int64_t t = 0; t < tally.classes; ++t)
+      json["confusion"].push_back(std::vector<int64_t>(confusion.begin() + t * tally.classes,
+                                                       confusion.begin() + (t + 1) * tally.classes));
   }
   fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
@@ -111,7 +116,7 @@ Exit evaluate(const comm::World& world, const Options& options) {
   if (exit != Exit::done || world.rank() != 0) return exit;
   const EvaluationReport& report = trainer.conductor()->last_evaluation();
   const auto print = options.json ? print_json : print_people;
-  print(report, trainer.conductor()->last_sums(), job.confusion_classes,
+  print(report, trainer.conductor()->last_sums(), job.tally,
         fmt::format("{} on {}", saved ? saved->path : path, data::split_name(kind)));
   return exit;
 }

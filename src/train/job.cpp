@@ -56,6 +56,7 @@ data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::D
   dataset.set_input_rows(rows);
   data::SampleStore store(world, dataset, deck.run.shm_directory, known);
   require_outputs(world, deck, dataset, graph);
+  require_loss_fits(world, deck, dataset, graph);
   return store;
 }
 
@@ -82,8 +83,8 @@ MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const Thread
 
 NodeState make_node(const comm::World& world, const Deck& deck, const model::Graph& graph,
                     const UnitSizes& sizes, const exact::Slices& slices, int moments,
-                    int64_t confusion_classes, const ThreadShare& share, bool device, const std::string& kept,
-                    size_t small_bytes) {
+                    const ops::TallySpec& tally, const ThreadShare& share, bool device,
+                    const std::string& kept, size_t small_bytes) {
   NodeSizes node;
   node.kept_name = device ? "" : kept;
   node.kept_small_bytes = small_bytes;
@@ -94,10 +95,21 @@ NodeState make_node(const comm::World& world, const Deck& deck, const model::Gra
   node.state = state_shape(moments, device, world.nodes());
   std::optional<NodeState> made;
   comm::agree(world, [&] {
-    made.emplace(world, graph.layout, node, make_lanes(graph, world.nodes(), confusion_classes),
-                 slices.elements, deck.run.shm_directory);
+    made.emplace(world, graph.layout, node, make_lanes(graph, world.nodes(), tally), slices.elements,
+                 deck.run.shm_directory);
   });
   return std::move(*made);
+}
+
+/// `table`: of every class, with a confusion matrix where it is not too large.
+ops::TallySpec tally_for(const EvaluationSpec& evaluation, const ops::Loss& loss, bool table) {
+  ops::TallySpec tally;
+  const int64_t classes = loss.confusion_classes();
+  tally.confusion = table && classes > 0 && classes <= confusion_classes_max;
+  bool by_class = tally.confusion;
+  for (const std::string& metric : evaluation.metrics) (metric == "auc" ? tally.roc : by_class) = true;
+  if (by_class) tally.classes = loss.tally_classes();
+  return tally;
 }
 
 /// Of the file that stays: what a run state can grow to.
@@ -110,7 +122,7 @@ size_t small_bytes_of(const data::Statistics& statistics, const model::Graph& gr
 }  // namespace
 
 Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* known, bool training,
-         bool confusion, const std::string& kept)
+         bool table, const std::string& kept)
     : world(world_),
       deck(deck_),
       device_choice(choose_device(world, deck)),
@@ -122,18 +134,18 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       graph(graph_for(world, deck, dataset)),
       store(fill_store(world, deck, dataset, graph, known)),
       sizes(sizes_of(deck, dataset, training)),
-      loss(deck.loss, graph.outputs() / dataset.positions()),
+      loss(deck.loss, graph.outputs() / dataset.positions(),
+           {dataset.positions(), deck.data.ignored_class.has_value(), deck.class_weights}),
       optimizer(training ? deck.optimizer : without_moments(), graph.statistics_momentum),
       slices(exact::cut_arena(graph.layout, world.nodes())),
-      confusion_classes(
-          confusion && loss.confusion_classes() <= confusion_classes_max ? loss.confusion_classes() : 0),
+      tally(tally_for(deck.evaluation, loss, table)),
       needs(test_memory(world, deck, share,
                         memory_needs(dataset, graph, sizes,
                                      {world.nodes(), world.machines(), share.node_threads,
                                       static_cast<int>(optimizer.moments().size()), share.domains.count(),
                                       engine.has_value(), host.precision}))),
-      node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
-                     confusion_classes, share, engine.has_value(), kept, small_state_bytes())),
+      node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()), tally,
+                     share, engine.has_value(), kept, small_state_bytes())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
       classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
@@ -152,7 +164,7 @@ void Job::make_device_state(bool training) {
     if (!engine) return;
     const int64_t slice = node.slice_end() - node.slice_begin();
     const int64_t needed = DeviceState::bytes(graph.layout, slices, slice, node.moments(), sizes.max_units) +
-                           DeviceUnits::bytes(graph, dataset, sizes, confusion_classes, *engine->arithmetic);
+                           DeviceUnits::bytes(graph, dataset, sizes, loss, tally, *engine->arithmetic);
     const DeviceProperties properties = engine->backend->properties();
     const auto available = static_cast<int64_t>(properties.bytes_free);
     REQUIRE(needed <= available, Exit::memory, deck.path,
@@ -227,20 +239,14 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                     Watchdog* watchdog, const std::string& first_note, RedundantState* redundant) {
   schedule_ = schedule;
   identity_ = identity;
-  const UnitResources resources{
-      deck,          graph, dataset,      exchange,          loss,
-      assemblers,    node,  world.node(), confusion_classes, device ? &*device : nullptr,
-      host.precision};
-  const Ensemble ensemble{world,      deck,
-                          graph,      dataset,
-                          optimizer,  loss,
-                          *between,   sizes,
-                          *schedule_, exchange,
-                          node,       writer,
-                          redundant,  *identity_,
-                          bookkeeper, threads_per_node,
-                          classes,    confusion_classes,
-                          first_note, [this] { return current_parameters(); }};
+  const UnitResources resources{deck,          graph, dataset,      exchange, loss,
+                                assemblers,    node,  world.node(), tally,    device ? &*device : nullptr,
+                                host.precision};
+  const Ensemble ensemble{world,      deck,       graph,      dataset,
+                          optimizer,  loss,       *between,   sizes,
+                          *schedule_, exchange,   node,       writer,
+                          redundant,  *identity_, bookkeeper, threads_per_node,
+                          classes,    tally,      first_note, [this] { return current_parameters(); }};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
                    share.node_threads, watchdog);
   return *trainer_;

@@ -35,8 +35,8 @@ class Job {
   /// the train split. `training`: with moments. Slot 0 of the node's state is left zero. Throws, the same on
   /// all ranks, Error(deck, no_input, data), and Error(memory) before anything but the rows takes memory.
   /// `kept`: the name of files in which the nodes' states outlive the processes, "" for none.
-  Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training,
-      bool confusion, const std::string& kept = "");
+  Job(const comm::World& world, const Deck& deck, const data::Statistics* known, bool training, bool table,
+      const std::string& kept = "");
 
   /// **Collective.** Runs rounds until the schedule ends. Pointers may be null.
   /// `first_note`: of the first ledger line.
@@ -65,7 +65,7 @@ class Job {
   ops::Loss loss;
   optim::Optimizer optimizer;
   exact::Slices slices;
-  int64_t confusion_classes = 0;
+  ops::TallySpec tally;
   MemoryNeeds needs;  ///< of what follows; there is that much
   std::vector<std::unique_ptr<data::Assembler>> assemblers;
   NodeState node;

@@ -31,6 +31,12 @@
 
 namespace lepton::train {
 
+/// The kinds of rounds that are named after splits stand in their order.
+inline data::SplitKind split_of(exact::RoundKind kind) {
+  return kind == exact::RoundKind::evaluate_train ? data::SplitKind::train
+                                                  : static_cast<data::SplitKind>(kind);
+}
+
 /// What the threads of the node do until the end of the round. Written by the leader between rounds.
 struct RoundHeader {
   exact::RoundId id;

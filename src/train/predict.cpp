@@ -67,12 +67,11 @@ void check_output_is_no_source(const std::string& output, const Deck& deck, cons
 /// What the array `classes` holds.
 enum class ClassRule { none, largest, above_zero };
 
-/// One output of binary_cross_entropy is the logit of class 1. Several are independent labels, of which any
-/// number may hold, so there is no class to name.
+/// One output of a binary loss is the logit of class 1. Several are independent labels, of which any number
+/// may hold, so there is no class to name; but of binary_dice they are pixels, of one output each.
 ClassRule class_rule(const ops::LossSpec& loss, int64_t outputs) {
-  if (!ops::Loss(loss, outputs).classifies()) return ClassRule::none;
-  if (loss.kind != ops::LossKind::binary_cross_entropy) return ClassRule::largest;
-  return outputs == 1 ? ClassRule::above_zero : ClassRule::none;
+  if (ops::takes_classes(loss.kind)) return ClassRule::largest;
+  return ops::takes_labels(loss.kind) && outputs == 1 ? ClassRule::above_zero : ClassRule::none;
 }
 
 int32_t class_of(ClassRule rule, std::span<const float> scores) {
@@ -194,10 +193,11 @@ Output create_output(const comm::World& world, const Options& options, int64_t r
   Output output;
   output.path = unfinished_name(options.output);
   Shape scores = scores_shape(graph);
-  output.outputs = scores.back();
+  Shape classes = scores;
+  output.outputs = loss.kind == ops::LossKind::binary_dice ? 1 : scores.back();
+  if (loss.kind != ops::LossKind::binary_dice) classes.pop_back();
   output.positions = element_count(scores) / output.outputs;
   output.rule = class_rule(loss, output.outputs);
-  Shape classes(scores.begin(), scores.end() - 1);
   for (Shape* shape : {&scores, &classes}) shape->insert(shape->begin(), rows);
   std::vector<int64_t> offsets{0, -1};
   comm::agree(world, [&] {

@@ -7,6 +7,7 @@
 #include <boost/archive/binary_oarchive.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
+#include <cmath>
 #include <cstring>
 #include <sstream>
 
@@ -30,6 +31,7 @@ void serialize(Archive& archive, lepton::train::RunState& s, unsigned) {
 namespace lepton::train {
 
 bool RunState::improves(double metric, bool larger_is_better, double margin, int64_t at_step) {
+  if (!has_best && std::isnan(metric)) return false;  // undefined: nothing would be better
   const double gain = larger_is_better ? metric - best_metric : best_metric - metric;
   if (has_best && !(gain > margin)) {
     ++stale_evaluations;

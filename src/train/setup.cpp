@@ -54,6 +54,45 @@ int gradient_bits(const Deck& deck, const model::Graph& graph) {
   return exact::limit_bits(units * model::contributions_most(graph));
 }
 
+static void require_metrics_fit(const Deck& deck, int64_t outputs) {
+  const int64_t classes = ops::Loss(deck.loss, outputs).tally_classes();
+  for (const std::string& name : deck.evaluation.metrics) {
+    const bool any = name.starts_with("macro_") || name == "mean_iou";
+    REQUIRE(any ? classes > 0 : classes == 2, Exit::deck,
+            deck.place(deck.evaluation.metric == name ? "evaluation.metric" : "evaluation.metrics"),
+            "the metric " + name + " is one of two classes, but the network gives scores of " +
+                std::to_string(classes),
+            name == "auc" ? "With more there is no one curve: leave it out."
+                          : "Take macro_" + name + ", the mean over the classes.");
+  }
+}
+
+void require_loss_fits(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
+                       const model::Graph& graph) {
+  comm::agree(world, [&] {
+    const int64_t positions = dataset.positions(), outputs = graph.outputs() / positions;
+    const std::string place = deck.place("model.loss");
+    if (deck.loss.kind == ops::LossKind::softmax_dice) {
+      REQUIRE(positions > 1, Exit::deck, place,
+              "softmax_dice compares areas, but targets have one class id per sample",
+              "It needs targets with a class id for each pixel, [N, height, width], or token.");
+      REQUIRE(outputs <= ops::dice_classes_max, Exit::deck, place,
+              "softmax_dice takes at most " + std::to_string(ops::dice_classes_max) +
+                  " classes, the network gives scores of " + std::to_string(outputs),
+              "Use softmax_cross_entropy or softmax_focal.");
+    }
+    REQUIRE(deck.loss.kind != ops::LossKind::binary_dice || outputs > 1, Exit::deck, place,
+            "binary_dice compares areas, but targets have one value per sample",
+            "It needs targets with a value from 0 to 1 for each pixel, and as many scores.");
+    REQUIRE(deck.class_weights.empty() || std::ssize(deck.class_weights) == outputs, Exit::deck,
+            deck.place("model.class_weights"),
+            "model.class_weights has " + std::to_string(deck.class_weights.size()) +
+                " weights, but the network gives scores of " + std::to_string(outputs) + " classes",
+            "Give each class one, in the order of the ids.");
+    require_metrics_fit(deck, outputs);
+  });
+}
+
 UnitSizes unit_sizes(const Deck& deck, const data::Dataset& dataset) {
   UnitSizes sizes;
   const int64_t unit = deck.train.unit_size, batch = deck.train.batch_size;

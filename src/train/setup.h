@@ -32,6 +32,11 @@ void require_outputs(const comm::World& world, const Deck& deck, const data::Dat
 /// Below 2^this stays every quantised value, so that what a batch's units add to one element fits its sum.
 int gradient_bits(const Deck& deck, const model::Graph& graph);
 
+/// **Collective.** Error(deck) when the loss or a metric that is asked for does not go with what the network
+/// gives and the targets are: weights for other classes, areas of single values, figures of two classes.
+void require_loss_fits(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
+                       const model::Graph& graph);
+
 /// Sizes of units that will occur, without repetition.
 struct UnitSizes {
   std::vector<int64_t> training, inference;

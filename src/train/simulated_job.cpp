@@ -94,7 +94,7 @@ Links links_of(const Cluster& cluster, const std::vector<Machine>& machines) {
 }
 
 StateSize state_size(const Subject& subject, int64_t nodes) {
-  const exact::Lanes lanes = make_lanes(subject.graph, static_cast<int>(nodes), 0);
+  const exact::Lanes lanes = make_lanes(subject.graph, static_cast<int>(nodes), {});
   return {subject.graph.layout.elements(), subject.moments,
           static_cast<int64_t>(lanes.values().size() * sizeof(int64_t))};
 }

@@ -122,7 +122,7 @@ void Trainer::set_limits(exact::RoundKind kind) {
 
 void Trainer::end_step(int thread, Worker& worker) {
   NodeState& node = resources_.node;
-  const bool two_passes = ensemble_.optimizer.clips_by_norm();
+  const bool two_passes = ensemble_.two_passes();
   if (node.domains().count() > 1) {
     meet(thread, &worker, nullptr);
     const ScopedTimer timer(worker.times().sum_s);

@@ -10,10 +10,9 @@
 
 namespace lepton::train {
 
-exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes) {
-  return exact::Lanes(
-      static_cast<int>(graph.layout.tensors().size()), nodes, static_cast<int>(Exact::count),
-      static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion_classes * confusion_classes));
+exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally) {
+  return exact::Lanes(static_cast<int>(graph.layout.tensors().size()), nodes, static_cast<int>(Exact::count),
+                      static_cast<int>(Count::fixed_counts), static_cast<size_t>(tally.size()));
 }
 
 Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_sizes,
@@ -90,9 +89,8 @@ void Unit::evaluate(const RoundHeader& header) {
   const std::span<const float> scores = executor_.forward(samples_, false, parameters, ids(), 0);
   const double loss = resources_.loss.run(scores, targets(), {}, sums_.loss);
   if (!std::isfinite(loss)) diagnose(header);
-  if (resources_.confusion_classes > 0)
-    resources_.loss.count_confusion(scores, targets(),
-                                    sums_.lanes.counts().subspan(static_cast<size_t>(Count::fixed_counts)));
+  if (resources_.tally.size() > 0)
+    resources_.loss.count(resources_.tally, scores, targets(), sums_.lanes.tallies());
 }
 
 void Unit::diagnose(const RoundHeader& header) {

@@ -22,12 +22,23 @@
 
 namespace lepton::train {
 
-/// Which lane holds what. Counts come first in the order of `Count`, the confusion matrix (evaluate only)
-/// behind them.
-enum class Count : int { samples, correct, correct_top5, gradient_checksum, damaged_blocks, fixed_counts };
-enum class Exact : int { loss, absolute_error, squared_error, target, target_squared, norm, count };
+/// Which lane holds what. Tallies: as ops::TallySpec has them.
+enum class Count : int {
+  samples,
+  counted,
+  correct,
+  correct_top,
+  gradient_checksum,
+  damaged_blocks,
+  fixed_counts
+};
+enum class Exact : int { loss, weight, absolute_error, squared_error, target, target_squared, norm, count };
 
-exact::Lanes make_lanes(const model::Graph& graph, int nodes, int64_t confusion_classes);
+inline int64_t count_of(exact::Lanes& lanes, Count which) {
+  return lanes.count(static_cast<int>(which));
+}
+
+exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally);
 
 /// Seconds of one thread, by phase.
 struct ThreadTimes {
@@ -47,7 +58,7 @@ struct UnitResources {
   const std::vector<std::unique_ptr<data::Assembler>>& assemblers;  ///< one per source
   NodeState& node;
   int world_node = 0;
-  int64_t confusion_classes = 0;                    ///< 0: no confusion matrix
+  ops::TallySpec tally;                             ///< of evaluations
   DeviceState* device = nullptr;                    ///< of a node that computes on a device
   ops::Precision precision = ops::Precision::fp32;  ///< of products on the CPU
 };

@@ -11,14 +11,15 @@
 namespace lepton::train {
 
 Worker::Worker(const UnitResources& resources, int thread, int nodes)
-    : resources_(resources),
-      sums_{make_lanes(resources.graph, nodes, resources.confusion_classes), {}, {}, thread, 0} {}
+    : resources_(resources), sums_{make_lanes(resources.graph, nodes, resources.tally), {}, {}, thread, 0} {}
 
 void Worker::fold_losses() {
   exact::Lanes& lanes = sums_.lanes;
   lanes.count(static_cast<int>(Count::samples)) += sums_.loss.samples;
   lanes.count(static_cast<int>(Count::correct)) += sums_.loss.correct;
-  lanes.count(static_cast<int>(Count::correct_top5)) += sums_.loss.correct_top5;
+  lanes.count(static_cast<int>(Count::counted)) += sums_.loss.counted;
+  lanes.count(static_cast<int>(Count::correct_top)) += sums_.loss.correct_top;
+  lanes.add_exact(static_cast<int>(Exact::weight), sums_.loss.weight);
   lanes.add_exact(static_cast<int>(Exact::loss), sums_.loss.loss);
   lanes.add_exact(static_cast<int>(Exact::absolute_error), sums_.loss.absolute_error);
   lanes.add_exact(static_cast<int>(Exact::squared_error), sums_.loss.squared_error);

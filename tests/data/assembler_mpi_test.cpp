@@ -125,6 +125,15 @@ TEST_F(AssemblerTest, Targets) {
     const Filled one_hot(world, spec_of(split_of({file}, "x", "hot"), true));
     Assembler(one_hot.dataset, 0, {}).classes(one_hot.rows, classes);
     EXPECT_EQ(classes, (std::vector<int32_t>{0, 1, 2, 0, 1})) << type.text();
+    for (const char* targets : {"ids", "hot"}) {
+      DataSpec spec = spec_of(split_of({file}, "x", targets), true);
+      spec.ignored_class = 1;
+      const Filled ignoring(world, spec);
+      Assembler(ignoring.dataset, 0, {}).classes(ignoring.rows, classes);
+      const std::vector<int32_t> want = targets == std::string("ids") ? std::vector<int32_t>{0, -1, 2, 3, 4}
+                                                                      : std::vector<int32_t>{0, -1, 2, 0, -1};
+      EXPECT_EQ(classes, want) << type.text();
+    }
     const Filled values(world, spec_of(split_of({file}, "x", "hot")));
     std::vector<float> targets(15);
     Assembler(values.dataset, 0, {}).values(values.rows, targets);

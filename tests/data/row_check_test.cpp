@@ -88,6 +88,17 @@ TEST(ClassId, WholeNumbersOfAnyType) {
   EXPECT_EQ(class_id(testing::f64, stored_bytes(testing::f64, {4e9}).data()), std::nullopt);
 }
 
+TEST(ClassId, TheIgnoredOneIsFoundByItsNumberAndIsNoLargest) {
+  using testing::f64;
+  const auto row = stored_bytes(f64, {3, 255, 7, -100});
+  EXPECT_EQ(largest_class(f64, row.data(), 4), 255);
+  EXPECT_EQ(largest_class(f64, row.data(), 4, 255), 7);
+  EXPECT_EQ(largest_class(f64, row.data(), 4, -100), 255);
+  EXPECT_TRUE(is_ignored(f64, row.data() + 3 * f64.bytes, -100));
+  EXPECT_FALSE(is_ignored(f64, row.data(), -100));
+  EXPECT_FALSE(is_ignored(f64, row.data(), std::nullopt));
+}
+
 TEST(OneHotClass, ExactlyOneOne) {
   for (const storage::StoredType& type : testing::all_types()) {
     const auto found = [&](const std::vector<double>& row) {

@@ -256,7 +256,7 @@ TEST(SampleStore, TargetsOfABinaryLoss) {
                                                    {"nan", f32, {100}, nan_target}});
     const auto spec_for = [&](const std::string& inputs, const std::string& targets) {
       DataSpec spec = spec_of(split_of({file}, inputs, targets));
-      spec.needs_probabilities = true;
+      spec.target_range = TargetRange::probability;
       return spec;
     };
     const auto fill = [&](const DataSpec& spec) {
@@ -268,7 +268,7 @@ TEST(SampleStore, TargetsOfABinaryLoss) {
       expect_agreed(world, Exit::data, part, [&] { fill(spec); });
     };
     expect_refused(spec_for("x", "above"), file + ":above, row 60: the target 1.0000001 is not in [0, 1]");
-    expect_refused(spec_for("x", "above"), "Map the targets to [0, 1]");
+    expect_refused(spec_for("x", "above"), "Map the targets to what it takes");
     expect_refused(spec_for("x", "below"), file + ":below, row 60: the target -1 is not in [0, 1]");
     expect_refused(spec_for("x", "several"), file + ":several, row 60: the target 1.5 is not in [0, 1]");
     expect_refused(spec_for("x", "nan"), file + ":nan, row 61: the row holds NaN or Inf");

@@ -77,6 +77,24 @@ TEST(Lanes, AnyOrderOfMergingGivesOneResult) {
   }
 }
 
+TEST(Lanes, TalliesStandInFrontAndAreAdded) {
+  Lanes a(1, 1, 1, 2, 3), b(1, 1, 1, 2, 3);
+  EXPECT_FALSE(a.tallied());
+  a.count(1) = 5;
+  b.count(1) = 6;
+  b.tallies()[2] = 7;
+  a.merge(b);
+  EXPECT_TRUE(a.tallied());
+  EXPECT_EQ(a.tallies()[2], 7);
+  EXPECT_EQ(a.count(1), 11);
+  EXPECT_EQ(a.values()[2], 7);
+  EXPECT_EQ(a.tally_count(), 3u);
+  EXPECT_EQ(a.values().size(), Lanes(1, 1, 1, 2).values().size() + 3);
+  a.clear();
+  EXPECT_FALSE(a.tallied());
+  EXPECT_TRUE(std::ranges::equal(a.values(), Lanes(1, 1, 1, 2, 3).values()));
+}
+
 TEST(Lanes, UnitsTakenAreAddedAndTheLongestTimeIsKept) {
   Lanes a(1, 2, 1, 1), b(1, 2, 1, 1);
   a.node_taken(0) += 2;

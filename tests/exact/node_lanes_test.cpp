@@ -40,5 +40,35 @@ TEST(NodeLanes, ThreadsMergeIntoTheBankOfTheirRound) {
   EXPECT_TRUE(std::ranges::equal(out.values(), Lanes(2, 1, 1, 3).values()));
 }
 
+// Rounds with and without tallies in one bank, and a thread that has none beside one that has.
+TEST(NodeLanes, TalliesAreOfThoseWhoHaveSome) {
+  const Lanes shape(1, 1, 1, 2, 5);
+  std::vector<uint64_t> memory((NodeLanes::bytes(shape) + 127) / 8);
+  std::byte* aligned =
+      reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+  NodeLanes node(shape, {aligned, NodeLanes::bytes(shape)});
+  Lanes mine = shape, out = shape;
+  const auto add = [&](int64_t round, int64_t tally) {
+    mine.clear();
+    mine.count(0) = 1;
+    if (tally > 0) mine.tallies()[4] = tally;
+    node.add(round, mine);
+  };
+  const auto expect_taken = [&](int64_t round, int64_t count, int64_t tally) {
+    out.tallies()[4] = 1000;  // of the round before
+    node.take(round, out);
+    EXPECT_EQ(out.count(0), count) << round;
+    EXPECT_EQ(out.tallied(), tally > 0) << round;
+    EXPECT_EQ(out.values()[4], tally) << round;
+  };
+  for (const std::vector<int64_t>& order : {std::vector<int64_t>{0, 3, 0, 4}, {3, 0, 4}, {3, 4, 0, 0}}) {
+    for (const int64_t tally : order) add(2, tally);
+    expect_taken(2, std::ssize(order), 7);
+    add(4, 0);
+    expect_taken(4, 1, 0);  // the same bank, without tallies
+    expect_taken(6, 0, 0);
+  }
+}
+
 }  // namespace
 }  // namespace lepton::exact

@@ -224,10 +224,12 @@ TEST(DebugEngine, StepMathRefusesEveryPointerThatIsNotTheDevices) {
   LossRun loss;
   loss.samples = 5;
   loss.outputs = 3;
-  expect_refusals<LossRun>(&StepMath::loss, loss,
-                           {field(&LossRun::scores), field(&LossRun::classes), field(&LossRun::values),
-                            field(&LossRun::gradient), field(&LossRun::confusion),
-                            field(&LossRun::per_sample), field(&LossRun::tag), field(&LossRun::reports)});
+  loss.tally = {3, true};
+  expect_refusals<LossRun>(
+      &StepMath::loss, loss,
+      {field(&LossRun::scores), field(&LossRun::classes), field(&LossRun::values), field(&LossRun::gradient),
+       field(&LossRun::class_weights), field(&LossRun::counts), field(&LossRun::per_sample),
+       field(&LossRun::tag), field(&LossRun::reports)});
   QuantiseRun quantise;
   quantise.tensor = 2;
   quantise.begin = 5000;

@@ -39,7 +39,10 @@ double reference(const LossSpec& spec, const Numbers& z, const Numbers& t) {
         case LossKind::mae:
           loss += size;
           break;
-        case LossKind::huber:
+        case LossKind::poisson:
+          loss += std::exp(row[i]) - target[i] * row[i];
+          break;
+        default:
           loss += size < spec.huber_delta ? e * e / 2 : spec.huber_delta * (size - spec.huber_delta / 2);
       }
     }
@@ -59,6 +62,8 @@ void check(const LossSpec& spec, const Floats& values) {
   EXPECT_NEAR(loss, want, 1e-6 * std::abs(want));
   EXPECT_EQ(sums.loss.value(), loss);
   EXPECT_EQ(sums.samples, n);
+  EXPECT_EQ(sums.counted, n);
+  EXPECT_EQ(sums.weight.value(), n);
   expect_near(gradient, differences(z, [&] { return reference(spec, z, t); }), 1e-6, "gradient");
 }
 
@@ -68,6 +73,7 @@ TEST(Loss, RegressionKinds) {
   check({.kind = LossKind::mae}, values);
   check({.kind = LossKind::huber}, values);
   check({.kind = LossKind::huber, .huber_delta = 0.3}, values);
+  check({.kind = LossKind::poisson}, values);
 }
 
 TEST(Loss, ClassifyingKinds) {
@@ -93,7 +99,7 @@ TEST(Loss, ClassIdsAreOneHotValues) {
     EXPECT_EQ(loss.run(scores, {classes, {}}, a, by_class), loss.run(scores, {{}, one_hot}, b, by_value));
     EXPECT_EQ(a, b);
     EXPECT_EQ(by_class.correct, by_value.correct);
-    EXPECT_EQ(by_class.correct_top5, by_value.correct_top5);
+    EXPECT_EQ(by_class.correct_top, by_value.correct_top);
   }
 }
 
@@ -104,10 +110,10 @@ TEST(Loss, CountsAndTies) {
   const Loss loss({}, outputs);
   loss.run(scores, {std::vector<int32_t>{0, 4}, {}}, {}, sums);
   EXPECT_EQ(sums.correct, 1);
-  EXPECT_EQ(sums.correct_top5, 2);
+  EXPECT_EQ(sums.correct_top, 2);
   loss.run(scores, {std::vector<int32_t>{1, 5}, {}}, {}, sums);
   EXPECT_EQ(sums.correct, 1);
-  EXPECT_EQ(sums.correct_top5, 3);
+  EXPECT_EQ(sums.correct_top, 3);
   EXPECT_EQ(sums.samples, 4);
 }
 
@@ -120,7 +126,7 @@ TEST(Loss, BinaryOfOneOutput) {
   EXPECT_EQ(sums.correct, 1);
   EXPECT_NEAR(static_cast<double>(gradient[0]), 1 / (1 + std::exp(-2.0)) - 1, 1e-7);
   std::vector<int64_t> confusion(4);
-  loss.count_confusion(Floats{2, -1}, {std::vector<int32_t>{1, 1}, {}}, confusion);
+  loss.count({2, true}, Floats{2, -1}, {std::vector<int32_t>{1, 1}, {}}, confusion);
   EXPECT_EQ(confusion, (std::vector<int64_t>{0, 0, 1, 1}));
 }
 
@@ -128,7 +134,7 @@ TEST(Loss, ConfusionOfBinaryValues) {
   const Loss loss({.kind = LossKind::binary_cross_entropy}, 1);
   const Floats scores = {2, -1, 0, 3, -2, 1}, values = {1, 1, 0.5, 0.75, 0, 0.25};
   std::vector<int64_t> confusion(4);
-  loss.count_confusion(scores, {{}, values}, confusion);
+  loss.count({2, true}, scores, {{}, values}, confusion);
   EXPECT_EQ(confusion, (std::vector<int64_t>{2, 1, 1, 2}));  // 0.5 and score 0 are class 0
   LossSums sums;
   loss.run(scores, {{}, values}, {}, sums);
@@ -146,7 +152,7 @@ TEST(Loss, WhoHasAConfusionMatrix) {
 TEST(Loss, Confusion) {
   const Loss loss({}, 3);
   std::vector<int64_t> confusion(9);
-  loss.count_confusion(Floats{3, 1, 2, 0, 5, 1, 0, 5, 1}, {std::vector<int32_t>{0, 1, 2}, {}}, confusion);
+  loss.count({3, true}, Floats{3, 1, 2, 0, 5, 1, 0, 5, 1}, {std::vector<int32_t>{0, 1, 2}, {}}, confusion);
   EXPECT_EQ(confusion, (std::vector<int64_t>{1, 0, 0, 0, 1, 0, 0, 1, 0}));
 }
 
@@ -174,8 +180,9 @@ TEST(Loss, LargeScoresAreFinite) {
 
 TEST(Loss, NonFiniteIsReturnedAndNotAdded) {
   for (const float bad : {static_cast<float>(NAN), static_cast<float>(INFINITY)})
-    for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::binary_cross_entropy, LossKind::mse,
-                            LossKind::mae, LossKind::huber}) {
+    for (size_t k = 0; k < loss_names().size(); ++k) {
+      const auto kind = static_cast<LossKind>(k);
+      SCOPED_TRACE(loss_names()[k]);
       LossSums sums;
       EXPECT_FALSE(std::isfinite(Loss({.kind = kind}, 2).run(Floats{0, bad}, {{}, Floats{1, 0}}, {}, sums)));
       EXPECT_EQ(sums.samples, 0);
@@ -185,9 +192,8 @@ TEST(Loss, NonFiniteIsReturnedAndNotAdded) {
 
 TEST(Loss, RunIsAUnitThatIsAdded) {
   const Floats scores = random_floats(n * outputs, 3, -3, 3), values = random_floats(n * outputs, 5, 0, 1);
-  for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::binary_cross_entropy, LossKind::mse,
-                          LossKind::mae, LossKind::huber}) {
-    const Loss loss({.kind = kind}, outputs);
+  for (size_t k = 0; k < loss_names().size(); ++k) {
+    const Loss loss({.kind = static_cast<LossKind>(k)}, outputs);
     Floats a(scores.size(), NAN), b(scores.size(), NAN);
     LossSums whole, halves;
     const UnitLoss unit = loss.unit(scores, {{}, values}, b);
@@ -198,8 +204,10 @@ TEST(Loss, RunIsAUnitThatIsAdded) {
     EXPECT_EQ(a, b);
     EXPECT_EQ(halves.loss, whole.loss);
     EXPECT_EQ(halves.samples, 2 * n);
+    EXPECT_EQ(halves.counted, whole.counted);
+    EXPECT_EQ(halves.weight, whole.weight);
     EXPECT_EQ(halves.correct, whole.correct);
-    EXPECT_EQ(halves.correct_top5, whole.correct_top5);
+    EXPECT_EQ(halves.correct_top, whole.correct_top);
     EXPECT_EQ(halves.absolute_error, whole.absolute_error);
     EXPECT_EQ(halves.squared_error, whole.squared_error);
     EXPECT_EQ(halves.target, whole.target);
@@ -208,7 +216,7 @@ TEST(Loss, RunIsAUnitThatIsAdded) {
 }
 
 TEST(Loss, AUnitIsAddedFieldByFieldIfItsLossIsFinite) {
-  const UnitLoss unit{0.5, 1, 2, 3, 4, 5, 6};
+  const UnitLoss unit{0.5, 0.25, 1, 2, 3, 4, 8, 5, 6};
   for (const auto kind : {LossKind::softmax_cross_entropy, LossKind::mse}) {
     const Loss loss({.kind = kind}, outputs);
     const bool regression = !loss.classifies();
@@ -220,9 +228,11 @@ TEST(Loss, AUnitIsAddedFieldByFieldIfItsLossIsFinite) {
       loss.add(other, 7, sums);  // not added
     }
     EXPECT_EQ(sums.loss.value(), 0.5);
+    EXPECT_EQ(sums.weight.value(), 0.25);
     EXPECT_EQ(sums.samples, 7);
+    EXPECT_EQ(sums.counted, 8);
     EXPECT_EQ(sums.correct, 5);
-    EXPECT_EQ(sums.correct_top5, 6);
+    EXPECT_EQ(sums.correct_top, 6);
     EXPECT_EQ(sums.absolute_error.value(), regression ? 1 : 0);
     EXPECT_EQ(sums.squared_error.value(), regression ? 2 : 0);
     EXPECT_EQ(sums.target.value(), regression ? 3 : 0);
@@ -231,7 +241,9 @@ TEST(Loss, AUnitIsAddedFieldByFieldIfItsLossIsFinite) {
 }
 
 TEST(Loss, Names) {
-  EXPECT_EQ(loss_names().size(), 5u);
+  EXPECT_EQ(loss_names().size(), 12u);
+  EXPECT_EQ(loss_names()[static_cast<size_t>(LossKind::binary_dice)], "binary_dice");
+  EXPECT_EQ(loss_names()[static_cast<size_t>(LossKind::poisson)], "poisson");
   EXPECT_TRUE(Loss({}, 3).classifies());
   EXPECT_FALSE(Loss({.kind = LossKind::huber}, 3).classifies());
 }

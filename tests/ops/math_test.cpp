@@ -75,6 +75,16 @@ TEST(Math, LogDouble) {
   EXPECT_EQ(log_double(1), 0.0);
 }
 
+TEST(Math, ExpOfADouble) {
+  for (double x = -707; x < 709; x += 0.37) ASSERT_NEAR(exp_double(x), std::exp(x), 4e-16 * std::exp(x)) << x;
+  for (double x = -1; x < 1; x += 1e-4) ASSERT_NEAR(exp_double(x), std::exp(x), 4e-16 * std::exp(x)) << x;
+  EXPECT_EQ(exp_double(0), 1.0);
+  EXPECT_EQ(exp_double(-709), 0.0);
+  EXPECT_EQ(exp_double(-INFINITY), 0.0);
+  EXPECT_TRUE(std::isinf(exp_double(710)));
+  EXPECT_TRUE(std::isnan(exp_double(NAN)));
+}
+
 TEST(Math, Sigmoid) {
   sweep("sigmoid", -104, 40, dense, 3, sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); });
   EXPECT_EQ(sigmoid(-INFINITY), 0.0f);

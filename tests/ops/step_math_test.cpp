@@ -10,6 +10,7 @@
 
 #include "ops/device_rig.h"
 #include "ops/harness.h"
+#include "ops/loss_cases.h"
 #include "ops/parameters_hash.h"
 #include "ops/quantise.h"
 #include "ops/update_rules.h"
@@ -105,64 +106,6 @@ class Arena {
   UnitReport* reports;
 };
 
-struct LossCase {
-  LossSpec spec;
-  int64_t outputs;
-  bool ids;
-};
-
-/// Scores and targets of five samples.
-struct LossData {
-  static constexpr int64_t samples = 5;
-  explicit LossData(const LossCase& c, uint32_t seed = 1)
-      : scores(random_floats(samples * c.outputs, seed, -3, 3)) {
-    if (!c.ids) values = random_floats(samples * c.outputs, seed + 1, 0, 1);
-    for (int32_t i = 0; c.ids && i < samples; ++i)
-      classes.push_back((i + int32_t(seed)) % std::max<int32_t>(2, int32_t(c.outputs)));
-  }
-  Floats scores, values;
-  std::vector<int32_t> classes;
-};
-
-std::vector<LossCase> loss_cases() {
-  return {{{.kind = LossKind::softmax_cross_entropy}, 7, true},
-          {{.kind = LossKind::softmax_cross_entropy, .label_smoothing = 0.1}, 7, true},
-          {{.kind = LossKind::softmax_cross_entropy}, 7, false},
-          {{.kind = LossKind::binary_cross_entropy}, 1, true},
-          {{.kind = LossKind::binary_cross_entropy}, 1, false},
-          {{.kind = LossKind::binary_cross_entropy}, 3, false},
-          {{.kind = LossKind::mse}, 3, false},
-          {{.kind = LossKind::mae}, 3, false},
-          {{.kind = LossKind::huber, .huber_delta = 0.7}, 3, false}};
-}
-
-LossRun upload(Arena& arena, const LossCase& c, const LossData& data) {
-  LossRun run{.spec = c.spec, .samples = LossData::samples, .outputs = c.outputs};
-  run.scores = arena.rig.up(data.scores);
-  if (c.ids)
-    run.classes = arena.rig.up(data.classes);
-  else
-    run.values = arena.rig.up(data.values);
-  run.per_sample = arena.rig.room<UnitLoss>(LossData::samples);
-  run.tag = arena.tag;
-  run.reports = arena.reports;
-  return run;
-}
-
-/// But for the order of a sum.
-void expect_same_loss(const UnitLoss& got, const UnitLoss& want, const std::string& what) {
-  const auto near = [&](double a, double b) {
-    EXPECT_NEAR(a, b, 1e-12 * std::max(1.0, std::abs(b))) << what;
-  };
-  near(got.loss, want.loss);
-  near(got.absolute_error, want.absolute_error);
-  near(got.squared_error, want.squared_error);
-  near(got.target, want.target);
-  near(got.target_squared, want.target_squared);
-  EXPECT_EQ(got.correct, want.correct) << what;
-  EXPECT_EQ(got.correct_top5, want.correct_top5) << what;
-}
-
 class StepMath : public OnDevice {};
 INSTANTIATE_TEST_SUITE_P(Device, StepMath, every_device(), device_name);
 
@@ -170,21 +113,28 @@ TEST_P(StepMath, LossesAreTheHosts) {
   for (const LossCase& c : loss_cases()) {
     Arena arena(GetParam());
     const LossData data(c);
-    const Loss loss(c.spec, c.outputs);
-    const int64_t classes = c.ids || c.outputs == 1 ? loss.confusion_classes() : 0;
+    const Loss loss(c.spec, c.outputs, c.targets);
+    TallySpec tally{loss.tally_classes(), c.targets.class_weights.empty(), loss.ranks()};
     Floats gradient(data.scores.size());
-    Words confusion(static_cast<size_t>(classes * classes), 100);
+    Words counts(static_cast<size_t>(tally.size()), 100);
     const UnitLoss want = loss.unit(data.scores, {data.classes, data.values}, gradient);
-    if (classes > 0) loss.count_confusion(data.scores, {data.classes, data.values}, confusion);
-    LossRun run = upload(arena, c, data);
+    if (!counts.empty()) loss.count(tally, data.scores, {data.classes, data.values}, counts);
+    LossRun run = upload(arena.rig, c, data, arena.tag, arena.reports);
     run.gradient = arena.rig.room(std::ssize(gradient));
-    if (classes > 0) run.confusion = arena.rig.up(Words(confusion.size(), 100));
+    run.tally = tally;
+    if (!counts.empty()) run.counts = arena.rig.up(Words(counts.size(), 100));
     arena.math().loss(run);
     const std::string name = loss_names()[static_cast<size_t>(c.spec.kind)];
     expect_bits(arena.rig.down(run.gradient, std::ssize(gradient)), gradient, name);
-    if (classes > 0) {
-      expect_bits(arena.rig.down(run.confusion, classes * classes), confusion, name);
-      EXPECT_EQ(std::accumulate(confusion.begin(), confusion.end(), int64_t{0}), 100 * classes * classes + 5);
+    if (!counts.empty()) {
+      expect_bits(arena.rig.down(run.counts, tally.size()), counts, name);
+      const int64_t added = std::accumulate(counts.begin(), counts.end(), -100 * tally.size());
+      const int64_t parts = LossData::samples * (takes_labels(c.spec.kind) ? c.outputs : 1);
+      if (tally.confusion && !c.targets.may_ignore) {
+        EXPECT_EQ(added, parts * (tally.roc ? 2 : 1)) << name;
+      } else {
+        EXPECT_GT(added, 0) << name;
+      }
     }
     std::vector<UnitReport> reports(4);
     reports[2] = {want, 42, 0};
@@ -201,7 +151,7 @@ TEST_P(StepMath, ALossWithoutGradientOnlySums) {
   const LossCase c = loss_cases()[0];
   Arena arena(GetParam());
   const LossData data(c);
-  arena.math().loss(upload(arena, c, data));
+  arena.math().loss(upload(arena.rig, c, data, arena.tag, arena.reports));
   const UnitLoss want = Loss(c.spec, c.outputs).unit(data.scores, {data.classes, data.values}, {});
   expect_bits(std::vector{arena.all_reports()[2].loss}, {want}, "sums");
 }
@@ -210,7 +160,7 @@ TEST_P(StepMath, ALossWithoutGradientOnlySums) {
 TEST_P(StepMath, ARecordedUnitReportsWhereTheTagSaysThen) {
   const LossCase c = loss_cases()[0];
   Arena arena(GetParam());
-  LossRun run = upload(arena, c, LossData(c));
+  LossRun run = upload(arena.rig, c, LossData(c), arena.tag, arena.reports);
   run.gradient = arena.rig.room(LossData::samples * c.outputs);
   const Floats gradient = random_floats(9001, 8);
   const QuantiseRun quantise = arena.quantise(2, 0, gradient);

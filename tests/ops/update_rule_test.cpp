@@ -113,7 +113,7 @@ TEST(UpdateRule, StatisticsAreAveragedAndTheirMomentsAreZero) {
   for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
     Memory got, want;
     got.update(rule_of(kind), statistic);
-    update_statistic(want.g, 3, 0.8f, want.w, want.w_new);
+    update_statistic(want.g, 5, 0.8f, want.w, want.w_new);
     EXPECT_EQ(got.w_new, want.w_new);
     const Floats zeros(count, 0.0f);
     if (kind == UpdateKind::sgd_plain)

@@ -11,6 +11,7 @@ inline UpdateRule rule_of(UpdateKind kind) {
           .sgd = {0.1f, 0.9f, 0.03f, true},
           .adam = {0.9f, 0.1f, 0.99f, 0.01f, 1e-6f, 0.01f, 1.5f, 0.04f, 0.95f},
           .weight = 3,
+          .samples = 5,
           .clip_factor = 0.7f,
           .clip_value = 0.2f,
           .statistics_momentum = 0.8f};

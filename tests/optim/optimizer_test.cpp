@@ -17,6 +17,7 @@ namespace {
 using Doubles = std::vector<double>;
 
 constexpr int count = 37;
+constexpr int64_t samples = 24;
 constexpr double weight = 24;  // sum of weights of the batch
 
 /// Reproducible values in [-1, 1).
@@ -109,7 +110,7 @@ std::vector<float> trained(const OptimizerSpec& spec, const ArenaTensor& tensor)
   const Optimizer optimizer(spec, 0.9);
   Memory memory(optimizer.moments().size());
   for (int t = 1; t <= steps; ++t)
-    memory.update(optimizer.plan(t, weight, norm_of(t)), tensor, gradient_sums(t));
+    memory.update(optimizer.plan(t, weight, norm_of(t), samples), tensor, gradient_sums(t));
   return memory.parameters;
 }
 
@@ -221,8 +222,8 @@ TEST(Optimizer, ClipByNormLeavesSmallGradientsAlone) {
   OptimizerSpec with = spec_of(Rule::adam);
   with.clip_norm = 1000;
   EXPECT_EQ(trained(with, tensor_of(true)), trained(spec_of(Rule::adam), tensor_of(true)));
-  EXPECT_EQ(Optimizer(with, 0.9).plan(1, weight, 0).clip_factor, 1.0f);
-  EXPECT_EQ(Optimizer(with, 0.9).plan(1, weight, 1000).clip_factor, 1.0f);
+  EXPECT_EQ(Optimizer(with, 0.9).plan(1, weight, 0, samples).clip_factor, 1.0f);
+  EXPECT_EQ(Optimizer(with, 0.9).plan(1, weight, 1000, samples).clip_factor, 1.0f);
 }
 
 TEST(Optimizer, ClipByValue) {
@@ -242,7 +243,7 @@ TEST(Optimizer, TheWeightDividesOnce) {
   const Optimizer optimizer(spec_of(Rule::sgd, 1), 0.9);
   Memory memory(0);
   const float before = memory.parameters[0];
-  memory.update(optimizer.plan(1, 8, 0), tensor_of(false), std::vector<float>(count, 4.0f));
+  memory.update(optimizer.plan(1, 8, 0, 8), tensor_of(false), std::vector<float>(count, 4.0f));
   EXPECT_EQ(memory.parameters[0], before - 0.5f);
 }
 
@@ -267,7 +268,7 @@ TEST(Optimizer, StatisticsAreAveragedWhateverTheRule) {
       const Optimizer optimizer(spec, momentum);
       Memory memory(optimizer.moments().size());
       const ArenaTensor tensor = tensor_of(false, 0, TensorRole::statistic);
-      memory.update(optimizer.plan(1, weight, norm_of(1)), tensor, gradient_sums(1));
+      memory.update(optimizer.plan(1, 5 * weight, norm_of(1), samples), tensor, gradient_sums(1));
       for (int i = 0; i < count; ++i)
         EXPECT_NEAR(memory.parameters[i], momentum * value(1, i) + (1 - momentum) * value(11, i), 1e-6);
       for (size_t m = 0; m < optimizer.moments().size(); ++m)
@@ -288,10 +289,10 @@ TEST(Optimizer, NamesOfMoments) {
 
 TEST(Optimizer, BiasCorrectionLateInARun) {
   const Optimizer optimizer(spec_of(Rule::adam), 0.9);
-  const ops::UpdateRule plan = optimizer.plan(2'000'000, weight, 0);
+  const ops::UpdateRule plan = optimizer.plan(2'000'000, weight, 0, samples);
   EXPECT_EQ(plan.adam.learning_rate, 0.05f);  // both corrections have become 1
   EXPECT_EQ(plan.adam.inverse_sqrt_correction, 1.0f);
-  const ops::UpdateRule early = optimizer.plan(100, weight, 0);
+  const ops::UpdateRule early = optimizer.plan(100, weight, 0, samples);
   EXPECT_NEAR(early.adam.inverse_sqrt_correction, 1 / std::sqrt(1 - std::pow(0.999, 100)), 1e-6);
   EXPECT_NEAR(early.adam.learning_rate, 0.05 / (1 - std::pow(0.9, 100)), 1e-8);
 }
@@ -301,7 +302,7 @@ TEST(Optimizer, NonFiniteGradientsAreNotClippedIntoNumbers) {
   spec.clip_value = 1;
   const Optimizer optimizer(spec, 0.9);
   Memory memory(0);
-  memory.update(optimizer.plan(1, weight, 0), tensor_of(false),
+  memory.update(optimizer.plan(1, weight, 0, samples), tensor_of(false),
                 std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
   EXPECT_TRUE(std::isnan(memory.parameters[0]));
 }

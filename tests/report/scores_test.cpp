@@ -26,6 +26,13 @@ TEST(Scores, three_classes_by_hand) {
   EXPECT_DOUBLE_EQ(report.classes[1].f1, 6.0 / 9);
   EXPECT_EQ(report.classes[2].f1, 0);
   EXPECT_DOUBLE_EQ(report.macro_f1, (8.0 / 11 + 6.0 / 9) / 2);
+  EXPECT_DOUBLE_EQ(report.macro_precision, (4.0 / 6 + 0.75) / 2);
+  EXPECT_DOUBLE_EQ(report.macro_recall, (0.8 + 0.6) / 2);
+  EXPECT_DOUBLE_EQ(report.mean_iou, (4.0 / 7 + 3.0 / 6) / 2);
+  const ClassReport again = class_report(std::vector<int64_t>{5, 6, 4, 5, 4, 3, 0, 0, 0});
+  EXPECT_EQ(again.macro_f1, report.macro_f1);
+  EXPECT_EQ(again.mean_iou, report.mean_iou);
+  EXPECT_EQ(again.accuracy, report.accuracy);
 }
 
 TEST(Scores, a_class_that_is_only_predicted_counts_in_the_mean) {
@@ -57,6 +64,19 @@ TEST(Scores, table_with_and_without_the_matrix) {
   EXPECT_EQ(class_table(class_report(many, 21), many).find("confusion"), std::string::npos);
   const std::vector<int64_t> twenty(20 * 20, 1);
   EXPECT_NE(class_table(class_report(twenty, 20), twenty).find("confusion"), std::string::npos);
+}
+
+TEST(Scores, the_area_under_the_roc_curve_is_a_share_of_pairs) {
+  using Counts = std::vector<int64_t>;
+  EXPECT_EQ(roc_area(Counts{0, 0, 3}, Counts{2, 4, 0}), 1);
+  EXPECT_EQ(roc_area(Counts{3, 0, 0}, Counts{0, 4, 2}), 0);
+  EXPECT_EQ(roc_area(Counts{0, 5, 0}, Counts{0, 7, 0}), 0.5);
+  // Positives at 1, 2, 2; negatives at 0, 1: pairs 1 + 1/2, 2, 2 of 6.
+  EXPECT_DOUBLE_EQ(roc_area(Counts{0, 1, 2}, Counts{1, 1, 0}), 5.5 / 6);
+  EXPECT_TRUE(std::isnan(roc_area(Counts{0, 0, 0}, Counts{1, 1, 0})));
+  EXPECT_TRUE(std::isnan(roc_area(Counts{0, 1, 0}, Counts{0, 0, 0})));
+  const int64_t many = int64_t{1} << 40;  // whose pairs are more than 64 bits hold
+  EXPECT_EQ(roc_area(Counts{many, 3 * many}, Counts{many, many}), (0.5 + 3 + 1.5) / 8);
 }
 
 TEST(Scores, regression_by_hand) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bookkeeper without a run: sums of evaluations to figures against formulas in double, when checkpoints are
-// due, lines of ledger and metrics, the best model. Shapes of files: tests/report.
+// Bookkeeper without a run: when checkpoints are due, lines of ledger and metrics, the best model. Shapes of
+// files: tests/report.
 #include "train/bookkeeper.h"
 
 #include <gtest/gtest.h>
@@ -15,132 +15,9 @@
 #include "ops/parameters_hash.h"
 #include "scratch.h"
 #include "storage/safetensors.h"
-#include "train/unit_runner.h"
 
 namespace lepton::train {
 namespace {
-
-exact::Lanes lanes_with(int64_t samples, double loss, int64_t correct, std::vector<int64_t> confusion) {
-  exact::Lanes lanes(0, 1, static_cast<int>(Exact::count),
-                     static_cast<int>(Count::fixed_counts) + static_cast<int>(confusion.size()));
-  lanes.count(static_cast<int>(Count::samples)) = samples;
-  lanes.count(static_cast<int>(Count::correct)) = correct;
-  lanes.count(static_cast<int>(Count::correct_top5)) = correct + 1;
-  ExactSum sum;
-  sum.add(loss);
-  lanes.add_exact(static_cast<int>(Exact::loss), sum);
-  for (size_t i = 0; i < confusion.size(); ++i)
-    lanes.count(static_cast<int>(Count::fixed_counts) + static_cast<int>(i)) = confusion[i];
-  return lanes;
-}
-
-TEST(EvaluationSums, AddPartByPart) {
-  exact::Lanes a = lanes_with(10, 2.5, 7, {1, 2, 3, 4}), b = lanes_with(5, 0.25, 3, {10, 20, 30, 40});
-  EvaluationSums sums;
-  sums.add(a);
-  sums.add(b);
-  EXPECT_EQ(sums.samples, 15);
-  EXPECT_EQ(sums.correct, 10);
-  EXPECT_EQ(sums.correct_top5, 12);
-  EXPECT_EQ(sums.loss.value(), 2.75);
-  EXPECT_EQ(sums.confusion, (std::vector<int64_t>{11, 22, 33, 44}));
-}
-
-TEST(EvaluationReport, ClassificationIsSharesOfSamples) {
-  exact::Lanes lanes = lanes_with(8, 4, 6, {});
-  EvaluationSums sums;
-  sums.add(lanes);
-  const ops::Loss loss({ops::LossKind::softmax_cross_entropy}, 10);
-  const EvaluationReport report = make_report(sums, exact::RoundKind::validation, 42, loss, 1);
-  EXPECT_EQ(report.step, 42);
-  EXPECT_EQ(report.samples, 8);
-  EXPECT_EQ(report.loss, 0.5);
-  EXPECT_EQ(report.accuracy, 0.75);
-  EXPECT_EQ(report.top5, 0.875);
-  const auto fields = report.fields();
-  ASSERT_EQ(fields.size(), 3u);
-  EXPECT_EQ(fields[1].first, "accuracy");
-  EXPECT_EQ(fields[1].second, 0.75);
-}
-
-TEST(EvaluationReport, OtherLossesRankNoClasses) {
-  exact::Lanes lanes = lanes_with(8, 4, 6, {});
-  EvaluationSums sums;
-  sums.add(lanes);
-  for (const int64_t outputs : {1, 3, 10}) {
-    const ops::Loss binary({ops::LossKind::binary_cross_entropy}, outputs);
-    const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, binary, 1);
-    EXPECT_FALSE(report.top5.has_value());
-    const auto fields = report.fields();
-    ASSERT_EQ(fields.size(), 2u);
-    EXPECT_EQ(fields[0].first, "loss");
-    EXPECT_EQ(fields[1], (std::pair<std::string, double>("accuracy", 0.75)));
-  }
-}
-
-TEST(EvaluationReport, RegressionAgainstTheFormulas) {
-  const int64_t n = 50, outputs = 3;
-  EvaluationSums sums;
-  double absolute = 0, squared = 0, total = 0;
-  std::vector<double> targets;
-  for (int64_t i = 0; i < n * outputs; ++i) {
-    const double target = std::sin(static_cast<double>(i)) * 3 + 1,
-                 error = 0.3 * std::cos(static_cast<double>(i * i));
-    sums.absolute_error.add(std::fabs(error));
-    sums.squared_error.add(error * error);
-    sums.target.add(target);
-    sums.target_squared.add(target * target);
-    absolute += std::fabs(error);
-    squared += error * error;
-    total += target;
-    targets.push_back(target);
-  }
-  sums.samples = n;
-  sums.loss.add(squared / outputs);
-  const ops::Loss loss({ops::LossKind::mse}, outputs);
-  const EvaluationReport report = make_report(sums, exact::RoundKind::test, 1, loss, 1);
-  const double values = n * outputs, mean = total / values;
-  double spread = 0;
-  for (const double target : targets) spread += (target - mean) * (target - mean);
-  EXPECT_FALSE(report.classifies);
-  EXPECT_NEAR(report.mae, absolute / values, 1e-12);
-  EXPECT_NEAR(report.rmse, std::sqrt(squared / values), 1e-12);
-  EXPECT_NEAR(report.r2, 1 - squared / spread, 1e-9);
-  EXPECT_NEAR(report.loss, squared / values, 1e-12);
-  EXPECT_EQ(report.fields()[3].first, "r2");
-}
-
-TEST(EvaluationReport, TargetsThatNeverVaryHaveNoR2) {
-  EvaluationSums sums;
-  sums.samples = 2;
-  sums.squared_error.add(1);
-  sums.target.add(4);
-  sums.target_squared.add(8);  // 2 and 2
-  const EvaluationReport report =
-      make_report(sums, exact::RoundKind::test, 1, ops::Loss({ops::LossKind::mse}, 1), 1);
-  EXPECT_TRUE(std::isnan(report.r2));
-  EXPECT_EQ(figure_text(report.r2, "{:.4f}"), "undefined");
-  EXPECT_EQ(figure_text(report.rmse, "{:.4f}"), "0.7071");
-  EXPECT_TRUE(std::isfinite(make_report({}, exact::RoundKind::test, 1, ops::Loss({}, 2), 1).loss));
-}
-
-TEST(EvaluationReport, TheMetricByItsName) {
-  EvaluationReport report;
-  report.classifies = true;
-  report.loss = 1;
-  report.accuracy = 2;
-  report.top5 = 3;
-  EXPECT_EQ(metric_value(report, "loss"), 1);
-  EXPECT_EQ(metric_value(report, "accuracy"), 2);
-  EXPECT_EQ(metric_value(report, "top5"), 3);
-  report.classifies = false;
-  report.mae = 4;
-  report.rmse = 5;
-  EXPECT_EQ(metric_value(report, "mae"), 4);
-  EXPECT_EQ(metric_value(report, "rmse"), 5);
-  for (const char* larger : {"accuracy", "top5", "r2"}) EXPECT_TRUE(larger_is_better(larger));
-  for (const char* smaller : {"loss", "mae", "rmse"}) EXPECT_FALSE(larger_is_better(smaller));
-}
 
 /// A bookkeeper over a scratch run directory; 4 steps per epoch of 100 samples, batches of 32.
 class BookkeeperTest : public testing::Test {
@@ -160,6 +37,7 @@ class BookkeeperTest : public testing::Test {
     report.line.samples = step % 4 == 0 ? 4 : 32;
     report.line.weight = static_cast<double>(report.line.samples);
     report.line.loss = 0.5;
+    report.counted = report.line.samples;
     report.correct = report.line.samples / 4;
     report.classifies = true;
     report.line.note = note;

@@ -14,6 +14,13 @@ TEST(DeckKeysModel, ChoicesMatchTheirEnums) {
   EXPECT_EQ(with({{"model.loss", "mse"}}).loss.kind, LossKind::mse);
   EXPECT_EQ(with({{"model.loss", "mae"}}).loss.kind, LossKind::mae);
   EXPECT_EQ(with({{"model.loss", "huber"}}).loss.kind, LossKind::huber);
+  EXPECT_EQ(with({{"model.loss", "poisson"}}).loss.kind, LossKind::poisson);
+  EXPECT_EQ(with({{"model.loss", "softmax_focal"}}).loss.kind, LossKind::softmax_focal);
+  EXPECT_EQ(with({{"model.loss", "binary_focal"}}).loss.kind, LossKind::binary_focal);
+  EXPECT_EQ(with({{"model.loss", "multiclass_hinge"}}).loss.kind, LossKind::multiclass_hinge);
+  EXPECT_EQ(with({{"model.loss", "binary_hinge"}}).loss.kind, LossKind::binary_hinge);
+  EXPECT_EQ(with({{"model.loss", "softmax_dice"}}).loss.kind, LossKind::softmax_dice);
+  EXPECT_EQ(with({{"model.loss", "binary_dice"}}).loss.kind, LossKind::binary_dice);
   EXPECT_EQ(with({{"optimizer.type", "sgd"}}).optimizer.rule, optim::Rule::sgd);
   EXPECT_EQ(with({{"optimizer.type", "adam"}}).optimizer.rule, optim::Rule::adam);
   EXPECT_EQ(with({{"optimizer.type", "adamw"}}).optimizer.rule, optim::Rule::adamw);

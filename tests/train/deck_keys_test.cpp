@@ -33,13 +33,17 @@ std::string dump(const Deck& d) {
       << d.run.watchdog_s << ';' << d.run.progress_s << ';' << d.run.redundancy << ';' << d.run.redundancy_s
       << ';' << d.run.redundancy_steps << ';' << d.run.redundancy_epochs << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
-  out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << ';' << d.data.sequence << ';'
-      << d.data.sequence_stride << ';' << int(d.data.normalisation) << int(d.data.shuffle) << ';'
-      << d.data.shuffle_window << ';' << d.data.shuffle_block << ';' << int(d.data.bad_rows)
-      << d.data.needs_classes << ';' << d.model.outputs << ';' << d.model.l2 << ';' << d.model.layers.size()
-      << d.model.layers.front().type << ';' << int(d.loss.kind) << int(d.precision) << ';'
-      << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';' << d.weights.file << ';'
-      << d.weights.initialise_missing << d.weights.ignore_unexpected << ';';
+  out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << ';'
+      << d.data.ignored_class.value_or(-7) << ';' << d.data.sequence << ';' << d.data.sequence_stride << ';'
+      << int(d.data.normalisation) << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';'
+      << d.data.shuffle_block << ';' << int(d.data.bad_rows) << d.data.needs_classes << ';' << d.model.outputs
+      << ';' << d.model.l2 << ';' << d.model.layers.size() << d.model.layers.front().type << ';'
+      << int(d.loss.kind) << int(d.precision) << ';' << d.loss.label_smoothing << ';' << d.loss.huber_delta
+      << ';' << d.loss.focal_gamma << ';' << d.loss.focal_alpha << ';' << d.loss.dice_smooth << ';'
+      << d.loss.top << ';';
+  for (const double weight : d.class_weights) out << weight << ',';
+  for (const std::string& metric : d.evaluation.metrics) out << metric << ',';
+  out << d.weights.file << ';' << d.weights.initialise_missing << d.weights.ignore_unexpected << ';';
   for (const auto& [from, to] : d.weights.rename) out << from << " -> " << to << ';';
   const optim::OptimizerSpec& o = d.optimizer;
   out << int(o.rule) << o.learning_rate << ';' << o.momentum << o.nesterov << ';' << o.beta1 << ';' << o.beta2
@@ -83,6 +87,7 @@ Examples data_examples() {
       {"data.layout", {"hwc"}},
       {"data.target_kind", {"one_hot"}},
       {"data.classes", {"12"}},
+      {"data.ignored_class", {"-100"}},
       {"data.sequence", {"12"}},
       {"data.sequence_stride", {"3", {{"data.sequence", "12"}}}},
       {"data.normalize", {"unit"}},
@@ -128,6 +133,10 @@ Examples other_examples() {
       {"model.loss", {"mae"}},
       {"model.precision", {"bf16"}},
       {"model.label_smoothing", {"0.1"}},
+      {"model.class_weights", {"[1, 0.5]"}},
+      {"model.focal_gamma", {"1", {{"model.loss", "softmax_focal"}}}},
+      {"model.focal_alpha", {"0.5", {{"model.loss", "binary_focal"}}}},
+      {"model.dice_smooth", {"2", {{"model.loss", "binary_dice"}}}},
       {"model.huber_delta", {"2", {{"model.loss", "huber"}}}},
       {"model.l2", {"1e-4"}},
       {"model.weights", {"w.safetensors"}},
@@ -163,6 +172,8 @@ Examples other_examples() {
       {"train.on_non_finite", {"skip"}},
       {"evaluation.every", {"10 steps"}},
       {"evaluation.metric", {"loss"}},
+      {"evaluation.metrics", {"[\"f1\", \"auc\"]"}},
+      {"evaluation.top_k", {"3"}},
       {"evaluation.patience", {"3", valid}},
       {"evaluation.min_improvement", {"0.1", {valid[0], {"evaluation.patience", "3"}}}},
       {"evaluation.keep_best", {"false"}},

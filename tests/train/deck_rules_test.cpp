@@ -66,9 +66,46 @@ TEST(DeckRules, LossAndTargets) {
   EXPECT_EQ(with({{"model.loss", "mae"}}).data.target_kind, data::TargetKind::values);
   EXPECT_EQ(with({}).data.target_kind, data::TargetKind::automatic);
   EXPECT_FALSE(with({{"model.loss", "binary_cross_entropy"}}).data.needs_classes);
-  EXPECT_TRUE(with({{"model.loss", "binary_cross_entropy"}}).data.needs_probabilities);
-  for (const char* loss : {"softmax_cross_entropy", "mse", "mae", "huber"})
-    EXPECT_FALSE(with({{"model.loss", loss}}).data.needs_probabilities) << loss;
+  const auto range = [](const std::string& loss) { return with({{"model.loss", loss}}).data.target_range; };
+  for (const char* loss : {"binary_cross_entropy", "binary_focal", "binary_dice"})
+    EXPECT_EQ(range(loss), data::TargetRange::probability) << loss;
+  for (const char* loss : {"softmax_cross_entropy", "softmax_dice", "mse", "mae", "huber"})
+    EXPECT_EQ(range(loss), data::TargetRange::any) << loss;
+  EXPECT_EQ(range("binary_hinge"), data::TargetRange::sign);
+  EXPECT_EQ(range("poisson"), data::TargetRange::not_negative);
+  for (const char* loss : {"softmax_focal", "multiclass_hinge", "softmax_dice"})
+    EXPECT_TRUE(with({{"model.loss", loss}}).data.needs_classes) << loss;
+}
+
+TEST(DeckRules, WeightsOfClasses) {
+  const Override weights = {"model.class_weights", "[1, 0.5]"};
+  expect_override_error({{"model.loss", "mse"}, weights},
+                        {"model.class_weights has no meaning with", "multiclass_hinge"});
+  expect_override_error({{"data.classes", "3"}, weights}, {"has 2 weights for data.classes = 3"});
+  expect_override_error({{"model.class_weights", "[0, 0]"}}, {"lets no class count"});
+  expect_override_error({{"model.class_weights", "[1, 1e-9]"}}, {"next to nothing", "1e-6"});
+  EXPECT_EQ(with({weights}).class_weights, (std::vector<double>{1, 0.5}));
+}
+
+TEST(DeckRules, KeysThatSomeLossesTake) {
+  expect_override_error({{"model.focal_gamma", "1"}}, {"\"softmax_focal\" or \"binary_focal\""});
+  expect_override_error({{"model.loss", "softmax_focal"}, {"model.focal_alpha", "0.5"}},
+                        {"\"binary_focal\""});
+  expect_override_error({{"model.dice_smooth", "2"}}, {"\"softmax_dice\" or \"binary_dice\""});
+  for (const char* key : {"data.ignored_class", "evaluation.top_k"})
+    expect_override_error({{"model.loss", "binary_focal"}, {key, "2"}}, {key, "\"softmax_dice\""});
+}
+
+TEST(DeckRules, Metrics) {
+  expect_override_error({{"model.loss", "mse"}, {"evaluation.metrics", "[\"f1\"]"}},
+                        {"evaluation.metrics", "does not go with model.loss = \"mse\"", "r2"});
+  expect_override_error({{"model.loss", "mse"}, {"evaluation.metric", "auc"}}, {"does not go with"});
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(with({{"evaluation.metric", "auc"}}).evaluation.metrics, Names{"auc"});
+  EXPECT_EQ(
+      with({{"evaluation.metric", "f1"}, {"evaluation.metrics", "[\"f1\", \"auc\"]"}}).evaluation.metrics,
+      (Names{"f1", "auc"}));
+  EXPECT_TRUE(with({}).evaluation.metrics.empty());
 }
 
 TEST(DeckRules, Weights) {
@@ -131,6 +168,8 @@ TEST(DeckRules, WarnsOfADoubledSoftmax) {
                 .warnings.size(),
             1u);
   EXPECT_TRUE(with({{"model.loss", "mse"}, {"model.layers", layers}}).warnings.empty());
+  EXPECT_EQ(with({{"model.loss", "softmax_focal"}, {"model.layers", layers}}).warnings.size(), 1u);
+  EXPECT_TRUE(with({{"model.loss", "multiclass_hinge"}, {"model.layers", layers}}).warnings.empty());
 }
 
 }  // namespace

@@ -95,6 +95,23 @@ TEST(DeckValue, SharesOfClasses) {
     expect_refused("balance.shares", text, "a list of units, 1 to 10000, and class names");
 }
 
+TEST(DeckValue, ListsOfNumbers) {
+  const DeckValue value = value_of("model.class_weights", "[1, 0.5, 0]");
+  EXPECT_EQ(value.numbers, (std::vector<double>{1, 0.5, 0}));
+  EXPECT_EQ(value.canonical, value_of("model.class_weights", "[1.0, 5e-1, 0]").canonical);
+  for (const char* text :
+       {"1", "[]", "[-1]", "[\"1\"]", "[inf]", "[nan]", "[1e7]", "heavy", "[[1]]", "[true]"})
+    expect_refused("model.class_weights", text, "a list of numbers from 0 to 1000000, as in [0.5, 1]");
+}
+
+TEST(DeckValue, ListsOfNames) {
+  EXPECT_EQ(value_of("evaluation.metrics", "[\"auc\", \"f1\"]").texts,
+            (std::vector<std::string>{"auc", "f1"}));
+  EXPECT_TRUE(value_of("evaluation.metrics", "[]").texts.empty());
+  for (const char* text : {"f1", "[1]", "[\"accuracy\"]", "[\"f1\", \"f1\"]", "[[\"f1\"]]"})
+    expect_refused("evaluation.metrics", text, "a list of some of \"precision\", \"recall\"");
+}
+
 TEST(DeckValue, Durations) {
   EXPECT_EQ(value_of("run.deadline", "60s").number, 60.0);
   EXPECT_EQ(value_of("run.deadline", "250ms").number, 0.25);

@@ -84,7 +84,7 @@ class DrivenRound {
   /// All that the round's lanes hold, once; without times, and exact sums in one form, in however many pieces
   /// they came.
   exact::Lanes lanes() {
-    exact::Lanes lanes = make_lanes(round.job.graph, round.world.nodes(), round.job.confusion_classes);
+    exact::Lanes lanes = make_lanes(round.job.graph, round.world.nodes(), round.job.tally);
     node().lanes().take(number(), lanes);
     for (int n = 0; n < round.world.nodes(); ++n) lanes.node_busy_ns(n) = 0;
     int64_t* limbs = lanes.counts().data() + lanes.counts().size();  // exact sums lie behind the counts
@@ -137,7 +137,8 @@ class DrivenRound {
   void prepare_phases() {
     node().control().verify_next = 0;
     node().control().update_next = 0;
-    node().control().update = round.job.optimizer.plan(7, static_cast<double>(round_samples), 0.8);
+    node().control().update =
+        round.job.optimizer.plan(7, static_cast<double>(round_samples), 0.8, round_samples);
   }
 };
 

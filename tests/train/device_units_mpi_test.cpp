@@ -39,7 +39,7 @@ struct Bench {
     queue.clear(sums.elements, static_cast<size_t>(layout().elements()) * sizeof(int64_t));
     queue.clear(sums.checksums, static_cast<size_t>(layout().blocks()) * sizeof(int64_t));
     queue.clear(state.reports(), static_cast<size_t>(round.job.sizes.max_units) * sizeof(ops::UnitReport));
-    if (units.confusion_bytes() > 0) queue.clear(units.confusion(), units.confusion_bytes());
+    if (units.counts_bytes() > 0) queue.clear(units.counts(), units.counts_bytes());
   }
   const ArenaLayout& layout() const { return round.job.graph.layout; }
   void start(int64_t number, uint32_t report) { units.start(header, number, report, {}, data_s); }
@@ -114,7 +114,7 @@ struct ByHand {
 void expect_same_loss(const ops::UnitLoss& a, const ops::UnitLoss& b) {
   EXPECT_EQ(a.loss, b.loss);
   EXPECT_EQ(a.correct, b.correct);
-  EXPECT_EQ(a.correct_top5, b.correct_top5);
+  EXPECT_EQ(a.correct_top, b.correct_top);
   EXPECT_EQ(a.absolute_error, b.absolute_error);
   EXPECT_EQ(a.squared_error, b.squared_error);
   EXPECT_EQ(a.target, b.target);
@@ -202,14 +202,14 @@ TEST(DeviceUnits, ReadTheSlotOfTheHeader) {
 TEST(DeviceUnits, EvaluationFillsTheConfusionMatrixAndNoSums) {
   const SmallRuns runs;
   Bench bench(runs, "dense.toml", exact::RoundKind::test, true);
-  ASSERT_EQ(bench.units.confusion_bytes(), 16 * sizeof(int64_t));
+  ASSERT_EQ(bench.units.counts_bytes(), 16 * sizeof(int64_t));
   int64_t samples = 0, correct = 0, diagonal = 0, all = 0;
   for (const int unit : bench.round.mine) {
     bench.start(unit, 0);
     correct += bench.reports(1)[0].loss.correct;
     samples += bench.samples_of(unit);
   }
-  const std::vector<int64_t> counts = fetched(bench.state, bench.units.confusion(), 16);
+  const std::vector<int64_t> counts = fetched(bench.state, bench.units.counts(), 16);
   for (size_t i = 0; i < 16; ++i) {
     all += counts[i];
     if (i % 5 == 0) diagonal += counts[i];
@@ -236,7 +236,7 @@ TEST(DeviceUnits, FindTheLayerThatIsNotFinite) {
 }
 
 TEST(DeviceUnits, BytesAreWhatTheDeviceLoses) {
-  constexpr int64_t page = 4096, arrays = 6;
+  constexpr int64_t page = 4096, arrays = 7;
   const SmallRuns runs;
   for (const char* deck : {"dense.toml", "conv.toml"})
     for (const bool confusion : {false, true}) {
@@ -245,7 +245,7 @@ TEST(DeviceUnits, BytesAreWhatTheDeviceLoses) {
           static_cast<int64_t>(bench.free_before - bench.state.engine().backend->properties().bytes_free);
       const int64_t stated =
           DeviceUnits::bytes(bench.round.job.graph, bench.round.job.dataset, bench.round.job.sizes,
-                             confusion ? 4 : 0, *bench.state.engine().arithmetic);
+                             bench.round.job.loss, bench.round.job.tally, *bench.state.engine().arithmetic);
       EXPECT_GE(lost, stated) << deck << ": more is stated than taken";
       EXPECT_LE(lost, stated + arrays * page) << deck << ": more is taken than stated";
     }

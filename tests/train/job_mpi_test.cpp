@@ -77,9 +77,9 @@ TEST(Job, KeepsMomentsForTrainingOnly) {
 TEST(Job, ConfusionWhereClassesAreCounted) {
   const SmallRuns runs;
   const Deck deck = deck_of(runs, "dense.toml"), regression = deck_of(runs, "regression.toml");
-  EXPECT_EQ(Job(runs.world(), deck, nullptr, false, true).confusion_classes, 4);
-  EXPECT_EQ(Job(runs.world(), deck, nullptr, true, false).confusion_classes, 0);
-  EXPECT_EQ(Job(runs.world(), regression, nullptr, false, true).confusion_classes, 0);
+  EXPECT_EQ(Job(runs.world(), deck, nullptr, false, true).tally.classes, 4);
+  EXPECT_EQ(Job(runs.world(), deck, nullptr, true, false).tally.classes, 0);
+  EXPECT_EQ(Job(runs.world(), regression, nullptr, false, true).tally.classes, 0);
 }
 
 TEST(Job, WarnsOfFewerUnitsThanThreads) {

@@ -69,7 +69,7 @@ class Phases : public testing::Test {
         node_->moment(0, m)[i] = std::fabs(value(3 + m, node_->slice_begin() + static_cast<int64_t>(i)));
     hash_state(*node_, layout_, 0);
     node_->control().outcome = Outcome::accept;
-    node_->control().update = optimizer_.plan(3, 24, 7);
+    node_->control().update = optimizer_.plan(3, 24, 7, 24);
   }
   /// Runs `phase(thread)` on so many threads at once.
   template <class Phase>

@@ -34,7 +34,7 @@ class Round {
                   job.assemblers,
                   job.node,
                   world.node(),
-                  job.confusion_classes,
+                  job.tally,
                   job.device ? &*job.device : nullptr,
                   job.host.precision} {
     initialise_state(world, job.graph, 3, job.node);
@@ -91,7 +91,7 @@ class Round {
       for (std::thread& thread : team) thread.join();
       world.node_barrier();
     }
-    exact::Lanes lanes = make_lanes(job.graph, world.nodes(), job.confusion_classes);
+    exact::Lanes lanes = make_lanes(job.graph, world.nodes(), job.tally);
     if (world.leads()) job.node.lanes().take(1, lanes);
     world.node_barrier();
     return lanes;

@@ -92,6 +92,7 @@ TEST(RunState, BytesThatAreNoStateAreRefusedWithTheirPlace) {
 
 TEST(RunState, TheBestMetricAndEvaluationsSince) {
   RunState state;
+  EXPECT_FALSE(state.improves(std::numeric_limits<double>::quiet_NaN(), true, 0.1, 5));
   EXPECT_TRUE(state.improves(0.5, true, 0.1, 10));  // the first one is the best whatever it is
   EXPECT_FALSE(state.improves(0.55, true, 0.1, 20));
   EXPECT_FALSE(state.improves(std::numeric_limits<double>::quiet_NaN(), true, 0.1, 30));

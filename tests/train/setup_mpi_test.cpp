@@ -101,6 +101,34 @@ TEST(GraphFor, ALastLayerOfTheWrongWidthIsADeckErrorNamingIt) {
   EXPECT_NE(message.find("4"), std::string::npos) << message;
 }
 
+TEST(RequireLossFits, RefusesWhatTheNetworkAndTheTargetsAreNot) {
+  const SmallRuns runs;
+  const auto refused = [&](std::vector<Override> overrides, const std::string& part,
+                           const char* deck = "dense.toml") {
+    const Loaded loaded(runs, deck, std::move(overrides));
+    const std::string message = error_of(Exit::deck, [&] {
+      require_loss_fits(runs.world(), loaded.deck, loaded.dataset,
+                        graph_for(runs.world(), loaded.deck, loaded.dataset));
+    });
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  refused({{"model.class_weights", "[1, 2, 3]"}}, "3 weights, but the network gives scores of 4 classes");
+  refused({{"model.loss", "softmax_dice"}}, "needs targets with a class id for each pixel");
+  refused({{"model.loss", "binary_dice"}}, "needs targets with a value from 0 to 1 for each pixel",
+          "regression.toml");
+  for (const char* metric : {"precision", "recall", "f1"})
+    refused({{"evaluation.metric", metric}}, std::string("Take macro_") + metric);
+  refused({{"evaluation.metrics", "[\"auc\"]"}}, "there is no one curve");
+  const auto fits = [&](std::vector<Override> overrides, const char* deck = "dense.toml") {
+    const Loaded loaded(runs, deck, std::move(overrides));
+    EXPECT_NO_THROW(require_loss_fits(runs.world(), loaded.deck, loaded.dataset,
+                                      graph_for(runs.world(), loaded.deck, loaded.dataset)));
+  };
+  fits({{"model.class_weights", "[1, 2, 3, 4]"}, {"evaluation.metrics", "[\"macro_f1\", \"mean_iou\"]"}});
+  fits({{"model.loss", "binary_focal"}, {"evaluation.metrics", "[\"f1\", \"auc\", \"macro_f1\"]"}},
+       "regression.toml");
+}
+
 TEST(UnitSizes, AreAllThatTrainingAndEvaluationWillAsk) {
   const SmallRuns runs;
   for (const char* unit : {"1", "5", "12", "34"}) {

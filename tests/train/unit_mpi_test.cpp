@@ -59,10 +59,14 @@ TEST(Unit, ValuesBeyondTheScaleAreFlaggedAndNotAdded) {
   EXPECT_GT(lanes.magnitude_bits(0), 0);  // M is complete all the same
 }
 
-TEST(Unit, LanesHoldTheConfusionMatrixBehindTheCounts) {
+TEST(Unit, LanesHoldTheTallyInFrontOfTheCounts) {
   const model::Graph graph;
-  EXPECT_EQ(make_lanes(graph, 2, 0).counts().size(), static_cast<size_t>(Count::fixed_counts));
-  EXPECT_EQ(make_lanes(graph, 2, 10).counts().size(), static_cast<size_t>(Count::fixed_counts) + 100);
+  exact::Lanes plain = make_lanes(graph, 2, {}), tallied = make_lanes(graph, 2, {10, true, false});
+  EXPECT_EQ(plain.tally_count(), 0u);
+  EXPECT_EQ(tallied.tally_count(), 100u);
+  EXPECT_EQ(make_lanes(graph, 2, {10, false, true}).tally_count(), 30u + 2 * 65536);
+  for (exact::Lanes* lanes : {&plain, &tallied})
+    EXPECT_EQ(lanes->counts().size(), static_cast<size_t>(Count::fixed_counts));
 }
 
 }  // namespace

@@ -18,8 +18,10 @@ class Counter : public Worker {
   explicit Counter(const UnitResources& resources, int nodes) : Worker(resources, 0, nodes) {}
   void run_queue(const std::function<void()>&) override {
     sums_.loss.samples += 5;
+    sums_.loss.counted += 2;
+    sums_.loss.weight.add(0.75);
     sums_.loss.correct += 3;
-    sums_.loss.correct_top5 += 4;
+    sums_.loss.correct_top += 4;
     sums_.loss.loss.add(1.5);
     sums_.loss.absolute_error.add(2.5);
     sums_.loss.squared_error.add(3.5);
@@ -73,13 +75,15 @@ TEST(Worker, PutsCountsIntoTheNodesLanesOnce) {
     worker.finish_units(1);
     worker.finish_units(1);  // nothing is left
     worker.merge_lanes(1);
-    exact::Lanes lanes = make_lanes(driven.round.job.graph, driven.round.world.nodes(), 0);
+    exact::Lanes lanes = make_lanes(driven.round.job.graph, driven.round.world.nodes(), {});
     driven.node().lanes().take(1, lanes);
     EXPECT_EQ(lanes.units(), 2);
     EXPECT_EQ(lanes.unit_hash_sum(), 2 * 77U);
     EXPECT_EQ(lanes.count(static_cast<int>(Count::samples)), 10);
+    EXPECT_EQ(lanes.count(static_cast<int>(Count::counted)), 4);
+    EXPECT_EQ(lanes.exact(static_cast<int>(Exact::weight)).value(), 1.5);
     EXPECT_EQ(lanes.count(static_cast<int>(Count::correct)), 6);
-    EXPECT_EQ(lanes.count(static_cast<int>(Count::correct_top5)), 8);
+    EXPECT_EQ(lanes.count(static_cast<int>(Count::correct_top)), 8);
     EXPECT_EQ(lanes.exact(static_cast<int>(Exact::loss)).value(), 3);
     EXPECT_EQ(lanes.exact(static_cast<int>(Exact::absolute_error)).value(), 5);
     EXPECT_EQ(lanes.exact(static_cast<int>(Exact::squared_error)).value(), 7);
@@ -102,7 +106,7 @@ TEST(Worker, RoundsAreKeptApart) {
   worker.run_queue({});
   worker.finish_units(2);
   for (const int round : {1, 2}) {
-    exact::Lanes lanes = make_lanes(driven.round.job.graph, driven.round.world.nodes(), 0);
+    exact::Lanes lanes = make_lanes(driven.round.job.graph, driven.round.world.nodes(), {});
     driven.node().lanes().take(round, lanes);
     EXPECT_EQ(lanes.count(static_cast<int>(Count::samples)), 5 * round);
     EXPECT_EQ(lanes.units(), round);
