@@ -242,6 +242,25 @@ TEST(LayerLists, GradientsOfAnEmbeddingThatGivesTheScoresToo) {
   }
 }
 
+/// Gradients that would come in parts or by rows.
+TEST(LayerLists, WhatIsFrozenHandsOutNothing) {
+  const auto handed_out = [](const Graph& graph) {
+    Bench bench(graph, {3});
+    std::vector<std::string> names;
+    for (const int t : bench.backward(3).order)
+      names.push_back(bench.graph().layout.tensors()[size_t(t)].name);
+    return names;
+  };
+  const auto wide = [](bool frozen) {
+    return graph_of({300}, {dense(300), dense(500, {{"name", "wide"}, {"bias", false}, {"frozen", frozen}})});
+  };
+  EXPECT_EQ(handed_out(wide(false)), (Names{"wide.weight", "dense_1.bias", "dense_1.weight"}));
+  EXPECT_EQ(handed_out(wide(true)), (Names{"dense_1.bias", "dense_1.weight"}));
+  EXPECT_EQ(handed_out(graph_of({4}, {layer("embedding", {{"rows", 9}, {"width", 4}, {"frozen", true}}),
+                                      dense(9, {{"weights_of", "embedding_1"}})})),
+            (Names{"dense_1.bias"}));
+}
+
 TEST(LayerLists, GradientsThroughFrozenLayers) {
   const Options frozen = {{"frozen", true}, {"activation", "tanh"}};
   Bench bench(graph_of({5}, {dense(6, {{"name", "first"}, {"frozen", true}}), dense(6), dense(6, frozen),
