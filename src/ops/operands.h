@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the operators that multiply (matmul, conv) share: an operand in the order and type that a primitive
-// wants, copied into scratch where that is not the caller's, and the bias gradient. Nothing is allocated in a
-// run.
+// What the operators that multiply (matmul, conv, recurrent) share: an operand in the order and type that a
+// primitive wants, copied into scratch where that is not the caller's, and the bias gradient. Nothing is
+// allocated in a run.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -57,6 +58,44 @@ class Packed {
 
   onednn::Reorder reorder_;
   size_t bytes_ = 0, offset_ = 0;
+};
+
+/// to[rows, columns] = from[rows, inner] M[inner, columns] (+ bias), M being brought into the order that
+/// oneDNN likes once for all runs of a direction.
+class PackedProduct {
+ public:
+  PackedProduct() = default;
+  /// `from_row`: elements from one row of `from` to the next. M lies as [inner, columns] or `turned`.
+  PackedProduct(int64_t rows, int64_t inner, int64_t columns, int64_t from_row, bool turned,
+                bool bias = false)
+      : bias_(bias) {
+    const onednn::Dims dims = {inner, columns};
+    product_ =
+        onednn::matmul(onednn::strided({rows, inner}, {from_row, 1}), onednn::desc(dims, onednn::Tag::any),
+                       bias ? onednn::desc({1, columns}, onednn::Tag::ab) : onednn::Desc(),
+                       onednn::desc({rows, columns}, onednn::Tag::ab), {});
+    const auto own = turned ? onednn::strided(dims, {1, inner}) : onednn::desc(dims, onednn::Tag::ab);
+    packed_ = Packed::operand(own, product_.weights);
+  }
+
+  explicit operator bool() const { return static_cast<bool>(product_.primitive); }
+  size_t scratchpad_bytes() const { return std::max(product_.scratchpad_bytes, packed_.scratchpad_bytes()); }
+  void place(MemoryPlan& memory) { packed_.place(memory); }
+  void pack(const float* matrix, std::byte* scratch, std::byte* pad) {
+    matrix_ = packed_.pack(matrix, scratch, pad);
+  }
+  void run(const float* from, float* to, std::byte* pad, const float* bias = nullptr) {
+    if (bias_)
+      product_.primitive.run({from, matrix_, to, pad, bias});
+    else
+      product_.primitive.run({from, matrix_, to, pad});
+  }
+
+ private:
+  bool bias_ = false;
+  onednn::Planned product_;
+  Packed packed_;
+  const void* matrix_ = nullptr;  ///< since pack()
 };
 
 /// The bias gradient: sum[c] = sum over rows of z[r, c], rows in order.

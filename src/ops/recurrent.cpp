@@ -22,43 +22,6 @@ namespace {
 using Cell = RecurrentShape::Cell;
 using onednn::Tag;
 
-/// to[rows, columns] = from[rows, inner] M[inner, columns] (+ bias), M being brought into the order that
-/// oneDNN likes once for all runs of a direction.
-class PackedProduct {
- public:
-  PackedProduct() = default;
-  /// `from_row`: elements from one row of `from` to the next. M lies as [inner, columns] or `turned`.
-  PackedProduct(int64_t rows, int64_t inner, int64_t columns, int64_t from_row, bool turned,
-                bool bias = false)
-      : bias_(bias) {
-    const onednn::Dims dims = {inner, columns};
-    product_ = onednn::matmul(onednn::strided({rows, inner}, {from_row, 1}), onednn::desc(dims, Tag::any),
-                              bias ? onednn::desc({1, columns}, Tag::ab) : onednn::Desc(),
-                              onednn::desc({rows, columns}, Tag::ab), {});
-    const auto own = turned ? onednn::strided(dims, {1, inner}) : onednn::desc(dims, Tag::ab);
-    packed_ = Packed::operand(own, product_.weights);
-  }
-
-  explicit operator bool() const { return static_cast<bool>(product_.primitive); }
-  size_t scratchpad_bytes() const { return std::max(product_.scratchpad_bytes, packed_.scratchpad_bytes()); }
-  void place(MemoryPlan& memory) { packed_.place(memory); }
-  void pack(const float* matrix, std::byte* scratch, std::byte* pad) {
-    matrix_ = packed_.pack(matrix, scratch, pad);
-  }
-  void run(const float* from, float* to, std::byte* pad, const float* bias = nullptr) {
-    if (bias_)
-      product_.primitive.run({from, matrix_, to, pad, bias});
-    else
-      product_.primitive.run({from, matrix_, to, pad});
-  }
-
- private:
-  bool bias_ = false;
-  onednn::Planned product_;
-  Packed packed_;
-  const void* matrix_ = nullptr;  ///< since pack()
-};
-
 /// to[rows, columns] = from^T[rows, inner] of[inner, columns]; rows of `from` begin `from_row` elements
 /// apart.
 onednn::Planned turned_product(int64_t rows, int64_t inner, int64_t columns, int64_t from_row) {
@@ -175,6 +138,13 @@ class RecurrentOp : public Op {
     scratch_bytes_ = std::max(scratch_bytes_, memory.bytes());
   }
 
+  /// Steps behind which every sample of the unit is over: they are not computed.
+  int64_t end_of(std::byte* kept) const {
+    return shape_.lengths ? *std::max_element(lengths(kept), lengths(kept) + samples_) : shape_.steps;
+  }
+  /// Which step of so many a direction takes as number k.
+  int64_t step_of(int64_t d, int64_t k, int64_t end) const { return shape_.backwards(d) ? end - 1 - k : k; }
+
   int64_t* lengths(std::byte* kept) const { return reinterpret_cast<int64_t*>(kept + lengths_); }
 
   /// Rows of a sample side by side to rows of a step side by side.
@@ -235,19 +205,29 @@ class RecurrentOp : public Op {
     const float* recurrent = run.parameters[1] + d * width * units;
     state_.pack(recurrent, run.scratch, pad);
     if (candidate_) candidate_.pack(recurrent + joint() * units, run.scratch, pad);
-    const int64_t first = shape_.backwards(d) ? shape_.steps * elements : 0;
-    std::fill_n(floats_at(kept, kept_[d].states) + first, elements, 0.0f);
-    if (shape_.cell == Cell::lstm) std::fill_n(floats_at(kept, kept_[d].cells) + first, elements, 0.0f);
+    const int64_t end = end_of(kept);
+    clear_states(kept_[d].states, kept, d, end);
+    if (shape_.cell == Cell::lstm) clear_states(kept_[d].cells, kept, d, end);
     std::fill_n(sums, samples_ * width, 0.0f);  // the first step's: there is no state before
-    for (int64_t k = 0; k < shape_.steps; ++k) {
-      const int64_t t = shape_.backwards(d) ? shape_.steps - 1 - k : k;
+    for (int64_t k = 0; k < end; ++k) {
+      const int64_t t = step_of(d, k, end);
       RecurrentStep step = step_at(kept, d, t);
       step.bias = bias + width;
       if (k > 0) state_.run(step.before, sums, pad);
       forward_step(step, k > 0, sums, pad);
       if (shape_.sequence) put_states(step.state, t, d, run.output);
     }
+    for (int64_t t = end; shape_.sequence && t < shape_.steps; ++t)
+      put_states(floats_at(kept, kept_[d].states) + shape_.steps * elements, t, d, run.output);
     if (!shape_.sequence) put_last_states(kept, d, run.output);
+  }
+
+  /// What no step before `end` writes: the state before the first one, and all behind the end.
+  void clear_states(size_t states, std::byte* kept, int64_t d, int64_t end) const {
+    const int64_t elements = samples_ * shape_.units, behind = shape_.backwards(d) ? end : end + 1;
+    float* const first = floats_at(kept, states);
+    if (!shape_.backwards(d)) std::fill_n(first, elements, 0.0f);
+    std::fill(first + behind * elements, first + (shape_.steps + 1) * elements, 0.0f);
   }
 
   void forward_step(const RecurrentStep& step, bool has_state, float* sums, std::byte* pad) {
@@ -285,13 +265,19 @@ class RecurrentOp : public Op {
     if (candidate_gradient_) candidate_gradient_.pack(recurrent + joint() * units, run.scratch, pad);
     std::fill_n(dstate, elements, 0.0f);
     std::fill_n(dcell, elements, 0.0f);
-    for (int64_t k = shape_.steps - 1; k >= 0; --k) {
-      const int64_t t = shape_.backwards(d) ? shape_.steps - 1 - k : k;
+    const int64_t end = end_of(run.saved);
+    for (int64_t k = end - 1; k >= 0; --k) {
+      const int64_t t = step_of(d, k, end);
       const RecurrentStep step = step_at(run.saved, d, t);
-      add_output_gradient(run, d, t, k + 1 < shape_.steps ? carried : nullptr, dstate);
+      add_output_gradient(run, d, t, k + 1 < end ? carried : nullptr, dstate);
       const float* dsums = backward_step(step, k > 0, dstate, dcell, run.scratch);
       if (k > 0) state_gradient_.run(dsums, carried, pad);
     }
+    // Rows of steps that were not computed count nothing in the products over all steps.
+    const int64_t left = (shape_.steps - end) * samples_, done = end * samples_;
+    std::fill_n(floats_at(run.saved, kept_[d].gates) + done * shape_.width(), left * shape_.width(), 0.0f);
+    if (shape_.cell == Cell::gru)
+      std::fill_n(floats_at(run.saved, kept_[d].more) + done * units, left * units, 0.0f);
   }
 
   /// dstate += carried (may be null) + what the output's gradient says of step t.

@@ -102,6 +102,21 @@ Graph small_transformer() {
                         layer("layer_norm"), dense(3)});
 }
 
+Graph small_recurrent() {
+  return graph_of(
+      {5, 4},
+      {layer(
+           "lstm",
+           {{"units", 3}, {"layers", 2}, {"bidirectional", true}, {"dropout", 0.2}, {"output", "sequence"}}),
+       layer("gru", {{"units", 5}, {"reset_after", false}, {"output", "sequence"}}),
+       layer("rnn", {{"units", 4}, {"output", "sequence"}}), layer("gru", {{"units", 6}}), dense(3)});
+}
+
+TEST(Executor, GradientsOfARecurrentNetwork) {
+  Bench bench(small_recurrent(), {6});
+  expect_gradients(bench, 6, 1e-2);
+}
+
 TEST(Executor, GradientsOfATransformer) {
   Bench bench(small_transformer(), {6});
   expect_gradients(bench, 6, 1e-2);
@@ -129,7 +144,7 @@ TEST(Executor, SinkGetsEveryTensorOnceFromTheLastNodeToTheFirst) {
 
 TEST(Executor, SameBitsWhateverRanBeforeInTheSharedBuffer) {
   const std::vector<int64_t> sizes = {3, 8, 5};
-  for (const Graph& graph : {small_dense(), small_convolutional()}) {
+  for (const Graph& graph : {small_dense(), small_convolutional(), small_recurrent()}) {
     std::map<int64_t, KeepingSink> alone;
     std::map<int64_t, std::vector<float>> scores;
     for (const int64_t n : sizes) {
@@ -147,7 +162,7 @@ TEST(Executor, SameBitsWhateverRanBeforeInTheSharedBuffer) {
 
 TEST(Executor, UnitsTogetherGiveTheBitsOfOneAfterAnother) {
   const Graph wide = graph_of({300}, {dense(500), layer("relu"), dense(300), layer("tanh"), dense(3)});
-  for (const Graph& graph : {small_dense(), small_convolutional(), wide}) {
+  for (const Graph& graph : {small_dense(), small_convolutional(), small_recurrent(), wide}) {
     const std::vector<int64_t> sizes = {5, 4, 5};  // units of one batch differ by one sample
     std::vector<std::unique_ptr<Bench>> benches;
     std::vector<KeepingSink> alone, together(sizes.size());
@@ -288,7 +303,7 @@ TEST(Executor, RunsAllocateNothing) {
   class NoSink : public GradientSink {
     void gradient(int, int64_t, std::span<const float>) override {}
   };
-  for (const Graph& graph : {small_dense(), small_convolutional()}) {
+  for (const Graph& graph : {small_dense(), small_convolutional(), small_recurrent()}) {
     Bench bench(graph, {4, 6}, {4});
     const std::vector<int64_t> four = bench.ids(4), six = bench.ids(6);
     NoSink sink;

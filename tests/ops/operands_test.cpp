@@ -99,5 +99,26 @@ TEST(SumRows, AddsRowsInOrder) {
   }
 }
 
+TEST(PackedProduct, IsTheProductHoweverTheMatrixLies) {
+  prepare_thread();
+  const Floats from = {1, 2, 99, 3, 4, 99, 5, 6}, bias = {10, 20, 30};  // rows of two, three apart
+  const Floats plain = {1, 2, 3, 4, 5, 6}, turned = {1, 4, 2, 5, 3, 6};
+  for (const bool with_bias : {false, true})
+    for (const bool turn : {false, true}) {
+      PackedProduct product(3, 2, 3, 3, turn, with_bias);
+      MemoryPlan memory;
+      product.place(memory);
+      Poisoned scratch(memory.bytes()), pad(product.scratchpad_bytes()), to(9 * sizeof(float));
+      product.pack(turn ? turned.data() : plain.data(), scratch.data(), pad.data());
+      product.run(from.data(), to.floats(), pad.data(), bias.data());
+      for (size_t r = 0; r < 3; ++r)
+        for (size_t c = 0; c < 3; ++c)
+          EXPECT_EQ(to.floats()[3 * r + c],
+                    from[3 * r] * plain[c] + from[3 * r + 1] * plain[3 + c] + (with_bias ? bias[c] : 0.0f));
+      EXPECT_TRUE(scratch.guard_intact() && pad.guard_intact() && to.guard_intact());
+    }
+  EXPECT_FALSE(PackedProduct());
+}
+
 }  // namespace
 }  // namespace lepton::ops

@@ -90,6 +90,19 @@ TEST(Recurrent, LengthsBeyondTheSequenceAreCut) {
   }
 }
 
+/// Steps behind the longest sample are not computed.
+TEST(Recurrent, UnitsOfShortSamples) {
+  for (const char* type : {"RNN", "LSTM", "GRU"})
+    for (const Attributes& attributes : recurrent_attributes(type)) {
+      const OpSpec spec = recurrent({.type = type, .attributes = attributes, .lengths = true});
+      Operands operands = recurrent_operands(spec);
+      for (const Floats& lengths : {Floats{2, 3, 1}, Floats{4, 0, 4}, Floats{0, 0, 0}}) {
+        operands.inputs[1] = lengths;
+        check_op(spec, recurrent_reference(spec), 2e-5, &operands);
+      }
+    }
+}
+
 /// What lies behind a sample's end is never looked at, and gets no gradient.
 TEST(Recurrent, NothingComesFromBehindTheEnd) {
   for (const char* type : {"RNN", "LSTM", "GRU"})
