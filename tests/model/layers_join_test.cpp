@@ -36,7 +36,8 @@ TEST(LayersJoin, ConcatIsAlongChannelsOrTheLastDimension) {
   const std::vector<std::string> from = {"relu_1", "input"};
   const auto joined = [&](const Shape& input, Options options) {
     options.insert(options.begin(), {"from", from});
-    return output_of(graph_of(input, {layer("relu"), layer("concat", options), layer("flatten")}), "concat_1");
+    return output_of(graph_of(input, {layer("relu"), layer("concat", options), layer("flatten")}),
+                     "concat_1");
   };
   EXPECT_EQ(joined({3, 4, 5}, {}), (Shape{6, 4, 5}));
   EXPECT_EQ(joined({3, 4}, {}), (Shape{3, 8}));
