@@ -114,7 +114,8 @@ TEST(RequireLossFits, RefusesWhatTheNetworkAndTheTargetsAreNot) {
   };
   refused({{"model.class_weights", "[1, 2, 3]"}}, "3 weights, but the network gives scores of 4 classes");
   refused({{"model.loss", "softmax_dice"}}, "needs targets with a class id for each pixel");
-  refused({{"model.loss", "binary_dice"}}, "needs targets with a value from 0 to 1 for each pixel",
+  const Override labels = {"data.train.targets", "\"regression/above\""};
+  refused({{"model.loss", "binary_dice"}, labels}, "needs targets with a value from 0 to 1 for each pixel",
           "regression.toml");
   for (const char* metric : {"precision", "recall", "f1"})
     refused({{"evaluation.metric", metric}}, std::string("Take macro_") + metric);
@@ -125,7 +126,7 @@ TEST(RequireLossFits, RefusesWhatTheNetworkAndTheTargetsAreNot) {
                                       graph_for(runs.world(), loaded.deck, loaded.dataset)));
   };
   fits({{"model.class_weights", "[1, 2, 3, 4]"}, {"evaluation.metrics", "[\"macro_f1\", \"mean_iou\"]"}});
-  fits({{"model.loss", "binary_focal"}, {"evaluation.metrics", "[\"f1\", \"auc\", \"macro_f1\"]"}},
+  fits({{"model.loss", "binary_focal"}, labels, {"evaluation.metrics", "[\"f1\", \"auc\", \"macro_f1\"]"}},
        "regression.toml");
 }
 

@@ -19,7 +19,7 @@ TEST(Unit, EvaluationCountsAndAddsNoGradient) {
   if (!round.world.leads()) return;
   EXPECT_EQ(lanes.count(static_cast<int>(Count::samples)), round_samples);
   int64_t confused = 0, diagonal = 0;
-  const std::span<const int64_t> counts = lanes.counts().subspan(static_cast<size_t>(Count::fixed_counts));
+  const std::span<const int64_t> counts = lanes.tallies();
   ASSERT_EQ(counts.size(), 16u);
   for (int64_t i = 0; i < 16; ++i) confused += counts[i];
   for (int64_t c = 0; c < 4; ++c) diagonal += counts[c * 5];
