@@ -33,10 +33,17 @@ const SplitSpec* split_spec(const DataSpec& spec, SplitKind kind) {
   return split ? &*split : nullptr;
 }
 
-std::string Source::place(int64_t row, bool in_targets) const {
+size_t Source::input_offset(size_t input) const {
+  size_t offset = 0;
+  for (size_t i = 0; i < input; ++i) offset += inputs[i].row_bytes();
+  return offset;
+}
+
+std::string Source::place(int64_t row, int input) const {
   const auto behind = std::upper_bound(first_row.begin(), first_row.end(), row);
   const size_t file = static_cast<size_t>(behind - first_row.begin()) - 1;
-  const storage::ArrayInfo& array = in_targets ? targets[file] : inputs[file];
+  const Column& column = input == in_targets ? targets : inputs[static_cast<size_t>(input)];
+  const storage::ArrayInfo& array = column.arrays[file];
   return array.file + ":" + array.path + ", row " + std::to_string(row - first_row[file]);
 }
 
@@ -125,39 +132,72 @@ void Dataset::resolve_fractions(int source, const std::vector<SplitKind>& member
   sources_[static_cast<size_t>(source)].used_end = sources_[static_cast<size_t>(source)].rows();
 }
 
-void Dataset::set_input_rows(int64_t rows) {
-  input_rows_ = rows;
+void Dataset::set_table_rows(size_t input, int64_t rows) {
+  inputs_[input].table_rows = rows;
   const bool next = has(SplitKind::train) && spec_.train->next && target_kind_ == TargetKind::classes;
-  if (next && outputs_ == 0) outputs_ = rows;
+  if (next && input == 0 && outputs_ == 0) outputs_ = rows;
+}
+
+int64_t Dataset::input_elements() const {
+  int64_t sum = 0;
+  for (const Input& input : inputs_) sum += input.elements();
+  return sum;
+}
+
+int64_t Dataset::statistics_groups() const {
+  return first_group(inputs_.back()) +
+         (inputs_.back().normalisation == Normalisation::none ? 0 : inputs_.back().groups());
+}
+
+int64_t Dataset::first_group(const Input& input) const {
+  int64_t sum = 0;
+  for (const Input& before : inputs_) {
+    if (&before == &input) break;
+    if (before.normalisation != Normalisation::none) sum += before.groups();
+  }
+  return sum;
+}
+
+/// The inputs' shapes must be those of the other sources.
+void Dataset::resolve_inputs(const Source& source) {
+  const bool first = inputs_.empty();
+  CHECK(first || inputs_.size() == source.inputs.size(), "splits with other inputs");
+  for (size_t i = 0; i < source.inputs.size(); ++i) {
+    const std::string& name = source.inputs[i].name;
+    const storage::ArrayInfo& array = source.inputs[i].arrays.front();
+    const InputRules rules = spec_.rules(name);
+    const InputSchema found = input_schema(array, rules.layout);
+    if (first) inputs_.push_back({name, found.shape, found.layout, rules.normalisation});
+    REQUIRE(inputs_[i].shape == found.shape && inputs_[i].layout == found.layout, Exit::data,
+            array.file + ":" + array.path,
+            "its samples have shape " + shape_text(found.shape) + ", those of another split have " +
+                shape_text(inputs_[i].shape),
+            "All splits hold samples of one shape and layout.");
+  }
 }
 
 void Dataset::resolve_schema() {
   std::string description;
-  std::optional<InputSchema> inputs;
   std::optional<TargetSchema> targets;
   const int trained_on = has(SplitKind::train) ? split(SplitKind::train).source : -1;
   for (const Source& source : sources_) {
-    const storage::ArrayInfo& input = source.inputs.front();
-    const InputSchema input_found = input_schema(input, spec_.layout);
-    if (!inputs) inputs = input_found;
-    REQUIRE(*inputs == input_found, Exit::data, input.file + ":" + input.path,
-            "its samples have shape " + shape_text(input_found.shape) + ", those of another split have " +
-                shape_text(inputs->shape),
-            "All splits hold samples of one shape and layout.");
+    resolve_inputs(source);
     const bool counts = trained_on < 0 || &source == &sources_[static_cast<size_t>(trained_on)];
-    if (counts)
-      description +=
-          input.path + " " + numbers_text(input.shape, input.type) + " x " + std::to_string(source.rows());
+    for (const Column& input : source.inputs) {
+      if (!counts) break;
+      const storage::ArrayInfo& array = input.arrays.front();
+      description += (&input == &source.inputs.front() ? "" : " ") + array.path + " " +
+                     numbers_text(array.shape, array.type);
+    }
+    if (counts) description += " x " + std::to_string(source.rows());
     if (source.targets.empty()) continue;
-    const storage::ArrayInfo& target = source.targets.front();
+    const storage::ArrayInfo& target = source.targets.arrays.front();
     const TargetSchema target_found = target_schema(target, spec_);
     if (!targets) targets = target_found;
     REQUIRE(*targets == target_found, Exit::data, target.file + ":" + target.path,
             "its targets differ in kind or number from those of another split", "");
     if (counts) description += " " + target.path + " " + numbers_text(target.shape, target.type);
   }
-  input_shape_ = inputs->shape;
-  layout_ = inputs->layout;
   if (targets) {
     target_kind_ = targets->kind;
     outputs_ = targets->outputs;
@@ -183,8 +223,8 @@ void Dataset::settle(std::vector<std::vector<int64_t>> bad_rows) {
     const int64_t end = split.by_fraction ? std::min<int64_t>(good, std::llround(split.to_share * size))
                                           : good_before(split.source, split.end);
     split.samples = end - split.first_good;
-    const storage::ArrayInfo& array = sources_[static_cast<size_t>(split.source)].inputs.front();
-    REQUIRE(split.samples > 0, Exit::data, array.file + ":" + array.path,
+    const Column& rows = sources_[static_cast<size_t>(split.source)].inputs.front();
+    REQUIRE(split.samples > 0, Exit::data, rows.place(),
             std::string("the ") + split_name(kind) + " split has no rows",
             "Make its fraction or rows larger.");
   }

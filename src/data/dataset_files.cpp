@@ -96,7 +96,7 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
 }
 
 Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
-  Columns columns{split.inputs, split.next ? split.inputs : split.targets};
+  Columns columns{split.inputs, split.next ? split.inputs.front().values : split.targets};
   if (spec.sequence == 0) return columns;
   const int64_t next = split.next ? 1 : 0, length = spec.sequence;
   // Other arrays than the train split's are gone through once.
@@ -107,28 +107,41 @@ Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
   return columns;
 }
 
+/// Opens the column's array in one more file.
+static const ArrayInfo& open_column(Column& column, const std::string& file, const std::string& path,
+                                    const storage::RowWindows& windows) {
+  column.arrays.push_back(storage::Hdf5Array(file, path, windows).info());
+  check_alike(column.arrays.front(), column.arrays.back());
+  return column.arrays.back();
+}
+
+/// Columns of one file have as many rows as its first.
+static void check_rows(const Source& source, const ArrayInfo& other, const char* what) {
+  const ArrayInfo& first = source.inputs.front().arrays.back();
+  REQUIRE(
+      first.shape[0] == other.shape[0], Exit::data, first.file,
+      "inputs and " + std::string(what) + " differ in length: " + first.path + " has " +
+          std::to_string(first.shape[0]) + " rows, " + other.path + " has " + std::to_string(other.shape[0]),
+      "Each row of the inputs needs its " + std::string(what == std::string("targets") ? "target." : "row."));
+}
+
 Source open_source(const std::vector<std::string>& files, const Columns& columns) {
-  const auto& [inputs, targets, input_windows, target_windows] = columns;
   Source source;
+  for (const InputArrays& input : columns.inputs) source.inputs.push_back({input.name, {}});
   source.first_row.push_back(0);
   for (const std::string& file : files) {
-    source.inputs.push_back(storage::Hdf5Array(file, inputs, input_windows).info());
-    const ArrayInfo& input = source.inputs.back();
-    check_alike(source.inputs.front(), input);
-    source.first_row.push_back(source.first_row.back() + input.shape[0]);
-    if (targets.empty()) continue;
-    source.targets.push_back(storage::Hdf5Array(file, targets, target_windows).info());
-    const ArrayInfo& target = source.targets.back();
-    check_alike(source.targets.front(), target);
-    REQUIRE(input.shape[0] == target.shape[0], Exit::data, file,
-            "inputs and targets differ in length: " + inputs + " has " + std::to_string(input.shape[0]) +
-                " rows, " + targets + " has " + std::to_string(target.shape[0]),
-            "Each row of the inputs needs its target.");
+    for (size_t i = 0; i < columns.inputs.size(); ++i)
+      check_rows(source, open_column(source.inputs[i], file, columns.inputs[i].values, columns.input_windows),
+                 "other inputs");
+    source.first_row.push_back(source.first_row.back() + source.inputs.front().arrays.back().shape[0]);
+    if (!columns.targets.empty())
+      check_rows(source, open_column(source.targets, file, columns.targets, columns.target_windows),
+                 "targets");
   }
-  const std::string where = files.front() + ":" + inputs;
-  REQUIRE(source.rows() > 0, Exit::data, where, "the dataset has no rows", "");
-  REQUIRE(source.input_row_bytes() > 0, Exit::data, where, "its rows are empty", "");
-  REQUIRE(targets.empty() || source.target_row_bytes() > 0, Exit::data, files.front() + ":" + targets,
+  REQUIRE(source.rows() > 0, Exit::data, source.inputs.front().place(), "the dataset has no rows", "");
+  for (const Column& input : source.inputs)
+    REQUIRE(input.row_bytes() > 0, Exit::data, input.place(), "its rows are empty", "");
+  REQUIRE(source.targets.empty() || source.target_row_bytes() > 0, Exit::data, source.targets.place(),
           "its rows are empty", "");
   return source;
 }
@@ -150,30 +163,45 @@ FoundSources find_sources(const DataSpec& spec) {
   return found;
 }
 
+using PackedColumn = std::pair<std::string, std::vector<PackedArray>>;
+
+static PackedColumn pack_column(const Column& column) {
+  PackedColumn packed{column.name, {}};
+  for (const ArrayInfo& array : column.arrays) packed.second.push_back(pack_array(array));
+  return packed;
+}
+
+static Column unpack_column(const PackedColumn& packed) {
+  Column column{packed.first, {}};
+  for (const PackedArray& array : packed.second) column.arrays.push_back(unpack_array(array));
+  return column;
+}
+
+/// Of each source its columns, targets last.
+using PackedSources = std::pair<std::vector<std::vector<PackedColumn>>, std::vector<int>>;
+
 std::string pack_sources(const FoundSources& found) {
-  std::vector<std::pair<std::vector<PackedArray>, std::vector<PackedArray>>> packed;
+  PackedSources packed{{}, found.source_of_split};
   for (const Source& source : found.sources) {
-    packed.emplace_back();
-    for (const ArrayInfo& array : source.inputs) packed.back().first.push_back(pack_array(array));
-    for (const ArrayInfo& array : source.targets) packed.back().second.push_back(pack_array(array));
+    std::vector<PackedColumn>& columns = packed.first.emplace_back();
+    for (const Column& input : source.inputs) columns.push_back(pack_column(input));
+    columns.push_back(pack_column(source.targets));
   }
-  return comm::pack(std::pair(packed, found.source_of_split));
+  return comm::pack(packed);
 }
 
 FoundSources unpack_sources(const std::string& bytes) {
-  using Packed =
-      std::pair<std::vector<std::pair<std::vector<PackedArray>, std::vector<PackedArray>>>, std::vector<int>>;
-  const Packed packed = comm::unpack<Packed>(bytes, "description of the dataset");
+  const auto packed = comm::unpack<PackedSources>(bytes, "description of the dataset");
   FoundSources found;
   found.source_of_split = packed.second;
-  for (const auto& [inputs, targets] : packed.first) {
+  for (const std::vector<PackedColumn>& columns : packed.first) {
     Source& source = found.sources.emplace_back();
+    for (const PackedColumn& column : columns) source.inputs.push_back(unpack_column(column));
+    source.targets = std::move(source.inputs.back());
+    source.inputs.pop_back();
     source.first_row.push_back(0);
-    for (const PackedArray& array : inputs) {
-      source.inputs.push_back(unpack_array(array));
-      source.first_row.push_back(source.first_row.back() + source.inputs.back().shape[0]);
-    }
-    for (const PackedArray& array : targets) source.targets.push_back(unpack_array(array));
+    for (const ArrayInfo& array : source.inputs.front().arrays)
+      source.first_row.push_back(source.first_row.back() + array.shape[0]);
   }
   return found;
 }

@@ -18,7 +18,8 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
 
 /// Paths of a source's columns, and the windows that are their rows, if any.
 struct Columns {
-  std::string inputs, targets;  ///< no targets: ""
+  std::vector<InputArrays> inputs;
+  std::string targets;  ///< none: ""
   storage::RowWindows input_windows = {}, target_windows = {};
   bool operator==(const Columns&) const = default;
 };

@@ -16,11 +16,19 @@ namespace lepton::data {
 enum class SplitKind : int { train = 0, validation = 1, test = 2 };
 const char* split_name(SplitKind kind);  ///< "train", "validation", "test"
 
+/// Where a split has one of its inputs: paths inside its files.
+struct InputArrays {
+  std::string name = "input";
+  std::string values;
+  bool operator==(const InputArrays&) const = default;
+};
+
 struct SplitSpec {
   std::vector<std::string>
       files;  ///< resolved paths or globs; a glob is sorted bytewise, files are concatenated
-  std::string inputs, targets;  ///< paths inside the files; targets may be empty (predict)
-  bool next = false;            ///< targets are the inputs moved by one element (with DataSpec::sequence)
+  std::vector<InputArrays> inputs;  ///< in the order of the train split; unnamed: one, called "input"
+  std::string targets;              ///< path inside the files; may be empty (predict)
+  bool next = false;                ///< targets are the inputs moved by one element (with DataSpec::sequence)
   std::optional<std::pair<int64_t, int64_t>> rows;  ///< [from, to)
   std::optional<double>
       fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
@@ -33,8 +41,21 @@ enum class Normalisation { none, unit, standardize };
 enum class Shuffle { global, window, none };
 enum class BadRows { error, skip };
 
+/// How one input is taken.
+struct InputRules {
+  ImageLayout layout = ImageLayout::automatic;
+  Normalisation normalisation = Normalisation::none;
+};
+/// What the deck says of it by its name.
+struct InputSpec {
+  std::string name;
+  std::optional<ImageLayout> layout = {};
+  std::optional<Normalisation> normalisation = {};
+};
+
 struct DataSpec {
   std::optional<SplitSpec> train, validation, test;
+  std::vector<InputSpec> inputs;  ///< what the deck says of inputs by name; the rest is as follows
   ImageLayout layout =
       ImageLayout::automatic;  ///< automatic: [N,a,b] hw; [N,a,b,c] chw if a <= 4 else hwc if c <= 4
   /// automatic: where the loss needs class ids, one number per row is an id and several are one-hot; else
@@ -53,6 +74,8 @@ struct DataSpec {
   bool needs_classes = false;        ///< the loss asks for class ids (softmax_cross_entropy)
   bool needs_probabilities = false;  ///< the loss asks for targets in [0, 1] (binary_cross_entropy)
   SourcePosition position;           ///< of [data]
+
+  InputRules rules(const std::string& input) const;
 };
 
 }  // namespace lepton::data

@@ -124,6 +124,17 @@ struct StatisticsSums::Columns {
   }
 };
 
+void Statistics::append(const Statistics& next) {
+  if (empty()) count = next.count;
+  const auto add = [](std::vector<double>& to, const std::vector<double>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  add(mean, next.mean);
+  add(deviation, next.deviation);
+  add(minimum, next.minimum);
+  add(maximum, next.maximum);
+}
+
 GroupMap GroupMap::of(const Shape& input_shape, ImageLayout layout) {
   GroupMap map;
   map.elements = element_count(input_shape);

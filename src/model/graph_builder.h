@@ -5,7 +5,9 @@
 // below 0). Used by the layer builders; an ONNX importer will use it too.
 #pragma once
 
+#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +24,15 @@ void claim_name(std::set<std::string>& taken, const std::string& name, const Sou
 
 class GraphBuilder {
  public:
+  /// One input, called "input".
   explicit GraphBuilder(const Shape& input);
+  /// Inputs by name; they are the values 0, 1, ... At least one, names are unique (CHECKed).
+  explicit GraphBuilder(std::span<const NamedShape> inputs);
+
+  /// The values that are inputs, in order, and the one of a name (nullopt: none), for layers that say where
+  /// they come from.
+  const std::vector<int>& inputs() const { return graph_.inputs; }
+  std::optional<int> input(const std::string& name) const { return find_input(graph_, name); }
 
   const Shape& shape(int value) const { return graph_.values[value].shape; }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 namespace lepton::model {
 
@@ -238,10 +239,18 @@ std::vector<ReadLayer> read_network(const ModelSpec& spec) {
   return read_layers(network, spec.layers, "", "");
 }
 
+std::vector<NamedShape> inputs_of(const ModelSpec& spec) {
+  return spec.inputs.empty() ? std::vector<NamedShape>{{"input", spec.input}} : spec.inputs;
+}
+
 void check_input(const ModelSpec& spec) {
-  const bool positive = std::all_of(spec.input.begin(), spec.input.end(), [](int64_t d) { return d > 0; });
-  REQUIRE(!spec.input.empty() && positive, Exit::deck, spec.position.text(),
-          "the model's input " + shape_text(spec.input) + " holds no values", "Check the dataset's inputs.");
+  for (const NamedShape& input : inputs_of(spec)) {
+    const bool positive = std::ranges::all_of(input.shape, [](int64_t d) { return d > 0; });
+    REQUIRE(!input.shape.empty() && positive, Exit::deck, spec.position.text(),
+            "the model's " + std::string(spec.inputs.size() < 2 ? "" : "input ") + input.name + " " +
+                shape_text(input.shape) + " holds no values",
+            "Check the dataset's inputs.");
+  }
 }
 
 /// A score per class for every token ([T, classes]) or pixel ([classes, H, W]).
@@ -326,7 +335,8 @@ static void check_memory(const GraphBuilder& builder, const ModelSpec& spec) {
 Graph build_graph(const ModelSpec& spec) {
   const std::vector<ReadLayer> layers = read_network(spec);
   check_input(spec);
-  GraphBuilder builder(spec.input);
+  const std::vector<NamedShape> inputs = inputs_of(spec);
+  GraphBuilder builder{std::span(inputs)};
   build_layers(builder, spec, layers, 0);
   check_memory(builder, spec);
   Graph graph = builder.finish();

@@ -19,15 +19,27 @@ data::SplitSpec& split_of(Deck& deck, data::SplitKind kind) {
   return split ? *split : split.emplace();
 }
 
+void set_inputs(data::SplitSpec& split, const DeckValue& value) {
+  split.inputs.clear();
+  for (const auto& [name, path] : value.paths) {
+    data::InputArrays& input = split.inputs.emplace_back();
+    if (!name.empty()) input.name = name;
+    input.values = path;
+  }
+}
+
 std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) {
   const bool train = kind == data::SplitKind::train;
   const std::string standard = train ? "" : "; those of the train split where rows or fraction is given";
-  DeckKey inputs = {table + ".inputs",
-                    KeyType::text,
-                    mathematical,
-                    "",
-                    "path of the inputs in the file" + standard,
-                    [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).inputs = value.text; }};
+  DeckKey inputs = {
+      table + ".inputs",
+      KeyType::paths,
+      mathematical,
+      "",
+      "path of the inputs in the file, or of each of several by name, of which the first is the network's "
+      "first" +
+          standard,
+      [kind](Deck& deck, const DeckValue& value) { set_inputs(split_of(deck, kind), value); }};
   DeckKey targets = {
       table + ".targets",
       KeyType::text,
@@ -115,6 +127,10 @@ std::vector<DeckKey> content_keys() {
        },
        {},
        {"none", "unit", "standardize"}},
+      {"data.inputs", KeyType::inputs, mathematical, "",
+       "what holds for inputs by name, as [data.inputs.NAME] with layout or normalize; the rest is as [data] "
+       "says",
+       [](Deck& deck, const DeckValue& value) { deck.data.inputs = value.inputs; }},
       {"data.bad_rows",
        KeyType::choice,
        mathematical,

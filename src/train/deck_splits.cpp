@@ -42,6 +42,31 @@ void check_split(const DeckFacts& facts, const NamedSplit& named) {
                 "Give one of them.");
 }
 
+std::vector<std::string> names_of(const data::SplitSpec& split) {
+  std::vector<std::string> names;
+  for (const data::InputArrays& input : split.inputs) names.push_back(input.name);
+  return names;
+}
+
+/// All splits have the train split's inputs, and [data.inputs] speaks of these.
+void check_input_names(const DeckFacts& facts, const std::vector<NamedSplit>& splits, const Deck& deck) {
+  const std::vector<std::string> names = names_of(*splits.front().split);
+  for (const NamedSplit& named : splits)
+    if (names_of(*named.split) != names)
+      split_error(facts, named.path + ".inputs",
+                  named.path + ".inputs names other inputs than " + splits.front().path + ".inputs",
+                  "It must name " + choices_text(names) + " too, and no others.");
+  for (const data::InputSpec& input : deck.data.inputs) {
+    if (std::ranges::count(names, input.name) == 1) continue;
+    std::string hint = did_you_mean(input.name, names);
+    if (!hint.empty()) hint += " ";
+    split_error(facts, "data.inputs." + input.name,
+                "[data.inputs." + input.name + "] speaks of an input that " + splits.front().path +
+                    ".inputs does not name",
+                hint + "The inputs are " + choices_text(names) + ".");
+  }
+}
+
 bool same_arrays(const data::SplitSpec& a, const data::SplitSpec& b) {
   return a.inputs == b.inputs && a.files == b.files;
 }
@@ -91,6 +116,7 @@ void check_splits(Deck& deck, const DeckFacts& facts) {
   collect("data.validation", deck.data.validation);
   collect("data.test", deck.data.test);
   for (const NamedSplit& split : splits) check_split(facts, split);
+  check_input_names(facts, splits, deck);
   for (size_t a = 0; a < splits.size(); ++a)
     for (size_t b = a + 1; b < splits.size(); ++b) check_pair(facts, splits[a], splits[b], deck);
   check_fractions(facts, splits);

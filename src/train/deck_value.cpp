@@ -7,15 +7,20 @@
 #include <cmath>
 #include <optional>
 
+#include "train/deck_inputs.h"
 #include "train/deck_keys.h"
 
 namespace lepton::train {
 
+void wrong_value(const DeckKey& key, const DeckNode& node, const std::string& hint) {
+  fail(Exit::deck, node.position.text(), key.path + " = " + toml_text(node) + " is not " + expectation(key),
+       (hint.empty() ? "" : hint + " ") + key.path + ": " + key.sentence + ".");
+}
+
 namespace {
 
 [[noreturn]] void wrong(const DeckKey& key, const DeckNode& node, const std::string& hint = "") {
-  fail(Exit::deck, node.position.text(), key.path + " = " + toml_text(node) + " is not " + expectation(key),
-       (hint.empty() ? "" : hint + " ") + key.path + ": " + key.sentence + ".");
+  wrong_value(key, node, hint);
 }
 
 /// Text, or the words of an override whatever TOML takes them for (`--set run.dir=2024`).
@@ -229,6 +234,10 @@ std::string expectation(const DeckKey& key) {
       return "a path or glob in quotes";
     case KeyType::files:
       return "a list of paths or globs, as in [\"a.h5\", \"part-*.h5\"]";
+    case KeyType::paths:
+      return "text, or a text for each of several names, as in { title = \"a\", body = \"b\" }";
+    case KeyType::inputs:
+      return "a table for each input, as in { title = { normalize = \"unit\" } }";
     case KeyType::rows:
       return "two rows [from, to] with 0 <= from < to";
     case KeyType::duration:
@@ -254,6 +263,10 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_integer(key, node);
     case KeyType::number:
       return check_number(key, node);
+    case KeyType::paths:
+      return check_paths(key, node);
+    case KeyType::inputs:
+      return check_inputs(key, node);
     case KeyType::rows:
       return check_rows(key, node);
     case KeyType::files:

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/spec.h"
 #include "train/deck_tree.h"
 
 namespace lepton::train {
@@ -23,6 +24,8 @@ enum class KeyType {
   number,
   file,                  ///< a path or glob, relative to the deck
   files,                 ///< a list of them
+  paths,                 ///< text, or texts by name: { title = "a", body = "b" }
+  inputs,                ///< tables of options by the names of inputs
   rows,                  ///< [from, to)
   duration,              ///< "60s"
   interval,              ///< "500 steps", "2 epochs", "end"
@@ -52,6 +55,8 @@ struct DeckValue {
   double number = 0;  ///< also seconds of a duration
   std::string text;
   std::vector<std::string> texts;
+  std::vector<std::pair<std::string, std::string>> paths;  ///< by name; one without a name: ""
+  std::vector<data::InputSpec> inputs;
   std::pair<int64_t, int64_t> rows;
   std::vector<std::pair<int64_t, std::string>> shares;
   int choice = 0;  ///< index into the key's choices
@@ -63,6 +68,9 @@ struct DeckKey;
 
 /// Throws Error(deck) at the value's position: KEY = VALUE is not ...
 DeckValue check_value(const DeckKey& key, const DeckNode& node);
+
+/// Throws the Error(deck) that says so.
+[[noreturn]] void wrong_value(const DeckKey& key, const DeckNode& node, const std::string& hint = "");
 
 /// What a key takes, for errors and for the reference: "an integer from 1 up".
 std::string expectation(const DeckKey& key);

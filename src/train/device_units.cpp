@@ -149,12 +149,19 @@ bool DeviceUnits::idle() const {
 
 void DeviceUnits::bring(Place& place, int64_t samples, bool training) {
   Queue& queue = *state_.engine().queue;
-  const std::span<float> input = executor_.input(samples, training);
-  copies_->copy(place.device.data(), place.pinned.data(), parts_.inputs + input.size_bytes());
+  const auto inputs = static_cast<int>(resources_.graph.inputs.size());
+  size_t bytes = parts_.inputs;
+  for (int i = 0; i < inputs; ++i) bytes += executor_.input(i, samples, training).size_bytes();
+  copies_->copy(place.device.data(), place.pinned.data(), bytes);
   copies_->record(*place.copied);
   queue.wait(*place.copied);
   queue.copy(current_.data(), place.device.data(), parts_.inputs);
-  queue.copy(input.data(), place.device.data() + parts_.inputs, input.size_bytes());
+  size_t offset = parts_.inputs;
+  for (int i = 0; i < inputs; ++i) {
+    const std::span<float> input = executor_.input(i, samples, training);
+    queue.copy(input.data(), place.device.data() + offset, input.size_bytes());
+    offset += input.size_bytes();
+  }
 }
 
 model::UnitRun DeviceUnits::current(int64_t samples) {

@@ -11,14 +11,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "base/log.h"
 #include "base/workers.h"
 #include "data/row_check.h"
+#include "data/source_reader.h"
 #include "model/executor.h"
 #include "ops/table.h"
 #include "storage/file.h"
-#include "storage/hdf5_rows.h"
 #include "train/commands.h"
 #include "train/host_math.h"
 #include "train/output_file.h"
@@ -38,14 +39,37 @@ std::pair<std::string, std::string> split_place(const std::string& text) {
   return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
+/// "images", or where the deck names inputs "title=new/title,body=new/body", in any order.
+std::vector<data::InputArrays> input_arrays(const Deck& deck, const std::string& paths) {
+  const std::vector<data::InputArrays>& trained = deck.data.train->inputs;
+  const bool named = trained.size() > 1 || paths.find('=') != std::string::npos;
+  if (!named) return {{trained.front().name, paths}};
+  std::vector<data::InputArrays> inputs = trained;
+  for (data::InputArrays& input : inputs) input.values.clear();
+  std::istringstream list(paths);
+  for (std::string item; std::getline(list, item, ',');) {
+    const size_t equals = item.find('=');
+    const std::string name = item.substr(0, equals);
+    const auto input = std::ranges::find(inputs, name, &data::InputArrays::name);
+    REQUIRE(equals != std::string::npos && input != inputs.end() && input->values.empty(), Exit::usage,
+            "--inputs", fmt::format("'{}' is not NAME=PATH of one of the deck's inputs, each once", item),
+            "The deck's data.train.inputs names them.");
+    input->values = item.substr(equals + 1);
+  }
+  for (const data::InputArrays& input : inputs)
+    REQUIRE(!input.values.empty(), Exit::usage, "--inputs",
+            fmt::format("the input {} is missing", input.name), fmt::format("Give {}=PATH too.", input.name));
+  return inputs;
+}
+
 data::DataSpec inputs_only(const Deck& deck, const Options& options) {
-  const auto [file, path] = split_place(options.inputs);
+  const auto [file, paths] = split_place(options.inputs);
   data::DataSpec spec = deck.data;
   spec.train.reset();
   spec.validation.reset();
   data::SplitSpec inputs;
   inputs.files = {file};
-  inputs.inputs = path;
+  inputs.inputs = input_arrays(deck, paths);
   inputs.position = {"--inputs", 0, 0};
   spec.test = inputs;
   spec.needs_classes = false;
@@ -56,7 +80,8 @@ data::DataSpec inputs_only(const Deck& deck, const Options& options) {
 void check_output_is_no_source(const std::string& output, const Deck& deck, const std::string& model,
                                const data::Dataset& dataset) {
   std::vector<std::string> sources{deck.path, model};
-  for (const storage::ArrayInfo& array : dataset.sources()[0].inputs) sources.push_back(array.file);
+  for (const storage::ArrayInfo& array : dataset.sources()[0].inputs.front().arrays)
+    sources.push_back(array.file);
   for (const std::string& source : sources)
     for (const std::string& written : {output, unfinished_name(output)})
       REQUIRE(!storage::same_file(written, source), Exit::usage, written,
@@ -107,15 +132,17 @@ class Predictor {
         parameters_(parameters),
         output_(output),
         bad_rows_(spec.bad_rows),
-        normalised_(spec.normalisation != data::Normalisation::none),
-        table_rows_(model::input_rows(graph)),
+        inputs_(dataset.inputs()),
         executor_(graph, 0, {}, sizes, ops::host_arithmetic(precision)),
         source_(dataset.sources()[0]),
-        reader_(source_.inputs) {}
+        reader_(source_) {
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      inputs_[i].table_rows = model::input_rows(graph, graph.inputs[i]);
+  }
 
   void rows(int64_t begin, int64_t end) {
     const int64_t n = end - begin;
-    const size_t row_bytes = reader_.row_bytes();
+    const size_t row_bytes = source_.row_bytes();
     bytes_.resize(n * row_bytes);
     reader_.read(begin, end, bytes_);
     pointers_.clear();
@@ -125,7 +152,8 @@ class Predictor {
       ids_.push_back(begin + i);
     }
     check_rows(begin);
-    assembler_.inputs(pointers_, executor_.input(n, false));
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      assembler_.input(i, pointers_, executor_.input(static_cast<int>(i), n, false));
     const std::span<const float> scores = executor_.forward(n, false, parameters_, ids_, 0);
     scores_.assign(scores.begin(), scores.end());
     classes_.clear();
@@ -147,27 +175,35 @@ class Predictor {
   /// A row with Inf or NaN is an error or, as rows are never left out, gets NaN scores and the class -1.
   /// (What the network makes of it would say nothing: max(NaN, 0) is 0.)
   void check_rows(int64_t begin) {
-    const storage::StoredType& type = source_.inputs.front().type;
-    const auto numbers = static_cast<int64_t>(reader_.row_bytes()) / type.bytes;
     bad_.clear();
-    for (const std::byte* row : pointers_) {
-      bad_.push_back(
-          !(normalised_ ? data::all_finite(type, row, numbers) : data::fits_float32(type, row, numbers)));
-      require_row_numbers(type, row, numbers, begin);
-      REQUIRE(!bad_.back() || bad_rows_ == data::BadRows::skip, Exit::data,
-              source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false), "the row holds Inf or NaN",
-              "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
+    for (int64_t row = begin; const std::byte* values : pointers_) {
+      bad_.push_back(false);
+      for (size_t i = 0; i < inputs_.size(); ++i) {
+        const storage::StoredType& type = source_.inputs[i].type();
+        const int64_t count = inputs_[i].elements();
+        const bool normalised = inputs_[i].normalisation != data::Normalisation::none;
+        const bool bad =
+            !(normalised ? data::all_finite(type, values, count) : data::fits_float32(type, values, count));
+        REQUIRE(!bad || bad_rows_ == data::BadRows::skip, Exit::data, source_.place(row, static_cast<int>(i)),
+                "the row holds Inf or NaN",
+                "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
+        require_row_numbers(i, values, row);
+        if (bad) bad_.back() = true;
+        values += source_.inputs[i].row_bytes();
+      }
+      ++row;
     }
   }
 
   /// Inputs of an embedding.
-  void require_row_numbers(const storage::StoredType& type, const std::byte* row, int64_t numbers,
-                           int64_t begin) const {
+  void require_row_numbers(size_t input, const std::byte* values, int64_t row) const {
+    const int64_t table_rows = inputs_[input].table_rows;
+    if (table_rows == 0) return;
     const auto wrong =
-        table_rows_ == 0 ? std::nullopt : data::not_a_row_number(type, row, numbers, table_rows_);
-    REQUIRE(!wrong, Exit::data, source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false),
+        data::not_a_row_number(source_.inputs[input].type(), values, inputs_[input].elements(), table_rows);
+    REQUIRE(!wrong, Exit::data, source_.place(row, static_cast<int>(input)),
             fmt::format("the input {} is not the number of a row in a table of {}", wrong.value_or(0),
-                        table_rows_),
+                        table_rows),
             "Inputs must be coded as those that the model was trained on.");
   }
 
@@ -175,11 +211,10 @@ class Predictor {
   const float* parameters_;
   const Output& output_;
   data::BadRows bad_rows_;
-  bool normalised_;
-  int64_t table_rows_;
+  std::vector<data::Input> inputs_;
   model::Executor executor_;
   const data::Source& source_;
-  storage::Hdf5Rows reader_;
+  data::SourceReader reader_;
   std::vector<std::byte> bytes_;
   std::vector<const std::byte*> pointers_;
   std::vector<int64_t> ids_;

@@ -60,7 +60,8 @@ void Unit::assemble(const RoundHeader& header) {
   }
   const std::span<const std::byte* const> rows(rows_.data(), samples_);
   const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
-  assembler.inputs(rows, executor_.input(samples_, training));
+  for (size_t i = 0; i < assembler.input_count(); ++i)
+    assembler.input(i, rows, executor_.input(static_cast<int>(i), samples_, training));
   if (values_.empty())
     assembler.classes(rows,
                       {classes_.data(), static_cast<size_t>(samples_ * resources_.dataset.positions())});

@@ -75,7 +75,7 @@ TEST_F(AssemblerTest, EveryLayoutAndNormalisation) {
         const Filled filled(world, spec);
         const Shape shape =
             layout == ImageLayout::none ? Shape{height * width, 1, 1} : filled.dataset.input_shape();
-        ASSERT_EQ(filled.dataset.groups(), shape[0]);
+        ASSERT_EQ(filled.dataset.inputs().front().groups(), shape[0]);
         const Statistics& statistics = filled.store.statistics();
         const auto inputs = filled.inputs();
         size_t out = 0;
@@ -94,6 +94,50 @@ TEST_F(AssemblerTest, EveryLayoutAndNormalisation) {
                     << type.text() << " layout " << static_cast<int>(layout) << " " << static_cast<int>(kind);
               }
       }
+}
+
+/// A table, an image and a bare number, each with its own layout and normalisation, and labels behind them.
+TEST_F(AssemblerTest, SeveralInputs) {
+  const int64_t n = 7;
+  const std::string file = scratch.make("a.h5", {{"table", f64, {n, 3}, ramp(n * 3, 5, 2)},
+                                                 {"image", u8, {n, 2, 2, 2}, ramp(n * 8, 0, 3, 200)},
+                                                 {"number", i32, {n}, ramp(n, -4, 1)},
+                                                 {"y", u8, {n}, ramp(n)}});
+  DataSpec spec = spec_of(split_of({file}, "", "y"), true);
+  spec.train->inputs = {{"t", "table"}, {"i", "image"}, {"k", "number"}};
+  spec.normalisation = Normalisation::none;
+  spec.inputs = {{"i", ImageLayout::chw, Normalisation::unit}, {"t", {}, Normalisation::standardize}};
+  const Filled filled(world, spec);
+  const std::vector<Input>& inputs = filled.dataset.inputs();
+  ASSERT_EQ(inputs.size(), 3U);
+  EXPECT_EQ(inputs[0].name, "t");
+  EXPECT_EQ(inputs[1].shape, (Shape{2, 2, 2}));
+  EXPECT_EQ(inputs[2].shape, (Shape{1}));
+  EXPECT_EQ(filled.dataset.input_elements(), 12);
+  const Statistics& statistics = filled.store.statistics();
+  ASSERT_EQ(statistics.mean.size(), 5U) << "three features and two channels; the number is as it is";
+  EXPECT_EQ(filled.dataset.first_group(inputs[1]), 3);
+
+  const Assembler assembler(filled.dataset, 0, statistics);
+  const size_t rows = filled.rows.size();
+  std::vector<float> all(rows * 12), image(rows * 8), number(rows);
+  std::vector<int32_t> classes(rows);
+  assembler.inputs(filled.rows, all);
+  assembler.input(1, filled.rows, image);
+  assembler.input(2, filled.rows, number);
+  assembler.classes(filled.rows, classes);
+  EXPECT_TRUE(std::equal(image.begin(), image.end(), all.begin() + static_cast<int64_t>(rows) * 3));
+  for (size_t r = 0; r < rows; ++r) {
+    const int row = classes[r];  // the labels number the rows
+    EXPECT_EQ(number[r], static_cast<float>(row - 4));
+    for (int f = 0; f < 3; ++f) {  // 5 + 2 (3 row + f): each feature has deviation 6 * 2 (of 0 .. 6)
+      EXPECT_NEAR(static_cast<double>(all[r * 3 + static_cast<size_t>(f)]), (row - 3) / 2.0, 1e-6);
+    }
+    for (int c = 0; c < 2; ++c)
+      for (int p = 0; p < 4; ++p)
+        EXPECT_NEAR(static_cast<double>(image[r * 8 + static_cast<size_t>(p * 2 + c)]),
+                    (row * 8 + c * 4 + p) * 3 % 200 / (55 * 3.0), 1e-6);
+  }
 }
 
 TEST_F(AssemblerTest, ConstantGroupsStayFinite) {

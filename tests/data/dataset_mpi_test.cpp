@@ -38,7 +38,7 @@ TEST(Dataset, WholeArraysAndRanges) {
   EXPECT_FALSE(dataset.has(SplitKind::validation));
   EXPECT_EQ(dataset.input_shape(), (Shape{1, 2, 3}));
   EXPECT_EQ(dataset.target_kind(), TargetKind::classes);
-  EXPECT_EQ(dataset.groups(), 1);
+  EXPECT_EQ(dataset.inputs().front().groups(), 1);
 }
 
 TEST(Dataset, FractionsAreDisjointAndBySeed) {
@@ -111,7 +111,7 @@ TEST_F(BadDatasets, Files) {
 }
 
 TEST_F(BadDatasets, Arrays) {
-  spec.train->inputs = "X";
+  spec.train->inputs.front().values = "X";
   expect_refused(Exit::data, "Did you mean \"x\"?");
   spec.train = split_of({file}, "x", "short");
   expect_refused(Exit::data, "differ in length");

@@ -16,9 +16,10 @@ storage::ArrayInfo array(int64_t rows, int64_t width, int64_t chunk_rows) {
 Source source_of(const std::vector<std::pair<int64_t, int64_t>>& files) {  // rows and chunk rows of each
   Source source;
   source.first_row = {0};
+  source.inputs.resize(1);
   for (const auto& [rows, chunk] : files) {
-    source.inputs.push_back(array(rows, 10, chunk));
-    source.targets.push_back(array(rows, 1, 3));  // the smaller column does not count
+    source.inputs[0].arrays.push_back(array(rows, 10, chunk));
+    source.targets.arrays.push_back(array(rows, 1, 3));  // the smaller column does not count
     source.first_row.push_back(source.first_row.back() + rows);
   }
   return source;

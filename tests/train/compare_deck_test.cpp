@@ -47,9 +47,9 @@ TEST(RequireSameModel, NamesTheKeyAndBothValues) {
 TEST(RequireSameShape, RowsMustHaveTheShapeOfTraining) {
   checkpoint::Identity trained = identity_of(with({}));
   trained.mathematical["data.input_shape"] = "[10]";
-  EXPECT_NO_THROW(require_same_shape(trained, {10}, "new.h5:x", "runs/a/step-1"));
+  EXPECT_NO_THROW(require_same_shape(trained, {{"input", {10}}}, "new.h5:x", "runs/a/step-1"));
   try {
-    require_same_shape(trained, {12}, "new.h5:x", "runs/a/step-1");
+    require_same_shape(trained, {{"input", {12}}}, "new.h5:x", "runs/a/step-1");
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::deck);

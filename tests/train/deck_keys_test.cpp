@@ -19,7 +19,8 @@ void dump(std::ostream& out, const std::optional<data::SplitSpec>& split) {
     out << "absent;";
     return;
   }
-  out << split->inputs << ';' << split->targets << ';';
+  for (const data::InputArrays& input : split->inputs) out << input.name << '=' << input.values << ',';
+  out << ';' << split->targets << ';';
   for (const std::string& file : split->files) out << file << ',';
   if (split->rows) out << split->rows->first << '-' << split->rows->second;
   out << ';' << split->fraction.value_or(-1) << ';';
@@ -33,6 +34,9 @@ std::string dump(const Deck& d) {
       << d.run.watchdog_s << ';' << d.run.progress_s << ';' << d.run.redundancy << ';' << d.run.redundancy_s
       << ';' << d.run.redundancy_steps << ';' << d.run.redundancy_epochs << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
+  for (const data::InputSpec& input : d.data.inputs)
+    out << input.name << int(input.layout.value_or(data::ImageLayout::automatic))
+        << int(input.normalisation.value_or(data::Normalisation::none)) << ';';
   out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << ';' << d.data.sequence << ';'
       << d.data.sequence_stride << ';' << int(d.data.normalisation) << int(d.data.shuffle) << ';'
       << d.data.shuffle_window << ';' << d.data.shuffle_block << ';' << int(d.data.bad_rows)
@@ -84,6 +88,7 @@ Examples data_examples() {
       {"data.sequence", {"12"}},
       {"data.sequence_stride", {"3", {{"data.sequence", "12"}}}},
       {"data.normalize", {"unit"}},
+      {"data.inputs", {"{ input = { normalize = \"unit\" } }"}},
       {"data.bad_rows", {"skip"}},
       {"data.shuffle", {"none"}},
       {"data.shuffle_window", {"1024", {{"data.shuffle", "window"}}}},
@@ -210,7 +215,7 @@ TEST(DeckKeys, EveryKeyStandsInTheMapOfItsClass) {
 TEST(DeckKeys, DefaultsOfTheTableAreThoseOfTheSpecifications) {
   Deck plain;
   plain.data.train.emplace();
-  plain.data.train->inputs = "x";
+  plain.data.train->inputs = {{"input", "x"}};
   plain.data.train->targets = "y";
   plain.data.train->files = {"decks/d.h5"};
   plain.data.needs_classes = true;
