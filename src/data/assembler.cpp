@@ -11,9 +11,8 @@ Assembler::Assembler(const Dataset& dataset, int source, const Statistics& stati
   const Source& columns = dataset.sources()[static_cast<size_t>(source)];
   const int64_t groups = dataset.statistics_groups();
   CHECK(groups == 0 || std::ssize(statistics.mean) == groups, "statistics of another dataset");
-  for (size_t i = 0; i < dataset.inputs().size(); ++i)
-    inputs_.emplace_back(dataset.inputs()[i], columns.inputs[i].type(), columns.input_offset(i), statistics,
-                         static_cast<size_t>(dataset.first_group(dataset.inputs()[i])));
+  for (const Input& input : dataset.inputs())
+    inputs_.emplace_back(columns, input, statistics, dataset.first_group(input));
   input_elements_ = dataset.input_elements();
   input_bytes_ = columns.input_row_bytes();
   if (columns.targets.empty()) return;
@@ -22,15 +21,17 @@ Assembler::Assembler(const Dataset& dataset, int source, const Statistics& stati
   one_hot_ = dataset.target_kind() == TargetKind::one_hot;
 }
 
-void Assembler::input(size_t index, std::span<const std::byte* const> rows, std::span<float> values) const {
-  inputs_[index].convert(rows, values);
+void Assembler::input(size_t index, std::span<const std::byte* const> rows, const UnitDraws* draws,
+                      std::span<float> values) const {
+  inputs_[index].convert(rows, draws, values);
 }
 
-void Assembler::inputs(std::span<const std::byte* const> rows, std::span<float> values) const {
+void Assembler::inputs(std::span<const std::byte* const> rows, const UnitDraws* draws,
+                       std::span<float> values) const {
   CHECK(values.size() == rows.size() * static_cast<size_t>(input_elements_), "size of a unit's inputs");
   for (const InputConverter& input : inputs_) {
     const size_t count = rows.size() * static_cast<size_t>(input.elements());
-    input.convert(rows, values.first(count));
+    input.convert(rows, draws, values.first(count));
     values = values.subspan(count);
   }
 }

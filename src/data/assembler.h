@@ -20,9 +20,11 @@ class Assembler {
 
   /// `rows`: n pointers to stored rows (inputs, then targets). One of the dataset's inputs: n x its elements,
   /// channels last; written.
-  void input(size_t index, std::span<const std::byte* const> rows, std::span<float> values) const;
+  /// `draws`: of random transforms, in training; else nullptr.
+  void input(size_t index, std::span<const std::byte* const> rows, const UnitDraws* draws,
+             std::span<float> values) const;
   /// All of them, one behind the other: n x elements of the first, n x elements of the next.
-  void inputs(std::span<const std::byte* const> rows, std::span<float> values) const;
+  void inputs(std::span<const std::byte* const> rows, const UnitDraws* draws, std::span<float> values) const;
   /// Class ids (target_kind classes or one_hot): n x positions. Labels have been checked when the store was
   /// filled.
   void classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const;

@@ -13,6 +13,7 @@
 #include "comm/world.h"
 #include "data/order.h"
 #include "data/spec.h"
+#include "data/transforms.h"
 #include "storage/hdf5.h"
 #include "tensor/shape.h"
 
@@ -22,11 +23,28 @@ namespace lepton::data {
 struct Column {
   std::string name;                        ///< of the input; of targets ""
   std::vector<storage::ArrayInfo> arrays;  ///< one per file; none: there is no such column
+  /// Rows with lengths of their own: arrays of these, or of offsets into flat values, one per file; else
+  /// none.
+  std::vector<storage::ArrayInfo> extents = {};
+  bool by_offsets = false;
+  int64_t length = 0;  ///< steps in memory of rows with lengths of their own
+
   bool empty() const { return arrays.empty(); }
+  bool ragged() const { return !extents.empty(); }
   const storage::StoredType& type() const { return arrays.front().type; }
-  size_t row_bytes() const { return empty() ? 0 : arrays.front().row_bytes(); }
+  int64_t rows(size_t file) const { return by_offsets ? extents[file].shape[0] - 1 : arrays[file].shape[0]; }
+  /// The column as if it were an array of rows of one length.
+  storage::ArrayInfo as_rows(size_t file = 0) const;
+  size_t step_bytes() const;  ///< of a row with a length of its own
+  size_t value_bytes() const {
+    return empty() ? 0 : ragged() ? static_cast<size_t>(length) * step_bytes() : arrays.front().row_bytes();
+  }
+  /// In memory. Behind the values of a row with a length of its own stands this, as int32.
+  size_t row_bytes() const { return value_bytes() + (ragged() ? sizeof(int32_t) : 0); }
   std::string place() const { return arrays.front().file + ":" + arrays.front().path; }  ///< for errors
 };
+
+struct Input;
 
 /// Columns over the same rows, over one or many files: inputs and (optionally) targets. A row in memory is
 /// what its columns hold, side by side.
@@ -38,6 +56,9 @@ struct Source {
   int64_t rows() const { return first_row.back(); }
   size_t input_offset(size_t input) const;  ///< of its bytes in a row
   size_t input_row_bytes() const { return input_offset(inputs.size()); }
+  /// Where the values of a network's input stand in a row, and as what.
+  size_t offset_of(const Input& input) const;
+  storage::StoredType type_of(const Input& input) const;
   size_t target_row_bytes() const { return targets.row_bytes(); }
   size_t row_bytes() const { return input_row_bytes() + target_row_bytes(); }
   static constexpr int in_targets = -1;
@@ -45,17 +66,25 @@ struct Source {
   std::string place(int64_t row, int input) const;
 };
 
-/// An input of the network, as the data give it.
+/// An input of the network, as the data give it: a column, or the lengths of its rows.
 struct Input {
   std::string name;
-  Shape shape;  ///< of one sample, ONNX order: [C, H, W] or [F]
+  int column = 0;
+  bool lengths = false;  ///< "NAME.length": how many steps of the input NAME count, shape [1]
+  bool ragged = false;   ///< rows have lengths of their own, and zeros behind
+  Shape shape = {};      ///< of one sample, ONNX order: [C, D, H, W], [C, H, W], [T, F], [T] or [F]
   ImageLayout layout = ImageLayout::none;
-  Normalisation normalisation = Normalisation::none;
+  InputRules rules = {};
   /// Its values number the rows of a table of so many (an embedding's), which is checked when rows are read;
   /// 0: they do not.
   int64_t table_rows = 0;
+  int64_t stored_elements = 0;  ///< of a row; other than elements() where one_hot makes more of them
+
   int64_t elements() const { return element_count(shape); }
-  int64_t groups() const { return shape.front(); }  ///< channels of an image, else features; see statistics.h
+  /// For normalisation: channels of an image or volume, features of a step, else features; see statistics.h.
+  int64_t groups() const;
+  int64_t stored_channels() const { return groups() / (elements() / stored_elements); }
+  Grid grid() const;
 };
 
 struct SplitInfo {
@@ -107,6 +136,8 @@ class Dataset {
   void resolve_splits(const std::vector<int>& source_of_split);
   void resolve_fractions(int source, const std::vector<SplitKind>& members);
   void resolve_inputs(const Source& source);
+  void add_lengths();
+  void check_transforms(const Input& input, bool targets_have_places) const;
   void resolve_schema();
   void warn_of_overlaps() const;
   /// Takes bad rows (sorted, per source) out of the splits. Throws Error(data) when a split has no rows left.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "comm/pack.h"
+#include "data/ragged_reader.h"
 
 namespace lepton::data {
 
@@ -28,9 +29,12 @@ std::vector<std::string> matches(const std::string& pattern) {
   return files;
 }
 
-/// All files hold the same kind of rows: everything but the first dimension.
-void check_alike(const ArrayInfo& first, const ArrayInfo& other) {
-  const Shape a(first.shape.begin() + 1, first.shape.end()), b(other.shape.begin() + 1, other.shape.end());
+/// All files hold the same kind of rows: everything but the first dimension, and of padded rows the second.
+void check_alike(const ArrayInfo& first, const ArrayInfo& other, size_t free_dimensions) {
+  const auto rest = [&](const Shape& shape) {
+    return Shape(shape.begin() + static_cast<int64_t>(std::min(shape.size(), free_dimensions)), shape.end());
+  };
+  const Shape a = rest(first.shape), b = rest(other.shape);
   const std::string where = other.file + ":" + other.path;
   REQUIRE(a == b, Exit::data, where,
           "its rows have shape " + shape_text(b) + ", those of " + first.file + " have " + shape_text(a),
@@ -107,22 +111,51 @@ Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
   return columns;
 }
 
-/// Opens the column's array in one more file.
-static const ArrayInfo& open_column(Column& column, const std::string& file, const std::string& path,
-                                    const storage::RowWindows& windows) {
-  column.arrays.push_back(storage::Hdf5Array(file, path, windows).info());
-  check_alike(column.arrays.front(), column.arrays.back());
-  return column.arrays.back();
+/// Opens an array of a column in one more file.
+static void open_array(std::vector<ArrayInfo>& arrays, const std::string& file, const std::string& path,
+                       const storage::RowWindows& windows, size_t free_dimensions = 1) {
+  arrays.push_back(storage::Hdf5Array(file, path, windows).info());
+  check_alike(arrays.front(), arrays.back(), free_dimensions);
+}
+
+/// Lengths [N] or offsets [N + 1] of rows, and values that go with them.
+static void open_extents(Column& column, const std::string& file, const InputArrays& input) {
+  open_array(column.extents, file, column.by_offsets ? input.offsets : input.lengths, {});
+  const ArrayInfo &extents = column.extents.back(), &values = column.arrays.back();
+  const std::string where = extents.file + ":" + extents.path;
+  REQUIRE(extents.shape.size() == 1 && extents.shape[0] >= (column.by_offsets ? 1 : 0), Exit::data, where,
+          column.by_offsets ? "offsets have shape [N + 1], this array has " + shape_text(extents.shape)
+                            : "lengths have shape [N], this array has " + shape_text(extents.shape),
+          "");
+  if (column.by_offsets) return;
+  REQUIRE(values.shape.size() >= 2 && values.shape[1] > 0, Exit::data, values.file + ":" + values.path,
+          "rows with lengths have shape [N, T] or [N, T, F], this array has " + shape_text(values.shape),
+          "Of flat values give offsets, not lengths.");
+  REQUIRE(values.shape[0] == extents.shape[0], Exit::data, where,
+          "there are " + std::to_string(extents.shape[0]) + " lengths for " +
+              std::to_string(values.shape[0]) + " rows of " + values.path,
+          "Each row needs its length.");
+}
+
+static void open_input(Column& column, const std::string& file, const InputArrays& input,
+                       const storage::RowWindows& windows) {
+  const bool by_lengths = !input.lengths.empty();
+  column.by_offsets = !input.offsets.empty();
+  open_array(column.arrays, file, input.values, windows, by_lengths ? 2 : 1);
+  if (!by_lengths && !column.by_offsets) return;
+  open_extents(column, file, input);
+  column.length = std::max(column.length, longest_row(column, column.arrays.size() - 1));
 }
 
 /// Columns of one file have as many rows as its first.
-static void check_rows(const Source& source, const ArrayInfo& other, const char* what) {
-  const ArrayInfo& first = source.inputs.front().arrays.back();
-  REQUIRE(
-      first.shape[0] == other.shape[0], Exit::data, first.file,
-      "inputs and " + std::string(what) + " differ in length: " + first.path + " has " +
-          std::to_string(first.shape[0]) + " rows, " + other.path + " has " + std::to_string(other.shape[0]),
-      "Each row of the inputs needs its " + std::string(what == std::string("targets") ? "target." : "row."));
+static void check_rows(const Source& source, const Column& other, const char* what, const char* hint) {
+  const size_t file = source.inputs.front().arrays.size() - 1;
+  const ArrayInfo first = source.inputs.front().as_rows(file), second = other.as_rows(file);
+  REQUIRE(first.shape[0] == second.shape[0], Exit::data, first.file,
+          "inputs and " + std::string(what) + " differ in length: " + first.path + " has " +
+              std::to_string(first.shape[0]) + " rows, " + second.path + " has " +
+              std::to_string(second.shape[0]),
+          hint);
 }
 
 Source open_source(const std::vector<std::string>& files, const Columns& columns) {
@@ -130,20 +163,34 @@ Source open_source(const std::vector<std::string>& files, const Columns& columns
   for (const InputArrays& input : columns.inputs) source.inputs.push_back({input.name, {}});
   source.first_row.push_back(0);
   for (const std::string& file : files) {
-    for (size_t i = 0; i < columns.inputs.size(); ++i)
-      check_rows(source, open_column(source.inputs[i], file, columns.inputs[i].values, columns.input_windows),
-                 "other inputs");
-    source.first_row.push_back(source.first_row.back() + source.inputs.front().arrays.back().shape[0]);
-    if (!columns.targets.empty())
-      check_rows(source, open_column(source.targets, file, columns.targets, columns.target_windows),
-                 "targets");
+    for (size_t i = 0; i < columns.inputs.size(); ++i) {
+      open_input(source.inputs[i], file, columns.inputs[i], columns.input_windows);
+      check_rows(source, source.inputs[i], "other inputs", "Each row is one sample, in all of them.");
+    }
+    source.first_row.push_back(source.first_row.back() +
+                               source.inputs.front().rows(source.first_row.size() - 1));
+    if (columns.targets.empty()) continue;
+    open_array(source.targets.arrays, file, columns.targets, columns.target_windows);
+    check_rows(source, source.targets, "targets", "Each row of the inputs needs its target.");
   }
   REQUIRE(source.rows() > 0, Exit::data, source.inputs.front().place(), "the dataset has no rows", "");
   for (const Column& input : source.inputs)
-    REQUIRE(input.row_bytes() > 0, Exit::data, input.place(), "its rows are empty", "");
+    REQUIRE(input.value_bytes() > 0, Exit::data, input.place(), "its rows are empty", "");
   REQUIRE(source.targets.empty() || source.target_row_bytes() > 0, Exit::data, source.targets.place(),
           "its rows are empty", "");
   return source;
+}
+
+void settle_lengths(const DataSpec& spec, FoundSources& found) {
+  if (found.sources.empty()) return;
+  const int trained_on = found.source_of_split[static_cast<size_t>(SplitKind::train)];
+  const Source decides = found.sources[static_cast<size_t>(std::max(0, trained_on))];
+  for (Source& source : found.sources)
+    for (size_t i = 0; i < source.inputs.size(); ++i) {
+      Column& column = source.inputs[i];
+      const int64_t wanted = spec.rules(column.name).length;
+      if (column.ragged()) column.length = wanted > 0 ? wanted : decides.inputs[i].length;
+    }
 }
 
 FoundSources find_sources(const DataSpec& spec) {
@@ -160,20 +207,27 @@ FoundSources find_sources(const DataSpec& spec) {
     keys.push_back(key);
     found.sources.push_back(open_source(key.second, key.first));
   }
+  settle_lengths(spec, found);
   return found;
 }
 
-using PackedColumn = std::pair<std::string, std::vector<PackedArray>>;
+/// Name; whether extents are offsets, and the length; arrays, extents.
+using PackedColumn = std::pair<std::pair<std::string, std::vector<int64_t>>,
+                               std::pair<std::vector<PackedArray>, std::vector<PackedArray>>>;
 
 static PackedColumn pack_column(const Column& column) {
-  PackedColumn packed{column.name, {}};
-  for (const ArrayInfo& array : column.arrays) packed.second.push_back(pack_array(array));
+  PackedColumn packed{{column.name, {column.by_offsets, column.length}}, {}};
+  for (const ArrayInfo& array : column.arrays) packed.second.first.push_back(pack_array(array));
+  for (const ArrayInfo& array : column.extents) packed.second.second.push_back(pack_array(array));
   return packed;
 }
 
 static Column unpack_column(const PackedColumn& packed) {
-  Column column{packed.first, {}};
-  for (const PackedArray& array : packed.second) column.arrays.push_back(unpack_array(array));
+  const auto& [name, numbers] = packed.first;
+  CHECK(numbers.size() == 2, "a packed column");
+  Column column{name, {}, {}, numbers[0] != 0, numbers[1]};
+  for (const PackedArray& array : packed.second.first) column.arrays.push_back(unpack_array(array));
+  for (const PackedArray& array : packed.second.second) column.extents.push_back(unpack_array(array));
   return column;
 }
 
@@ -200,8 +254,8 @@ FoundSources unpack_sources(const std::string& bytes) {
     source.targets = std::move(source.inputs.back());
     source.inputs.pop_back();
     source.first_row.push_back(0);
-    for (const ArrayInfo& array : source.inputs.front().arrays)
-      source.first_row.push_back(source.first_row.back() + array.shape[0]);
+    for (size_t file = 0; file < source.inputs.front().arrays.size(); ++file)
+      source.first_row.push_back(source.first_row.back() + source.inputs.front().rows(file));
   }
   return found;
 }

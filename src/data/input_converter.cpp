@@ -107,19 +107,64 @@ void group_normalisation(Normalisation kind, const Statistics& statistics, size_
   }
 }
 
+void normalise_point(const float* shift, const float* factor, int64_t groups, float* values) {
+  for (int64_t g = 0; g < groups; ++g) values[g] = (values[g] - shift[g]) * factor[g];
+}
+
+bool planes(ImageLayout layout) {
+  return layout == ImageLayout::chw || layout == ImageLayout::cdhw;
+}
+
+constexpr storage::StoredType single{storage::StoredType::Kind::floating, 4, false};
+
+/// Whether numbers go from the file to normalisation as they are.
+bool as_stored(const Input& input) {
+  return std::ranges::all_of(input.rules.transforms, is_random) && !input.ragged;
+}
+
 }  // namespace
 
-InputConverter::InputConverter(const Input& input, const storage::StoredType& type, size_t offset,
-                               const Statistics& statistics, size_t first_group)
-    : type_(type), offset_(offset), elements_(input.elements()), channels_(input.groups()) {
-  channels_first_ = input.layout == ImageLayout::chw && channels_ > 1;
-  pixels_ = elements_ / channels_;
-  bytes_ = static_cast<size_t>(elements_ * type.bytes);
-  const size_t groups = static_cast<size_t>(channels_);
+InputConverter::InputConverter(const Source& source, const Input& input)
+    : type_(source.type_of(input)),
+      offset_(source.offset_of(input)),
+      stored_(input.stored_elements),
+      elements_(input.elements()),
+      channels_(input.stored_channels()),
+      grid_(input.grid()) {
+  channels_first_ = planes(input.layout) && channels_ > 1;
+  pixels_ = stored_ / channels_;
+  bytes_ = static_cast<size_t>(stored_ * type_.bytes);
+  if (input.ragged) step_ = input.stored_channels();
+  for (size_t i = 0; i < input.rules.transforms.size(); ++i) {
+    const Transform& transform = input.rules.transforms[i];
+    (is_random(transform) ? random_ : fixed_).push_back(transform);
+    if (is_random(transform)) random_place_.push_back(i);
+  }
+  const size_t count = channels_first_ ? static_cast<size_t>(channels_) : 1;
+  wide_shift_.assign(count, 0);
+  wide_factor_.assign(count, 1);
+  shift_.assign(count, 0);
+  factor_.assign(count, 1);
+}
+
+InputConverter::InputConverter(const Source& source, const Input& input, const Statistics& statistics,
+                               int64_t first_group)
+    : InputConverter(source, input) {
+  const bool normalised = input.rules.normalisation != Normalisation::none;
+  plain_ = fixed_.empty() && !(input.ragged && normalised);
+  if (!normalised) return;
+  const auto groups = static_cast<size_t>(input.groups());
   std::vector<double> shift(groups, 0), factor(groups, 1);
-  group_normalisation(input.normalisation, statistics, first_group, shift, factor);
+  group_normalisation(input.rules.normalisation, statistics, static_cast<size_t>(first_group), shift, factor);
+  if (!plain_) {
+    group_shift_.assign(shift.begin(), shift.end());
+    group_factor_.assign(factor.begin(), factor.end());
+    return;
+  }
   const GroupMap map = GroupMap::of(input.shape, input.layout);
   const int64_t count = channels_first_ ? channels_ : groups == 1 ? 1 : elements_;
+  wide_shift_.clear();
+  wide_factor_.clear();
   for (int64_t i = 0; i < count; ++i) {
     const size_t group = static_cast<size_t>(channels_first_ ? i : map.group(i));
     wide_shift_.push_back(shift[group]);
@@ -129,12 +174,10 @@ InputConverter::InputConverter(const Input& input, const storage::StoredType& ty
   factor_.assign(wide_factor_.begin(), wide_factor_.end());
 }
 
-void InputConverter::convert(std::span<const std::byte* const> rows, std::span<float> inputs) const {
-  CHECK(inputs.size() == rows.size() * static_cast<size_t>(elements_), "size of a unit's inputs");
+void InputConverter::convert_plain(std::span<const std::byte* const> rows, float* out) const {
   with_type(type_, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     constexpr bool swap = decltype(tag)::swap;
-    float* out = inputs.data();
     for (size_t i = 0; i < rows.size(); ++i) {
       const std::byte* row = rows[i] + offset_;
       if (i + rows_ahead < rows.size()) prefetch(rows[i + rows_ahead] + offset_, bytes_);
@@ -142,10 +185,62 @@ void InputConverter::convert(std::span<const std::byte* const> rows, std::span<f
         convert_planes<T, swap>(row, channels_, pixels_, shift_.data(), factor_.data(), wide_shift_.data(),
                                 wide_factor_.data(), out);
       else
-        convert_row<T, swap>(row, elements_, shift_, factor_, wide_shift_.data(), wide_factor_.data(), out);
+        convert_row<T, swap>(row, stored_, shift_, factor_, wide_shift_.data(), wide_factor_.data(), out);
       out += elements_;
     }
   });
+}
+
+int64_t InputConverter::values(const std::byte* row, std::span<float> out) const {
+  CHECK(std::ssize(out) == elements_, "size of a sample's input");
+  convert_plain({&row, 1}, out.data());
+  int64_t count = stored_;
+  if (step_ > 0) count = step_ * load<int32_t, false>(row + offset_ + bytes_, 0);
+  for (const Transform& transform : fixed_) {
+    if (transform.kind != Transform::Kind::one_hot) {
+      transform_values(transform, out.data(), count);
+      continue;
+    }
+    expand_one_hot(out.data(), count, transform.classes);
+    count *= transform.classes;
+  }
+  std::ranges::fill(out.subspan(static_cast<size_t>(count)), 0.0f);
+  return count;
+}
+
+void InputConverter::convert(std::span<const std::byte* const> rows, const UnitDraws* draws,
+                             std::span<float> inputs) const {
+  CHECK(inputs.size() == rows.size() * static_cast<size_t>(elements_), "size of a unit's inputs");
+  if (plain_) convert_plain(rows, inputs.data());
+  const auto groups = std::ssize(group_shift_);
+  for (size_t i = 0; !plain_ && i < rows.size(); ++i) {
+    const std::span<float> out =
+        inputs.subspan(i * static_cast<size_t>(elements_), static_cast<size_t>(elements_));
+    const int64_t count = values(rows[i], out);
+    for (int64_t k = 0; groups > 0 && k < count; k += groups)
+      normalise_point(group_shift_.data(), group_factor_.data(), groups, out.data() + k);
+  }
+  if (draws == nullptr) return;
+  for (size_t t = 0; t < random_.size(); ++t)
+    for (size_t i = 0; i < rows.size(); ++i)
+      transform_randomly(random_[t], random_place_[t], {draws->seed, draws->ids[i], draws->epoch}, grid_,
+                         inputs.data() + i * static_cast<size_t>(elements_));
+}
+
+InputSums::InputSums(const Source& source, const Input& input)
+    : converter_(source, input),
+      offset_(source.offset_of(input)),
+      stored_(as_stored(input)),
+      step_(input.ragged ? input.groups() : input.elements()),
+      sums_(stored_ ? GroupMap::of(input.shape, input.layout) : GroupMap{step_, input.groups(), 1},
+            stored_ ? source.type_of(input) : single),
+      values_(stored_ ? 0 : static_cast<size_t>(input.elements())) {}
+
+void InputSums::add_row(const std::byte* row) {
+  if (stored_) return sums_.add_row(row + offset_);
+  const int64_t count = converter_.values(row, values_);
+  for (int64_t i = 0; i < count; i += step_)
+    sums_.add_row(reinterpret_cast<const std::byte*>(values_.data() + i));
 }
 
 }  // namespace lepton::data

@@ -17,21 +17,37 @@ void interleave(std::span<const std::byte> column, size_t column_bytes, std::byt
 }  // namespace
 
 SourceReader::SourceReader(const Source& source) : source_(source) {
-  for (const Column& input : source.inputs) columns_.emplace_back(input.arrays);
-  if (!source.targets.empty()) columns_.emplace_back(source.targets.arrays);
+  for (const Column& input : source.inputs) {
+    if (input.ragged())
+      columns_.emplace_back(std::in_place_type<RaggedReader>, input);
+    else
+      columns_.emplace_back(std::in_place_type<storage::Hdf5Rows>, input.arrays);
+  }
+  if (!source.targets.empty())
+    columns_.emplace_back(std::in_place_type<storage::Hdf5Rows>, source.targets.arrays);
 }
 
 void SourceReader::read(int64_t begin, int64_t end, std::span<std::byte> out) {
   const size_t rows = static_cast<size_t>(end - begin), row_bytes = source_.row_bytes();
   CHECK(out.size() == rows * row_bytes, "room for the rows");
-  if (columns_.size() == 1) return columns_.front().read(begin, end, out);
+  const auto read_column = [&](size_t column, std::span<std::byte> to) {
+    std::visit([&](auto& reader) { reader.read(begin, end, to); }, columns_[column]);
+  };
+  if (columns_.size() == 1) return read_column(0, out);
   size_t offset = 0;
-  for (storage::Hdf5Rows& column : columns_) {
-    scratch_.resize(rows * column.row_bytes());
-    column.read(begin, end, scratch_);
-    interleave(scratch_, column.row_bytes(), out.data() + offset, row_bytes);
-    offset += column.row_bytes();
+  for (size_t column = 0; column < columns_.size(); ++column) {
+    const bool target = column == source_.inputs.size();
+    const size_t bytes = target ? source_.target_row_bytes() : source_.inputs[column].row_bytes();
+    scratch_.resize(rows * bytes);
+    read_column(column, scratch_);
+    interleave(scratch_, bytes, out.data() + offset, row_bytes);
+    offset += bytes;
   }
+}
+
+int64_t SourceReader::cut(size_t input) const {
+  const auto* ragged = std::get_if<RaggedReader>(&columns_[input]);
+  return ragged == nullptr ? 0 : ragged->cut();
 }
 
 }  // namespace lepton::data

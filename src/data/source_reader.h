@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/ragged_reader.h"
 #include "storage/hdf5_rows.h"
 
 namespace lepton::data {
@@ -20,11 +22,14 @@ class SourceReader {
   /// Rows [begin, end) into `out`, Source::row_bytes() each. Throws Error(no_input, data); Error(io) when a
   /// file is not as it was found.
   void read(int64_t begin, int64_t end, std::span<std::byte> out);
+  /// Rows so far that were longer than an input's Column::length.
+  int64_t cut(size_t input) const;
 
  private:
+  using Reader = std::variant<storage::Hdf5Rows, RaggedReader>;
   const Source& source_;
-  std::vector<storage::Hdf5Rows> columns_;  // inputs, then targets
-  std::vector<std::byte> scratch_;          // a column's rows, before they stand among the others
+  std::vector<Reader> columns_;     // inputs, then targets
+  std::vector<std::byte> scratch_;  // a column's rows, before they stand among the others
 };
 
 }  // namespace lepton::data

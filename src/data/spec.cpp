@@ -9,9 +9,11 @@ const char* split_name(SplitKind kind) {
 }
 
 InputRules DataSpec::rules(const std::string& input) const {
-  InputRules rules{layout, normalisation};
+  InputRules rules{layout, normalisation, length, transforms};
   for (const InputSpec& own : inputs)
-    if (own.name == input) rules = {own.layout.value_or(layout), own.normalisation.value_or(normalisation)};
+    if (own.name == input)
+      rules = {own.layout.value_or(layout), own.normalisation.value_or(normalisation),
+               own.length.value_or(length), own.transforms.value_or(transforms)};
   return rules;
 }
 

@@ -139,7 +139,9 @@ GroupMap GroupMap::of(const Shape& input_shape, ImageLayout layout) {
   GroupMap map;
   map.elements = element_count(input_shape);
   map.groups = input_shape.front();
-  const bool planes = layout == ImageLayout::chw || layout == ImageLayout::hw;
+  if (layout == ImageLayout::sequence) map.groups = input_shape.size() > 1 ? input_shape.back() : 1;
+  const bool planes = layout == ImageLayout::chw || layout == ImageLayout::hw ||
+                      layout == ImageLayout::cdhw || layout == ImageLayout::dhw;
   map.inner = planes ? map.elements / std::max<int64_t>(1, map.groups) : 1;
   return map;
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/philox.h"
 #include "comm/pack.h"
+#include "data/input_check.h"
 #include "data/row_check.h"
 #include "data/store_fill.h"
 
@@ -94,15 +95,32 @@ void SampleStore::read(Dataset& dataset) {
     if (dataset.spec().bad_rows == BadRows::skip || source == bad_rows.end()) return;
     const size_t i = static_cast<size_t>(source - bad_rows.begin());
     const bool mine = !findings[i].bad_rows.empty() && findings[i].bad_rows.front() == source->front();
-    REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), findings[i].first_bad_column),
-            "the row holds NaN or Inf (" + std::to_string(bad_count) + " such rows in all)",
+    const int column = findings[i].first_bad_column;
+    REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), column),
+            (column == Source::in_targets ? "the row holds NaN or Inf"
+                                          : bad_row_text(dataset.inputs()[static_cast<size_t>(column)])) +
+                " (" + std::to_string(bad_count) + " such rows in all)",
             "Clean the data (a number beyond float32 counts as Inf, unless data.normalize scales it), or set "
             "data.bad_rows = \"skip\".");
   });
   comm::agree(world_, [&] { dataset.settle(std::move(bad_rows)); });
   if (bad_count > 0 && world_.rank() == 0)
     log_warning(std::to_string(bad_count) + " rows hold NaN or Inf and are skipped (data.bad_rows).");
+  report_cut(dataset, findings);
   settle_labels(dataset, findings);
+}
+
+void SampleStore::report_cut(const Dataset& dataset, const std::vector<Findings>& findings) const {
+  for (size_t i = 0; i < findings.size(); ++i) {
+    std::vector<int64_t> cut = findings[i].cut;
+    cut.resize(dataset.sources()[i].inputs.size());
+    world_.all_sum(cut);
+    for (size_t input = 0; input < cut.size(); ++input)
+      if (const Column& column = dataset.sources()[i].inputs[input]; cut[input] > 0 && world_.rank() == 0)
+        log_warning(std::to_string(cut[input]) + " of " + std::to_string(dataset.sources()[i].rows()) +
+                    " rows of " + column.place() + " are longer than " + std::to_string(column.length) +
+                    " and are cut (data.length).");
+  }
 }
 
 void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& findings) {
@@ -172,12 +190,11 @@ void SampleStore::compute_statistics(const Dataset& dataset, const Statistics* k
   const Part& part = parts_[static_cast<size_t>(source)];
   for (size_t i = 0; i < dataset.inputs().size(); ++i) {
     const Input& input = dataset.inputs()[i];
-    if (input.normalisation == Normalisation::none) continue;
-    StatisticsSums sums(GroupMap::of(input.shape, input.layout), columns.inputs[i].type());
-    const size_t offset = columns.input_offset(i);
+    if (input.rules.normalisation == Normalisation::none) continue;
+    InputSums sums(columns, input);
     for (int64_t row = part.own_begin; row < part.own_end; ++row)
-      if (dataset.contains(SplitKind::train, row)) sums.add_row(this->row(source, row) + offset);
-    comm::agree(world_, [&] { statistics_.append(settle_statistics(world_, sums)); });
+      if (dataset.contains(SplitKind::train, row)) sums.add_row(this->row(source, row));
+    comm::agree(world_, [&] { statistics_.append(settle_statistics(world_, sums.sums())); });
   }
 }
 

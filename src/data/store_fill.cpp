@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/philox.h"
 #include "base/watchdog.h"
+#include "data/input_check.h"
 #include "data/row_check.h"
 #include "data/source_reader.h"
 
@@ -76,31 +77,17 @@ void check_label(const storage::ArrayInfo& array, const std::byte* target, int64
   }
 }
 
-/// An input whose values are numbers of rows of a table.
-void check_row_numbers(const Column& column, const std::byte* values, int64_t row, size_t index,
-                       const Dataset& dataset, Findings& findings) {
-  const Input& input = dataset.inputs()[index];
-  if (input.table_rows == 0) return;
-  if (const auto number = not_a_row_number(column.type(), values, input.elements(), input.table_rows)) {
-    if (findings.bad_label_row < 0) findings.bad_label_column = static_cast<int>(index);
+/// The inputs of one row. The first that is bad; nullopt: none.
+std::optional<int> check_inputs(std::span<InputCheck> checks, const std::byte* values, int64_t row,
+                                const Dataset& dataset, Findings& findings) {
+  for (size_t i = 0; i < checks.size(); ++i) {
+    if (!checks[i].good(values)) return static_cast<int>(i);
+    const auto number = checks[i].wrong_number(values);
+    if (!number) continue;
+    if (findings.bad_label_row < 0) findings.bad_label_column = static_cast<int>(i);
     note_bad_label(findings, row,
                    "the input " + number_text(*number) + " is not the number of a row in a table of " +
-                       std::to_string(input.table_rows));
-  }
-}
-
-/// The inputs of one row. The first that is bad; nullopt: none.
-std::optional<int> check_inputs(const Source& source, const std::byte* values, int64_t row,
-                                const Dataset& dataset, Findings& findings) {
-  for (size_t i = 0; i < source.inputs.size(); ++i) {
-    const Column& column = source.inputs[i];
-    const int64_t count = dataset.inputs()[i].elements();
-    // Normalisation computes in double, and brings what is large to its own scale.
-    const bool normalised = dataset.inputs()[i].normalisation != Normalisation::none;
-    if (!(normalised ? all_finite(column.type(), values, count) : fits_float32(column.type(), values, count)))
-      return static_cast<int>(i);
-    check_row_numbers(column, values, row, i, dataset, findings);
-    values += column.row_bytes();
+                       std::to_string(dataset.inputs()[i].table_rows));
   }
   return std::nullopt;
 }
@@ -168,13 +155,16 @@ void read_source_rows(const Source& source, int64_t begin, int64_t end, std::spa
       begin = stop;
     }
   }
+  for (size_t i = 0; i < source.inputs.size(); ++i) findings.cut.push_back(reader.cut(i));
 }
 
 void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
                 const Dataset& dataset, Findings& findings) {
+  std::vector<InputCheck> checks;
+  for (size_t i = 0; i < source.inputs.size(); ++i) checks.emplace_back(source, dataset.inputs()[i]);
   for (int64_t row = begin; row < end; ++row, rows += source.row_bytes()) {
     findings.hash += hash64({rows, source.row_bytes()}, mix64(static_cast<uint64_t>(row)));
-    const std::optional<int> bad_input = check_inputs(source, rows, row, dataset, findings);
+    const std::optional<int> bad_input = check_inputs(checks, rows, row, dataset, findings);
     const bool good =
         !bad_input && (source.targets.empty() ||
                        check_targets(source, rows + source.input_row_bytes(), row, dataset, findings));

@@ -25,7 +25,8 @@ struct Findings {
   std::string bad_label;
   int bad_label_column = Source::in_targets;  ///< or an input that is not the number of a row of a table
   int64_t largest_label = -1;
-  uint64_t hash = 0;  ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
+  std::vector<int64_t> cut;  ///< per input: rows that were longer than its column
+  uint64_t hash = 0;         ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
 };
 
 /// Reads rows [begin, end) into `out` (inputs, then targets of each row). Throws Error(no_input, data).

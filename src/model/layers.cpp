@@ -255,7 +255,7 @@ void check_input(const ModelSpec& spec) {
 
 /// A score per class for every token ([T, classes]) or pixel ([classes, H, W]).
 void check_positions(const Shape& scores, const ModelSpec& spec, const std::string& name) {
-  const bool image = scores.size() == 3;
+  const bool image = scores.size() >= 3;  // or a volume
   const int64_t classes = image ? scores.front() : scores.back();
   if (element_count(scores) != spec.positions * classes || (spec.outputs != 0 && classes != spec.outputs))
     layer_error(spec.layers.back().position, name,

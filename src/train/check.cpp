@@ -45,7 +45,7 @@ Json data_report(const data::Dataset& dataset) {
   for (size_t i = 0; i < dataset.inputs().size() && dataset.inputs().size() > 1; ++i)
     report["inputs"].push_back({{"name", dataset.inputs()[i].name},
                                 {"shape", dataset.inputs()[i].shape},
-                                {"type", dataset.sources().front().inputs[i].type().text()}});
+                                {"type", dataset.sources().front().type_of(dataset.inputs()[i]).text()}});
   report["values"] = "not read: they are checked when training starts";
   for (const data::SplitKind kind : data::all_splits)
     if (dataset.has(kind)) report["samples"][data::split_name(kind)] = dataset.split(kind).samples;

@@ -70,17 +70,19 @@ checkpoint::Identity identity_of(const Deck& deck, const std::string& arithmetic
 void require_same_shape(const checkpoint::Identity& trained, const std::vector<data::Input>& inputs,
                         const std::string& rows, const std::string& where) {
   const auto shape = trained.mathematical.find(shape_key);
-  REQUIRE(shape != trained.mathematical.end() && shape->second == shapes_text(inputs), Exit::deck, rows,
-          fmt::format("rows of shape {}, but {} was trained on rows of shape {}", shapes_text(inputs), where,
-                      shape == trained.mathematical.end() ? "unknown" : shape->second),
-          "Give rows of the shape, and the deck (data.layout too), that it was trained with.");
+  REQUIRE(
+      shape != trained.mathematical.end() && shape->second == shapes_text(inputs), Exit::deck, rows,
+      fmt::format("rows of shape {}, but {} was trained on rows of shape {}", shapes_text(inputs), where,
+                  shape == trained.mathematical.end() ? "unknown" : shape->second),
+      "Give rows of the shape, and the deck (data.layout and data.length too), that it was trained with.");
 }
 
 void require_same_model(const checkpoint::Identity& trained, const Deck& deck, const std::string& where,
                         bool same_layout) {
   for (const Change& change : changes_of(trained.mathematical, deck.mathematical))
     REQUIRE(!change.key.starts_with("model.") && change.key != "data.normalize" &&
-                change.key != "data.inputs" && (!same_layout || change.key != "data.layout"),
+                change.key != "data.inputs" && change.key != "data.transforms" &&
+                (!same_layout || change.key != "data.layout"),
             Exit::deck, change.key,
             fmt::format("{} was trained with {}, the deck says {}: that is another model", where,
                         change.before, change.now),

@@ -23,8 +23,9 @@ void require_same_shape(const checkpoint::Identity& trained, const std::vector<d
                         const std::string& rows, const std::string& where);
 
 /// Throws Error(deck), with the key and both values, at the first key by which `deck` describes another model
-/// or other inputs than those that were trained: [model], data.normalize, data.inputs, and with `same_layout`
-/// data.layout (new rows for predict may be stored in another one). `where`: the checkpoint, for the message.
+/// or other inputs than those that were trained: [model], data.normalize, data.inputs, data.transforms, and
+/// with `same_layout` data.layout (new rows for predict may be stored in another one). `where`: the
+/// checkpoint, for the message.
 void require_same_model(const checkpoint::Identity& trained, const Deck& deck, const std::string& where,
                         bool same_layout);
 

@@ -31,6 +31,9 @@ const std::vector<InputOption>& options() {
        [](data::InputSpec& input, const DeckValue& value) {
          input.normalisation = static_cast<data::Normalisation>(value.choice);
        }},
+      {"length", [](data::InputSpec& input, const DeckValue& value) { input.length = value.integer; }},
+      {"transforms",
+       [](data::InputSpec& input, const DeckValue& value) { input.transforms = value.transforms; }},
   };
   return table;
 }

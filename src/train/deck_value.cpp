@@ -9,6 +9,7 @@
 
 #include "train/deck_inputs.h"
 #include "train/deck_keys.h"
+#include "train/deck_transforms.h"
 
 namespace lepton::train {
 
@@ -236,6 +237,8 @@ std::string expectation(const DeckKey& key) {
       return "a list of paths or globs, as in [\"a.h5\", \"part-*.h5\"]";
     case KeyType::paths:
       return "text, or a text for each of several names, as in { title = \"a\", body = \"b\" }";
+    case KeyType::transforms:
+      return "a list of transforms, as in [{ type = \"log1p\" }, { type = \"clip\", low = 0, high = 5 }]";
     case KeyType::inputs:
       return "a table for each input, as in { title = { normalize = \"unit\" } }";
     case KeyType::rows:
@@ -267,6 +270,8 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_paths(key, node);
     case KeyType::inputs:
       return check_inputs(key, node);
+    case KeyType::transforms:
+      return check_transforms(key, node);
     case KeyType::rows:
       return check_rows(key, node);
     case KeyType::files:

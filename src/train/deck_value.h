@@ -25,6 +25,7 @@ enum class KeyType {
   file,                  ///< a path or glob, relative to the deck
   files,                 ///< a list of them
   paths,                 ///< text, or texts by name: { title = "a", body = "b" }
+  transforms,            ///< a list of tables with a type
   inputs,                ///< tables of options by the names of inputs
   rows,                  ///< [from, to)
   duration,              ///< "60s"
@@ -57,6 +58,7 @@ struct DeckValue {
   std::vector<std::string> texts;
   std::vector<std::pair<std::string, std::string>> paths;  ///< by name; one without a name: ""
   std::vector<data::InputSpec> inputs;
+  std::vector<data::Transform> transforms;
   std::pair<int64_t, int64_t> rows;
   std::vector<std::pair<int64_t, std::string>> shares;
   int choice = 0;  ///< index into the key's choices

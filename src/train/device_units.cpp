@@ -104,7 +104,9 @@ int64_t DeviceUnits::assemble(const RoundHeader& header, int64_t number, uint32_
   const std::span<const std::byte* const> rows(rows_.data(), count);
   const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
   auto* inputs = reinterpret_cast<float*>(to + parts_.inputs);
-  assembler.inputs(rows, {inputs, count * static_cast<size_t>(assembler.input_elements())});
+  const data::UnitDraws draws{resources_.deck.run.seed, header.epoch, {ids, count}};
+  assembler.inputs(rows, header.id.kind == exact::RoundKind::train ? &draws : nullptr,
+                   {inputs, count * static_cast<size_t>(assembler.input_elements())});
   if (resources_.dataset.target_kind() == data::TargetKind::values)
     assembler.values(rows, {reinterpret_cast<float*>(to + parts_.targets),
                             count * static_cast<size_t>(resources_.graph.outputs())});

@@ -51,7 +51,7 @@ data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::D
     const int64_t rows = model::input_rows(graph, graph.inputs[i]);
     const data::Input& input = dataset.inputs()[i];
     comm::agree(world, [&] {
-      REQUIRE(rows == 0 || input.normalisation == data::Normalisation::none, Exit::deck,
+      REQUIRE(rows == 0 || input.rules.normalisation == data::Normalisation::none, Exit::deck,
               deck.place("data.normalize"),
               "the network's embedding takes whole numbers, not normalised ones",
               deck.data.inputs.empty() ? "Leave data.normalize out."

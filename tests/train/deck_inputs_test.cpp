@@ -46,6 +46,36 @@ TEST(DeckInputs, WhatHoldsForEach) {
             "{ body = { layout = \"none\" }, title = { normalize = \"standardize\" } }");
 }
 
+TEST(DeckInputs, RowsWithLengthsOfTheirOwn) {
+  const Deck one = with({{"data.train.lengths", "n"}, {"data.length", "9"}});
+  EXPECT_EQ(one.data.train->inputs[0], (data::InputArrays{"input", "x", "n", ""}));
+  EXPECT_EQ(one.data.rules("input").length, 9);
+  const Deck deck =
+      parse(deck_with("train = { inputs = { title = \"a\", body = \"b\" }, offsets = { body = \"o\" }, "
+                      "targets = \"y\", fraction = 0.5 }\n"
+                      "validation = { fraction = 0.5 }\n[data.inputs.body]\nlength = 4"));
+  EXPECT_EQ(deck.data.train->inputs[0], (data::InputArrays{"title", "a", "", ""}));
+  EXPECT_EQ(deck.data.train->inputs[1], (data::InputArrays{"body", "b", "", "o"}));
+  EXPECT_EQ(deck.data.validation->inputs, deck.data.train->inputs);
+  EXPECT_EQ(deck.data.rules("body").length, 4);
+}
+
+TEST(DeckInputs, ErrorsOfLengths) {
+  const auto refused = [](const std::string& lines, const std::vector<std::string>& parts) {
+    expect_error_of([&] { parse(deck_with(lines)); }, Exit::deck, parts);
+  };
+  const std::string train = "train = { inputs = \"x\", targets = \"y\"";
+  refused(train + ", lengths = \"l\", offsets = \"o\" }", {"data.train has both lengths and offsets"});
+  refused(train + ", lengths = { other = \"l\" } }",
+          {"lengths or offsets of \"other\", which its inputs do not name"});
+  refused(train + ", lengths = \"l\" }\ntest = { inputs = \"t\", targets = \"u\" }",
+          {"in one split, but not in data.test"});
+  refused(train + " }\ntest = { inputs = \"t\", targets = \"u\", lengths = \"l\" }",
+          {"in one split, but not in data.train"});
+  refused(train + ", lengths = \"l\" }\nsequence = 8", {"data.sequence cuts windows"});
+  refused(train + " }\nlength = 8", {"data.length says nothing"});
+}
+
 TEST(DeckInputs, TheDeckAsResolvedIsTheSameDeck) {
   const Deck deck = parse(deck_with(two + "[data.inputs.body]\nlayout = \"none\""));
   const Deck again = parse(deck.resolved);
