@@ -48,6 +48,13 @@ size_t Column::step_bytes() const {
   return by_offsets ? bytes : bytes / static_cast<size_t>(arrays.front().shape[1]);
 }
 
+size_t Column::file_row_bytes(size_t file) const {
+  const storage::ArrayInfo& array = arrays[file];
+  if (!by_offsets) return array.row_bytes();
+  const int64_t count = std::max<int64_t>(1, rows(file));
+  return static_cast<size_t>((array.shape[0] + count - 1) / count) * step_bytes();
+}
+
 size_t Source::offset_of(const Input& input) const {
   const auto column = static_cast<size_t>(input.column);
   return input_offset(column) + (input.lengths ? inputs[column].value_bytes() : 0);

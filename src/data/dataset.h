@@ -36,6 +36,8 @@ struct Column {
   /// The column as if it were an array of rows of one length.
   storage::ArrayInfo as_rows(size_t file = 0) const;
   size_t step_bytes() const;  ///< of a row with a length of its own
+  /// What a row takes in its file, on average; more than in memory where rows are cut.
+  size_t file_row_bytes(size_t file) const;
   size_t value_bytes() const {
     return empty() ? 0 : ragged() ? static_cast<size_t>(length) * step_bytes() : arrays.front().row_bytes();
   }

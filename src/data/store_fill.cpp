@@ -32,7 +32,13 @@ int64_t chunk_rows(const Source& source, size_t file) {
   for (const Column& input : source.inputs)
     if (input.row_bytes() > largest->row_bytes()) largest = &input;
   if (source.target_row_bytes() > largest->row_bytes()) largest = &source.targets;
-  return largest->arrays[file].chunk_rows;
+  return largest->by_offsets ? 0 : largest->arrays[file].chunk_rows;  // chunks of flat values hold no rows
+}
+
+size_t file_row_bytes(const Source& source, size_t file) {
+  size_t bytes = source.targets.empty() ? 0 : source.targets.file_row_bytes(file);
+  for (const Column& input : source.inputs) bytes += input.file_row_bytes(file);
+  return bytes;
 }
 
 /// The chunk boundary nearest to `row`, in its file.
@@ -142,7 +148,8 @@ void read_source_rows(const Source& source, int64_t begin, int64_t end, std::spa
     const size_t file = file_of(source, begin);
     const int64_t first = source.first_row[file], file_end = std::min(end, source.first_row[file + 1]);
     const int64_t chunk = std::max<int64_t>(1, chunk_rows(source, file));
-    const int64_t wanted = std::max<int64_t>(1, block_bytes / static_cast<int64_t>(row_bytes));
+    const auto bytes = static_cast<int64_t>(std::max(row_bytes, file_row_bytes(source, file)));
+    const int64_t wanted = std::max<int64_t>(1, block_bytes / bytes);
     const int64_t block = std::max<int64_t>(1, wanted / chunk) * chunk;
     while (begin < file_end) {
       // Ends at a multiple of the block, so that every later block starts at a chunk.

@@ -66,6 +66,7 @@ TEST_F(RaggedReaderTest, PaddedAndFlatRowsAreTheSame) {
     EXPECT_EQ(source.first_row, (std::vector<int64_t>{0, 3, 4}));
     EXPECT_EQ(column.row_bytes(), 10U);
     EXPECT_EQ(column.as_rows(0).shape, (Shape{3, 3}));
+    EXPECT_EQ(column.file_row_bytes(0), 6U) << "3 steps, or 7 in 3 rows";
     int64_t cut = -1;
     EXPECT_EQ(rows_of(column, 0, 4, &cut), expected({{1, 2}, {}, {3, 4, 5}, {6}}, 3));
     EXPECT_EQ(cut, 0);

@@ -44,6 +44,12 @@ TEST(CutRows, AtChunksOfTheFile) {
   EXPECT_EQ(cut_rows(source_of({{1000, 0}}), 0, 1000, 4), (std::vector<int64_t>{0, 250, 500, 750, 1000}));
   // The second file's chunks count from its own beginning.
   EXPECT_EQ(cut_rows(source_of({{103, 100}, {1000, 100}}), 0, 1103, 2), (std::vector<int64_t>{0, 503, 1103}));
+  // Chunks of flat values hold elements, not rows.
+  Source flat = source_of({{1000, 256}});
+  flat.inputs[0].by_offsets = true;
+  flat.inputs[0].length = 10;
+  flat.inputs[0].extents.push_back(array(1001, 1, 0));
+  EXPECT_EQ(cut_rows(flat, 0, 1000, 2), (std::vector<int64_t>{0, 500, 1000}));
   // Chunks longer than a part cannot be kept together.
   EXPECT_EQ(cut_rows(source_of({{1000, 1000}}), 0, 1000, 4), (std::vector<int64_t>{0, 250, 500, 750, 1000}));
 }

@@ -87,6 +87,8 @@ TEST(DeckInputs, OverridesReachOne) {
   const Deck deck =
       parse(deck_with(two), {{"data.train.inputs.body", "other"}, {"data.inputs.title.layout", "hw"}});
   EXPECT_EQ(deck.data.train->inputs[1].values, "other");
+  const Deck whole = with({{"data.train.inputs", "{ z = \"1\", a = \"2\" }"}});
+  EXPECT_EQ(whole.data.train->inputs[0].name, "z") << "in the order of the text";
   EXPECT_EQ(deck.data.rules("title").layout, data::ImageLayout::hw);
 }
 
