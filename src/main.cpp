@@ -26,6 +26,7 @@
 #include "storage/hdf5_version.h"
 #include "train/cluster.h"
 #include "train/commands.h"
+#include "train/deck_transforms.h"
 #include "train/devices.h"
 #include "train/setup.h"
 
@@ -59,7 +60,8 @@ std::string version_text() {
 
 Exit print_keys(const Options&) {
   std::cout << "Keys of a deck\n\n"
-            << lepton::train::key_reference() << "\nLayers of [model] layers\n\n"
+            << lepton::train::key_reference() << "\nTransforms of data.transforms\n\n"
+            << lepton::train::transform_reference() << "\nLayers of [model] layers\n\n"
             << lepton::model::layer_reference();
   return Exit::done;
 }

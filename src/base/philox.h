@@ -49,7 +49,8 @@ enum class Purpose : uint64_t {
   shuffle = 3,
   split = 4,
   fingerprint = 5,
-  generate = 6
+  generate = 6,
+  augment = 7
 };
 
 LEPTON_HD inline constexpr uint64_t stream_key(uint64_t seed, Purpose purpose, uint64_t layer) {

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assembler: stored rows to a unit's float32 inputs (nhwc, normalised) and targets. Conversion from any
-// stored type and byte order happens here and nowhere else. Normalisation: x' = (x - shift) * factor per
-// group; in float32 for types that float32 holds exactly (8 and 16 bit integers, float16, float32), in double
-// and rounded once for the others; a group that never varies gets factor 1. Thread-safe: all methods const,
-// nothing is allocated.
+// Assembler: stored rows to a unit's float32 inputs (input_converter.h) and targets. Thread-safe: all methods
+// const, nothing is allocated. Called by train.
 #pragma once
 
 #include <cstdint>
@@ -12,36 +9,40 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/input_converter.h"
 #include "data/statistics.h"
 
 namespace lepton::data {
 
 class Assembler {
  public:
-  /// Normalises as the dataset's spec says; then statistics must be there (CHECKed).
+  /// Inputs are taken as the dataset says; those of normalised ones need statistics (CHECKed).
   Assembler(const Dataset& dataset, int source, const Statistics& statistics);
 
-  /// `rows`: n pointers to stored rows (inputs, then targets). inputs: n x input elements, nhwc; written.
-  void inputs(std::span<const std::byte* const> rows, std::span<float> inputs) const;
+  /// `rows`: n pointers to stored rows (inputs, then targets). One of the dataset's inputs: n x its elements,
+  /// channels last; written.
+  /// `draws`: of random transforms, in training; else nullptr.
+  void input(size_t index, std::span<const std::byte* const> rows, const UnitDraws* draws,
+             std::span<float> values) const;
+  /// All of them, one behind the other: n x elements of the first, n x elements of the next.
+  void inputs(std::span<const std::byte* const> rows, const UnitDraws* draws, std::span<float> values) const;
   /// Class ids (target_kind classes or one_hot): n x positions; -1 where it is DataSpec::ignored_class.
   /// Labels have been checked when the store was filled.
   void classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const;
   /// Values (target_kind values): n x outputs.
   void values(std::span<const std::byte* const> rows, std::span<float> values) const;
 
-  int64_t input_elements() const { return input_elements_; }
+  size_t input_count() const { return inputs_.size(); }
+  int64_t input_elements() const { return input_elements_; }  ///< of all inputs
   int64_t target_elements() const { return target_elements_; }
 
  private:
-  storage::StoredType input_type_, target_type_;
-  int64_t input_elements_ = 0, channels_ = 1, pixels_ = 0, target_elements_ = 0;
+  std::vector<InputConverter> inputs_;
+  storage::StoredType target_type_;
+  int64_t input_elements_ = 0, target_elements_ = 0;
   size_t input_bytes_ = 0;
-  bool channels_first_ = false, one_hot_ = false;
+  bool one_hot_ = false;
   std::optional<int64_t> ignored_;
-  // One per element of a row, in stored order; of an image with channels first one per channel; one for one
-  // group.
-  std::vector<float> shift_, factor_;
-  std::vector<double> wide_shift_, wide_factor_;
 };
 
 }  // namespace lepton::data

@@ -33,10 +33,60 @@ const SplitSpec* split_spec(const DataSpec& spec, SplitKind kind) {
   return split ? &*split : nullptr;
 }
 
-std::string Source::place(int64_t row, bool in_targets) const {
+storage::ArrayInfo Column::as_rows(size_t file) const {
+  storage::ArrayInfo array = arrays[file];
+  if (!ragged()) return array;
+  const auto inner = array.shape.begin() + (by_offsets ? 1 : 2);
+  Shape shape = {rows(file), length};
+  shape.insert(shape.end(), inner, array.shape.end());
+  array.shape = std::move(shape);
+  return array;
+}
+
+size_t Column::step_bytes() const {
+  const size_t bytes = arrays.front().row_bytes();
+  return by_offsets ? bytes : bytes / static_cast<size_t>(arrays.front().shape[1]);
+}
+
+size_t Column::file_row_bytes(size_t file) const {
+  const storage::ArrayInfo& array = arrays[file];
+  if (!by_offsets) return array.row_bytes();
+  const int64_t count = std::max<int64_t>(1, rows(file));
+  return static_cast<size_t>((array.shape[0] + count - 1) / count) * step_bytes();
+}
+
+size_t Source::offset_of(const Input& input) const {
+  const auto column = static_cast<size_t>(input.column);
+  return input_offset(column) + (input.lengths ? inputs[column].value_bytes() : 0);
+}
+
+storage::StoredType Source::type_of(const Input& input) const {
+  if (input.lengths) return {storage::StoredType::Kind::signed_integer, 4, false};
+  return inputs[static_cast<size_t>(input.column)].type();
+}
+
+int64_t Input::groups() const {
+  if (layout != ImageLayout::sequence) return shape.front();
+  return shape.size() > 1 ? shape.back() : 1;
+}
+
+Grid Input::grid() const {
+  if (shape.size() == 4) return {shape[1], shape[2], shape[3], shape[0]};
+  if (shape.size() == 3) return {1, shape[1], shape[2], shape[0]};
+  return {1, 1, 1, elements()};
+}
+
+size_t Source::input_offset(size_t input) const {
+  size_t offset = 0;
+  for (size_t i = 0; i < input; ++i) offset += inputs[i].row_bytes();
+  return offset;
+}
+
+std::string Source::place(int64_t row, int input) const {
   const auto behind = std::upper_bound(first_row.begin(), first_row.end(), row);
   const size_t file = static_cast<size_t>(behind - first_row.begin()) - 1;
-  const storage::ArrayInfo& array = in_targets ? targets[file] : inputs[file];
+  const Column& column = input == in_targets ? targets : inputs[static_cast<size_t>(input)];
+  const storage::ArrayInfo& array = column.arrays[file];
   return array.file + ":" + array.path + ", row " + std::to_string(row - first_row[file]);
 }
 
@@ -125,44 +175,126 @@ void Dataset::resolve_fractions(int source, const std::vector<SplitKind>& member
   sources_[static_cast<size_t>(source)].used_end = sources_[static_cast<size_t>(source)].rows();
 }
 
-void Dataset::set_input_rows(int64_t rows) {
-  input_rows_ = rows;
+void Dataset::set_table_rows(size_t input, int64_t rows) {
+  inputs_[input].table_rows = rows;
   const bool next = has(SplitKind::train) && spec_.train->next && target_kind_ == TargetKind::classes;
-  if (next && outputs_ == 0) outputs_ = rows;
+  if (next && input == 0 && outputs_ == 0) outputs_ = rows;
+}
+
+int64_t Dataset::input_elements() const {
+  int64_t sum = 0;
+  for (const Input& input : inputs_) sum += input.elements();
+  return sum;
+}
+
+int64_t Dataset::statistics_groups() const {
+  return first_group(inputs_.back()) +
+         (inputs_.back().rules.normalisation == Normalisation::none ? 0 : inputs_.back().groups());
+}
+
+int64_t Dataset::first_group(const Input& input) const {
+  int64_t sum = 0;
+  for (const Input& before : inputs_) {
+    if (&before == &input) break;
+    if (before.rules.normalisation != Normalisation::none) sum += before.groups();
+  }
+  return sum;
+}
+
+/// The inputs' shapes must be those of the other sources.
+void Dataset::resolve_inputs(const Source& source) {
+  const bool first = inputs_.empty();
+  CHECK(first || inputs_.size() == source.inputs.size(), "splits with other inputs");
+  for (size_t i = 0; i < source.inputs.size(); ++i) {
+    const Column& column = source.inputs[i];
+    Input input;
+    input.name = column.name;
+    input.column = static_cast<int>(i);
+    input.ragged = column.ragged();
+    input.rules = spec_.rules(column.name);
+    const InputSchema found = input.ragged ? ragged_schema(column.as_rows(), input.rules.layout)
+                                           : input_schema(column.as_rows(), input.rules.layout);
+    input.stored_elements = element_count(found.shape);
+    const InputSchema given = after_transforms(found, input.rules.transforms, column.place());
+    input.shape = given.shape;
+    input.layout = given.layout;
+    REQUIRE(first || (inputs_[i].shape == input.shape && inputs_[i].layout == input.layout), Exit::data,
+            column.place(),
+            "its samples have shape " + shape_text(input.shape) + ", those of another split have " +
+                shape_text(inputs_[first ? 0 : i].shape),
+            "All splits hold samples of one shape and layout.");
+    if (first) inputs_.push_back(std::move(input));
+  }
+}
+
+/// Behind all columns, so that these have the numbers of their inputs.
+void Dataset::add_lengths() {
+  const size_t columns = inputs_.size();
+  for (size_t i = 0; i < columns; ++i) {
+    if (!inputs_[i].ragged) continue;
+    Input& lengths = inputs_.emplace_back();
+    lengths.name = inputs_[i].name + ".length";
+    lengths.column = static_cast<int>(i);
+    lengths.lengths = true;
+    lengths.shape = {1};
+    lengths.stored_elements = 1;
+  }
+}
+
+void Dataset::check_transforms(const Input& input, bool targets_have_places) const {
+  const std::string where = spec_.position.text(), name = "the input \"" + input.name + "\"";
+  for (const Transform& transform : input.rules.transforms) {
+    if (transform.kind == Transform::Kind::one_hot)
+      REQUIRE(input.rules.normalisation == Normalisation::none, Exit::deck, where,
+              name + " is one-hot by its transforms, and normalised too", "Set normalize = \"none\" for it.");
+    if (!is_random(transform)) continue;
+    REQUIRE(input.shape.size() >= 3, Exit::deck, where,
+            "random_flip and random_crop move points of images and volumes, but " + name + " is " +
+                shape_text(input.shape),
+            "Set its layout to what the array holds, or leave them out.");
+    REQUIRE(transform.kind != Transform::Kind::random_flip || transform.axis != Axis::depth ||
+                input.shape.size() == 4,
+            Exit::deck, where, name + " has no depth to be flipped: it is " + shape_text(input.shape),
+            "Flip it horizontally or vertically.");
+    REQUIRE(!targets_have_places, Exit::deck, where,
+            "random transforms of " + name + " would move its points away from their targets",
+            "Leave them out where targets are images too.");
+  }
 }
 
 void Dataset::resolve_schema() {
   std::string description;
-  std::optional<InputSchema> inputs;
   std::optional<TargetSchema> targets;
   const int trained_on = has(SplitKind::train) ? split(SplitKind::train).source : -1;
   for (const Source& source : sources_) {
-    const storage::ArrayInfo& input = source.inputs.front();
-    const InputSchema input_found = input_schema(input, spec_.layout);
-    if (!inputs) inputs = input_found;
-    REQUIRE(*inputs == input_found, Exit::data, input.file + ":" + input.path,
-            "its samples have shape " + shape_text(input_found.shape) + ", those of another split have " +
-                shape_text(inputs->shape),
-            "All splits hold samples of one shape and layout.");
+    resolve_inputs(source);
     const bool counts = trained_on < 0 || &source == &sources_[static_cast<size_t>(trained_on)];
-    if (counts)
-      description +=
-          input.path + " " + numbers_text(input.shape, input.type) + " x " + std::to_string(source.rows());
+    for (const Column& input : source.inputs) {
+      if (!counts) break;
+      const storage::ArrayInfo array = input.as_rows();
+      description += (&input == &source.inputs.front() ? "" : " ") + array.path + " " +
+                     numbers_text(array.shape, array.type);
+      if (input.ragged()) description += " by " + input.extents.front().path;
+    }
+    if (counts) description += " x " + std::to_string(source.rows());
     if (source.targets.empty()) continue;
-    const storage::ArrayInfo& target = source.targets.front();
+    const storage::ArrayInfo& target = source.targets.arrays.front();
     const TargetSchema target_found = target_schema(target, spec_);
     if (!targets) targets = target_found;
     REQUIRE(*targets == target_found, Exit::data, target.file + ":" + target.path,
             "its targets differ in kind or number from those of another split", "");
     if (counts) description += " " + target.path + " " + numbers_text(target.shape, target.type);
   }
-  input_shape_ = inputs->shape;
-  layout_ = inputs->layout;
   if (targets) {
     target_kind_ = targets->kind;
     outputs_ = targets->outputs;
     positions_ = targets->positions;
   }
+  bool targets_have_places = positions_ > 1;
+  for (const Source& source : sources_)
+    targets_have_places |= !source.targets.empty() && source.targets.arrays.front().shape.size() > 2;
+  for (const Input& input : inputs_) check_transforms(input, targets_have_places);
+  add_lengths();
   fingerprint_ = hash64(description);
 }
 
@@ -183,8 +315,8 @@ void Dataset::settle(std::vector<std::vector<int64_t>> bad_rows) {
     const int64_t end = split.by_fraction ? std::min<int64_t>(good, std::llround(split.to_share * size))
                                           : good_before(split.source, split.end);
     split.samples = end - split.first_good;
-    const storage::ArrayInfo& array = sources_[static_cast<size_t>(split.source)].inputs.front();
-    REQUIRE(split.samples > 0, Exit::data, array.file + ":" + array.path,
+    const Column& rows = sources_[static_cast<size_t>(split.source)].inputs.front();
+    REQUIRE(split.samples > 0, Exit::data, rows.place(),
             std::string("the ") + split_name(kind) + " split has no rows",
             "Make its fraction or rows larger.");
   }

@@ -13,22 +13,80 @@
 #include "comm/world.h"
 #include "data/order.h"
 #include "data/spec.h"
+#include "data/transforms.h"
 #include "storage/hdf5.h"
 #include "tensor/shape.h"
 
 namespace lepton::data {
 
-/// Two named columns over the same rows: inputs and (optionally) targets, over one or many files.
+/// A column of a source: an array in each of its files.
+struct Column {
+  std::string name;                        ///< of the input; of targets ""
+  std::vector<storage::ArrayInfo> arrays;  ///< one per file; none: there is no such column
+  /// Rows with lengths of their own: arrays of these, or of offsets into flat values, one per file; else
+  /// none.
+  std::vector<storage::ArrayInfo> extents = {};
+  bool by_offsets = false;
+  int64_t length = 0;  ///< steps in memory of rows with lengths of their own
+
+  bool empty() const { return arrays.empty(); }
+  bool ragged() const { return !extents.empty(); }
+  const storage::StoredType& type() const { return arrays.front().type; }
+  int64_t rows(size_t file) const { return by_offsets ? extents[file].shape[0] - 1 : arrays[file].shape[0]; }
+  /// The column as if it were an array of rows of one length.
+  storage::ArrayInfo as_rows(size_t file = 0) const;
+  size_t step_bytes() const;  ///< of a row with a length of its own
+  /// What a row takes in its file, on average; more than in memory where rows are cut.
+  size_t file_row_bytes(size_t file) const;
+  size_t value_bytes() const {
+    return empty() ? 0 : ragged() ? static_cast<size_t>(length) * step_bytes() : arrays.front().row_bytes();
+  }
+  /// In memory. Behind the values of a row with a length of its own stands this, as int32.
+  size_t row_bytes() const { return value_bytes() + (ragged() ? sizeof(int32_t) : 0); }
+  std::string place() const { return arrays.front().file + ":" + arrays.front().path; }  ///< for errors
+};
+
+struct Input;
+
+/// Columns over the same rows, over one or many files: inputs and (optionally) targets. A row in memory is
+/// what its columns hold, side by side.
 struct Source {
-  std::vector<storage::ArrayInfo> inputs, targets;  ///< one per file; targets empty if none
-  std::vector<int64_t> first_row;                   ///< of each file, and the total behind
-  int64_t used_begin = 0, used_end = 0;             ///< rows that some split can use; only these are read
+  std::vector<Column> inputs;
+  Column targets;
+  std::vector<int64_t> first_row;        ///< of each file, and the total behind
+  int64_t used_begin = 0, used_end = 0;  ///< rows that some split can use; only these are read
   int64_t rows() const { return first_row.back(); }
-  size_t input_row_bytes() const { return inputs.front().row_bytes(); }
-  size_t target_row_bytes() const { return targets.empty() ? 0 : targets.front().row_bytes(); }
+  size_t input_offset(size_t input) const;  ///< of its bytes in a row
+  size_t input_row_bytes() const { return input_offset(inputs.size()); }
+  /// Where the values of a network's input stand in a row, and as what.
+  size_t offset_of(const Input& input) const;
+  storage::StoredType type_of(const Input& input) const;
+  size_t target_row_bytes() const { return targets.row_bytes(); }
   size_t row_bytes() const { return input_row_bytes() + target_row_bytes(); }
-  /// "file:/path, row r" in the column's own file, for errors.
-  std::string place(int64_t row, bool in_targets) const;
+  static constexpr int in_targets = -1;
+  /// "file:/path, row r" in the file of an input or of the targets, for errors.
+  std::string place(int64_t row, int input) const;
+};
+
+/// An input of the network, as the data give it: a column, or the lengths of its rows.
+struct Input {
+  std::string name;
+  int column = 0;
+  bool lengths = false;  ///< "NAME.length": how many steps of the input NAME count, shape [1]
+  bool ragged = false;   ///< rows have lengths of their own, and zeros behind
+  Shape shape = {};      ///< of one sample, ONNX order: [C, D, H, W], [C, H, W], [T, F], [T] or [F]
+  ImageLayout layout = ImageLayout::none;
+  InputRules rules = {};
+  /// Its values number the rows of a table of so many (an embedding's), which is checked when rows are read;
+  /// 0: they do not.
+  int64_t table_rows = 0;
+  int64_t stored_elements = 0;  ///< of a row; other than elements() where one_hot makes more of them
+
+  int64_t elements() const { return element_count(shape); }
+  /// For normalisation: channels of an image or volume, features of a step, else features; see statistics.h.
+  int64_t groups() const;
+  int64_t stored_channels() const { return groups() / (elements() / stored_elements); }
+  Grid grid() const;
 };
 
 struct SplitInfo {
@@ -55,22 +113,21 @@ class Dataset {
   /// Whether a row of the split's source belongs to the split; bad rows belong to none.
   bool contains(SplitKind kind, int64_t row) const;
 
-  const Shape& input_shape() const { return input_shape_; }  ///< ONNX order: [C, H, W] or [F]
-  ImageLayout layout() const { return layout_; }             ///< resolved
+  const std::vector<Input>& inputs() const { return inputs_; }
+  const Shape& input_shape() const { return inputs_.front().shape; }  ///< of the first input
   TargetKind target_kind() const {
     return target_kind_;
   }                                             ///< resolved: classes, one_hot (-> classes), values
   int64_t outputs() const { return outputs_; }  ///< classes, or values per sample; 0 while unknown
   /// Class ids per sample: 1, or one for each token of a sequence or pixel of an image.
   int64_t positions() const { return positions_; }
-  /// Inputs are numbers of rows of a table of so many (an embedding's), which is checked when rows are read;
-  /// 0: they are not.
-  int64_t input_rows() const { return input_rows_; }
-  /// Where targets are the next inputs, there are as many classes as rows, unless the deck says otherwise.
-  void set_input_rows(int64_t rows);
-  /// Values per sample, and for normalisation: channels of an image, else features. See statistics.h.
-  int64_t input_elements() const { return element_count(input_shape_); }
-  int64_t groups() const { return input_shape_.front(); }
+  /// Where targets are the first input's next elements, there are as many classes as rows of its table,
+  /// unless the deck says otherwise.
+  void set_table_rows(size_t input, int64_t rows);
+  int64_t input_elements() const;  ///< values of a sample, of all inputs
+  /// Groups of the inputs that are normalised, one after another: those of Statistics.
+  int64_t statistics_groups() const;
+  int64_t first_group(const Input& input) const;  ///< where those of one of inputs() begin
   /// Hash of names inside files, shapes, types and (once the store is filled) of the row data; of the train
   /// split's source where there is one, so that other splits may change.
   uint64_t fingerprint() const { return fingerprint_; }
@@ -80,6 +137,9 @@ class Dataset {
 
   void resolve_splits(const std::vector<int>& source_of_split);
   void resolve_fractions(int source, const std::vector<SplitKind>& members);
+  void resolve_inputs(const Source& source);
+  void add_lengths();
+  void check_transforms(const Input& input, bool targets_have_places) const;
   void resolve_schema();
   void warn_of_overlaps() const;
   /// Takes bad rows (sorted, per source) out of the splits. Throws Error(data) when a split has no rows left.
@@ -92,10 +152,9 @@ class Dataset {
   std::vector<std::optional<SplitInfo>> splits_;
   std::vector<std::vector<int64_t>> bad_rows_;  // per source, sorted
   std::vector<Permutation> permutations_;       // per source, of its good rows
-  Shape input_shape_;
-  ImageLayout layout_ = ImageLayout::none;
+  std::vector<Input> inputs_;
   TargetKind target_kind_ = TargetKind::values;
-  int64_t outputs_ = 0, positions_ = 1, input_rows_ = 0;
+  int64_t outputs_ = 0, positions_ = 1;
   uint64_t fingerprint_ = 0;
 };
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "comm/pack.h"
+#include "data/ragged_reader.h"
 
 namespace lepton::data {
 
@@ -28,9 +29,12 @@ std::vector<std::string> matches(const std::string& pattern) {
   return files;
 }
 
-/// All files hold the same kind of rows: everything but the first dimension.
-void check_alike(const ArrayInfo& first, const ArrayInfo& other) {
-  const Shape a(first.shape.begin() + 1, first.shape.end()), b(other.shape.begin() + 1, other.shape.end());
+/// All files hold the same kind of rows: everything but the first dimension, and of padded rows the second.
+void check_alike(const ArrayInfo& first, const ArrayInfo& other, size_t free_dimensions) {
+  const auto rest = [&](const Shape& shape) {
+    return Shape(shape.begin() + static_cast<int64_t>(std::min(shape.size(), free_dimensions)), shape.end());
+  };
+  const Shape a = rest(first.shape), b = rest(other.shape);
   const std::string where = other.file + ":" + other.path;
   REQUIRE(a == b, Exit::data, where,
           "its rows have shape " + shape_text(b) + ", those of " + first.file + " have " + shape_text(a),
@@ -96,7 +100,7 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
 }
 
 Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
-  Columns columns{split.inputs, split.next ? split.inputs : split.targets};
+  Columns columns{split.inputs, split.next ? split.inputs.front().values : split.targets};
   if (spec.sequence == 0) return columns;
   const int64_t next = split.next ? 1 : 0, length = spec.sequence;
   // Other arrays than the train split's are gone through once.
@@ -107,30 +111,86 @@ Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
   return columns;
 }
 
+/// Opens an array of a column in one more file.
+static void open_array(std::vector<ArrayInfo>& arrays, const std::string& file, const std::string& path,
+                       const storage::RowWindows& windows, size_t free_dimensions = 1) {
+  arrays.push_back(storage::Hdf5Array(file, path, windows).info());
+  check_alike(arrays.front(), arrays.back(), free_dimensions);
+}
+
+/// Lengths [N] or offsets [N + 1] of rows, and values that go with them.
+static void open_extents(Column& column, const std::string& file, const InputArrays& input) {
+  open_array(column.extents, file, column.by_offsets ? input.offsets : input.lengths, {});
+  const ArrayInfo &extents = column.extents.back(), &values = column.arrays.back();
+  const std::string where = extents.file + ":" + extents.path;
+  REQUIRE(extents.shape.size() == 1 && extents.shape[0] >= (column.by_offsets ? 1 : 0), Exit::data, where,
+          column.by_offsets ? "offsets have shape [N + 1], this array has " + shape_text(extents.shape)
+                            : "lengths have shape [N], this array has " + shape_text(extents.shape),
+          "");
+  if (column.by_offsets) return;
+  REQUIRE(values.shape.size() >= 2 && values.shape[1] > 0, Exit::data, values.file + ":" + values.path,
+          "rows with lengths have shape [N, T] or [N, T, F], this array has " + shape_text(values.shape),
+          "Of flat values give offsets, not lengths.");
+  REQUIRE(values.shape[0] == extents.shape[0], Exit::data, where,
+          "there are " + std::to_string(extents.shape[0]) + " lengths for " +
+              std::to_string(values.shape[0]) + " rows of " + values.path,
+          "Each row needs its length.");
+}
+
+static void open_input(Column& column, const std::string& file, const InputArrays& input,
+                       const storage::RowWindows& windows) {
+  const bool by_lengths = !input.lengths.empty();
+  column.by_offsets = !input.offsets.empty();
+  open_array(column.arrays, file, input.values, windows, by_lengths ? 2 : 1);
+  if (!by_lengths && !column.by_offsets) return;
+  open_extents(column, file, input);
+  column.length = std::max(column.length, longest_row(column, column.arrays.size() - 1));
+}
+
+/// Columns of one file have as many rows as its first.
+static void check_rows(const Source& source, const Column& other, const char* what, const char* hint) {
+  const size_t file = source.inputs.front().arrays.size() - 1;
+  const ArrayInfo first = source.inputs.front().as_rows(file), second = other.as_rows(file);
+  REQUIRE(first.shape[0] == second.shape[0], Exit::data, first.file,
+          "inputs and " + std::string(what) + " differ in length: " + first.path + " has " +
+              std::to_string(first.shape[0]) + " rows, " + second.path + " has " +
+              std::to_string(second.shape[0]),
+          hint);
+}
+
 Source open_source(const std::vector<std::string>& files, const Columns& columns) {
-  const auto& [inputs, targets, input_windows, target_windows] = columns;
   Source source;
+  for (const InputArrays& input : columns.inputs) source.inputs.push_back({input.name, {}});
   source.first_row.push_back(0);
   for (const std::string& file : files) {
-    source.inputs.push_back(storage::Hdf5Array(file, inputs, input_windows).info());
-    const ArrayInfo& input = source.inputs.back();
-    check_alike(source.inputs.front(), input);
-    source.first_row.push_back(source.first_row.back() + input.shape[0]);
-    if (targets.empty()) continue;
-    source.targets.push_back(storage::Hdf5Array(file, targets, target_windows).info());
-    const ArrayInfo& target = source.targets.back();
-    check_alike(source.targets.front(), target);
-    REQUIRE(input.shape[0] == target.shape[0], Exit::data, file,
-            "inputs and targets differ in length: " + inputs + " has " + std::to_string(input.shape[0]) +
-                " rows, " + targets + " has " + std::to_string(target.shape[0]),
-            "Each row of the inputs needs its target.");
+    for (size_t i = 0; i < columns.inputs.size(); ++i) {
+      open_input(source.inputs[i], file, columns.inputs[i], columns.input_windows);
+      check_rows(source, source.inputs[i], "other inputs", "Each row is one sample, in all of them.");
+    }
+    source.first_row.push_back(source.first_row.back() +
+                               source.inputs.front().rows(source.first_row.size() - 1));
+    if (columns.targets.empty()) continue;
+    open_array(source.targets.arrays, file, columns.targets, columns.target_windows);
+    check_rows(source, source.targets, "targets", "Each row of the inputs needs its target.");
   }
-  const std::string where = files.front() + ":" + inputs;
-  REQUIRE(source.rows() > 0, Exit::data, where, "the dataset has no rows", "");
-  REQUIRE(source.input_row_bytes() > 0, Exit::data, where, "its rows are empty", "");
-  REQUIRE(targets.empty() || source.target_row_bytes() > 0, Exit::data, files.front() + ":" + targets,
+  REQUIRE(source.rows() > 0, Exit::data, source.inputs.front().place(), "the dataset has no rows", "");
+  for (const Column& input : source.inputs)
+    REQUIRE(input.value_bytes() > 0, Exit::data, input.place(), "its rows are empty", "");
+  REQUIRE(source.targets.empty() || source.target_row_bytes() > 0, Exit::data, source.targets.place(),
           "its rows are empty", "");
   return source;
+}
+
+void settle_lengths(const DataSpec& spec, FoundSources& found) {
+  if (found.sources.empty()) return;
+  const int trained_on = found.source_of_split[static_cast<size_t>(SplitKind::train)];
+  const Source decides = found.sources[static_cast<size_t>(std::max(0, trained_on))];
+  for (Source& source : found.sources)
+    for (size_t i = 0; i < source.inputs.size(); ++i) {
+      Column& column = source.inputs[i];
+      const int64_t wanted = spec.rules(column.name).length;
+      if (column.ragged()) column.length = wanted > 0 ? wanted : decides.inputs[i].length;
+    }
 }
 
 FoundSources find_sources(const DataSpec& spec) {
@@ -147,33 +207,55 @@ FoundSources find_sources(const DataSpec& spec) {
     keys.push_back(key);
     found.sources.push_back(open_source(key.second, key.first));
   }
+  settle_lengths(spec, found);
   return found;
 }
 
+/// Name; whether extents are offsets, and the length; arrays, extents.
+using PackedColumn = std::pair<std::pair<std::string, std::vector<int64_t>>,
+                               std::pair<std::vector<PackedArray>, std::vector<PackedArray>>>;
+
+static PackedColumn pack_column(const Column& column) {
+  PackedColumn packed{{column.name, {column.by_offsets, column.length}}, {}};
+  for (const ArrayInfo& array : column.arrays) packed.second.first.push_back(pack_array(array));
+  for (const ArrayInfo& array : column.extents) packed.second.second.push_back(pack_array(array));
+  return packed;
+}
+
+static Column unpack_column(const PackedColumn& packed) {
+  const auto& [name, numbers] = packed.first;
+  CHECK(numbers.size() == 2, "a packed column");
+  Column column{name, {}, {}, numbers[0] != 0, numbers[1]};
+  for (const PackedArray& array : packed.second.first) column.arrays.push_back(unpack_array(array));
+  for (const PackedArray& array : packed.second.second) column.extents.push_back(unpack_array(array));
+  return column;
+}
+
+/// Of each source its columns, targets last.
+using PackedSources = std::pair<std::vector<std::vector<PackedColumn>>, std::vector<int>>;
+
 std::string pack_sources(const FoundSources& found) {
-  std::vector<std::pair<std::vector<PackedArray>, std::vector<PackedArray>>> packed;
+  PackedSources packed{{}, found.source_of_split};
   for (const Source& source : found.sources) {
-    packed.emplace_back();
-    for (const ArrayInfo& array : source.inputs) packed.back().first.push_back(pack_array(array));
-    for (const ArrayInfo& array : source.targets) packed.back().second.push_back(pack_array(array));
+    std::vector<PackedColumn>& columns = packed.first.emplace_back();
+    for (const Column& input : source.inputs) columns.push_back(pack_column(input));
+    columns.push_back(pack_column(source.targets));
   }
-  return comm::pack(std::pair(packed, found.source_of_split));
+  return comm::pack(packed);
 }
 
 FoundSources unpack_sources(const std::string& bytes) {
-  using Packed =
-      std::pair<std::vector<std::pair<std::vector<PackedArray>, std::vector<PackedArray>>>, std::vector<int>>;
-  const Packed packed = comm::unpack<Packed>(bytes, "description of the dataset");
+  const auto packed = comm::unpack<PackedSources>(bytes, "description of the dataset");
   FoundSources found;
   found.source_of_split = packed.second;
-  for (const auto& [inputs, targets] : packed.first) {
+  for (const std::vector<PackedColumn>& columns : packed.first) {
     Source& source = found.sources.emplace_back();
+    for (const PackedColumn& column : columns) source.inputs.push_back(unpack_column(column));
+    source.targets = std::move(source.inputs.back());
+    source.inputs.pop_back();
     source.first_row.push_back(0);
-    for (const PackedArray& array : inputs) {
-      source.inputs.push_back(unpack_array(array));
-      source.first_row.push_back(source.first_row.back() + source.inputs.back().shape[0]);
-    }
-    for (const PackedArray& array : targets) source.targets.push_back(unpack_array(array));
+    for (size_t file = 0; file < source.inputs.front().arrays.size(); ++file)
+      source.first_row.push_back(source.first_row.back() + source.inputs.front().rows(file));
   }
   return found;
 }

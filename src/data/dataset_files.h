@@ -18,7 +18,8 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
 
 /// Paths of a source's columns, and the windows that are their rows, if any.
 struct Columns {
-  std::string inputs, targets;  ///< no targets: ""
+  std::vector<InputArrays> inputs;
+  std::string targets;  ///< none: ""
   storage::RowWindows input_windows = {}, target_windows = {};
   bool operator==(const Columns&) const = default;
 };
@@ -33,6 +34,9 @@ struct FoundSources {
   std::vector<Source> sources;
   std::vector<int> source_of_split;
 };
+/// Steps in memory of rows with lengths of their own: what the deck says, else those of the train split's
+/// longest (or the first source's).
+void settle_lengths(const DataSpec& spec, FoundSources& found);
 FoundSources find_sources(const DataSpec& spec);
 std::string pack_sources(const FoundSources& found);
 FoundSources unpack_sources(const std::string& bytes);

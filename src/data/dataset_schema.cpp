@@ -16,8 +16,33 @@ const char* layout_name(ImageLayout layout) {
       return "hw";
     case ImageLayout::none:
       return "none";
+    case ImageLayout::cdhw:
+      return "cdhw";
+    case ImageLayout::dhwc:
+      return "dhwc";
+    case ImageLayout::dhw:
+      return "dhw";
+    case ImageLayout::sequence:
+      return "sequence";
     default:
       return "auto";
+  }
+}
+
+/// Dimensions of an array with this layout; 0: any.
+size_t rank_of(ImageLayout layout) {
+  switch (layout) {
+    case ImageLayout::hw:
+      return 3;
+    case ImageLayout::hwc:
+    case ImageLayout::chw:
+    case ImageLayout::dhw:
+      return 4;
+    case ImageLayout::cdhw:
+    case ImageLayout::dhwc:
+      return 5;
+    default:
+      return 0;
   }
 }
 
@@ -40,8 +65,9 @@ ImageLayout guess_layout(const storage::ArrayInfo& inputs) {
 InputSchema input_schema(const storage::ArrayInfo& inputs, ImageLayout wanted) {
   const Shape& shape = inputs.shape;
   const ImageLayout layout = wanted == ImageLayout::automatic ? guess_layout(inputs) : wanted;
-  const size_t rank = layout == ImageLayout::none ? shape.size() : layout == ImageLayout::hw ? 3 : 4;
-  REQUIRE(shape.size() == rank, Exit::data, inputs.file + ":" + inputs.path,
+  if (layout == ImageLayout::sequence) return ragged_schema(inputs, layout);
+  const size_t rank = rank_of(layout);
+  REQUIRE(rank == 0 || shape.size() == rank, Exit::data, inputs.file + ":" + inputs.path,
           "data.layout = \"" + std::string(layout_name(layout)) + "\" needs an array of rank " +
               std::to_string(rank) + ", this one has shape " + shape_text(shape),
           "Set data.layout to what the array holds, or remove it.");
@@ -52,9 +78,49 @@ InputSchema input_schema(const storage::ArrayInfo& inputs, ImageLayout wanted) {
       return {{shape[1], shape[2], shape[3]}, layout};
     case ImageLayout::hwc:
       return {{shape[3], shape[1], shape[2]}, layout};
+    case ImageLayout::dhw:
+      return {{1, shape[1], shape[2], shape[3]}, layout};
+    case ImageLayout::cdhw:
+      return {{shape[1], shape[2], shape[3], shape[4]}, layout};
+    case ImageLayout::dhwc:
+      return {{shape[4], shape[1], shape[2], shape[3]}, layout};
     default:
       return {{element_count(Shape(shape.begin() + 1, shape.end()))}, ImageLayout::none};
   }
+}
+
+InputSchema ragged_schema(const storage::ArrayInfo& inputs, ImageLayout wanted) {
+  const Shape& shape = inputs.shape;
+  REQUIRE(wanted == ImageLayout::automatic || wanted == ImageLayout::sequence, Exit::deck,
+          inputs.file + ":" + inputs.path,
+          "its rows have lengths of their own, which goes with layout = \"sequence\" only, not \"" +
+              std::string(layout_name(wanted)) + "\"",
+          "Leave layout out.");
+  REQUIRE(
+      shape.size() >= 2, Exit::data, inputs.file + ":" + inputs.path,
+      "data.layout = \"sequence\" needs an array of rank 2 or more, this one has shape " + shape_text(shape),
+      "Set data.layout to what the array holds, or remove it.");
+  if (shape.size() == 2) return {{shape[1]}, ImageLayout::sequence};
+  return {{shape[1], element_count(Shape(shape.begin() + 2, shape.end()))}, ImageLayout::sequence};
+}
+
+InputSchema after_transforms(InputSchema schema, const std::vector<Transform>& transforms,
+                             const std::string& where) {
+  for (const Transform& transform : transforms) {
+    if (transform.kind != Transform::Kind::one_hot) continue;
+    Shape& shape = schema.shape;
+    const bool points = shape.size() >= 3, one_value = points ? shape[0] == 1 : shape.size() == 1;
+    REQUIRE(one_value, Exit::deck, where,
+            "one_hot takes one class at each place, but samples are " + shape_text(shape),
+            "It goes with features, sequences of classes, and images of one channel, once.");
+    if (points || shape == Shape{1}) {
+      shape[0] = transform.classes;
+    } else {
+      shape.push_back(transform.classes);
+      schema.layout = ImageLayout::sequence;
+    }
+  }
+  return schema;
 }
 
 TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& spec) {

@@ -10,14 +10,23 @@
 namespace lepton::data {
 
 struct InputSchema {
-  Shape shape;         ///< [C, H, W], or [F]
-  ImageLayout layout;  ///< hwc, chw, hw, or none for features
+  Shape shape;         ///< [C, D, H, W], [C, H, W], [T, F], [T], or [F]
+  ImageLayout layout;  ///< as the array has it; none for features
   bool operator==(const InputSchema&) const = default;
 };
 /// [N] -> [1], [N, F] -> [F], [N, H, W] -> [1, H, W]; rank 4 by `wanted` or by which side looks like
-/// channels; with layout none, and automatically from rank 5 up, all trailing dimensions become features.
-/// Throws Error(data).
+/// channels; volumes and sequences as `wanted` alone says; with layout none, and automatically from rank 5
+/// up, all trailing dimensions become features. Throws Error(data).
 InputSchema input_schema(const storage::ArrayInfo& inputs, ImageLayout wanted);
+
+/// Of rows with lengths of their own, [N, T] -> [T] and [N, T, ...] -> [T, F], as sequences. Throws
+/// Error(deck) for another layout.
+InputSchema ragged_schema(const storage::ArrayInfo& inputs, ImageLayout wanted);
+
+/// What one_hot makes of it, behind the other dimensions in memory: [1] -> [classes], [F] -> [F, classes] and
+/// [1, H, W] -> [classes, H, W]. `where`: the array, for errors. Throws Error(deck) for channels or features.
+InputSchema after_transforms(InputSchema schema, const std::vector<Transform>& transforms,
+                             const std::string& where);
 
 struct TargetSchema {
   TargetKind kind;        ///< classes, one_hot or values

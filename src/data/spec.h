@@ -16,26 +16,68 @@ namespace lepton::data {
 enum class SplitKind : int { train = 0, validation = 1, test = 2 };
 const char* split_name(SplitKind kind);  ///< "train", "validation", "test"
 
+/// Where a split has one of its inputs: paths inside its files.
+struct InputArrays {
+  std::string name = "input";
+  std::string values;
+  std::string lengths = {},
+              offsets = {};  ///< of rows that have lengths of their own: one of them; see RaggedReader
+  bool operator==(const InputArrays&) const = default;
+};
+
 struct SplitSpec {
   std::vector<std::string>
       files;  ///< resolved paths or globs; a glob is sorted bytewise, files are concatenated
-  std::string inputs, targets;  ///< paths inside the files; targets may be empty (predict)
-  bool next = false;            ///< targets are the inputs moved by one element (with DataSpec::sequence)
+  std::vector<InputArrays> inputs;  ///< in the order of the train split; unnamed: one, called "input"
+  std::string targets;              ///< path inside the files; may be empty (predict)
+  bool next = false;                ///< targets are the inputs moved by one element (with DataSpec::sequence)
   std::optional<std::pair<int64_t, int64_t>> rows;  ///< [from, to)
   std::optional<double>
       fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
   SourcePosition position;
 };
 
-enum class ImageLayout { automatic, hwc, chw, hw, none };
+enum class ImageLayout { automatic, hwc, chw, hw, none, cdhw, dhwc, dhw, sequence };
+enum class Axis { horizontal, vertical, depth };  ///< of width, height, depth
 enum class TargetKind { automatic, classes, one_hot, values };
 enum class TargetRange { any, probability /* [0, 1] */, sign /* 0 or -1, and 1 */, not_negative };
 enum class Normalisation { none, unit, standardize };
 enum class Shuffle { global, window, none };
 enum class BadRows { error, skip };
 
+/// What is done to an input's values when a unit is assembled (data/transforms.h).
+struct Transform {
+  enum class Kind { log1p, clip, scale, one_hot, random_flip, random_crop };
+  Kind kind = Kind::log1p;
+  double low = 0, high = 0;       ///< clip
+  double factor = 1, offset = 0;  ///< scale: x factor + offset
+  int64_t classes = 0;            ///< one_hot
+  Axis axis = Axis::horizontal;   ///< random_flip
+  int64_t padding = 0;            ///< random_crop: zeros on each side, of which as much is cut off again
+  bool operator==(const Transform&) const = default;
+};
+
+/// How one input is taken.
+struct InputRules {
+  ImageLayout layout = ImageLayout::automatic;
+  Normalisation normalisation = Normalisation::none;
+  int64_t length = 0;  ///< steps of rows with lengths of their own; 0: of the train split's longest
+  std::vector<Transform> transforms = {};  ///< those of values before the random ones
+};
+/// What the deck says of it by its name.
+struct InputSpec {
+  std::string name;
+  std::optional<ImageLayout> layout = {};
+  std::optional<Normalisation> normalisation = {};
+  std::optional<int64_t> length = {};
+  std::optional<std::vector<Transform>> transforms = {};
+};
+
 struct DataSpec {
   std::optional<SplitSpec> train, validation, test;
+  std::vector<InputSpec> inputs;      ///< what the deck says of inputs by name; the rest is as follows
+  int64_t length = 0;                 ///< of inputs, as InputRules has it
+  std::vector<Transform> transforms;  ///< the same
   ImageLayout layout =
       ImageLayout::automatic;  ///< automatic: [N,a,b] hw; [N,a,b,c] chw if a <= 4 else hwc if c <= 4
   /// automatic: where the loss needs class ids, one number per row is an id and several are one-hot; else
@@ -55,6 +97,8 @@ struct DataSpec {
   TargetRange target_range = TargetRange::any;  ///< what the loss asks of targets that are values
   std::optional<int64_t> ignored_class;         ///< positions with this id count nowhere
   SourcePosition position;                      ///< of [data]
+
+  InputRules rules(const std::string& input) const;
 };
 
 }  // namespace lepton::data

@@ -124,11 +124,24 @@ struct StatisticsSums::Columns {
   }
 };
 
+void Statistics::append(const Statistics& next) {
+  if (empty()) count = next.count;
+  const auto add = [](std::vector<double>& to, const std::vector<double>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  add(mean, next.mean);
+  add(deviation, next.deviation);
+  add(minimum, next.minimum);
+  add(maximum, next.maximum);
+}
+
 GroupMap GroupMap::of(const Shape& input_shape, ImageLayout layout) {
   GroupMap map;
   map.elements = element_count(input_shape);
   map.groups = input_shape.front();
-  const bool planes = layout == ImageLayout::chw || layout == ImageLayout::hw;
+  if (layout == ImageLayout::sequence) map.groups = input_shape.size() > 1 ? input_shape.back() : 1;
+  const bool planes = layout == ImageLayout::chw || layout == ImageLayout::hw ||
+                      layout == ImageLayout::cdhw || layout == ImageLayout::dhw;
   map.inner = planes ? map.elements / std::max<int64_t>(1, map.groups) : 1;
   return map;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Statistics of the train split's inputs: count, mean, standard deviation, minimum, maximum, per group: per
-// channel for images, per feature otherwise. Sums are exact, hence the same bits on any number of ranks. Kept
-// in the checkpoint, so that evaluation and prediction normalise as training did.
+// channel for images, per feature otherwise; the groups of several inputs stand one after another. Sums are
+// exact, hence the same bits on any number of ranks. Kept in the checkpoint, so that evaluation and
+// prediction normalise as training did.
 #pragma once
 
 #include <array>
@@ -19,9 +20,10 @@
 namespace lepton::data {
 
 struct Statistics {
-  int64_t count = 0;                                      ///< values per group
+  int64_t count = 0;                                      ///< values per group, of the first input
   std::vector<double> mean, deviation, minimum, maximum;  ///< one per group; population standard deviation
   bool empty() const { return mean.empty(); }
+  void append(const Statistics& next);  ///< the groups of one more input
   bool operator==(const Statistics&) const = default;
 };
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/philox.h"
 #include "comm/pack.h"
+#include "data/input_check.h"
 #include "data/row_check.h"
 #include "data/store_fill.h"
 
@@ -27,9 +28,9 @@ SampleStore::SampleStore(const comm::World& world, Dataset& dataset, const std::
                          const Statistics* known)
     : world_(world) {
   comm::agree(world_, [&] {
-    REQUIRE(dataset.spec().normalisation == Normalisation::none || known || dataset.has(SplitKind::train),
-            Exit::deck, dataset.spec().position.text(),
-            "data.normalize needs the statistics of a train split", "Set data.train.");
+    REQUIRE(dataset.statistics_groups() == 0 || known || dataset.has(SplitKind::train), Exit::deck,
+            dataset.spec().position.text(), "data.normalize needs the statistics of a train split",
+            "Set data.train.");
   });
   reserve(dataset, shm_directory);
   { read(dataset); }
@@ -94,15 +95,32 @@ void SampleStore::read(Dataset& dataset) {
     if (dataset.spec().bad_rows == BadRows::skip || source == bad_rows.end()) return;
     const size_t i = static_cast<size_t>(source - bad_rows.begin());
     const bool mine = !findings[i].bad_rows.empty() && findings[i].bad_rows.front() == source->front();
-    REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), findings[i].first_bad_in_targets),
-            "the row holds NaN or Inf (" + std::to_string(bad_count) + " such rows in all)",
+    const int column = findings[i].first_bad_column;
+    REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), column),
+            (column == Source::in_targets ? "the row holds NaN or Inf"
+                                          : bad_row_text(dataset.inputs()[static_cast<size_t>(column)])) +
+                " (" + std::to_string(bad_count) + " such rows in all)",
             "Clean the data (a number beyond float32 counts as Inf, unless data.normalize scales it), or set "
             "data.bad_rows = \"skip\".");
   });
   comm::agree(world_, [&] { dataset.settle(std::move(bad_rows)); });
   if (bad_count > 0 && world_.rank() == 0)
     log_warning(std::to_string(bad_count) + " rows hold NaN or Inf and are skipped (data.bad_rows).");
+  report_cut(dataset, findings);
   settle_labels(dataset, findings);
+}
+
+void SampleStore::report_cut(const Dataset& dataset, const std::vector<Findings>& findings) const {
+  for (size_t i = 0; i < findings.size(); ++i) {
+    std::vector<int64_t> cut = findings[i].cut;
+    cut.resize(dataset.sources()[i].inputs.size());
+    world_.all_sum(cut);
+    for (size_t input = 0; input < cut.size(); ++input)
+      if (const Column& column = dataset.sources()[i].inputs[input]; cut[input] > 0 && world_.rank() == 0)
+        log_warning(std::to_string(cut[input]) + " of " + std::to_string(dataset.sources()[i].rows()) +
+                    " rows of " + column.place() + " are longer than " + std::to_string(column.length) +
+                    " and are cut (data.length).");
+  }
 }
 
 void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& findings) {
@@ -116,9 +134,9 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
     comm::agree(world_, [&] {
       REQUIRE(
           !has_one || -first[0] != findings[i].bad_label_row, Exit::data,
-          dataset.sources()[i].place(findings[i].bad_label_row, findings[i].bad_label_in_targets),
+          dataset.sources()[i].place(findings[i].bad_label_row, findings[i].bad_label_column),
           findings[i].bad_label,
-          !findings[i].bad_label_in_targets
+          findings[i].bad_label_column != Source::in_targets
               ? "Rows count from 0; the embedding's option rows sets how many there are."
           : dataset.target_kind() == TargetKind::values
               ? "Map the targets to what it takes, or choose a loss that takes any number (mse, mae, huber)."
@@ -149,7 +167,7 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
     const Part& part = parts_[static_cast<size_t>(source)];
     for (int64_t row = part.own_begin; row < part.own_end; ++row)
       if (!columns.targets.empty() && dataset.contains(SplitKind::train, row))
-        trained[0] = std::max(trained[0], largest_class(columns.targets.front().type,
+        trained[0] = std::max(trained[0], largest_class(columns.targets.type(),
                                                         this->row(source, row) + columns.input_row_bytes(),
                                                         dataset.positions(), dataset.spec().ignored_class));
     world_.all_max(trained);
@@ -168,14 +186,18 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
 
 void SampleStore::compute_statistics(const Dataset& dataset, const Statistics* known) {
   if (known != nullptr) statistics_ = *known;
-  if (known != nullptr || dataset.spec().normalisation == Normalisation::none) return;
+  if (known != nullptr || dataset.statistics_groups() == 0) return;
   const int source = dataset.split(SplitKind::train).source;
+  const Source& columns = dataset.sources()[static_cast<size_t>(source)];
   const Part& part = parts_[static_cast<size_t>(source)];
-  StatisticsSums sums(GroupMap::of(dataset.input_shape(), dataset.layout()),
-                      dataset.sources()[static_cast<size_t>(source)].inputs.front().type);
-  for (int64_t row = part.own_begin; row < part.own_end; ++row)
-    if (dataset.contains(SplitKind::train, row)) sums.add_row(this->row(source, row));
-  comm::agree(world_, [&] { statistics_ = settle_statistics(world_, sums); });
+  for (size_t i = 0; i < dataset.inputs().size(); ++i) {
+    const Input& input = dataset.inputs()[i];
+    if (input.rules.normalisation == Normalisation::none) continue;
+    InputSums sums(columns, input);
+    for (int64_t row = part.own_begin; row < part.own_end; ++row)
+      if (dataset.contains(SplitKind::train, row)) sums.add_row(this->row(source, row));
+    comm::agree(world_, [&] { statistics_.append(settle_statistics(world_, sums.sums())); });
+  }
 }
 
 int SampleStore::owner(int source, int64_t row) const {

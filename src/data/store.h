@@ -49,6 +49,7 @@ class SampleStore {
   };
   void reserve(const Dataset& dataset, const std::string& shm_directory);
   void read(Dataset& dataset);
+  void report_cut(const Dataset& dataset, const std::vector<Findings>& findings) const;
   void settle_labels(Dataset& dataset, std::vector<Findings>& findings);
   void settle_classes(Dataset& dataset, int64_t largest_label);
   void compute_statistics(const Dataset& dataset, const Statistics* known);

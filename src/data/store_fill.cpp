@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
+#include <optional>
 
 #include "base/hash.h"
 #include "base/philox.h"
 #include "base/watchdog.h"
+#include "data/input_check.h"
 #include "data/row_check.h"
+#include "data/source_reader.h"
 
 namespace lepton::data {
 
@@ -26,8 +28,17 @@ size_t file_of(const Source& source, int64_t row) {
 
 /// Chunk length of the largest column of a file; 0: contiguous.
 int64_t chunk_rows(const Source& source, size_t file) {
-  const bool targets_larger = source.target_row_bytes() > source.input_row_bytes();
-  return targets_larger ? source.targets[file].chunk_rows : source.inputs[file].chunk_rows;
+  const Column* largest = &source.inputs.front();
+  for (const Column& input : source.inputs)
+    if (input.row_bytes() > largest->row_bytes()) largest = &input;
+  if (source.target_row_bytes() > largest->row_bytes()) largest = &source.targets;
+  return largest->by_offsets ? 0 : largest->arrays[file].chunk_rows;  // chunks of flat values hold no rows
+}
+
+size_t file_row_bytes(const Source& source, size_t file) {
+  size_t bytes = source.targets.empty() ? 0 : source.targets.file_row_bytes(file);
+  for (const Column& input : source.inputs) bytes += input.file_row_bytes(file);
+  return bytes;
 }
 
 /// The chunk boundary nearest to `row`, in its file.
@@ -36,12 +47,6 @@ int64_t nearest_boundary(const Source& source, int64_t row, int64_t part_rows) {
   const int64_t chunk = chunk_rows(source, file), first = source.first_row[file];
   if (chunk <= 1 || chunk > part_rows) return row;
   return std::min(first + (row - first + chunk / 2) / chunk * chunk, source.first_row[file + 1]);
-}
-
-void interleave(const std::byte* column, size_t column_bytes, int64_t rows, std::byte* out,
-                size_t row_bytes) {
-  for (int64_t i = 0; i < rows; ++i, out += row_bytes, column += column_bytes)
-    std::memcpy(out, column, column_bytes);
 }
 
 std::string number_text(double value) {
@@ -79,16 +84,19 @@ void check_label(const storage::ArrayInfo& array, const std::byte* target, int64
   }
 }
 
-/// Inputs that are numbers of rows of a table.
-void check_row_numbers(const storage::ArrayInfo& array, const std::byte* inputs, int64_t count, int64_t row,
-                       const Dataset& dataset, Findings& findings) {
-  if (dataset.input_rows() == 0) return;
-  if (const auto number = not_a_row_number(array.type, inputs, count, dataset.input_rows())) {
-    if (findings.bad_label_row < 0) findings.bad_label_in_targets = false;
+/// The inputs of one row. The first that is bad; nullopt: none.
+std::optional<int> check_inputs(std::span<InputCheck> checks, const std::byte* values, int64_t row,
+                                const Dataset& dataset, Findings& findings) {
+  for (size_t i = 0; i < checks.size(); ++i) {
+    if (!checks[i].good(values)) return static_cast<int>(i);
+    const auto number = checks[i].wrong_number(values);
+    if (!number) continue;
+    if (findings.bad_label_row < 0) findings.bad_label_column = static_cast<int>(i);
     note_bad_label(findings, row,
                    "the input " + number_text(*number) + " is not the number of a row in a table of " +
-                       std::to_string(dataset.input_rows()));
+                       std::to_string(dataset.inputs()[i].table_rows));
   }
+  return std::nullopt;
 }
 
 bool in_range(double value, TargetRange range) {
@@ -113,7 +121,7 @@ void check_range(const storage::ArrayInfo& array, const std::byte* target, int64
 /// The targets of one row whose inputs are good. False: a bad row; labels that are none are noted apart.
 bool check_targets(const Source& source, const std::byte* targets, int64_t row, const Dataset& dataset,
                    Findings& findings) {
-  const storage::ArrayInfo& array = source.targets.front();
+  const storage::ArrayInfo& array = source.targets.arrays.front();
   if (dataset.target_kind() != TargetKind::values) {
     check_label(array, targets, row, dataset, findings);
     return true;
@@ -142,63 +150,42 @@ std::vector<int64_t> cut_rows(const Source& source, int64_t begin, int64_t end, 
 
 void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out,
                       Findings& findings, const Dataset& dataset) {
-  const size_t input_bytes = source.input_row_bytes(), target_bytes = source.target_row_bytes();
-  const size_t row_bytes = input_bytes + target_bytes;
+  const size_t row_bytes = source.row_bytes();
   CHECK(out.size() == static_cast<size_t>(end - begin) * row_bytes, "room for the rows");
-  std::vector<std::byte> scratch;
+  SourceReader reader(source);
   while (begin < end) {
     const size_t file = file_of(source, begin);
     const int64_t first = source.first_row[file], file_end = std::min(end, source.first_row[file + 1]);
-    const storage::ArrayInfo& input_info = source.inputs[file];
-    const storage::Hdf5Array inputs(input_info.file, input_info.path, input_info.windows);
-    REQUIRE(inputs.info().shape == input_info.shape && inputs.info().type == input_info.type, Exit::data,
-            source.place(begin, false), "the file has changed since it was opened", "");
-    std::unique_ptr<storage::Hdf5Array> targets;
-    if (target_bytes > 0) {
-      const storage::ArrayInfo& info = source.targets[file];
-      targets = std::make_unique<storage::Hdf5Array>(info.file, info.path, info.windows);
-    }
     const int64_t chunk = std::max<int64_t>(1, chunk_rows(source, file));
-    const int64_t wanted = std::max<int64_t>(1, block_bytes / static_cast<int64_t>(row_bytes));
+    const auto bytes = static_cast<int64_t>(std::max(row_bytes, file_row_bytes(source, file)));
+    const int64_t wanted = std::max<int64_t>(1, block_bytes / bytes);
     const int64_t block = std::max<int64_t>(1, wanted / chunk) * chunk;
     while (begin < file_end) {
       // Ends at a multiple of the block, so that every later block starts at a chunk.
       const int64_t stop = std::min(file_end, first + ((begin - first) / block + 1) * block);
-      const int64_t rows = stop - begin;
-      const size_t n = static_cast<size_t>(rows);
-      if (targets) {
-        scratch.resize(n * std::max(input_bytes, target_bytes));
-        inputs.read_rows(begin - first, stop - first, std::span(scratch).first(n * input_bytes));
-        interleave(scratch.data(), input_bytes, rows, out.data(), row_bytes);
-        targets->read_rows(begin - first, stop - first, std::span(scratch).first(n * target_bytes));
-        interleave(scratch.data(), target_bytes, rows, out.data() + input_bytes, row_bytes);
-      } else {
-        inputs.read_rows(begin - first, stop - first, out.first(n * input_bytes));
-      }
-      check_rows(source, begin, stop, out.data(), dataset, findings);
+      const std::span<std::byte> rows = out.first(static_cast<size_t>(stop - begin) * row_bytes);
+      reader.read(begin, stop, rows);
+      check_rows(source, begin, stop, rows.data(), dataset, findings);
       beat();
-      out = out.subspan(n * row_bytes);
+      out = out.subspan(rows.size());
       begin = stop;
     }
   }
+  for (size_t i = 0; i < source.inputs.size(); ++i) findings.cut.push_back(reader.cut(i));
 }
 
 void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
                 const Dataset& dataset, Findings& findings) {
-  const storage::ArrayInfo& input = source.inputs.front();
-  const int64_t input_count = static_cast<int64_t>(source.input_row_bytes()) / input.type.bytes;
-  // Normalisation computes in double, and brings what is large to its own scale.
-  const bool normalised = dataset.spec().normalisation != Normalisation::none;
+  std::vector<InputCheck> checks;
+  for (size_t i = 0; i < source.inputs.size(); ++i) checks.emplace_back(source, dataset.inputs()[i]);
   for (int64_t row = begin; row < end; ++row, rows += source.row_bytes()) {
     findings.hash += hash64({rows, source.row_bytes()}, mix64(static_cast<uint64_t>(row)));
-    const bool good_inputs =
-        normalised ? all_finite(input.type, rows, input_count) : fits_float32(input.type, rows, input_count);
-    if (good_inputs) check_row_numbers(input, rows, input_count, row, dataset, findings);
+    const std::optional<int> bad_input = check_inputs(checks, rows, row, dataset, findings);
     const bool good =
-        good_inputs && (source.targets.empty() ||
-                        check_targets(source, rows + source.input_row_bytes(), row, dataset, findings));
+        !bad_input && (source.targets.empty() ||
+                       check_targets(source, rows + source.input_row_bytes(), row, dataset, findings));
     if (good) continue;
-    if (findings.bad_rows.empty()) findings.first_bad_in_targets = good_inputs;
+    if (findings.bad_rows.empty()) findings.first_bad_column = bad_input.value_or(Source::in_targets);
     findings.bad_rows.push_back(row);
   }
 }

@@ -19,13 +19,14 @@ std::vector<int64_t> cut_rows(const Source& source, int64_t begin, int64_t end, 
 
 /// What a pass over some rows of one source found.
 struct Findings {
-  std::vector<int64_t> bad_rows;  ///< with what is not finite as float32, ascending
-  bool first_bad_in_targets = false;
+  std::vector<int64_t> bad_rows;              ///< with what is not finite as float32, ascending
+  int first_bad_column = Source::in_targets;  ///< an input, or in_targets
   int64_t bad_label_row = -1;  ///< the first row whose label or target cannot be taken, and why
   std::string bad_label;
-  bool bad_label_in_targets = true;  ///< else it is an input that is not the number of a row of a table
+  int bad_label_column = Source::in_targets;  ///< or an input that is not the number of a row of a table
   int64_t largest_label = -1;
-  uint64_t hash = 0;  ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
+  std::vector<int64_t> cut;  ///< per input: rows that were longer than its column
+  uint64_t hash = 0;         ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
 };
 
 /// Reads rows [begin, end) into `out` (inputs, then targets of each row). Throws Error(no_input, data).

@@ -109,8 +109,8 @@ Plan& Executor::plan(int64_t n, bool training) {
   return *found->second;
 }
 
-std::span<float> Executor::input(int64_t n, bool training) {
-  return plan(n, training).value(0);
+std::span<float> Executor::input(int index, int64_t n, bool training) {
+  return plan(n, training).value(graph_.inputs.at(static_cast<size_t>(index)));
 }
 
 std::span<const float> Executor::scores(int64_t n, bool training) {

@@ -64,9 +64,11 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Where the caller assembles the unit's inputs: n x input elements, nhwc. Lies in the shared buffer:
-  /// writing it ends the life of everything that earlier runs returned, and a run may overwrite it.
-  std::span<float> input(int64_t n, bool training);
+  /// Where the caller assembles an input of the unit, by its place in Graph::inputs: n x its elements,
+  /// channels last. Lies in the shared buffer: writing it ends the life of everything that earlier runs
+  /// returned, and a run may overwrite it.
+  std::span<float> input(int index, int64_t n, bool training);
+  std::span<float> input(int64_t n, bool training) { return input(0, n, training); }  ///< the first
   /// Runs forward with parameters at `arena`; returns the scores.
   std::span<const float> forward(int64_t n, bool training, const float* arena,
                                  std::span<const int64_t> sample_ids, uint32_t step);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "ops/attention_shape.h"
 #include "ops/recurrent_shape.h"
@@ -43,10 +44,24 @@ int64_t contributions_most(const Graph& graph) {
   return most;
 }
 
-int64_t input_rows(const Graph& graph) {
+std::optional<int> find_input(const Graph& graph, const std::string& name) {
+  for (const int input : graph.inputs)
+    if (graph.values[input].name == name) return input;
+  return std::nullopt;
+}
+
+int64_t longest_length(const Graph& graph, int input) {
+  constexpr std::string_view ending = ".length";
+  const std::string& name = graph.values[input].name;
+  if (!name.ends_with(ending)) return 0;
+  const std::optional<int> values = find_input(graph, name.substr(0, name.size() - ending.size()));
+  return values ? graph.values[*values].shape.front() : 0;
+}
+
+int64_t input_rows(const Graph& graph, int input) {
   int64_t rows = 0;
   for (const Node& node : graph.nodes) {
-    if (node.type != "Gather" || node.inputs.front() != 0) continue;
+    if (node.type != "Gather" || node.inputs.front() != input) continue;
     const int64_t own = graph.layout.tensors()[node.parameters.front()].shape.front();
     rows = rows == 0 ? own : std::min(rows, own);
   }
@@ -117,7 +132,8 @@ Row row_of(const Graph& graph, const Node& node, std::vector<bool>& counted) {
 
 std::string describe(const Graph& graph) {
   std::vector<Row> rows = {{"layer", "operator", "output", "parameters"}};
-  rows.push_back({"input", "", shape_text(graph.input_shape()), ""});
+  for (const int input : graph.inputs)
+    rows.push_back({graph.values[input].name, "", shape_text(graph.values[input].shape), ""});
   std::vector<bool> counted(graph.layout.tensors().size(), false);
   for (const Node& node : graph.nodes) rows.push_back(row_of(graph, node, counted));
   rows.push_back({"total", "", "", std::to_string(graph.layout.parameter_count())});

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The graph: nodes with ONNX operator names, attributes and semantics, in topological order. Deck layers,
 // ONNX import and ONNX export all meet here. Shapes leave out the batch dimension and are static for a run.
-// Invariants: each value is written by one node; value 0 is the network's input; the last node writes the
-// scores, in their usual layout; `layout` holds every parameter and running statistic that nodes name by
-// index.
+// Invariants: each value is written by one node; the first values are the network's inputs; the last node
+// writes the scores, in their usual layout; `layout` holds every parameter and running statistic that nodes name by index.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,11 +52,12 @@ struct Value {
 
 struct Graph {
   std::vector<Value> values;
+  std::vector<int> inputs;  ///< value indices 0, 1, ... of what the data give, in their order; at least one
   std::vector<Node> nodes;
   ArenaLayout layout;
   std::vector<Initialiser> initialisers;  ///< one per arena tensor
   double statistics_momentum = 0.9;       ///< of all running statistics: r' = m r + (1 - m) batch
-  const Shape& input_shape() const { return values.front().shape; }
+  const Shape& input_shape() const { return values.front().shape; }  ///< of the first input
   int64_t outputs() const { return element_count(values[nodes.back().output].shape); }
 };
 
@@ -78,9 +79,15 @@ int64_t gradient_elements(const Graph& graph);
 /// To how many nodes a parameter belongs, at most: so many contributions to its gradient come from each unit.
 int64_t contributions_most(const Graph& graph);
 
-/// Rows of the smallest table whose rows the network's input numbers (Gather); 0: the input is no such
-/// numbers.
-int64_t input_rows(const Graph& graph);
+/// The input of this name; nullopt: none.
+std::optional<int> find_input(const Graph& graph, const std::string& name);
+
+/// Rows of the smallest table whose rows an input numbers (Gather); 0: the input is no such numbers.
+int64_t input_rows(const Graph& graph, int input = 0);
+
+/// Of an input that is called NAME.length: the longest length, which is the first dimension of the input
+/// NAME; 0: the input is no length.
+int64_t longest_length(const Graph& graph, int input);
 
 /// Floating-point operations of one sample, forward and backward (products and convolutions; for reports).
 double training_flops_per_sample(const Graph& graph);

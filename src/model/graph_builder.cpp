@@ -29,6 +29,16 @@ void claim_name(std::set<std::string>& taken, const std::string& name, const Sou
 
 GraphBuilder::GraphBuilder(const Shape& input) {
   graph_.values.push_back({"input", input, usual_layout(input)});
+  graph_.inputs.push_back(0);
+}
+
+GraphBuilder::GraphBuilder(std::span<const NamedShape> inputs) {
+  CHECK(!inputs.empty(), "a network without inputs");
+  for (const NamedShape& input : inputs) {
+    CHECK(!find_input(graph_, input.name), "two inputs are called " + input.name);
+    graph_.inputs.push_back(static_cast<int>(graph_.values.size()));
+    graph_.values.push_back({input.name, input.shape, usual_layout(input.shape)});
+  }
 }
 
 int GraphBuilder::add_parameter(const std::string& name, const Shape& shape, const Initialiser& initialiser,

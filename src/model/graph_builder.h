@@ -7,7 +7,9 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,10 +34,15 @@ struct ParameterUse {
 
 class GraphBuilder {
  public:
+  /// One input, called "input".
   explicit GraphBuilder(const Shape& input);
+  /// Inputs by name; they are the values 0, 1, ... At least one, names are unique (CHECKed).
+  explicit GraphBuilder(std::span<const NamedShape> inputs);
 
-  /// The values of the network's named inputs, in order.
-  std::vector<int> inputs() const { return {0}; }
+  /// The values that are inputs, in order, and the one of a name (nullopt: none), for layers that say where
+  /// they come from.
+  const std::vector<int>& inputs() const { return graph_.inputs; }
+  std::optional<int> input(const std::string& name) const { return find_input(graph_, name); }
 
   const Shape& shape(int value) const { return graph_.values[value].shape; }
 

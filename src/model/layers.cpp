@@ -5,14 +5,21 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 namespace lepton::model {
 
 namespace {
 
+std::vector<NamedShape> inputs_of(const ModelSpec& spec) {
+  return spec.inputs.empty() ? std::vector<NamedShape>{{"input", spec.input}} : spec.inputs;
+}
+
 /// By which layers name them in `from`.
-std::vector<std::string> input_names(const ModelSpec&) {
-  return {"input"};
+std::vector<std::string> input_names(const ModelSpec& spec) {
+  std::vector<std::string> names;
+  for (const NamedShape& input : inputs_of(spec)) names.push_back(input.name);
+  return names;
 }
 
 /// All layers of a network; the deck's check and the graph both begin with this.
@@ -24,14 +31,18 @@ std::vector<ReadLayer> read_network(const ModelSpec& spec) {
 }
 
 void check_input(const ModelSpec& spec) {
-  const bool positive = std::all_of(spec.input.begin(), spec.input.end(), [](int64_t d) { return d > 0; });
-  REQUIRE(!spec.input.empty() && positive, Exit::deck, spec.position.text(),
-          "the model's input " + shape_text(spec.input) + " holds no values", "Check the dataset's inputs.");
+  for (const NamedShape& input : inputs_of(spec)) {
+    const bool positive = std::ranges::all_of(input.shape, [](int64_t d) { return d > 0; });
+    REQUIRE(!input.shape.empty() && positive, Exit::deck, spec.position.text(),
+            "the model's " + std::string(spec.inputs.size() < 2 ? "" : "input ") + input.name + " " +
+                shape_text(input.shape) + " holds no values",
+            "Check the dataset's inputs.");
+  }
 }
 
 /// A score per class for every token ([T, classes]) or pixel ([classes, H, W]).
 void check_positions(const Shape& scores, const ModelSpec& spec, const std::string& name) {
-  const bool image = scores.size() == 3;
+  const bool image = scores.size() >= 3;  // or a volume
   const int64_t classes = image ? scores.front() : scores.back();
   if (element_count(scores) != spec.positions * classes || (spec.outputs != 0 && classes != spec.outputs))
     layer_error(spec.layers.back().position, name,
@@ -102,7 +113,8 @@ static void check_frozen(const Graph& graph, const ModelSpec& spec) {
 Graph build_graph(const ModelSpec& spec) {
   const std::vector<ReadLayer> layers = read_network(spec);
   check_input(spec);
-  GraphBuilder builder(spec.input);
+  const std::vector<NamedShape> inputs = inputs_of(spec);
+  GraphBuilder builder{std::span(inputs)};
   build_layers(builder, spec, layers, builder.inputs());
   check_memory(builder, spec);
   Graph graph = builder.finish();

@@ -10,6 +10,9 @@
 
 namespace lepton::model {
 
+/// from = ["a sequence", "NAME.length"]
+constexpr InputCount one_or_with_lengths = {1, 2};
+
 std::vector<LayerRow> recurrent_layer_rows() {
   const OptionRow units = {"units", "integer", "", "width of the state, for each direction"};
   const std::vector<OptionRow> common = {
@@ -34,18 +37,21 @@ std::vector<LayerRow> recurrent_layer_rows() {
            "Simple recurrent layer over a sequence [length, features].",
            with({"activation", "\"tanh\" | \"relu\"", "tanh", "of the state"}),
            {},
-           read_recurrent},
+           read_recurrent,
+           one_or_with_lengths},
           {"lstm",
            "Long short-term memory over a sequence [length, features].",
            with({"forget_bias", "number", "1", "initial bias of the forget gate"}),
            {},
-           read_recurrent},
+           read_recurrent,
+           one_or_with_lengths},
           {"gru",
            "Gated recurrent units over a sequence [length, features].",
            with({"reset_after", "true | false", "true",
                  "reset what the state gives, as cuDNN does; false: the state"}),
            {},
-           read_recurrent}};
+           read_recurrent,
+           one_or_with_lengths}};
 }
 
 namespace {
@@ -140,7 +146,14 @@ BuildStep read_recurrent(const LayerReader& reader) {
                         " layer takes a sequence [length, features], but its input is " +
                         shape_text(context.shape()),
                     "Put an embedding before it, or a reshape layer.");
-    return add_recurrent(context, options, context.input);
+    const int lengths = context.inputs.size() > 1 ? context.inputs[1] : -1;
+    if (lengths >= 0 && context.builder.shape(lengths) != Shape{1})
+      context.options.error("from",
+                            "the second input of a " + context.layer.type +
+                                " layer is a length for each sample, [1], not " +
+                                shape_text(context.builder.shape(lengths)),
+                            "Inputs with lengths of their own have one: NAME.length.");
+    return add_recurrent(context, options, context.input, lengths);
   };
 }
 

@@ -129,7 +129,8 @@ std::vector<int> Plan::last_uses() const {
 
 void Plan::place_values() {
   const std::vector<int> last = last_uses();
-  value_ranges_.front() = add_range(bytes_of(0), 0, last.front());
+  // An input that nobody reads is written all the same, so it has its place until the first step.
+  for (const int input : graph_.inputs) value_ranges_[input] = add_range(bytes_of(input), 0, last[input]);
   for (size_t i = 0; i < steps_.size(); ++i) {
     Step& step = steps_[i];
     const int now = static_cast<int>(i), input = step.inputs.front();

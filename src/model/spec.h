@@ -32,9 +32,16 @@ struct LayerSpec {
   SourcePosition position;
 };
 
+struct NamedShape {
+  std::string name;
+  Shape shape;
+};
+
 struct ModelSpec {
   std::vector<LayerSpec> layers;
-  Shape input;          ///< one sample, ONNX order: [C, H, W] or [F]
+  Shape input;  ///< one sample, ONNX order: [C, D, H, W], [C, H, W], [T, F] or [F]
+  /// All inputs where the data have several or name them; empty: one, `input`, called "input".
+  std::vector<NamedShape> inputs;
   int64_t outputs = 0;  ///< what the targets ask of the last layer: classes, or values per sample; 0 = any
   /// Class ids per sample: with more than one the last layer gives scores for each; 0: there are no targets.
   int64_t positions = 1;

@@ -40,13 +40,29 @@ const char* kind_text(data::TargetKind kind) {
 
 Json data_report(const data::Dataset& dataset) {
   Json report = {{"input_shape", dataset.input_shape()},
-                 {"input_type", dataset.sources().front().inputs.front().type.text()},
+                 {"input_type", dataset.sources().front().inputs.front().type().text()},
                  {"targets", kind_text(dataset.target_kind())},
                  {"outputs", dataset.outputs()}};
+  for (size_t i = 0; i < dataset.inputs().size() && dataset.inputs().size() > 1; ++i)
+    report["inputs"].push_back({{"name", dataset.inputs()[i].name},
+                                {"shape", dataset.inputs()[i].shape},
+                                {"type", dataset.sources().front().type_of(dataset.inputs()[i]).text()}});
   report["values"] = "not read: they are checked when training starts";
   for (const data::SplitKind kind : data::all_splits)
     if (dataset.has(kind)) report["samples"][data::split_name(kind)] = dataset.split(kind).samples;
   return report;
+}
+
+std::string inputs_text(const Json& data) {
+  const auto text_of = [](const Json& shape, const Json& type) {
+    return shape_text(shape.get<Shape>()) + " " + type.get<std::string>();
+  };
+  if (!data.contains("inputs")) return text_of(data["input_shape"], data["input_type"]);
+  std::string text;
+  for (const Json& input : data["inputs"])
+    text += (text.empty() ? "" : ", ") + input["name"].get<std::string>() + " " +
+            text_of(input["shape"], input["type"]);
+  return text;
 }
 
 Json steps_report(const Deck& deck, const data::Dataset& dataset) {
@@ -163,8 +179,7 @@ std::string check_text(const Json& report, const std::string& table) {
   const auto number = [](const Json& value) { return std::to_string(value.get<int64_t>()); };
   std::string text = "deck        " + report["deck"].get<std::string>() + ": valid\ndata        ";
   for (const auto& [name, samples] : data["samples"].items()) text += name + " " + number(samples) + ", ";
-  text += "inputs " + shape_text(data["input_shape"].get<Shape>()) + " " +
-          data["input_type"].get<std::string>() + ", targets " + data["targets"].get<std::string>();
+  text += "inputs " + inputs_text(data) + ", targets " + data["targets"].get<std::string>();
   const auto outputs = data["outputs"].get<int64_t>();
   text += outputs > 0 ? " (" + std::to_string(outputs) + ")\n" : " (counted when the labels are read)\n";
   text += "values      " + data["values"].get<std::string>() + "\n\n" + table + "\n";

@@ -49,28 +49,39 @@ bool by_fraction(const Keys& keys) {
 
 const std::string shape_key = "data.input_shape";
 
+/// "[28, 28]"; of inputs that have names "title [12], body [100]".
+std::string shapes_text(const std::vector<data::Input>& inputs) {
+  if (inputs.size() == 1) return shape_text(inputs.front().shape);
+  std::string text;
+  for (const data::Input& input : inputs)
+    text += (text.empty() ? "" : ", ") + input.name + " " + shape_text(input.shape);
+  return text;
+}
+
 }  // namespace
 
 checkpoint::Identity identity_of(const Deck& deck, const std::string& arithmetic_class,
                                  const data::Dataset& dataset) {
   checkpoint::Identity identity{arithmetic_class, deck.mathematical, hex64(dataset.fingerprint())};
-  identity.mathematical.emplace(shape_key, shape_text(dataset.input_shape()));
+  identity.mathematical.emplace(shape_key, shapes_text(dataset.inputs()));
   return identity;
 }
 
-void require_same_shape(const checkpoint::Identity& trained, const Shape& input_shape,
+void require_same_shape(const checkpoint::Identity& trained, const std::vector<data::Input>& inputs,
                         const std::string& rows, const std::string& where) {
   const auto shape = trained.mathematical.find(shape_key);
-  REQUIRE(shape != trained.mathematical.end() && shape->second == shape_text(input_shape), Exit::deck, rows,
-          fmt::format("rows of shape {}, but {} was trained on rows of shape {}", shape_text(input_shape),
-                      where, shape == trained.mathematical.end() ? "unknown" : shape->second),
-          "Give rows of the shape, and the deck (data.layout too), that it was trained with.");
+  REQUIRE(
+      shape != trained.mathematical.end() && shape->second == shapes_text(inputs), Exit::deck, rows,
+      fmt::format("rows of shape {}, but {} was trained on rows of shape {}", shapes_text(inputs), where,
+                  shape == trained.mathematical.end() ? "unknown" : shape->second),
+      "Give rows of the shape, and the deck (data.layout and data.length too), that it was trained with.");
 }
 
 void require_same_model(const checkpoint::Identity& trained, const Deck& deck, const std::string& where,
                         bool same_layout) {
   for (const Change& change : changes_of(trained.mathematical, deck.mathematical))
     REQUIRE(!change.key.starts_with("model.") && change.key != "data.normalize" &&
+                change.key != "data.inputs" && change.key != "data.transforms" &&
                 (!same_layout || change.key != "data.layout"),
             Exit::deck, change.key,
             fmt::format("{} was trained with {}, the deck says {}: that is another model", where,

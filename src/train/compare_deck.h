@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "checkpoint/layout.h"
 #include "data/dataset.h"
@@ -18,12 +19,13 @@ checkpoint::Identity identity_of(const Deck& deck, const std::string& arithmetic
                                  const data::Dataset& dataset);
 
 /// Throws Error(deck) naming `rows` and both shapes when the network was trained on rows of another shape.
-void require_same_shape(const checkpoint::Identity& trained, const Shape& input_shape,
+void require_same_shape(const checkpoint::Identity& trained, const std::vector<data::Input>& inputs,
                         const std::string& rows, const std::string& where);
 
 /// Throws Error(deck), with the key and both values, at the first key by which `deck` describes another model
-/// or other inputs than those that were trained: [model], data.normalize, and with `same_layout` data.layout
-/// (new rows for predict may be stored in another one). `where`: the checkpoint, for the message.
+/// or other inputs than those that were trained: [model], data.normalize, data.inputs, data.transforms, and
+/// with `same_layout` data.layout (new rows for predict may be stored in another one). `where`: the
+/// checkpoint, for the message.
 void require_same_model(const checkpoint::Identity& trained, const Deck& deck, const std::string& where,
                         bool same_layout);
 

@@ -109,6 +109,7 @@ void Conductor::conduct(const Prepared& prepared, int attempt) {
   header.samples = prepared.samples;
   header.units = prepared.units;
   header.split = prepared.split;
+  header.epoch = prepared.work.kind == RoundKind::train ? batches_->epoch(prepared.work.step - 1) : 0;
   header.run = true;
   balancer_.begin(header);
   control.fold_next.store(0, std::memory_order_relaxed);

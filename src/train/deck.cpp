@@ -136,9 +136,19 @@ void place_splits(Deck& deck, const DeckNode& root) {
 void read_model(Deck& deck, const DeckNode& root) {
   deck.model.position = root.at("model")->position;
   deck.model.layers = read_layers(*root.at("model.layers"), "model.layers");
-  model::check_layers(deck.model);
   for (size_t i = 0; i < deck.model.layers.size(); ++i)
     deck.mathematical["model.layers[" + std::to_string(i) + "]"] = canonical_layer(deck.model.layers[i]);
+}
+
+/// Names of inputs are known before the data are; their shapes come with those.
+void check_model(Deck& deck) {
+  if (deck.data.train) {
+    std::vector<model::NamedShape>& inputs = deck.model.inputs;
+    for (const data::InputArrays& input : deck.data.train->inputs) inputs.push_back({input.name, {}});
+    for (const data::InputArrays& input : deck.data.train->inputs)
+      if (!input.lengths.empty() || !input.offsets.empty()) inputs.push_back({input.name + ".length", {}});
+  }
+  model::check_layers(deck.model);
 }
 
 /// The deck in TOML, made from the canonical values of all keys.
@@ -189,6 +199,7 @@ Deck parse_deck(const std::string& path, const std::string& text, const std::vec
   // none.
   for (auto item = values.rbegin(); item != values.rend(); ++item) item->key->set(deck, item->value);
   deck.data.position = facts.position("data");
+  check_model(deck);
   derive(deck);
   check_rules(deck, facts);
   deck.resolved = resolved_text(deck);

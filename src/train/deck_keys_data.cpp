@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows of [data] and of its splits in the table of deck keys. Paths of files are operational: what they
 // hold is identified by the dataset's fingerprint. See deck_keys.h.
+#include <algorithm>
 #include <optional>
 
 #include "train/deck_keys.h"
@@ -19,15 +20,42 @@ data::SplitSpec& split_of(Deck& deck, data::SplitKind kind) {
   return split ? *split : split.emplace();
 }
 
+/// Paths of `inputs`, `lengths` or `offsets`, whichever comes first; the order of names is that of `inputs`.
+void set_paths(data::SplitSpec& split, const DeckValue& value, std::string data::InputArrays::*path) {
+  std::vector<data::InputArrays> inputs;
+  for (const auto& [given, text] : value.paths) {
+    const std::string name = given.empty() ? "input" : given;
+    const auto known = std::ranges::find(split.inputs, name, &data::InputArrays::name);
+    inputs.push_back(known == split.inputs.end() ? data::InputArrays{name, "", "", ""} : *known);
+    inputs.back().*path = text;
+    if (known != split.inputs.end()) split.inputs.erase(known);
+  }
+  const bool in_order = path == &data::InputArrays::values;
+  split.inputs.insert(in_order ? split.inputs.begin() : split.inputs.end(), inputs.begin(), inputs.end());
+}
+
+DeckKey extents_key(const std::string& path, data::SplitKind kind, const std::string& sentence,
+                    std::string data::InputArrays::*extents) {
+  return {
+      path, KeyType::paths, mathematical, "", sentence, [kind, extents](Deck& deck, const DeckValue& value) {
+        set_paths(split_of(deck, kind), value, extents);
+      }};
+}
+
 std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) {
   const bool train = kind == data::SplitKind::train;
   const std::string standard = train ? "" : "; those of the train split where rows or fraction is given";
-  DeckKey inputs = {table + ".inputs",
-                    KeyType::text,
-                    mathematical,
-                    "",
-                    "path of the inputs in the file" + standard,
-                    [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).inputs = value.text; }};
+  DeckKey inputs = {
+      table + ".inputs",
+      KeyType::paths,
+      mathematical,
+      "",
+      "path of the inputs in the file, or of each of several by name, of which the first is the network's "
+      "first" +
+          standard,
+      [kind](Deck& deck, const DeckValue& value) {
+        set_paths(split_of(deck, kind), value, &data::InputArrays::values);
+      }};
   DeckKey targets = {
       table + ".targets",
       KeyType::text,
@@ -43,6 +71,17 @@ std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) 
   return {
       std::move(inputs),
       std::move(targets),
+      extents_key(
+          table + ".lengths", kind,
+          "path of the lengths [N] of rows that are filled up, [N,T] or [N,T,F]; by name like inputs" +
+              standard,
+          &data::InputArrays::lengths),
+      extents_key(
+          table + ".offsets", kind,
+          "path of the offsets [N+1] of rows that stand one behind the other, [M] or [M,F]; by name like "
+          "inputs" +
+              standard,
+          &data::InputArrays::offsets),
       {table + ".file", KeyType::file, operational, "",
        "file of this split, relative to the deck; default: [data]'s", set_files},
       {table + ".files", KeyType::files, operational, "",
@@ -66,12 +105,13 @@ std::vector<DeckKey> content_keys() {
        KeyType::choice,
        mathematical,
        "\"auto\"",
-       "of images; auto: [N,a,b] is hw, [N,a,b,c] chw if a <= 4, else hwc if c <= 4; none: not images",
+       "of images; auto: [N,a,b] is hw, [N,a,b,c] chw if a <= 4, else hwc if c <= 4; none: not images; of "
+       "volumes cdhw, dhwc, dhw; sequence: [N,T] or [N,T,F], steps of features",
        [](Deck& deck, const DeckValue& value) {
          deck.data.layout = static_cast<data::ImageLayout>(value.choice);
        },
        {},
-       {"auto", "hwc", "chw", "hw", "none"}},
+       {"auto", "hwc", "chw", "hw", "none", "cdhw", "dhwc", "dhw", "sequence"}},
       {"data.target_kind",
        KeyType::choice,
        mathematical,
@@ -118,6 +158,11 @@ std::vector<DeckKey> reading_keys() {
        "splits of arrays of their own",
        [](Deck& deck, const DeckValue& value) { deck.data.sequence_stride = value.integer; },
        {.least = 0, .most = 1e9}},
+  };
+}
+
+std::vector<DeckKey> value_keys() {
+  return {
       {"data.normalize",
        KeyType::choice,
        mathematical,
@@ -128,6 +173,25 @@ std::vector<DeckKey> reading_keys() {
        },
        {},
        {"none", "unit", "standardize"}},
+      {"data.length",
+       KeyType::integer,
+       mathematical,
+       "",
+       "steps of rows with lengths of their own: longer ones are cut, shorter ones filled up with 0; without "
+       "it "
+       "those of the longest row of the train split",
+       [](Deck& deck, const DeckValue& value) { deck.data.length = value.integer; },
+       {.least = 1, .most = 1e9}},
+      {"data.transforms", KeyType::transforms, mathematical, "",
+       "what is done to inputs in this order: log1p, clip, scale, one_hot; then data.normalize; then in "
+       "training "
+       "random_flip, random_crop",
+       [](Deck& deck, const DeckValue& value) { deck.data.transforms = value.transforms; }},
+      {"data.inputs", KeyType::inputs, mathematical, "",
+       "what holds for inputs by name, as [data.inputs.NAME] with layout, normalize, length or transforms; "
+       "the rest is as [data] "
+       "says",
+       [](Deck& deck, const DeckValue& value) { deck.data.inputs = value.inputs; }},
       {"data.bad_rows",
        KeyType::choice,
        mathematical,
@@ -189,8 +253,8 @@ std::vector<DeckKey> file_keys() {
 
 std::vector<DeckKey> data_keys() {
   std::vector<DeckKey> keys;
-  for (const std::vector<DeckKey>& rows : {file_keys(), content_keys(), reading_keys(), order_keys(),
-                                           split_keys("data.train", data::SplitKind::train),
+  for (const std::vector<DeckKey>& rows : {file_keys(), content_keys(), reading_keys(), value_keys(),
+                                           order_keys(), split_keys("data.train", data::SplitKind::train),
                                            split_keys("data.validation", data::SplitKind::validation),
                                            split_keys("data.test", data::SplitKind::test)})
     keys.insert(keys.end(), rows.begin(), rows.end());

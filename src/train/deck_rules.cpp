@@ -67,6 +67,15 @@ std::string value_text(const DeckFacts& facts, const std::string& path) {
   fail(Exit::deck, facts.position(path).text(), what, hint);
 }
 
+/// The same inputs in another order are put into the train split's; other names are refused by check_splits.
+void order_inputs(std::optional<data::SplitSpec>& split, const std::optional<data::SplitSpec>& train) {
+  if (!split || !train) return;
+  const auto place = [&](const data::InputArrays& input) {
+    return std::ranges::find(train->inputs, input.name, &data::InputArrays::name) - train->inputs.begin();
+  };
+  std::ranges::stable_sort(split->inputs, {}, place);
+}
+
 void inherit(std::optional<data::SplitSpec>& split, const std::optional<data::SplitSpec>& train) {
   if (!split || !train || (!split->rows && !split->fraction)) return;
   if (split->inputs.empty()) split->inputs = train->inputs;
@@ -252,6 +261,8 @@ void check_keys_fit(const DeckFacts& facts) {
 void derive(Deck& deck) {
   inherit(deck.data.validation, deck.data.train);
   inherit(deck.data.test, deck.data.train);
+  order_inputs(deck.data.validation, deck.data.train);
+  order_inputs(deck.data.test, deck.data.train);
   for (std::optional<data::SplitSpec>* split : {&deck.data.train, &deck.data.validation, &deck.data.test})
     if (*split) (*split)->next = deck.data.sequence > 0 && (*split)->targets.empty();
   // A loss that compares numbers takes integers as numbers too.

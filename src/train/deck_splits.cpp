@@ -31,6 +31,12 @@ void check_split(const DeckFacts& facts, const NamedSplit& named) {
   if (split.files.empty())
     split_error(facts, named.path, named.path + " has no file",
                 "Set data.file = \"name.h5\", or " + named.path + ".file.");
+  for (const data::InputArrays& input : split.inputs)
+    if (input.values.empty())
+      split_error(
+          facts, named.path,
+          named.path + " has lengths or offsets of \"" + input.name + "\", which its inputs do not name",
+          "Name the input, or take a part of the train split's rows by fraction or rows.");
   const char* missing = split.inputs.empty()                   ? "inputs"
                         : split.targets.empty() && !split.next ? "targets"
                                                                : nullptr;
@@ -40,6 +46,58 @@ void check_split(const DeckFacts& facts, const NamedSplit& named) {
   if (split.rows && split.fraction)
     split_error(facts, named.path + ".fraction", named.path + " has both rows and fraction",
                 "Give one of them.");
+}
+
+std::vector<std::string> names_of(const data::SplitSpec& split) {
+  std::vector<std::string> names;
+  for (const data::InputArrays& input : split.inputs) names.push_back(input.name);
+  return names;
+}
+
+/// Rows with lengths of their own are so in all splits; lengths and offsets speak of inputs.
+void check_extents(const DeckFacts& facts, const std::vector<NamedSplit>& splits, const Deck& deck) {
+  bool any = false;
+  for (const NamedSplit& named : splits)
+    for (size_t i = 0; i < named.split->inputs.size(); ++i) {
+      const data::InputArrays &input = named.split->inputs[i], &first = splits.front().split->inputs[i];
+      const bool ragged = !input.lengths.empty() || !input.offsets.empty();
+      any |= ragged;
+      if (!input.lengths.empty() && !input.offsets.empty())
+        split_error(facts, named.path + ".offsets",
+                    named.path + " has both lengths and offsets of the input \"" + input.name + "\"",
+                    "Rows that are filled up have lengths, rows one behind the other have offsets.");
+      if (ragged != (!first.lengths.empty() || !first.offsets.empty()))
+        split_error(facts, named.path,
+                    "rows of the input \"" + input.name +
+                        "\" have lengths of their own in one split, but not in " +
+                        (ragged ? splits.front().path : named.path),
+                    "Give lengths or offsets for both.");
+      if (ragged && deck.data.sequence > 0)
+        split_error(facts, named.path, "data.sequence cuts windows from one text, not from rows with lengths",
+                    "Leave data.sequence out, or lengths and offsets.");
+    }
+  if (deck.data.length > 0 && !any)
+    split_error(facts, "data.length", "data.length says nothing where rows have no lengths of their own",
+                "Give lengths or offsets in data.train, or leave it out.");
+}
+
+/// All splits have the train split's inputs, and [data.inputs] speaks of these.
+void check_input_names(const DeckFacts& facts, const std::vector<NamedSplit>& splits, const Deck& deck) {
+  const std::vector<std::string> names = names_of(*splits.front().split);
+  for (const NamedSplit& named : splits)
+    if (names_of(*named.split) != names)
+      split_error(facts, named.path + ".inputs",
+                  named.path + ".inputs names other inputs than " + splits.front().path + ".inputs",
+                  "It must name " + choices_text(names) + " too, and no others.");
+  for (const data::InputSpec& input : deck.data.inputs) {
+    if (std::ranges::count(names, input.name) == 1) continue;
+    std::string hint = did_you_mean(input.name, names);
+    if (!hint.empty()) hint += " ";
+    split_error(facts, "data.inputs." + input.name,
+                "[data.inputs." + input.name + "] speaks of an input that " + splits.front().path +
+                    ".inputs does not name",
+                hint + "The inputs are " + choices_text(names) + ".");
+  }
 }
 
 bool same_arrays(const data::SplitSpec& a, const data::SplitSpec& b) {
@@ -91,6 +149,8 @@ void check_splits(Deck& deck, const DeckFacts& facts) {
   collect("data.validation", deck.data.validation);
   collect("data.test", deck.data.test);
   for (const NamedSplit& split : splits) check_split(facts, split);
+  check_input_names(facts, splits, deck);
+  check_extents(facts, splits, deck);
   for (size_t a = 0; a < splits.size(); ++a)
     for (size_t b = a + 1; b < splits.size(); ++b) check_pair(facts, splits[a], splits[b], deck);
   check_fractions(facts, splits);

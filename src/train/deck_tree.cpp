@@ -27,17 +27,20 @@ struct Origin {
 DeckNode convert(const toml::node& source, const Origin& origin);
 
 void convert_table(const toml::table& table, const Origin& origin, DeckNode& node) {
-  for (auto&& [key, value] : table) {
-    DeckNode child = convert(value, origin);
-    child.key = std::string(key.str());
-    child.key_position = origin.position(key.source());
+  // toml++ has them in the order of their names; an override's, too, stand in the order of its text.
+  std::vector<std::pair<const toml::key*, const toml::node*>> in_order;
+  for (auto&& [key, value] : table) in_order.emplace_back(&key, &value);
+  std::stable_sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) {
+    const toml::source_position &first = a.first->source().begin, &second = b.first->source().begin;
+    return std::tie(first.line, first.column) < std::tie(second.line, second.column);
+  });
+  for (const auto& [key, value] : in_order) {
+    DeckNode child = convert(*value, origin);
+    child.key = std::string(key->str());
+    child.key_position = origin.position(key->source());
     if (child.position.line == 0) child.position = child.key_position;  // [a.b] makes [a] without a place
     node.children.push_back(std::move(child));
   }
-  std::stable_sort(node.children.begin(), node.children.end(), [](const DeckNode& a, const DeckNode& b) {
-    return std::tie(a.key_position.line, a.key_position.column) <
-           std::tie(b.key_position.line, b.key_position.column);
-  });
 }
 
 DeckNode convert(const toml::node& source, const Origin& origin) {

@@ -7,15 +7,21 @@
 #include <cmath>
 #include <optional>
 
+#include "train/deck_inputs.h"
 #include "train/deck_keys.h"
+#include "train/deck_transforms.h"
 
 namespace lepton::train {
+
+void wrong_value(const DeckKey& key, const DeckNode& node, const std::string& hint) {
+  fail(Exit::deck, node.position.text(), key.path + " = " + toml_text(node) + " is not " + expectation(key),
+       (hint.empty() ? "" : hint + " ") + key.path + ": " + key.sentence + ".");
+}
 
 namespace {
 
 [[noreturn]] void wrong(const DeckKey& key, const DeckNode& node, const std::string& hint = "") {
-  fail(Exit::deck, node.position.text(), key.path + " = " + toml_text(node) + " is not " + expectation(key),
-       (hint.empty() ? "" : hint + " ") + key.path + ": " + key.sentence + ".");
+  wrong_value(key, node, hint);
 }
 
 /// Text, or the words of an override whatever TOML takes them for (`--set run.dir=2024`).
@@ -277,6 +283,12 @@ std::string expectation(const DeckKey& key) {
     case KeyType::renames:
       return "a list of beginnings of names and what to put for them, as in [\"encoder. -> \", \"fc -> "
              "head\"]";
+    case KeyType::paths:
+      return "text, or a text for each of several names, as in { title = \"a\", body = \"b\" }";
+    case KeyType::transforms:
+      return "a list of transforms, as in [{ type = \"log1p\" }, { type = \"clip\", low = 0, high = 5 }]";
+    case KeyType::inputs:
+      return "a table for each input, as in { title = { normalize = \"unit\" } }";
     case KeyType::rows:
       return "two rows [from, to] with 0 <= from < to";
     case KeyType::duration:
@@ -306,6 +318,12 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_integer(key, node);
     case KeyType::number:
       return check_number(key, node);
+    case KeyType::paths:
+      return check_paths(key, node);
+    case KeyType::inputs:
+      return check_inputs(key, node);
+    case KeyType::transforms:
+      return check_transforms(key, node);
     case KeyType::rows:
       return check_rows(key, node);
     case KeyType::files:

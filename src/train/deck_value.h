@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/spec.h"
 #include "train/deck_tree.h"
 
 namespace lepton::train {
@@ -25,6 +26,9 @@ enum class KeyType {
   files,                 ///< a list of them
   path,                  ///< of one file, relative to the deck
   renames,               ///< a list of "old -> new"
+  paths,                 ///< text, or texts by name: { title = "a", body = "b" }
+  transforms,            ///< a list of tables with a type
+  inputs,                ///< tables of options by the names of inputs
   rows,                  ///< [from, to)
   duration,              ///< "60s"
   interval,              ///< "500 steps", "2 epochs", "end"
@@ -57,6 +61,9 @@ struct DeckValue {
   std::string text;
   std::vector<std::string> texts;
   std::vector<double> numbers;
+  std::vector<std::pair<std::string, std::string>> paths;  ///< by name; one without a name: ""
+  std::vector<data::InputSpec> inputs;
+  std::vector<data::Transform> transforms;
   std::pair<int64_t, int64_t> rows;
   std::vector<std::pair<int64_t, std::string>> shares;
   std::vector<std::pair<std::string, std::string>> renames;
@@ -69,6 +76,9 @@ struct DeckKey;
 
 /// Throws Error(deck) at the value's position: KEY = VALUE is not ...
 DeckValue check_value(const DeckKey& key, const DeckNode& node);
+
+/// Throws the Error(deck) that says so.
+[[noreturn]] void wrong_value(const DeckKey& key, const DeckNode& node, const std::string& hint = "");
 
 /// What a key takes, for errors and for the reference: "an integer from 1 up".
 std::string expectation(const DeckKey& key);

@@ -107,7 +107,9 @@ int64_t DeviceUnits::assemble(const RoundHeader& header, int64_t number, uint32_
   const std::span<const std::byte* const> rows(rows_.data(), count);
   const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
   auto* inputs = reinterpret_cast<float*>(to + parts_.inputs);
-  assembler.inputs(rows, {inputs, count * static_cast<size_t>(assembler.input_elements())});
+  const data::UnitDraws draws{resources_.deck.run.seed, header.epoch, {ids, count}};
+  assembler.inputs(rows, header.id.kind == exact::RoundKind::train ? &draws : nullptr,
+                   {inputs, count * static_cast<size_t>(assembler.input_elements())});
   if (resources_.dataset.target_kind() == data::TargetKind::values)
     assembler.values(rows, {reinterpret_cast<float*>(to + parts_.targets),
                             count * static_cast<size_t>(resources_.graph.outputs())});
@@ -152,12 +154,19 @@ bool DeviceUnits::idle() const {
 
 void DeviceUnits::bring(Place& place, int64_t samples, bool training) {
   Queue& queue = *state_.engine().queue;
-  const std::span<float> input = executor_.input(samples, training);
-  copies_->copy(place.device.data(), place.pinned.data(), parts_.inputs + input.size_bytes());
+  const auto inputs = static_cast<int>(resources_.graph.inputs.size());
+  size_t bytes = parts_.inputs;
+  for (int i = 0; i < inputs; ++i) bytes += executor_.input(i, samples, training).size_bytes();
+  copies_->copy(place.device.data(), place.pinned.data(), bytes);
   copies_->record(*place.copied);
   queue.wait(*place.copied);
   queue.copy(current_.data(), place.device.data(), parts_.inputs);
-  queue.copy(input.data(), place.device.data() + parts_.inputs, input.size_bytes());
+  size_t offset = parts_.inputs;
+  for (int i = 0; i < inputs; ++i) {
+    const std::span<float> input = executor_.input(i, samples, training);
+    queue.copy(input.data(), place.device.data() + offset, input.size_bytes());
+    offset += input.size_bytes();
+  }
 }
 
 model::UnitRun DeviceUnits::current(int64_t samples) {

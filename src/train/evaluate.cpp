@@ -90,8 +90,7 @@ Exit evaluate(const comm::World& world, const Options& options) {
   Job job(world, deck, saved ? &saved->state.statistics : nullptr, false, true);
   if (saved)
     comm::agree(world, [&] {
-      require_same_shape(saved->reader.manifest().identity, job.dataset.input_shape(), deck.path,
-                         saved->path);
+      require_same_shape(saved->reader.manifest().identity, job.dataset.inputs(), deck.path, saved->path);
     });
   if (saved && kind != data::SplitKind::train && world.rank() == 0)
     warn_of_changed_splits(*saved, deck, job.dataset);

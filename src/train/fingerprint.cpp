@@ -59,12 +59,15 @@ void fill(std::span<float> values, uint64_t stream) {
   ops::fill_uniform(values, stream_key(0, Purpose::fingerprint, stream), 1.f);
 }
 
-/// Inputs at random: numbers of rows where the network takes those.
-void fill_inputs(const model::Graph& graph, std::span<float> values) {
-  fill(values, 0);
-  const auto rows = static_cast<float>(model::input_rows(graph));
-  if (rows == 0) return;
-  for (float& value : values) value = std::min(std::floor((value + 1) / 2 * rows), rows - 1);
+/// An input at random: whole numbers where the network takes those, of rows (from 0) or lengths (from 1).
+void fill_input(const model::Graph& graph, int index, std::span<float> values) {
+  fill(values, index == 0 ? 0 : static_cast<uint64_t>(index) + 1);  // 1 is the scores' gradient
+  const int input = graph.inputs[static_cast<size_t>(index)];
+  const auto rows = static_cast<float>(model::input_rows(graph, input)),
+             longest = static_cast<float>(model::longest_length(graph, input));
+  const float count = rows > 0 ? rows : longest, least = rows > 0 ? 0.0f : 1.0f;
+  if (count == 0) return;
+  for (float& value : values) value = least + std::min(std::floor((value + 1) / 2 * count), count - 1);
 }
 
 }  // namespace
@@ -73,7 +76,7 @@ uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const
                      ops::Precision precision) {
   const std::vector<int64_t> sizes{samples}, ids = first_ids(samples);
   model::Executor executor(graph, 0, sizes, {}, ops::host_arithmetic(precision));
-  fill_inputs(graph, executor.input(samples, true));
+  for (int i = 0; i < std::ssize(graph.inputs); ++i) fill_input(graph, i, executor.input(i, samples, true));
   HashSink sink;
   sink.add(executor.forward(samples, true, parameters.data(), ids, step));
   fill(executor.output_gradient(samples), 1);
@@ -93,9 +96,12 @@ uint64_t device_fingerprint(const model::Graph& graph, int64_t samples, std::spa
   upload(parameters, arena.data());
   upload(std::span(ids), id_memory.data());
   upload(std::span(&step, 1), step_memory.data());
-  std::vector<float> values(executor.input(samples, true).size());
-  fill_inputs(graph, values);
-  upload(std::span<const float>(values), executor.input(samples, true).data());
+  std::vector<float> values;
+  for (int i = 0; i < std::ssize(graph.inputs); ++i) {
+    values.resize(executor.input(i, samples, true).size());
+    fill_input(graph, i, values);
+    upload(std::span<const float>(values), executor.input(i, samples, true).data());
+  }
   HashSink sink;
   FetchingSink fetching(device, sink);
   const model::UnitRun unit{&executor, samples, id_memory.as<const int64_t>(), &fetching};

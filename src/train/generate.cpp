@@ -47,8 +47,8 @@ void continue_text(model::Executor& executor, const model::Graph& graph, const f
 void check_network(const Deck& deck, const model::Graph& graph, const data::Vocabulary& vocabulary) {
   const Shape& scores = graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
   const Shape& input = graph.input_shape();
-  const bool fits = model::input_rows(graph) > 0 && input.size() == 1 && scores.size() == 2 &&
-                    scores[0] == input[0] && scores[1] == vocabulary.size();
+  const bool fits = graph.inputs.size() == 1 && model::input_rows(graph) > 0 && input.size() == 1 &&
+                    scores.size() == 2 && scores[0] == input[0] && scores[1] == vocabulary.size();
   REQUIRE(
       fits, Exit::deck, deck.path,
       fmt::format("the network takes {} and gives {}: it does not give scores for each of {} tokens behind "

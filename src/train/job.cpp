@@ -47,13 +47,18 @@ std::vector<int> count_threads(const comm::World& world, int threads) {
 /// Reads the rows; then the labels have told what the last layer must give.
 data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::Dataset& dataset,
                              const model::Graph& graph, const data::Statistics* known) {
-  const int64_t rows = model::input_rows(graph);
-  comm::agree(world, [&] {
-    REQUIRE(rows == 0 || dataset.spec().normalisation == data::Normalisation::none, Exit::deck,
-            deck.place("data.normalize"), "the network's embedding takes whole numbers, not normalised ones",
-            "Leave data.normalize out.");
-  });
-  dataset.set_input_rows(rows);
+  for (size_t i = 0; i < dataset.inputs().size(); ++i) {
+    const int64_t rows = model::input_rows(graph, graph.inputs[i]);
+    const data::Input& input = dataset.inputs()[i];
+    comm::agree(world, [&] {
+      REQUIRE(rows == 0 || input.rules.normalisation == data::Normalisation::none, Exit::deck,
+              deck.place("data.normalize"),
+              "the network's embedding takes whole numbers, not normalised ones",
+              deck.data.inputs.empty() ? "Leave data.normalize out."
+                                       : "Set normalize = \"none\" in [data.inputs." + input.name + "].");
+    });
+    dataset.set_table_rows(i, rows);
+  }
   data::SampleStore store(world, dataset, deck.run.shm_directory, known);
   require_outputs(world, deck, dataset, graph);
   require_loss_fits(world, deck, dataset, graph);

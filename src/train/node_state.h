@@ -42,6 +42,7 @@ struct RoundHeader {
   exact::RoundId id;
   int64_t ticket = 0;  ///< of the prepared rows; a redone attempt keeps it
   int64_t samples = 0, units = 0;
+  int64_t epoch = 0;  ///< of a training round, from 0
   data::SplitKind split = data::SplitKind::train;
   bool run = false;       ///< false: leave the loop
   bool snapshot = false;  ///< first copy the state for a checkpoint

@@ -11,14 +11,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "base/log.h"
 #include "base/workers.h"
-#include "data/row_check.h"
+#include "data/input_check.h"
+#include "data/source_reader.h"
 #include "model/executor.h"
 #include "ops/table.h"
 #include "storage/file.h"
-#include "storage/hdf5_rows.h"
 #include "train/commands.h"
 #include "train/host_math.h"
 #include "train/output_file.h"
@@ -38,14 +39,59 @@ std::pair<std::string, std::string> split_place(const std::string& text) {
   return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
+/// Where an item of --inputs belongs: "title", "title.lengths" or "title.offsets".
+std::string* place_of(std::vector<data::InputArrays>& inputs, const std::string& name) {
+  for (data::InputArrays& input : inputs) {
+    if (name == input.name) return &input.values;
+    if (name == input.name + ".lengths") return &input.lengths;
+    if (name == input.name + ".offsets") return &input.offsets;
+  }
+  return nullptr;
+}
+
+/// "images"; or by the deck's names "title=new/title,body=new/body", in any order.
+std::vector<data::InputArrays> input_arrays(const Deck& deck, const std::string& paths) {
+  std::vector<data::InputArrays> inputs = deck.data.train->inputs;
+  for (data::InputArrays& input : inputs) input = {input.name, "", "", ""};
+  if (inputs.size() == 1 && paths.find('=') == std::string::npos)
+    inputs.front().values = paths;
+  else {
+    std::istringstream list(paths);
+    for (std::string item; std::getline(list, item, ',');) {
+      const size_t equals = item.find('=');
+      std::string* const path =
+          equals == std::string::npos ? nullptr : place_of(inputs, item.substr(0, equals));
+      REQUIRE(
+          path != nullptr && path->empty() && equals + 1 < item.size(), Exit::usage, "--inputs",
+          fmt::format("'{}' is not NAME=PATH, NAME.lengths=PATH or NAME.offsets=PATH of one of the deck's "
+                      "inputs, each once",
+                      item),
+          "The deck's data.train.inputs names them; one without a name is called input.");
+      *path = item.substr(equals + 1);
+    }
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const data::InputArrays &input = inputs[i], &trained = deck.data.train->inputs[i];
+    const bool ragged = !trained.lengths.empty() || !trained.offsets.empty();
+    REQUIRE(!input.values.empty(), Exit::usage, "--inputs",
+            fmt::format("the input {} is missing", input.name), fmt::format("Give {}=PATH too.", input.name));
+    REQUIRE(ragged == (input.lengths.empty() != input.offsets.empty()), Exit::usage, "--inputs",
+            ragged ? fmt::format("rows of the input {} have lengths of their own", input.name)
+                   : fmt::format("rows of the input {} have no lengths of their own", input.name),
+            ragged ? fmt::format("Give {0}.lengths=PATH or {0}.offsets=PATH too.", input.name)
+                   : "Leave its lengths and offsets out.");
+  }
+  return inputs;
+}
+
 data::DataSpec inputs_only(const Deck& deck, const Options& options) {
-  const auto [file, path] = split_place(options.inputs);
+  const auto [file, paths] = split_place(options.inputs);
   data::DataSpec spec = deck.data;
   spec.train.reset();
   spec.validation.reset();
   data::SplitSpec inputs;
   inputs.files = {file};
-  inputs.inputs = path;
+  inputs.inputs = input_arrays(deck, paths);
   inputs.position = {"--inputs", 0, 0};
   spec.test = inputs;
   spec.needs_classes = false;
@@ -56,7 +102,8 @@ data::DataSpec inputs_only(const Deck& deck, const Options& options) {
 void check_output_is_no_source(const std::string& output, const Deck& deck, const std::string& model,
                                const data::Dataset& dataset) {
   std::vector<std::string> sources{deck.path, model};
-  for (const storage::ArrayInfo& array : dataset.sources()[0].inputs) sources.push_back(array.file);
+  for (const storage::ArrayInfo& array : dataset.sources()[0].inputs.front().arrays)
+    sources.push_back(array.file);
   for (const std::string& source : sources)
     for (const std::string& written : {output, unfinished_name(output)})
       REQUIRE(!storage::same_file(written, source), Exit::usage, written,
@@ -79,10 +126,11 @@ int32_t class_of(ClassRule rule, std::span<const float> scores) {
   return static_cast<int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
-/// The scores of a sample as they lie in memory: [values], [length, values], [height, width, values].
+/// The scores of a sample as they lie in memory: [values], [length, values], [height, width, values],
+/// [depth, height, width, values].
 Shape scores_shape(const model::Graph& graph) {
   Shape shape = graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
-  if (shape.size() == 3) std::rotate(shape.begin(), shape.begin() + 1, shape.end());
+  if (shape.size() >= 3) std::rotate(shape.begin(), shape.begin() + 1, shape.end());
   return shape;
 }
 
@@ -106,15 +154,24 @@ class Predictor {
         parameters_(parameters),
         output_(output),
         bad_rows_(spec.bad_rows),
-        normalised_(spec.normalisation != data::Normalisation::none),
-        table_rows_(model::input_rows(graph)),
+        inputs_(dataset.inputs()),
         executor_(graph, 0, {}, sizes, ops::host_arithmetic(precision)),
         source_(dataset.sources()[0]),
-        reader_(source_.inputs) {}
+        reader_(source_) {
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      inputs_[i].table_rows = model::input_rows(graph, graph.inputs[i]);
+    for (size_t i = 0; i < source_.inputs.size(); ++i) checks_.emplace_back(source_, inputs_[i]);
+  }
+
+  int64_t cut() const {
+    int64_t sum = 0;
+    for (size_t i = 0; i < source_.inputs.size(); ++i) sum += reader_.cut(i);
+    return sum;
+  }
 
   void rows(int64_t begin, int64_t end) {
     const int64_t n = end - begin;
-    const size_t row_bytes = reader_.row_bytes();
+    const size_t row_bytes = source_.row_bytes();
     bytes_.resize(n * row_bytes);
     reader_.read(begin, end, bytes_);
     pointers_.clear();
@@ -124,7 +181,8 @@ class Predictor {
       ids_.push_back(begin + i);
     }
     check_rows(begin);
-    assembler_.inputs(pointers_, executor_.input(n, false));
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      assembler_.input(i, pointers_, nullptr, executor_.input(static_cast<int>(i), n, false));
     const std::span<const float> scores = executor_.forward(n, false, parameters_, ids_, 0);
     scores_.assign(scores.begin(), scores.end());
     classes_.clear();
@@ -146,39 +204,34 @@ class Predictor {
   /// A row with Inf or NaN is an error or, as rows are never left out, gets NaN scores and the class -1.
   /// (What the network makes of it would say nothing: max(NaN, 0) is 0.)
   void check_rows(int64_t begin) {
-    const storage::StoredType& type = source_.inputs.front().type;
-    const auto numbers = static_cast<int64_t>(reader_.row_bytes()) / type.bytes;
     bad_.clear();
-    for (const std::byte* row : pointers_) {
-      bad_.push_back(
-          !(normalised_ ? data::all_finite(type, row, numbers) : data::fits_float32(type, row, numbers)));
-      require_row_numbers(type, row, numbers, begin);
-      REQUIRE(!bad_.back() || bad_rows_ == data::BadRows::skip, Exit::data,
-              source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false), "the row holds Inf or NaN",
-              "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
+    for (int64_t row = begin; const std::byte* values : pointers_) {
+      bad_.push_back(false);
+      for (int i = 0; i < std::ssize(checks_); ++i) {
+        const bool good = checks_[i].good(values);
+        REQUIRE(good || bad_rows_ == data::BadRows::skip, Exit::data, source_.place(row, i),
+                data::bad_row_text(inputs_[i]),
+                "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
+        const auto wrong = good ? checks_[i].wrong_number(values) : std::nullopt;
+        REQUIRE(!wrong, Exit::data, source_.place(row, i),
+                fmt::format("the input {} is not the number of a row in a table of {}", wrong.value_or(0),
+                            inputs_[i].table_rows),
+                "Inputs must be coded as those that the model was trained on.");
+        if (!good) bad_.back() = true;
+      }
+      ++row;
     }
-  }
-
-  /// Inputs of an embedding.
-  void require_row_numbers(const storage::StoredType& type, const std::byte* row, int64_t numbers,
-                           int64_t begin) const {
-    const auto wrong =
-        table_rows_ == 0 ? std::nullopt : data::not_a_row_number(type, row, numbers, table_rows_);
-    REQUIRE(!wrong, Exit::data, source_.place(begin + static_cast<int64_t>(bad_.size()) - 1, false),
-            fmt::format("the input {} is not the number of a row in a table of {}", wrong.value_or(0),
-                        table_rows_),
-            "Inputs must be coded as those that the model was trained on.");
   }
 
   const data::Assembler& assembler_;
   const float* parameters_;
   const Output& output_;
   data::BadRows bad_rows_;
-  bool normalised_;
-  int64_t table_rows_;
+  std::vector<data::Input> inputs_;
+  std::vector<data::InputCheck> checks_;  // of those that are columns
   model::Executor executor_;
   const data::Source& source_;
-  storage::Hdf5Rows reader_;
+  data::SourceReader reader_;
   std::vector<std::byte> bytes_;
   std::vector<const std::byte*> pointers_;
   std::vector<int64_t> ids_;
@@ -231,6 +284,15 @@ Deck deck_for_inputs(const comm::World& world, const Options& options, data::Dat
   return deck;
 }
 
+/// **Collective.**
+void report_cut(const comm::World& world, int64_t cut) {
+  std::vector<int64_t> rows{cut};
+  world.all_sum(rows);
+  if (rows[0] > 0 && world.rank() == 0)
+    log_warning(fmt::format("{} rows are longer than those that the model takes, and are cut (data.length).",
+                            rows[0]));
+}
+
 /// **Rank 0 only.**
 void report_end(const Options& options, const std::string& model, int64_t rows, int64_t outputs) {
   log_info(fmt::format("{} rows predicted with {} into {}.", rows, model, options.output));
@@ -265,6 +327,7 @@ Exit predict(const comm::World& world, const Options& options) {
   if (deck.train.device != DeviceKind::cpu && world.rank() == 0) log_info("predicting on the CPU.");
   const int threads = threads_of_rank(world, deck.train.threads);
   const int64_t blocks = (rows + unit - 1) / unit;
+  std::atomic<int64_t> cut{0};
   std::atomic<int64_t> next{world.rank()};  // blocks of this rank: every size-th
   comm::agree(world, [&] {
     ThreadTeam team(threads);
@@ -274,9 +337,11 @@ Exit predict(const comm::World& world, const Options& options) {
                           host.precision);
       for (int64_t b; (b = next.fetch_add(world.size())) < blocks;)
         predictor.rows(b * unit, std::min(rows, (b + 1) * unit));
+      cut += predictor.cut();
     });
     output.file->finish();
   });
+  report_cut(world, cut);
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
     storage::replace_durably(output.path, options.output);

@@ -29,6 +29,8 @@ Deck load_deck(const comm::World& world, const Options& options) {
 static model::ModelSpec model_spec(const Deck& deck, const data::Dataset& dataset) {
   model::ModelSpec spec = deck.model;
   spec.input = dataset.input_shape();
+  spec.inputs.clear();
+  for (const data::Input& input : dataset.inputs()) spec.inputs.push_back({input.name, input.shape});
   spec.outputs = dataset.outputs();
   spec.positions = dataset.sources().front().targets.empty() ? 0 : dataset.positions();
   return spec;

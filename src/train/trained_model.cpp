@@ -17,11 +17,12 @@ namespace {
 /// Statistics of `groups` features or channels normalise rows of as many only.
 void check_groups(size_t groups, const data::Dataset& dataset, const std::string& model,
                   const std::string& source) {
-  if (dataset.spec().normalisation == data::Normalisation::none) return;
-  REQUIRE(groups == static_cast<size_t>(dataset.groups()), Exit::deck, source,
+  const int64_t own = dataset.statistics_groups();
+  if (own == 0) return;
+  REQUIRE(groups == static_cast<size_t>(own), Exit::deck, source,
           fmt::format("rows of shape {} are normalised by {} features or channels, those that {} was trained "
                       "on by {}",
-                      shape_text(dataset.input_shape()), dataset.groups(), model, groups),
+                      shape_text(dataset.input_shape()), own, model, groups),
           "Give rows of the shape, and the deck (data.layout too), that the model was trained with.");
 }
 
@@ -51,20 +52,20 @@ TrainedModel load_model(const comm::World& world, const Deck& deck, const data::
     const SavedState saved = open_saved(world, model.path);
     comm::agree(world, [&] {
       require_same_model(saved.reader.manifest().identity, deck, saved.path, false);
-      require_same_shape(saved.reader.manifest().identity, dataset.input_shape(), source, saved.path);
+      require_same_shape(saved.reader.manifest().identity, dataset.inputs(), source, saved.path);
       read_checkpoint(saved, dataset, source, model.parameters);
       check_groups(saved.state.statistics.mean.size(), dataset, saved.path, source);
     });
     return {saved.path, std::move(model.parameters), saved.state.statistics};
   }
   comm::agree(world, [&] { read_model_file(model.path, graph, model.parameters); });
-  if (training.normalisation == data::Normalisation::none) return model;
+  if (dataset.statistics_groups() == 0) return model;
   data::Dataset trained_on(world, training);
   comm::agree(world, [&] {
     REQUIRE(trained_on.has(data::SplitKind::train), Exit::deck, "data.train",
             "a bare model needs the train split for the statistics of data.normalize",
             "Give data.train, or a checkpoint.");
-    check_groups(static_cast<size_t>(trained_on.groups()), dataset, model.path, source);
+    check_groups(static_cast<size_t>(trained_on.statistics_groups()), dataset, model.path, source);
   });
   model.statistics = data::SampleStore(world, trained_on, deck.run.shm_directory, nullptr).statistics();
   return model;

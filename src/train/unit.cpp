@@ -59,7 +59,10 @@ void Unit::assemble(const RoundHeader& header) {
   }
   const std::span<const std::byte* const> rows(rows_.data(), samples_);
   const data::Assembler& assembler = *resources_.assemblers[resources_.dataset.split(header.split).source];
-  assembler.inputs(rows, executor_.input(samples_, training));
+  const data::UnitDraws draws{resources_.deck.run.seed, header.epoch, ids()};
+  for (size_t i = 0; i < assembler.input_count(); ++i)
+    assembler.input(i, rows, training ? &draws : nullptr,
+                    executor_.input(static_cast<int>(i), samples_, training));
   if (values_.empty())
     assembler.classes(rows,
                       {classes_.data(), static_cast<size_t>(samples_ * resources_.dataset.positions())});

@@ -25,7 +25,7 @@ struct Filled {
   std::vector<float> inputs() const {
     const Assembler assembler(dataset, 0, store.statistics());
     std::vector<float> out(rows.size() * static_cast<size_t>(dataset.input_elements()));
-    assembler.inputs(rows, out);
+    assembler.inputs(rows, nullptr, out);
     return out;
   }
   Dataset dataset;
@@ -75,7 +75,7 @@ TEST_F(AssemblerTest, EveryLayoutAndNormalisation) {
         const Filled filled(world, spec);
         const Shape shape =
             layout == ImageLayout::none ? Shape{height * width, 1, 1} : filled.dataset.input_shape();
-        ASSERT_EQ(filled.dataset.groups(), shape[0]);
+        ASSERT_EQ(filled.dataset.inputs().front().groups(), shape[0]);
         const Statistics& statistics = filled.store.statistics();
         const auto inputs = filled.inputs();
         size_t out = 0;
@@ -94,6 +94,145 @@ TEST_F(AssemblerTest, EveryLayoutAndNormalisation) {
                     << type.text() << " layout " << static_cast<int>(layout) << " " << static_cast<int>(kind);
               }
       }
+}
+
+/// A table, an image and a bare number, each with its own layout and normalisation, and labels behind them.
+TEST_F(AssemblerTest, SeveralInputs) {
+  const int64_t n = 7;
+  const std::string file = scratch.make("a.h5", {{"table", f64, {n, 3}, ramp(n * 3, 5, 2)},
+                                                 {"image", u8, {n, 2, 2, 2}, ramp(n * 8, 0, 3, 200)},
+                                                 {"number", i32, {n}, ramp(n, -4, 1)},
+                                                 {"y", u8, {n}, ramp(n)}});
+  DataSpec spec = spec_of(split_of({file}, "", "y"), true);
+  spec.train->inputs = {{"t", "table"}, {"i", "image"}, {"k", "number"}};
+  spec.normalisation = Normalisation::none;
+  spec.inputs = {{"i", ImageLayout::chw, Normalisation::unit}, {"t", {}, Normalisation::standardize}};
+  const Filled filled(world, spec);
+  const std::vector<Input>& inputs = filled.dataset.inputs();
+  ASSERT_EQ(inputs.size(), 3U);
+  EXPECT_EQ(inputs[0].name, "t");
+  EXPECT_EQ(inputs[1].shape, (Shape{2, 2, 2}));
+  EXPECT_EQ(inputs[2].shape, (Shape{1}));
+  EXPECT_EQ(filled.dataset.input_elements(), 12);
+  const Statistics& statistics = filled.store.statistics();
+  ASSERT_EQ(statistics.mean.size(), 5U) << "three features and two channels; the number is as it is";
+  EXPECT_EQ(filled.dataset.first_group(inputs[1]), 3);
+
+  const Assembler assembler(filled.dataset, 0, statistics);
+  const size_t rows = filled.rows.size();
+  std::vector<float> all(rows * 12), image(rows * 8), number(rows);
+  std::vector<int32_t> classes(rows);
+  assembler.inputs(filled.rows, nullptr, all);
+  assembler.input(1, filled.rows, nullptr, image);
+  assembler.input(2, filled.rows, nullptr, number);
+  assembler.classes(filled.rows, classes);
+  EXPECT_TRUE(std::equal(image.begin(), image.end(), all.begin() + static_cast<int64_t>(rows) * 3));
+  for (size_t r = 0; r < rows; ++r) {
+    const int row = classes[r];  // the labels number the rows
+    EXPECT_EQ(number[r], static_cast<float>(row - 4));
+    for (int f = 0; f < 3; ++f) {  // 5 + 2 (3 row + f): each feature has deviation 6 * 2 (of 0 .. 6)
+      EXPECT_NEAR(static_cast<double>(all[r * 3 + static_cast<size_t>(f)]), (row - 3) / 2.0, 1e-6);
+    }
+    for (int c = 0; c < 2; ++c)
+      for (int p = 0; p < 4; ++p)
+        EXPECT_NEAR(static_cast<double>(image[r * 8 + static_cast<size_t>(p * 2 + c)]),
+                    (row * 8 + c * 4 + p) * 3 % 200 / (55 * 3.0), 1e-6);
+  }
+}
+
+TEST_F(AssemblerTest, Volumes) {
+  const int64_t n = 4, channels = 2, depth = 2, height = 3, width = 4;
+  constexpr StoredType i16{StoredType::Kind::signed_integer, 2, false};
+  for (const StoredType& type : {i16, StoredType{StoredType::Kind::signed_integer, 2, true}, f64})
+    for (const ImageLayout layout : {ImageLayout::cdhw, ImageLayout::dhwc, ImageLayout::dhw}) {
+      const Shape stored = layout == ImageLayout::cdhw   ? Shape{n, channels, depth, height, width}
+                           : layout == ImageLayout::dhwc ? Shape{n, depth, height, width, channels}
+                                                         : Shape{n, depth, height, width};
+      const std::vector<double> values = ramp(element_count(stored), -50, 1, 140);
+      const std::string file = scratch.make("v.h5", {{"x", type, stored, values}});
+      for (const bool transformed : {false, true}) {
+        DataSpec spec = spec_of(split_of({file}, "x"));
+        spec.layout = layout;
+        spec.normalisation = Normalisation::standardize;
+        Transform scale;
+        scale.kind = Transform::Kind::scale;
+        scale.factor = 0.5;
+        if (transformed) spec.transforms = {scale};
+        const Filled filled(world, spec);
+        const Input& input = filled.dataset.inputs().front();
+        const int64_t c_count = layout == ImageLayout::dhw ? 1 : channels;
+        ASSERT_EQ(input.shape, (Shape{c_count, depth, height, width}));
+        const Statistics& statistics = filled.store.statistics();
+        ASSERT_EQ(std::ssize(statistics.mean), c_count);
+        std::vector<double> sum(2);
+        const int64_t points = depth * height * width;
+        const auto value_at = [&](int64_t row, int64_t p, int64_t c) {
+          const int64_t at = layout == ImageLayout::cdhw ? (row * c_count + c) * points + p
+                                                         : (row * points + p) * c_count + c;
+          return values[static_cast<size_t>(at)];
+        };
+        for (int64_t row = 0; row < n; ++row)
+          for (int64_t p = 0; p < points; ++p)
+            for (int64_t c = 0; c < c_count; ++c) sum[static_cast<size_t>(c)] += value_at(row, p, c);
+        const auto inputs = filled.inputs();
+        for (int64_t c = 0; c < c_count; ++c) {
+          const double mean = sum[static_cast<size_t>(c)] / static_cast<double>(n * points);
+          EXPECT_NEAR(statistics.mean[static_cast<size_t>(c)], transformed ? mean / 2 : mean, 1e-6);
+          const double deviation = statistics.deviation[static_cast<size_t>(c)] * (transformed ? 2 : 1);
+          if (world.size() > 1) continue;  // rows are all here
+          for (int64_t row = 0; row < n; ++row)
+            for (int64_t p = 0; p < points; ++p)
+              ASSERT_NEAR(static_cast<double>(inputs[static_cast<size_t>((row * points + p) * c_count + c)]),
+                          (value_at(row, p, c) - mean) / deviation, 2e-6);
+        }
+      }
+    }
+}
+
+/// The same rows padded and flat, at once: values, their lengths behind all columns, statistics without
+/// padding.
+TEST_F(AssemblerTest, RaggedInputs) {
+  const std::string file = scratch.make("r.h5", {{"padded", f32, {3, 3}, {1, 2, 9, 9, 9, 9, 3, 4, 5}},
+                                                 {"lengths", u8, {3}, {2, 0, 3}},
+                                                 {"flat", u8, {5}, {0, 2, 1, 1, 0}},
+                                                 {"offsets", i32, {4}, {0, 2, 2, 5}},
+                                                 {"y", u8, {3}, ramp(3)}});
+  DataSpec spec = spec_of(split_of({file}, "", "y"), true);
+  spec.train->inputs = {{"p", "padded", "lengths"}, {"f", "flat", "", "offsets"}};
+  Transform one_hot;
+  one_hot.kind = Transform::Kind::one_hot;
+  one_hot.classes = 3;
+  spec.inputs = {{"p", {}, Normalisation::unit}, {"f", {}, {}, 2, std::vector{one_hot}}};
+  const Filled filled(world, spec);
+  const std::vector<Input>& inputs = filled.dataset.inputs();
+  ASSERT_EQ(inputs.size(), 4U);
+  EXPECT_EQ(inputs[0].shape, (Shape{3}));
+  EXPECT_EQ(inputs[1].shape, (Shape{2, 3}));
+  EXPECT_EQ(inputs[2].name, "p.length");
+  EXPECT_EQ(inputs[3].name, "f.length");
+  const Statistics& statistics = filled.store.statistics();
+  ASSERT_EQ(statistics.mean.size(), 1U);
+  EXPECT_EQ(statistics.mean[0], 3);
+  EXPECT_EQ(statistics.count, 5);
+  EXPECT_EQ(statistics.minimum[0], 1);
+  const Assembler assembler(filled.dataset, 0, statistics);
+  const size_t n = filled.rows.size();
+  std::vector<float> p(3 * n), f(6 * n), p_length(n), f_length(n);
+  assembler.input(0, filled.rows, nullptr, p);
+  assembler.input(1, filled.rows, nullptr, f);
+  assembler.input(2, filled.rows, nullptr, p_length);
+  assembler.input(3, filled.rows, nullptr, f_length);
+  std::vector<int32_t> rows(n);
+  assembler.classes(filled.rows, rows);
+  const std::vector<std::vector<float>> p_rows = {{0, 0.25, 0}, {0, 0, 0}, {0.5, 0.75, 1}},
+                                        f_rows = {{1, 0, 0, 0, 0, 1}, {0, 0, 0, 0, 0, 0}, {0, 1, 0, 0, 1, 0}};
+  for (size_t i = 0; i < n; ++i) {
+    const auto row = static_cast<size_t>(rows[i]);
+    EXPECT_TRUE(std::equal(p_rows[row].begin(), p_rows[row].end(), p.begin() + static_cast<int64_t>(3 * i)));
+    EXPECT_TRUE(std::equal(f_rows[row].begin(), f_rows[row].end(), f.begin() + static_cast<int64_t>(6 * i)));
+    EXPECT_EQ(p_length[i], (std::array{2.0F, 0.0F, 3.0F}[row]));
+    EXPECT_EQ(f_length[i], (std::array{2.0F, 0.0F, 2.0F}[row])) << "cut";
+  }
 }
 
 TEST_F(AssemblerTest, ConstantGroupsStayFinite) {
@@ -158,7 +297,7 @@ TEST_F(AssemblerTest, Speed) {
       for (int repeat = 0; repeat < 20; ++repeat) {
         const double begin = now_s();
         for (size_t i = 0; i + 64 <= filled.rows.size(); i += 64)
-          assembler.inputs(std::span(filled.rows).subspan(i, 64), out);
+          assembler.inputs(std::span(filled.rows).subspan(i, 64), nullptr, out);
         best = std::min(best, now_s() - begin);
       }
       if (world.rank() == 0)

@@ -38,7 +38,7 @@ TEST(Dataset, WholeArraysAndRanges) {
   EXPECT_FALSE(dataset.has(SplitKind::validation));
   EXPECT_EQ(dataset.input_shape(), (Shape{1, 2, 3}));
   EXPECT_EQ(dataset.target_kind(), TargetKind::classes);
-  EXPECT_EQ(dataset.groups(), 1);
+  EXPECT_EQ(dataset.inputs().front().groups(), 1);
 }
 
 TEST(Dataset, FractionsAreDisjointAndBySeed) {
@@ -111,7 +111,7 @@ TEST_F(BadDatasets, Files) {
 }
 
 TEST_F(BadDatasets, Arrays) {
-  spec.train->inputs = "X";
+  spec.train->inputs.front().values = "X";
   expect_refused(Exit::data, "Did you mean \"x\"?");
   spec.train = split_of({file}, "x", "short");
   expect_refused(Exit::data, "differ in length");
@@ -125,6 +125,30 @@ TEST_F(BadDatasets, Arrays) {
   expect_refused(Exit::data, "those of another split have [4]");
   spec.test = split_of({file}, "x", "x");
   expect_refused(Exit::data, "differ in kind or number");
+}
+
+TEST_F(BadDatasets, Transforms) {
+  Transform flip, one_hot;
+  flip.kind = Transform::Kind::random_flip;
+  one_hot.kind = Transform::Kind::one_hot;
+  one_hot.classes = 3;
+  spec.train = split_of({file}, "x", "y");
+  spec.transforms = {flip};
+  expect_refused(Exit::deck, "move points of images and volumes, but the input \"input\" is [4]");
+  spec.train = split_of({file}, "images", "y");
+  flip.axis = Axis::depth;
+  spec.transforms = {flip};
+  expect_refused(Exit::deck, "has no depth to be flipped");
+  flip.axis = Axis::vertical;
+  spec.transforms = {flip};
+  spec.train->targets = "images";
+  expect_refused(Exit::deck, "away from their targets");
+  spec.train->targets = "y";
+  spec.transforms = {one_hot};
+  expect_refused(Exit::deck, "one class at each place, but samples are [3, 2, 2]");
+  spec.train->inputs.front().values = "x";
+  spec.normalisation = Normalisation::unit;
+  expect_refused(Exit::deck, "one-hot by its transforms, and normalised too");
 }
 
 TEST_F(BadDatasets, Splits) {

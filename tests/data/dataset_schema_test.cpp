@@ -32,6 +32,41 @@ TEST(InputSchema, Automatic) {
   });
 }
 
+TEST(InputSchema, VolumesAndSequences) {
+  EXPECT_EQ(input_schema(array({10, 2, 3, 4, 5}), ImageLayout::cdhw),
+            (InputSchema{{2, 3, 4, 5}, ImageLayout::cdhw}));
+  EXPECT_EQ(input_schema(array({10, 3, 4, 5, 2}), ImageLayout::dhwc),
+            (InputSchema{{2, 3, 4, 5}, ImageLayout::dhwc}));
+  EXPECT_EQ(input_schema(array({10, 3, 4, 5}), ImageLayout::dhw),
+            (InputSchema{{1, 3, 4, 5}, ImageLayout::dhw}));
+  EXPECT_EQ(input_schema(array({10, 7}), ImageLayout::sequence), (InputSchema{{7}, ImageLayout::sequence}));
+  EXPECT_EQ(input_schema(array({10, 7, 2, 3}), ImageLayout::sequence),
+            (InputSchema{{7, 6}, ImageLayout::sequence}));
+  for (const ImageLayout layout :
+       {ImageLayout::cdhw, ImageLayout::dhwc, ImageLayout::dhw, ImageLayout::sequence}) {
+    expect_error(Exit::data, "needs an array of rank", [&] { input_schema(array({10}), layout); });
+  }
+  expect_error(Exit::deck, "layout = \"sequence\" only", [] {
+    ragged_schema(array({10, 7}), ImageLayout::hw);
+  });
+}
+
+TEST(InputSchema, OneHot) {
+  Transform one_hot;
+  one_hot.kind = Transform::Kind::one_hot;
+  one_hot.classes = 4;
+  const auto after = [&](Shape shape, ImageLayout layout) {
+    return after_transforms({std::move(shape), layout}, {Transform{}, one_hot}, "a.h5:x");
+  };
+  EXPECT_EQ(after({1}, ImageLayout::none), (InputSchema{{4}, ImageLayout::none}));
+  EXPECT_EQ(after({6}, ImageLayout::none), (InputSchema{{6, 4}, ImageLayout::sequence}));
+  EXPECT_EQ(after({6}, ImageLayout::sequence), (InputSchema{{6, 4}, ImageLayout::sequence}));
+  EXPECT_EQ(after({1, 5, 6}, ImageLayout::hw), (InputSchema{{4, 5, 6}, ImageLayout::hw}));
+  EXPECT_EQ(after({1, 3, 5, 6}, ImageLayout::dhw), (InputSchema{{4, 3, 5, 6}, ImageLayout::dhw}));
+  expect_error(Exit::deck, "one class at each place", [&] { after({3, 5, 6}, ImageLayout::chw); });
+  expect_error(Exit::deck, "one class at each place", [&] { after({6, 2}, ImageLayout::sequence); });
+}
+
 TEST(InputSchema, AsTheDeckSays) {
   EXPECT_EQ(input_schema(array({10, 16, 8, 9}), ImageLayout::chw).shape, (Shape{16, 8, 9}));
   EXPECT_EQ(input_schema(array({10, 3, 8, 9}), ImageLayout::hwc).shape, (Shape{9, 3, 8}));

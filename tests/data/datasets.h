@@ -70,7 +70,7 @@ inline data::SplitSpec split_of(const std::vector<std::string>& files, const std
                                 const std::string& targets = "") {
   data::SplitSpec split;
   split.files = files;
-  split.inputs = inputs;
+  split.inputs = {{"input", inputs}};
   split.targets = targets;
   split.position = SourcePosition{"deck.toml", 4, 1};
   return split;

@@ -114,11 +114,11 @@ TEST(RowExchange, OnOneMachineNothingIsSentAndRowsAreResidentOnce) {
   for (const Alone who : {Alone::none, Alone::all, Alone::one_of_three}) {
     const comm::World world(60, 1000, stands_alone(rank, who));
     Rows setup(world);
-    EXPECT_EQ(setup.store.resident_bytes(), static_cast<size_t>(samples * (width + 1)));
+    EXPECT_EQ(setup.store.resident_bytes(), static_cast<size_t>(samples * row_bytes));
     int64_t resident[1] = {world.machine_rank() == 0 ? static_cast<int64_t>(setup.store.resident_bytes())
                                                      : 0};
     world.all_sum(resident);
-    EXPECT_EQ(resident[0], samples * (width + 1));
+    EXPECT_EQ(resident[0], samples * row_bytes);
     for (int node = 0; node < world.nodes(); ++node) {
       world.barrier();
       if (node != world.node()) continue;

@@ -16,6 +16,7 @@
 namespace lepton::data {
 
 inline constexpr int64_t samples = 500, width = 9, largest = 120;
+inline constexpr int64_t row_bytes = width + 2;  ///< a second input and the target
 
 struct Plan {
   int64_t round = 0;
@@ -42,19 +43,26 @@ inline Plan random_plan(int64_t round, const Dataset& dataset, int nodes) {
   return plan;
 }
 
-/// Input i of row r is (r * width + i) % 251, its target r % 256.
+/// Value i of the first input of row r is (r * width + i) % 251, its second input (r + 7) % 256 and its
+/// target r % 256.
 class Rows {
  public:
   explicit Rows(const comm::World& world)
       : scratch(world),
         file(scratch.make("a.h5",
                           {{"x", testing::u8, {samples, width}, testing::ramp(samples * width, 0, 1, 251)},
+                           {"z", testing::u8, {samples}, second()},
                            {"y", testing::u8, {samples}, testing::ramp(samples, 0, 1, 256)}})),
         dataset(world, spec(file)),
         store(world, dataset, testing::shm, nullptr),
         exchange(world, dataset, store, largest, testing::shm) {}
+  static std::vector<double> second() {
+    const std::vector<double> all = testing::ramp(samples + 7, 0, 1, 256);
+    return {all.begin() + 7, all.end()};
+  }
   static DataSpec spec(const std::string& file) {
     DataSpec spec = testing::spec_of(testing::split_of({file}, "x", "y"));
+    spec.train->inputs.push_back({"second", "z"});
     spec.test = spec.train;
     spec.train->fraction = 0.7;
     spec.test->fraction = 0.3;
@@ -80,7 +88,8 @@ class Rows {
       for (int64_t i = 0; i < width; ++i)
         ASSERT_EQ(static_cast<int64_t>(bytes[i]), (row * width + i) % 251)
             << "round " << plan.round << ", " << p;
-      ASSERT_EQ(static_cast<int64_t>(bytes[width]), row % 256);
+      ASSERT_EQ(static_cast<int64_t>(bytes[width]), (row + 7) % 256);
+      ASSERT_EQ(static_cast<int64_t>(bytes[width + 1]), row % 256);
       if (owner(plan, p) == world.machine()) {
         ASSERT_EQ(bytes, store.row(dataset.split(plan.split).source, row)) << "not read in place";
       }

@@ -86,7 +86,7 @@ void expect_sent(const comm::World& world, const Rows& setup, const Plan& plan, 
     int64_t rows = 0;
     for (const int32_t unit : move.units) rows += setup.foreign(plan, unit, world.machine_of(move.to));
     sent.messages += rows > 0;
-    sent.bytes += rows * (width + 1);
+    sent.bytes += rows * row_bytes;
   }
 }
 

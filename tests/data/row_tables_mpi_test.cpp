@@ -39,7 +39,7 @@ TEST(RowTables, WhatTheLeaderPlacesItsNodeReads) {
         EXPECT_EQ(tables.resident(known, p), setup.owner(plan, p) == world.machine());
         if (p < 25 && tables.resident(known, p)) tables.place_resident(round, p);
         if (p < 25 && !tables.resident(known, p))
-          std::memset(tables.place_staged(round, p, 29 - p), static_cast<int>(mark(round, p)), width + 1);
+          std::memset(tables.place_staged(round, p, 29 - p), static_cast<int>(mark(round, p)), row_bytes);
       }
       tables.publish(round);
     }
@@ -53,7 +53,7 @@ TEST(RowTables, WhatTheLeaderPlacesItsNodeReads) {
           EXPECT_EQ(tables.row(plan.round, p),
                     setup.store.row(setup.dataset.split(plan.split).source, setup.row_of(plan, p)));
         } else {
-          for (int64_t i = 0; i <= width; ++i)
+          for (int64_t i = 0; i < row_bytes; ++i)
             ASSERT_EQ(tables.row(plan.round, p)[i], mark(plan.round, p)) << plan.round << ", " << p;
         }
       }

@@ -16,9 +16,10 @@ storage::ArrayInfo array(int64_t rows, int64_t width, int64_t chunk_rows) {
 Source source_of(const std::vector<std::pair<int64_t, int64_t>>& files) {  // rows and chunk rows of each
   Source source;
   source.first_row = {0};
+  source.inputs.resize(1);
   for (const auto& [rows, chunk] : files) {
-    source.inputs.push_back(array(rows, 10, chunk));
-    source.targets.push_back(array(rows, 1, 3));  // the smaller column does not count
+    source.inputs[0].arrays.push_back(array(rows, 10, chunk));
+    source.targets.arrays.push_back(array(rows, 1, 3));  // the smaller column does not count
     source.first_row.push_back(source.first_row.back() + rows);
   }
   return source;
@@ -43,6 +44,12 @@ TEST(CutRows, AtChunksOfTheFile) {
   EXPECT_EQ(cut_rows(source_of({{1000, 0}}), 0, 1000, 4), (std::vector<int64_t>{0, 250, 500, 750, 1000}));
   // The second file's chunks count from its own beginning.
   EXPECT_EQ(cut_rows(source_of({{103, 100}, {1000, 100}}), 0, 1103, 2), (std::vector<int64_t>{0, 503, 1103}));
+  // Chunks of flat values hold elements, not rows.
+  Source flat = source_of({{1000, 256}});
+  flat.inputs[0].by_offsets = true;
+  flat.inputs[0].length = 10;
+  flat.inputs[0].extents.push_back(array(1001, 1, 0));
+  EXPECT_EQ(cut_rows(flat, 0, 1000, 2), (std::vector<int64_t>{0, 500, 1000}));
   // Chunks longer than a part cannot be kept together.
   EXPECT_EQ(cut_rows(source_of({{1000, 1000}}), 0, 1000, 4), (std::vector<int64_t>{0, 250, 500, 750, 1000}));
 }

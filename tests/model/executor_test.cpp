@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "allocations.h"
+#include "model/graph_builder.h"
 #include "model/networks.h"
 
 namespace lepton::model {
@@ -202,6 +203,53 @@ TEST(Executor, BatchStatisticsComeAsSumsOverSamples) {
     EXPECT_NEAR(sink.gradients.at(tensor_named(bench.graph(), "batch_norm_1.running_var"))[c], 4 * variance,
                 1e-5);
   }
+}
+
+/// d(a) + relu(b), beside an input that nobody reads; b is read last, and in place if it were not an input's.
+Graph two_inputs() {
+  const std::vector<NamedShape> inputs = {{"a", {3}}, {"unused", {50}}, {"b", {4}}};
+  GraphBuilder builder{std::span(inputs)};
+  const int weight = builder.add_parameter("d.weight", {4, 3}, {.kind = Initialiser::Kind::he_normal}, true);
+  const int dense = builder.add_node("Gemm", "d", {{"transB", int64_t{1}}}, {0}, {weight}, {});
+  const int activated = builder.add_node("Relu", "r", {}, {2}, {}, {});
+  builder.add_node("Add", "sum", {}, {dense, activated}, {}, {});
+  return builder.finish();
+}
+
+TEST(Executor, SeveralInputs) {
+  constexpr int64_t n = 3;
+  Bench bench(two_inputs(), {n}, {n});
+  for (const bool training : {true, false}) {
+    const std::span<float> a = bench.executor.input(0, n, training),
+                           unused = bench.executor.input(1, n, training),
+                           b = bench.executor.input(2, n, training);
+    ASSERT_EQ(a.size(), 9U);
+    ASSERT_EQ(unused.size(), 150U);
+    ASSERT_EQ(b.size(), 12U);
+    for (size_t i = 0; i < a.size(); ++i) a[i] = noise(1, static_cast<int64_t>(i));
+    for (size_t i = 0; i < b.size(); ++i) b[i] = noise(2, static_cast<int64_t>(i));
+    std::ranges::fill(unused, 1e30F);  // in nobody's place
+    const auto scores = bench.executor.forward(n, training, bench.arena.data(), bench.ids(n), 1);
+    for (int64_t s = 0; s < n; ++s)
+      for (int64_t o = 0; o < 4; ++o) {
+        double expected = std::max(0.0, static_cast<double>(noise(2, 4 * s + o)));
+        for (int64_t k = 0; k < 3; ++k)
+          expected += static_cast<double>(bench.arena[static_cast<size_t>(3 * o + k)]) *
+                      static_cast<double>(noise(1, 3 * s + k));
+        EXPECT_NEAR(static_cast<double>(scores[static_cast<size_t>(4 * s + o)]), expected, 1e-6);
+      }
+  }
+  KeepingSink sink;
+  const auto fill = [&] {
+    for (int i : {0, 1, 2})
+      for (float& value : bench.executor.input(i, n, true)) value = 0.5F;
+  };
+  fill();
+  bench.executor.forward(n, true, bench.arena.data(), bench.ids(n), 1);
+  for (float& value : bench.executor.output_gradient(n)) value = 1;
+  bench.executor.backward(n, bench.arena.data(), bench.ids(n), 1, sink);
+  ASSERT_EQ(sink.gradients.size(), 1U);
+  for (const float gradient : sink.gradients[0]) EXPECT_EQ(gradient, 1.5F) << "three samples of 0.5";
 }
 
 TEST(Executor, InferenceUsesRunningStatistics) {

@@ -31,6 +31,34 @@ TEST(GraphBuilder, StatisticsStandBehindAllParameters) {
   EXPECT_FALSE(graph.layout.segments().empty());  // the layout is finished
 }
 
+TEST(GraphBuilder, SeveralInputsByName) {
+  const std::vector<NamedShape> inputs = {
+      {"title", {5}}, {"body", {3, 4}}, {"title.length", {1}}, {"x.length", {1}}};
+  GraphBuilder builder{std::span(inputs)};
+  EXPECT_EQ(builder.inputs(), (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(builder.input("body"), 1);
+  EXPECT_EQ(builder.input("other"), std::nullopt);
+  EXPECT_EQ(builder.shape(1), (Shape{3, 4}));
+  const int table = builder.add_parameter("t.weight", {7, 2}, {});
+  builder.add_node("Gather", "t", {}, {0}, {table}, {});
+  const Graph graph = builder.finish();
+  EXPECT_EQ(graph.inputs, (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(graph.input_shape(), (Shape{5}));
+  EXPECT_EQ(find_input(graph, "title.length"), 2);
+  EXPECT_EQ(find_input(graph, "t"), std::nullopt) << "a node is no input";
+  EXPECT_EQ(input_rows(graph, 0), 7);
+  EXPECT_EQ(input_rows(graph, 1), 0);
+  EXPECT_EQ(longest_length(graph, 2), 5);
+  EXPECT_EQ(longest_length(graph, 0), 0);
+  EXPECT_EQ(longest_length(graph, 3), 0) << "of no input";
+  EXPECT_NE(describe(graph).find("body"), std::string::npos);
+  EXPECT_NE(describe(graph).find("[3, 4]"), std::string::npos);
+}
+
+TEST(GraphBuilder, OneInputIsCalledInput) {
+  EXPECT_EQ(GraphBuilder({4}).input("input"), 0);
+}
+
 TEST(GraphBuilder, OperatorsRefusalsNameTheLayer) {
   GraphBuilder builder({3, 4, 4});
   const int other = builder.add_node("Flatten", "flat", {}, {0}, {}, {});

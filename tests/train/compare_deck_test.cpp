@@ -36,6 +36,8 @@ TEST(RequireSameModel, NamesTheKeyAndBothValues) {
   refused({"model.loss", "mse"}, "model.loss", "\"softmax_cross_entropy\", the deck says \"mse\"");
   refused({"model.l2", "0.5"}, "model.l2", "0, the deck says 0.5");
   refused({"data.normalize", "unit"}, "data.normalize", "\"none\", the deck says \"unit\"");
+  refused({"data.transforms", "[{ type = \"log1p\" }]"}, "data.transforms", "absent");
+  refused({"data.inputs", "{ input = { normalize = \"unit\" } }"}, "data.inputs", "absent");
   refused({"data.layout", "hwc"}, "data.layout", "\"auto\", the deck says \"hwc\"");
   refused({"model.layers", "[{ type = \"relu\" }, { type = \"dense\", units = 10 }]"}, "model.layers[0]",
           "{");
@@ -44,12 +46,22 @@ TEST(RequireSameModel, NamesTheKeyAndBothValues) {
   EXPECT_THROW(require_same_model(identity_of(longer), with({}), "", true), Error) << "a layer less";
 }
 
+std::vector<data::Input> inputs_of(const std::vector<Shape>& shapes) {
+  std::vector<data::Input> inputs;
+  for (const Shape& shape : shapes) {
+    data::Input& input = inputs.emplace_back();
+    input.name = "input" + std::to_string(inputs.size());
+    input.shape = shape;
+  }
+  return inputs;
+}
+
 TEST(RequireSameShape, RowsMustHaveTheShapeOfTraining) {
   checkpoint::Identity trained = identity_of(with({}));
   trained.mathematical["data.input_shape"] = "[10]";
-  EXPECT_NO_THROW(require_same_shape(trained, {10}, "new.h5:x", "runs/a/step-1"));
+  EXPECT_NO_THROW(require_same_shape(trained, inputs_of({{10}}), "new.h5:x", "runs/a/step-1"));
   try {
-    require_same_shape(trained, {12}, "new.h5:x", "runs/a/step-1");
+    require_same_shape(trained, inputs_of({{12}}), "new.h5:x", "runs/a/step-1");
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Exit::deck);
@@ -57,6 +69,9 @@ TEST(RequireSameShape, RowsMustHaveTheShapeOfTraining) {
     EXPECT_NE(std::string(error.what()).find("[12]"), std::string::npos);
     EXPECT_NE(std::string(error.what()).find("[10]"), std::string::npos);
   }
+  trained.mathematical["data.input_shape"] = "input1 [10], input2 [3]";
+  EXPECT_NO_THROW(require_same_shape(trained, inputs_of({{10}, {3}}), "", ""));
+  EXPECT_THROW(require_same_shape(trained, inputs_of({{10}, {4}}), "", ""), Error);
 }
 
 TEST(RequireSameModel, OtherKeysMayChange) {

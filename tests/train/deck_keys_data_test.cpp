@@ -15,6 +15,10 @@ TEST(DeckKeysData, ChoicesMatchTheirEnums) {
   EXPECT_EQ(with({{"data.layout", "chw"}}).data.layout, ImageLayout::chw);
   EXPECT_EQ(with({{"data.layout", "hw"}}).data.layout, ImageLayout::hw);
   EXPECT_EQ(with({{"data.layout", "none"}}).data.layout, ImageLayout::none);
+  EXPECT_EQ(with({{"data.layout", "cdhw"}}).data.layout, ImageLayout::cdhw);
+  EXPECT_EQ(with({{"data.layout", "dhwc"}}).data.layout, ImageLayout::dhwc);
+  EXPECT_EQ(with({{"data.layout", "dhw"}}).data.layout, ImageLayout::dhw);
+  EXPECT_EQ(with({{"data.layout", "sequence"}}).data.layout, ImageLayout::sequence);
   EXPECT_EQ(with({{"data.target_kind", "classes"}}).data.target_kind, TargetKind::classes);
   EXPECT_EQ(with({{"data.target_kind", "one_hot"}}).data.target_kind, TargetKind::one_hot);
   EXPECT_EQ(with({{"model.loss", "mse"}, {"data.target_kind", "values"}}).data.target_kind,

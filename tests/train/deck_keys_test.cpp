@@ -19,7 +19,9 @@ void dump(std::ostream& out, const std::optional<data::SplitSpec>& split) {
     out << "absent;";
     return;
   }
-  out << split->inputs << ';' << split->targets << ';';
+  for (const data::InputArrays& input : split->inputs)
+    out << input.name << '=' << input.values << '|' << input.lengths << '|' << input.offsets << ',';
+  out << ';' << split->targets << ';';
   for (const std::string& file : split->files) out << file << ',';
   if (split->rows) out << split->rows->first << '-' << split->rows->second;
   out << ';' << split->fraction.value_or(-1) << ';';
@@ -81,6 +83,12 @@ Examples data_examples() {
   const std::vector<Override> valid = {{"data.validation", "{ inputs = \"v\", targets = \"w\" }"}};
   const std::vector<Override> part_v = {{"data.validation", "{ rows = [0, 5] }"},
                                         {"data.train.rows", "[5, 9]"}};
+  const std::vector<Override> ragged = {{"data.train.lengths", "r"}, test[0], {"data.test.lengths", "a"}};
+  const std::vector<Override> ragged_v = {
+      {"data.train.lengths", "r"}, valid[0], {"data.validation.lengths", "a"}};
+  const std::vector<Override> flat = {{"data.train.lengths", "r"}, test[0], {"data.test.offsets", "a"}};
+  const std::vector<Override> flat_v = {
+      {"data.train.lengths", "r"}, valid[0], {"data.validation.offsets", "a"}};
   return {
       {"data.file", {"e.h5"}},
       {"data.files", {"[\"e.h5\", \"f.h5\"]"}},
@@ -91,24 +99,33 @@ Examples data_examples() {
       {"data.sequence", {"12"}},
       {"data.sequence_stride", {"3", {{"data.sequence", "12"}}}},
       {"data.normalize", {"unit"}},
+      {"data.length", {"12", {{"data.train.lengths", "l"}}}},
+      {"data.transforms", {"[{ type = \"log1p\" }]"}},
+      {"data.inputs", {"{ input = { normalize = \"unit\" } }"}},
       {"data.bad_rows", {"skip"}},
       {"data.shuffle", {"none"}},
       {"data.shuffle_window", {"1024", {{"data.shuffle", "window"}}}},
       {"data.shuffle_block", {"64", {{"data.shuffle", "window"}}}},
       {"data.train.inputs", {"a"}},
       {"data.train.targets", {"b"}},
+      {"data.train.lengths", {"l"}},
+      {"data.train.offsets", {"o"}},
       {"data.train.file", {"g.h5"}},
       {"data.train.files", {"[\"g.h5\"]"}},
       {"data.train.rows", {"[0, 7]"}},
       {"data.train.fraction", {"0.5"}},
       {"data.validation.inputs", {"a", valid}},
       {"data.validation.targets", {"b", valid}},
+      {"data.validation.lengths", {"l", ragged_v}},
+      {"data.validation.offsets", {"o", flat_v}},
       {"data.validation.file", {"g.h5", valid}},
       {"data.validation.files", {"[\"g.h5\"]", valid}},
       {"data.validation.rows", {"[0, 4]", part_v}},
       {"data.validation.fraction", {"0.5", {{"data.train.fraction", "0.5"}}}},
       {"data.test.inputs", {"a", test}},
       {"data.test.targets", {"b", test}},
+      {"data.test.lengths", {"l", ragged}},
+      {"data.test.offsets", {"o", flat}},
       {"data.test.file", {"g.h5", test}},
       {"data.test.files", {"[\"g.h5\"]", test}},
       {"data.test.rows", {"[0, 4]", part}},
@@ -227,7 +244,7 @@ TEST(DeckKeys, EveryKeyStandsInTheMapOfItsClass) {
 TEST(DeckKeys, DefaultsOfTheTableAreThoseOfTheSpecifications) {
   Deck plain;
   plain.data.train.emplace();
-  plain.data.train->inputs = "x";
+  plain.data.train->inputs = {{"input", "x"}};
   plain.data.train->targets = "y";
   plain.data.train->files = {"decks/d.h5"};
   plain.data.needs_classes = true;

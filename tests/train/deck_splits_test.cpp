@@ -37,7 +37,7 @@ TEST(DeckSplits, EverySplitNeedsArrays) {
 TEST(DeckSplits, PartsOfTheTrainSplitInheritItsArrays) {
   const Deck deck = parse(
       deck_with_data("file = \"a\"\n" + train + ", fraction = 0.75 }\nvalidation = { fraction = 0.25 }"));
-  EXPECT_EQ(deck.data.validation->inputs, "x");
+  EXPECT_EQ(deck.data.validation->inputs.front().values, "x");
   EXPECT_EQ(deck.data.validation->targets, "y");
   EXPECT_EQ(deck.data.validation->files, deck.data.train->files);
   EXPECT_EQ(deck.data.validation->fraction, 0.25);

@@ -31,7 +31,7 @@ TEST(Deck, SmallestDeckHasTheDefaults) {
   EXPECT_EQ(deck.run.deadline_s, 600);
   ASSERT_TRUE(deck.data.train.has_value());
   EXPECT_EQ(deck.data.train->files, std::vector<std::string>{"decks/d.h5"});
-  EXPECT_EQ(deck.data.train->inputs, "x");
+  EXPECT_EQ(deck.data.train->inputs.front().values, "x");
   EXPECT_EQ(deck.data.train->position.text(), "decks/deck.toml:3:9");
   EXPECT_EQ(deck.data.position.line, 1);
   EXPECT_FALSE(deck.data.test.has_value());
@@ -96,7 +96,7 @@ TEST(Deck, OverridesReplaceAndAdd) {
                           {"model.layers", "[{ type = \"dense\", units = 3 }]"},
                           {"run.dir", "2024"}});
   EXPECT_EQ(deck.train.epochs, 7);
-  EXPECT_EQ(deck.data.train->inputs, "other/x");
+  EXPECT_EQ(deck.data.train->inputs.front().values, "other/x");
   EXPECT_EQ(deck.data.train->targets, "y");
   EXPECT_EQ(deck.data.test->targets, "ty");
   EXPECT_EQ(deck.data.test->files, std::vector<std::string>{"decks/d.h5"});
@@ -148,7 +148,7 @@ TEST(Deck, ResolvedRoundTrips) {
   EXPECT_EQ(again.operational, deck.operational);
   EXPECT_EQ(again.resolved, deck.resolved);
   EXPECT_EQ(again.optimizer.momentum, 0.9);
-  EXPECT_EQ(again.data.train->inputs, "x\"\\");
+  EXPECT_EQ(again.data.train->inputs.front().values, "x\"\\");
   EXPECT_TRUE(std::filesystem::path(again.data.train->files[0]).is_absolute());
 }
 

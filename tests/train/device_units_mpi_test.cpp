@@ -89,7 +89,7 @@ struct ByHand {
     std::vector<const std::byte*> rows;
     for (int64_t i = 0; i < n; ++i) rows.push_back(round.job.exchange.row(0, first + i));
     const data::Assembler& assembler = *round.job.assemblers[0];
-    assembler.inputs(rows, executor.input(n, true));
+    assembler.inputs(rows, nullptr, executor.input(n, true));
     std::vector<int32_t> classes(static_cast<size_t>(n));
     std::vector<float> values(static_cast<size_t>(n));  // one output
     const bool ids = round.job.dataset.target_kind() == data::TargetKind::classes;

@@ -41,7 +41,7 @@ struct ByHand {
     std::vector<const std::byte*> rows;
     for (int64_t i = 0; i < n; ++i) rows.push_back(round.job.exchange.row(0, first + i));
     std::vector<int32_t> classes(n);
-    round.job.assemblers[0]->inputs(rows, executor.input(n, true));
+    round.job.assemblers[0]->inputs(rows, nullptr, executor.input(n, true));
     round.job.assemblers[0]->classes(rows, classes);
     const std::span<const int64_t> ids = std::span<const int64_t>(round.ids).subspan(first, n);
     const float* parameters = round.job.node.parameters(0).data();

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// See the header.
+#include "data/input_check.h"
+
+#include "data/row_check.h"
+
+namespace lepton::data {
+
+namespace {
+
+constexpr storage::StoredType converted{storage::StoredType::Kind::floating, 4, false};
+
+const std::byte* bytes_of(const std::vector<float>& values) {
+  return reinterpret_cast<const std::byte*>(values.data());
+}
+
+}  // namespace
+
+InputCheck::InputCheck(const Source& source, const Input& input)
+    : converter_(source, input),
+      type_(source.type_of(input)),
+      offset_(source.offset_of(input)),
+      elements_(input.elements()),
+      table_rows_(input.table_rows),
+      normalised_(input.rules.normalisation != Normalisation::none),
+      values_(input.rules.transforms.empty() ? 0 : static_cast<size_t>(elements_)) {}
+
+bool InputCheck::good(const std::byte* row) {
+  if (values_.empty())
+    return normalised_ ? all_finite(type_, row + offset_, elements_)
+                       : fits_float32(type_, row + offset_, elements_);
+  converter_.values(row, values_);
+  return all_finite(converted, bytes_of(values_), elements_);
+}
+
+std::optional<double> InputCheck::wrong_number(const std::byte* row) {
+  if (table_rows_ == 0) return std::nullopt;
+  if (values_.empty()) return not_a_row_number(type_, row + offset_, elements_, table_rows_);
+  converter_.values(row, values_);
+  return not_a_row_number(converted, bytes_of(values_), elements_, table_rows_);
+}
+
+std::string bad_row_text(const Input& input) {
+  return input.rules.transforms.empty() ? "the row holds NaN or Inf"
+                                        : "the row holds NaN or Inf, or becomes so by the input's transforms "
+                                          "(log1p of a number below -1, "
+                                          "or one_hot of what is no class)";
+}
+
+}  // namespace lepton::data

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// What makes a row a bad one: stored numbers, or what transforms make of them.
+#include "data/input_check.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "data/stored_rows.h"
+
+namespace lepton::data {
+namespace {
+
+using namespace lepton::testing;
+
+Source source_of(const StoredType& type, int64_t width) {
+  Source source;
+  source.inputs.push_back({"x", {{"f", "x", {1, width}, type}}});
+  return source;
+}
+
+Input input_of(int64_t width, const std::vector<Transform>& transforms = {}) {
+  Input input;
+  input.shape = {width};
+  input.stored_elements = width;
+  input.rules.transforms = transforms;
+  return input;
+}
+
+TEST(InputCheck, StoredNumbers) {
+  InputCheck plain(source_of(f64, 2), input_of(2));
+  Input normalised = input_of(2);
+  normalised.rules.normalisation = Normalisation::unit;
+  InputCheck wide(source_of(f64, 2), normalised);
+  EXPECT_TRUE(plain.good(stored_bytes(f64, {1, 2}).data()));
+  EXPECT_FALSE(plain.good(stored_bytes(f64, {1, 1e300}).data())) << "no float32";
+  EXPECT_TRUE(wide.good(stored_bytes(f64, {1, 1e300}).data())) << "normalisation is in double";
+  EXPECT_FALSE(wide.good(stored_bytes(f64, {1, std::nan("")}).data()));
+}
+
+TEST(InputCheck, WhatTransformsMakeOfThem) {
+  Transform log1p, clip, one_hot;
+  clip.kind = Transform::Kind::clip;
+  clip.low = 0;
+  clip.high = 9;
+  one_hot.kind = Transform::Kind::one_hot;
+  one_hot.classes = 3;
+  const auto good = [](const std::vector<Transform>& transforms, double value, Shape shape = {1}) {
+    Input input = input_of(1, transforms);
+    input.shape = std::move(shape);
+    return InputCheck(source_of(f32, 1), input).good(stored_bytes(f32, {value}).data());
+  };
+  EXPECT_TRUE(good({log1p}, -0.5));
+  EXPECT_FALSE(good({log1p}, -1));
+  EXPECT_FALSE(good({log1p}, -3));
+  EXPECT_TRUE(good({clip, log1p}, -3)) << "in order";
+  EXPECT_FALSE(good({log1p, clip}, -3));
+  EXPECT_TRUE(good({one_hot}, 2, {3}));
+  EXPECT_FALSE(good({one_hot}, 3, {3}));
+}
+
+TEST(InputCheck, NumbersOfRows) {
+  Transform clip;
+  clip.kind = Transform::Kind::clip;
+  clip.low = 0;
+  clip.high = 4;
+  Input input = input_of(2);
+  input.table_rows = 5;
+  const std::vector<std::byte> bytes = stored_bytes(i32, {4, 7});
+  EXPECT_EQ(InputCheck(source_of(i32, 2), input).wrong_number(bytes.data()), 7);
+  input.rules.transforms = {clip};
+  EXPECT_EQ(InputCheck(source_of(i32, 2), input).wrong_number(bytes.data()), std::nullopt);
+  input.table_rows = 0;
+  EXPECT_EQ(InputCheck(source_of(i32, 2), input).wrong_number(bytes.data()), std::nullopt) << "any numbers";
+}
+
+TEST(InputCheck, TheTextNamesTransforms) {
+  EXPECT_EQ(bad_row_text(input_of(1)), "the row holds NaN or Inf");
+  EXPECT_NE(bad_row_text(input_of(1, {Transform{}})).find("log1p"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lepton::data

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training on several inputs with transforms and rows with lengths of their own: the same ledger on nodes of
+// any number of ranks, through a device and after a restart; draws of random transforms follow the epoch.
+#include <gtest/gtest.h>
+
+#include "small_runs.h"
+
+namespace lepton::train {
+namespace {
+
+const std::vector<Override> many = {
+    {"data.train.inputs", "{ image = \"train/images\", hot = \"train/one_hot\" }"},
+    {"data.train.lengths", "{ hot = \"train/labels\" }"},  // from 0 to 3 of 4
+    {"data.test.inputs", "{ hot = \"test/one_hot\", image = \"test/images\" }"},
+    {"data.test.lengths", "{ hot = \"test/labels\" }"},
+    {"data.inputs.image.transforms",
+     "[{ type = \"log1p\" }, { type = \"random_flip\" }, { type = \"random_crop\", padding = 1 }]"}};
+
+Options options_of(const SmallRuns& runs, const std::string& run, std::vector<Override> more = {}) {
+  more.insert(more.begin(), many.begin(), many.end());
+  return runs.options("dense.toml", run, more);
+}
+
+TEST(Inputs, TheSameLedgerOnAnyNodesAndDevices) {
+  const SmallRuns runs;
+  ASSERT_EQ(runs.train(options_of(runs, "one")), Exit::done);
+  for (const int ranks_per_node : {1, 2}) {
+    const std::string run = "nodes-of-" + std::to_string(ranks_per_node);
+    ASSERT_EQ(runs.train(options_of(runs, run), ranks_per_node), Exit::done);
+    EXPECT_EQ(runs.ledger(run), runs.ledger("one")) << ranks_per_node;
+  }
+  ASSERT_EQ(runs.train(options_of(runs, "device", {{"train.device", "\"debug\""}}), 1), Exit::done);
+  EXPECT_EQ(runs.ledger("device"), runs.ledger("one"));
+}
+
+TEST(Inputs, ARestartDrawsWhatTheEpochDraws) {
+  const SmallRuns runs;
+  ASSERT_EQ(runs.train(options_of(runs, "whole")), Exit::done);
+  Options half = options_of(runs, "halves");
+  half.max_steps = 7;  // within the second of three epochs
+  ASSERT_EQ(runs.train(half), Exit::done);
+  ASSERT_EQ(runs.train(options_of(runs, "halves"), 1), Exit::done);
+  EXPECT_EQ(runs.ledger("halves"), runs.ledger("whole"));
+}
+
+TEST(Inputs, RandomTransformsAreDrawnAnew) {
+  const SmallRuns runs;
+  const std::vector<Override> still = {{"data.inputs.image.transforms", "[{ type = \"log1p\" }]"}};
+  ASSERT_EQ(runs.train(options_of(runs, "random")), Exit::done);
+  ASSERT_EQ(runs.train(options_of(runs, "still", still)), Exit::done);
+  EXPECT_NE(runs.ledger("still"), runs.ledger("random"));
+  ASSERT_EQ(runs.train(options_of(runs, "seed", {{"run.seed", "4"}})), Exit::done);
+  EXPECT_NE(runs.ledger("seed"), runs.ledger("random"));
+}
+
+}  // namespace
+}  // namespace lepton::train
