@@ -111,12 +111,12 @@ void Assemble(benchmark::State& state) {
   data::DataSpec spec;
   spec.train.emplace();
   spec.train->files = {File::get().path()};
-  spec.train->inputs = "contiguous";
+  spec.train->inputs = {{"input", "contiguous"}};
   spec.normalisation = data::Normalisation::standardize;
   const data::Dataset dataset(world_of_one(), spec);
   data::Statistics statistics;
   statistics.count = rows;
-  const auto groups = static_cast<size_t>(dataset.groups());
+  const auto groups = static_cast<size_t>(dataset.statistics_groups());
   statistics.mean.assign(groups, 33.3);
   statistics.deviation.assign(groups, 78.6);
   statistics.minimum.assign(groups, 0);
@@ -129,7 +129,7 @@ void Assemble(benchmark::State& state) {
   int64_t next = 0;
   for (auto _ : state) {
     for (const std::byte*& row : pointers) row = stored.data() + (next = (next + 1237) % 4096) * row_bytes;
-    assembler.inputs(pointers, inputs);
+    assembler.inputs(pointers, nullptr, inputs);
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * unit);
