@@ -155,9 +155,14 @@ void CommandLine::add_predict() {
 }
 
 void CommandLine::add_prepare() {
-  CLI::App* prepare = add("prepare", "Turns text into an HDF5 file of tokens, in parallel", "OUT.h5",
-                          "the file to make; takes the place of an earlier one at the end");
-  prepare->add_option("--text", options.texts, "a text file; repeatable")->required();
+  CLI::App* prepare =
+      add("prepare", "Turns text into an HDF5 file of tokens, in parallel; or a graph into one sample",
+          "OUT.h5", "the file to make; takes the place of an earlier one at the end");
+  prepare->add_option("--text", options.texts, "a text file; repeatable");
+  prepare->add_option("--graph", options.graph,
+                      "an HDF5 file: adjacency and features (arrays or CSR), labels, split/train, ...");
+  prepare->add_flag("--feature-shares", options.feature_shares,
+                    "with --graph: a node's features are divided by their sum");
   prepare->add_option("--tokens", options.tokens, "bytes, characters (default) or words")
       ->check(CLI::IsMember({"bytes", "characters", "words"}));
   prepare
@@ -176,7 +181,8 @@ void CommandLine::add_prepare() {
       "the number of the file. Of words 0 is padding and 1 stands for those that are not in the\n"
       "vocabulary. Words are runs of letters, digits and apostrophes, ASCII capitals made small; every\n"
       "other printing character is a word. The vocabulary lies beside the tokens. Any number of ranks\n"
-      "makes the same file.");
+      "makes the same file. A graph gives features [1, N, F], labels [1, N] of each split, in which -1\n"
+      "marks the nodes of the others (data.ignored_class = -1), and the adjacency (data.adjacency).");
 }
 
 void CommandLine::add_generate() {

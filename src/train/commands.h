@@ -36,6 +36,8 @@ struct Options {
   std::vector<std::string> texts;     ///< prepare: files; with `labelled` one per class
   std::string tokens = "characters";  ///< prepare: "bytes" | "characters" | "words"
   bool labelled = false;              ///< prepare
+  std::string graph;                  ///< prepare: an HDF5 file
+  bool feature_shares = false;        ///< prepare: a node's features are divided by their sum
   int64_t vocabulary = 0;             ///< prepare: most words; 0: VocabularySpec's
   int64_t length = 0;                 ///< prepare: of labelled rows, in tokens; 0: the longest
   double validation = 0;              ///< prepare: share of a running text

@@ -112,6 +112,7 @@ struct Deck {
   data::DataSpec data;
   model::ModelSpec model;
   WeightsSpec weights;
+  std::string adjacency;  ///< path of the graph's matrix in the train split's first file; "": there is none
   ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
   std::vector<double> class_weights;  ///< of the loss; empty: all 1

@@ -142,6 +142,10 @@ std::vector<DeckKey> content_keys() {
 
 std::vector<DeckKey> reading_keys() {
   return {
+      {"data.adjacency", KeyType::text, mathematical, "",
+       "path of the graph whose nodes a sample holds, for graph_conv: a group of indptr, indices and values "
+       "(CSR) in the train split's first file",
+       [](Deck& deck, const DeckValue& value) { deck.adjacency = value.text; }},
       {"data.sequence",
        KeyType::integer,
        mathematical,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command `prepare`: text files to an HDF5 file of tokens, in parallel, with the vocabulary beside them.
-// A running text becomes train/tokens and, its end, validation/tokens, for data.sequence. Labelled text (a
-// file per class, a sample per line) becomes rows of one length: tokens [N, T], filled up with padding,
-// lengths [N] and labels [N]. The same bytes for any number of ranks. Called by main.
+// The command `prepare`: text files to an HDF5 file of tokens, in parallel, with the vocabulary beside them;
+// or a graph to one sample (prepare_graph). A running text becomes train/tokens and, its end,
+// validation/tokens, for data.sequence. Labelled text (a file per class, a sample per line) becomes rows of
+// one length: tokens [N, T], filled up with padding, lengths [N] and labels [N]. The same bytes for any
+// number of ranks. Called by main.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "storage/hdf5.h"
 #include "train/commands.h"
 #include "train/output_file.h"
+#include "train/prepare_graph.h"
 
 namespace lepton::train {
 
@@ -211,6 +213,10 @@ data::VocabularySpec vocabulary_spec(const Options& options) {
 }
 
 void check_options(const Options& options) {
+  REQUIRE(options.texts.empty() != options.graph.empty(), Exit::usage, "prepare", "it takes texts or a graph",
+          "Give --text (repeatable) or --graph.");
+  REQUIRE(!options.feature_shares || !options.graph.empty(), Exit::usage, "--feature-shares",
+          "it is for the features of a graph", "");
   REQUIRE(!options.labelled || options.validation == 0, Exit::usage, "--validation",
           "labelled text is not split here", "Give the splits of the deck a fraction each.");
   REQUIRE(options.labelled || options.length == 0, Exit::usage, "--length",
@@ -221,6 +227,21 @@ void check_options(const Options& options) {
           "one file is one class, and there is only one", "Give --text once for each class.");
 }
 
+/// What was made takes its place, and is told.
+void finish(const Options& options, Unfinished& unfinished, nlohmann::ordered_json report) {
+  storage::replace_durably(unfinished.path, options.target);
+  unfinished.path.clear();
+  if (options.json) {
+    report["output"] = options.target;
+    fmt::print("{}\n", report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    return;
+  }
+  std::string text;
+  for (const auto& [name, value] : report.items())
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value.dump());
+  log_info(fmt::format("{}: {}.", options.target, text));
+}
+
 }  // namespace
 
 Exit prepare(const comm::World& world, const Options& options) {
@@ -228,27 +249,24 @@ Exit prepare(const comm::World& world, const Options& options) {
     check_options(options);
     if (world.rank() == 0) require_new_output(options.target);
   });
+  Unfinished unfinished{world.rank() == 0 ? unfinished_name(options.target) : ""};
+  if (!options.graph.empty()) {
+    comm::agree(world, [&] {
+      if (world.rank() == 0)
+        finish(options, unfinished, prepare_graph(options.graph, options.feature_shares, unfinished.path));
+    });
+    return Exit::done;
+  }
   std::unique_ptr<Preparation> job;
   comm::agree(world, [&] {
     job.reset(new Preparation{options, data::TextFiles(options.texts), vocabulary_spec(options), {}});
   });
-  Unfinished unfinished{world.rank() == 0 ? unfinished_name(options.target) : ""};
   job->vocabulary = data::count_vocabulary(world, job->text, job->spec);
   nlohmann::ordered_json report = options.labelled ? write_rows(world, *job) : write_stream(world, *job);
   comm::agree(world, [&] {
     if (world.rank() != 0) return;
-    storage::replace_durably(unfinished.path, options.target);
-    unfinished.path.clear();
     report["vocabulary"] = job->vocabulary.size();
-    if (options.json) {
-      report["output"] = options.target;
-      fmt::print("{}\n", report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-      return;
-    }
-    std::string text;
-    for (const auto& [name, value] : report.items())
-      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value.dump());
-    log_info(fmt::format("{}: {}.", options.target, text));
+    finish(options, unfinished, std::move(report));
   });
   return Exit::done;
 }

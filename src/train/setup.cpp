@@ -10,6 +10,7 @@
 #include "exact/scale.h"
 #include "model/layers.h"
 #include "storage/file.h"
+#include "train/adjacency.h"
 
 namespace lepton::train {
 
@@ -38,8 +39,13 @@ static model::ModelSpec model_spec(const Deck& deck, const data::Dataset& datase
 
 model::Graph graph_for(const comm::World& world, const Deck& deck, const data::Dataset& dataset) {
   model::Graph graph;
+  std::shared_ptr<const ops::SparseMatrix> adjacency;
+  if (!deck.adjacency.empty())
+    adjacency =
+        read_adjacency(world, dataset.sources().front().inputs.front().arrays.front().file, deck.adjacency);
   comm::agree(world, [&] {
     model::ModelSpec spec = model_spec(deck, dataset);
+    spec.adjacency = adjacency;
     spec.memory_bytes_max = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
     graph = model::build_graph(spec);
   });

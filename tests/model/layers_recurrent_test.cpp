@@ -150,7 +150,7 @@ TEST(LayersRecurrent, Gradients) {
   }
 }
 
-/// What the data layer will give: a second value of the network, here a part of its input.
+/// A second value, here a part of the network's input.
 TEST(LayersRecurrent, TakesLengths) {
   const ModelSpec model = network({6, 4}, {layer("lstm", {{"units", 3}, {"layers", 2}})});
   const LayerSpec& spec = model.layers[0];
@@ -159,7 +159,8 @@ TEST(LayersRecurrent, TakesLengths) {
   const LayerOptions options(spec, name, row.options, row.nested);
   NetworkNames names;
   GraphBuilder builder({1});
-  const LayerContext context{builder, model, spec, options, name, 0};
+  const std::vector<int> inputs = {0};
+  const LayerContext context{builder, model, spec, options, name, inputs};
   const int sequence = builder.add_node("Reshape", "sequence", {{"shape", std::vector<int64_t>{1, 1}}}, {0},
                                         {}, spec.position);
   const RecurrentOptions read = read_recurrent_options({names, spec, options, name, follower});

@@ -45,7 +45,8 @@ std::string dump(const Deck& d) {
       << d.loss.top << ';';
   for (const double weight : d.class_weights) out << weight << ',';
   for (const std::string& metric : d.evaluation.metrics) out << metric << ',';
-  out << d.weights.file << ';' << d.weights.initialise_missing << d.weights.ignore_unexpected << ';';
+  out << d.adjacency << ';' << d.weights.file << ';' << d.weights.initialise_missing
+      << d.weights.ignore_unexpected << ';';
   for (const auto& [from, to] : d.weights.rename) out << from << " -> " << to << ';';
   const optim::OptimizerSpec& o = d.optimizer;
   out << int(o.rule) << o.learning_rate << ';' << o.momentum << o.nesterov << ';' << o.beta1 << ';' << o.beta2
@@ -97,6 +98,7 @@ Examples data_examples() {
       {"data.classes", {"12"}},
       {"data.ignored_class", {"-100"}},
       {"data.sequence", {"12"}},
+      {"data.adjacency", {"graph"}},
       {"data.sequence_stride", {"3", {{"data.sequence", "12"}}}},
       {"data.normalize", {"unit"}},
       {"data.length", {"12", {{"data.train.lengths", "l"}}}},

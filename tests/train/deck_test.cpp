@@ -212,11 +212,23 @@ TEST(Deck, WarmUpMustFitTheResolvedSchedule) {
 struct Meant {
   Shape inputs;
   int64_t outputs, positions = 1;
+  std::vector<model::NamedShape> named = {};  ///< as the network gets them, where there are several
+  int64_t nodes = 0;                          ///< of the graph
 };
 const std::map<std::string, Meant> meant_for = {
-    {"cifar10_resnet20.toml", {{10000, 3, 32, 32}, 10}}, {"digits.toml", {{1438, 8, 8}, 10}},
-    {"friedman_regression.toml", {{5000, 10}, 1}},       {"mnist_lenet.toml", {{60000, 28, 28}, 10}},
-    {"mnist_mlp.toml", {{60000, 28, 28}, 10}},           {"shakespeare_gpt.toml", {{1000, 64}, 65, 64}},
+    {"cifar10_resnet20.toml", {{10000, 3, 32, 32}, 10}},
+    {"digits.toml", {{1438, 8, 8}, 10}},
+    {"friedman_regression.toml", {{5000, 10}, 1}},
+    {"mnist_lenet.toml", {{60000, 28, 28}, 10}},
+    {"mnist_mlp.toml", {{60000, 28, 28}, 10}},
+    {"shakespeare_gpt.toml", {{1000, 64}, 65, 64}},
+    {"citeseer_gcn.toml", {{1, 30, 37}, 6, 30, {}, 30}},
+    {"polarity_cnn.toml", {{100, 61}, 2}},
+    {"polarity_lstm.toml", {{}, 2, 1, {{"input", {61}}, {"input.length", {1}}}}},
+    {"ratings_recommender.toml", {{}, 1, 1, {{"user", {1}}, {"item", {1}}}}},
+    {"shapes_unet.toml", {{100, 64, 64}, 3, 64 * 64}},
+    {"table_wide_and_deep.toml", {{}, 1, 1, {{"numbers", {6}}, {"categories", {3}}}}},
+    {"volumes_cosmoflow.toml", {{100, 64, 64, 64}, 4}},
 };
 
 const std::filesystem::path inputs = std::filesystem::path(__FILE__).parent_path() / "../../inputs";
@@ -227,12 +239,19 @@ TEST(Deck, AllDecksOfInputsGiveAGraphForTheirData) {
     const std::string name = entry.path().filename().string();
     ASSERT_TRUE(meant_for.contains(name)) << name << ": say here what data it is meant for";
     const Deck deck = parse_deck(entry.path().string(), file_text(entry.path()), {});
+    const Meant& meant = meant_for.at(name);
     storage::ArrayInfo array;
-    array.shape = meant_for.at(name).inputs;
+    array.shape = meant.inputs;
     model::ModelSpec spec = deck.model;
-    spec.input = data::input_schema(array, deck.data.layout).shape;
-    spec.outputs = meant_for.at(name).outputs;
-    spec.positions = meant_for.at(name).positions;
+    spec.inputs = meant.named;
+    if (meant.named.empty()) spec.input = data::input_schema(array, deck.data.layout).shape;
+    spec.outputs = meant.outputs;
+    spec.positions = meant.positions;
+    if (meant.nodes > 0) {
+      const std::vector<int64_t> starts(static_cast<size_t>(meant.nodes) + 1, 0);
+      spec.adjacency = std::make_shared<const ops::SparseMatrix>(
+          ops::SparseMatrix{meant.nodes, meant.nodes, starts, {}, {}});
+    }
     try {
       EXPECT_EQ(model::build_graph(spec).outputs(), spec.outputs * spec.positions) << name;
     } catch (const Error& error) {
