@@ -29,6 +29,12 @@ std::unique_ptr<ops::Op> make_activation(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_prelu(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_softmax(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_add(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_elementwise(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_expand(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_reduce(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_remap(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_product(const Context&, const ops::OpSpec&);
+std::unique_ptr<ops::Op> make_group_norm(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_gather(const Context&, const ops::OpSpec&);
 std::unique_ptr<ops::Op> make_attention(const Context&, const ops::OpSpec&);
 

@@ -21,7 +21,7 @@
 
 namespace lepton::ops {
 
-using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>>;
+using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
 using Attributes = std::map<std::string, Attribute>;
 
 int64_t int_attribute(const Attributes&, const std::string& name, int64_t otherwise);
@@ -29,6 +29,8 @@ double float_attribute(const Attributes&, const std::string& name, double otherw
 std::string string_attribute(const Attributes&, const std::string& name, const std::string& otherwise);
 std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
                                     const std::vector<int64_t>& otherwise);
+std::vector<double> floats_attribute(const Attributes&, const std::string& name,
+                                     const std::vector<double>& otherwise);
 
 /// What an op is planned for.
 struct OpSpec {

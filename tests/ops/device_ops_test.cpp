@@ -127,6 +127,21 @@ std::vector<OpSpec> others() {
   OpSpec concat = plain("Concat", image, {{"axis", int64_t{2}}});
   concat.inputs = {image, {5, 2, 7}, image};
   specs.push_back(concat);
+  const auto both = [](const char* type, std::vector<Shape> inputs, std::vector<Shape> parameters,
+                       Attributes attributes = {}, const std::string& activation = "") {
+    OpSpec spec = plain(type, inputs[0], std::move(attributes), std::move(parameters), activation);
+    spec.inputs = std::move(inputs);
+    return spec;
+  };
+  for (const char* type : {"Sub", "Mul", "Min", "Max", "Greater", "Less", "Equal"}) {
+    specs.push_back(both(type, {image, {5, 1, 1}}, {}));
+    specs.push_back(both(type, {image}, {{9, 1}}, {{"parameter_first", int64_t{1}}}));
+  }
+  for (const char* type : {"Neg", "Abs", "Exp", "Erf", "Clip", "Sign", "Floor", "Ceil", "Not"})
+    specs.push_back(plain(type, {1003}));
+  specs.push_back(plain("Clip", {1003}, {{"min", -0.5}, {"max", 0.25}}));
+  specs.push_back(both("Add", {image, {5, 1, 7}}, {}, {}, "Relu"));
+  specs.push_back(both("Where", {image, {5, 1, 1}}, {{9, 1}}, {{"parameter_at", std::vector<int64_t>{1}}}));
   OpSpec add = plain("Add", image, {}, {}, "Relu");
   add.inputs = {image, image};
   specs.push_back(add);
@@ -219,6 +234,23 @@ TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
     const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
     expect_bits(got.output, want.output, spec.type);
     expect_bits(got.input_gradients[0], want.input_gradients[0], spec.type);
+    rig.clear();
+  }
+}
+
+TEST_P(DeviceOps, RootsPowersAndQuotientsAreTheHostsToTheBit) {
+  Rig rig(GetParam());
+  for (const char* type : {"Sqrt", "Log", "Reciprocal", "Div", "Pow"}) {
+    OpSpec open = plain(type, {5, 9, 7});
+    if (type[0] == 'D' || type[0] == 'P') open.inputs.push_back({5, 1, 1});
+    const OpSpec spec = completed(open);
+    Operands operands = random_operands(spec, 5);
+    for (Floats& array : operands.inputs)
+      for (float& x : array) x = std::abs(x) + 0.1f;
+    const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
+    expect_bits(got.output, want.output, spec.type);
+    expect_bits(got.input_gradients[0], want.input_gradients[0], spec.type);
+    expect_close(got, want, 2e-6, spec.type);
     rig.clear();
   }
 }
