@@ -43,8 +43,9 @@ std::string layer_name(const LayerSpec& layer, const std::string& scope, int num
 /// The activation that a layer's output meets first: its own option, or the next layer that is one, looking
 /// through layers that keep the scale of values. Decides the default initialisation.
 std::string follower_of(const std::vector<LayerSpec>& layers, size_t index, const std::string& tail) {
-  static const std::vector<std::string> transparent = {"batch_norm", "layer_norm", "rms_norm",
-                                                       "dropout",    "flatten",    "reshape"};
+  static const std::vector<std::string> transparent = {"batch_norm", "layer_norm",    "rms_norm",
+                                                       "dropout",    "flatten",       "reshape",
+                                                       "group_norm", "instance_norm", "permute"};
   const auto own = layers[index].options.find("activation");
   if (own != layers[index].options.end())
     if (const auto* text = std::get_if<std::string>(&own->second.value); text != nullptr && *text != "none")

@@ -151,6 +151,13 @@ BuildStep read_positional_embedding(const LayerReader& reader);
 BuildStep read_attention(const LayerReader& reader);
 BuildStep read_transformer_block(const LayerReader& reader);
 
+// layers_spatial.cpp
+BuildStep read_group_norm(const LayerReader& reader);
+BuildStep read_instance_norm(const LayerReader& reader);
+BuildStep read_upsample(const LayerReader& reader);
+BuildStep read_zero_pad(const LayerReader& reader);
+BuildStep read_permute(const LayerReader& reader);
+
 // layers_other.cpp
 /// LayerNormalization, or if not `centred` RMSNormalization, of each sample, or of each row of a sequence.
 int add_layer_norm(const LayerContext& context, const std::string& name, int value, bool centred,

@@ -108,6 +108,23 @@ TEST(Executor, GradientsOfNestedResiduals) {
   expect_gradients(bench, 7, 5e-3);
 }
 
+TEST(Executor, GradientsThroughNormsOfChannelsAndOtherSizes) {
+  Bench bench(
+      graph_of({4, 5, 6}, {conv(4), layer("group_norm", {{"groups", 2}}), layer("tanh"),
+                           layer("upsample2d", {{"mode", "linear"}}), layer("zero_pad2d", {{"padding", 1}}),
+                           conv(3), layer("instance_norm"), layer("permute", {{"order", List{2, 3, 1}}}),
+                           layer("flatten"), dense(3), layer("log_softmax")}),
+      {4});
+  expect_gradients(bench, 4, 1e-2);
+}
+
+TEST(Executor, GradientsThroughSequencesOfChannels) {
+  Bench bench(graph_of({5, 6}, {dense(4), layer("group_norm", {{"groups", 2}}), layer("upsample1d"),
+                                layer("zero_pad1d", {{"padding", 1}}), layer("flatten"), dense(3)}),
+              {4});
+  expect_gradients(bench, 4, 1e-2);
+}
+
 /// Those without a kink, where differences tell something.
 TEST(Executor, GradientsThroughTheOtherActivations) {
   for (const char* activation : {"silu", "swish", "mish", "softplus"}) {

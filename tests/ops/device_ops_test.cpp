@@ -142,6 +142,28 @@ std::vector<OpSpec> others() {
   specs.push_back(plain("Clip", {1003}, {{"min", -0.5}, {"max", 0.25}}));
   specs.push_back(both("Add", {image, {5, 1, 7}}, {}, {}, "Relu"));
   specs.push_back(both("Where", {image, {5, 1, 1}}, {{9, 1}}, {{"parameter_at", std::vector<int64_t>{1}}}));
+  using List = std::vector<int64_t>;
+  specs.push_back(plain("LogSoftmax", {1101}));
+  specs.push_back(plain("LogSoftmax", {5, 3, 2}, {{"axis", int64_t{1}}}));
+  specs.push_back(plain("GroupNormalization", {6, 9, 7}, {{"num_groups", int64_t{3}}}, {{6}, {6}}));
+  specs.push_back(plain("InstanceNormalization", image, {}, {{5}, {5}}));
+  specs.push_back(
+      plain("Slice", image,
+            {{"axes", List{1, 3}}, {"starts", List{-1, 0}}, {"ends", List{0, 6}}, {"steps", List{-2, 3}}}));
+  for (const char* mode : {"constant", "reflect", "edge"})
+    specs.push_back(
+        plain("Pad", image, {{"mode", std::string(mode)}, {"pads", List{0, 0, 3, 1, 0, 1, 2, 4}}}));
+  for (const char* mode : {"nearest", "linear"}) {
+    specs.push_back(plain("Resize", image, {{"mode", std::string(mode)}, {"sizes", List{1, 5, 20, 4}}}));
+    specs.push_back(
+        plain("Resize", {3, 4, 3, 5}, {{"mode", std::string(mode)}, {"scales", List{1, 1, 2, 3, 2}}}));
+  }
+  specs.push_back(plain("Expand", {5, 1, 7}, {{"shape", List{3, 1}}}));
+  for (const char* type : {"ReduceSum", "ReduceMean", "ReduceMax"}) {
+    specs.push_back(plain(type, image, {{"axes", List{2, 3}}, {"keepdims", int64_t{0}}}));
+    specs.push_back(plain(type, image, {{"axes", List{1}}}));
+  }
+  specs.push_back(both("MatMul", {{2, 1, 19, 33}, {2, 3, 33, 21}}, {}));
   OpSpec add = plain("Add", image, {}, {}, "Relu");
   add.inputs = {image, image};
   specs.push_back(add);
@@ -226,7 +248,8 @@ TEST_P(DeviceOps, GatherIsTheHostsToTheBit) {
 TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
   Rig rig(GetParam());
   for (const OpSpec& open : others()) {
-    if (open.type.ends_with("Normalization") || open.type == "Softmax" || open.type == "Attention" ||
+    if (open.type.ends_with("Normalization") || open.type.ends_with("Softmax") || open.type == "Attention" ||
+        open.type.starts_with("Reduce") || open.type == "MatMul" || open.type == "Expand" ||
         open.type.ends_with("AveragePool"))
       continue;
     const OpSpec spec = completed(open);
