@@ -18,8 +18,7 @@ struct RemapGolden {
   std::vector<float> values;
 };
 
-inline const std::vector<RemapGolden>& remap_golden() {
-  static const std::vector<RemapGolden> cases = {
+inline const std::vector<RemapGolden> remap_golden = {
     {"Resize nearest half_pixel round_prefer_floor scales{1.0, 1.0, 2.0, 1.5}", "Resize", {2, 4, 5},
      {{"mode", std::string("nearest")}, {"coordinate_transformation_mode", std::string("half_pixel")}, {"nearest_mode", std::string("round_prefer_floor")}, {"scales", std::vector<double>{1.0, 1.0, 2.0, 1.5}}},
      {2, 8, 7},
@@ -284,9 +283,7 @@ inline const std::vector<RemapGolden>& remap_golden() {
      {{"starts", std::vector<int64_t>{0}}, {"ends", std::vector<int64_t>{100}}, {"axes", std::vector<int64_t>{-1}}, {"steps", std::vector<int64_t>{3}}},
      {3, 4, 2},
      {-11, -2, -9, 7, -3, -3, 7, -9, -2, -11, -7, -9, -8, -3, -5, 7, 2, -2, -10, -7, 5, -8, 1, -5}},
-  };
-  return cases;
-}
+};
 
 }  // namespace lepton::ops
 // clang-format on

@@ -122,7 +122,7 @@ TEST(Remap, ReadersAreComplete) {
 }
 
 TEST(Remap, IsWhatOnnxruntimeGives) {
-  for (const RemapGolden& golden : remap_golden()) {
+  for (const RemapGolden& golden : remap_golden) {
     OpSpec spec = remapped(golden.type, golden.input, golden.attributes);
     spec.samples = 1;
     spec.training = false;
