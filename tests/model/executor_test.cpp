@@ -145,8 +145,9 @@ TEST(Executor, GradientsThroughNodesThatAreBroadcast) {
   const int product = node("MatMul", {}, {scaled, turned}, {});
   const int mean = node("ReduceMean", {{"axes", List{2}}}, {product}, {});
   const int centred = node("Sub", {}, {product, mean}, {});
+  const int square = node("Mul", {}, {centred, centred}, {});
   const int one = builder.add_parameter("one", {1}, {Initialiser::Kind::ones});
-  const int rest = node("Sub", {{"parameter_first", int64_t{1}}}, {centred}, {one});
+  const int rest = node("Sub", {{"parameter_first", int64_t{1}}}, {square}, {one});
   const int power = node("Exp", {}, {rest}, {});
   node("ReduceSum", {{"axes", List{1}}, {"keepdims", int64_t{0}}}, {power}, {});
   Bench bench(builder.finish(), {4});

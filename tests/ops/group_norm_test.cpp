@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GroupNormalization and InstanceNormalization against double: vectors, images, volumes; epsilon and the
 // number of groups matter; large means do not hurt.
+#include "ops/group_norm_golden.h"
 #include "ops/placed.h"
 
 namespace lepton::ops {
@@ -60,6 +61,31 @@ TEST(GroupNorm, Groups) {
 TEST(GroupNorm, Instances) {
   check(norm({3, 4, 5}, 0));
   check(norm({3, 7}, 0));
+}
+
+TEST(GroupNorm, IsWhatOnnxGives) {
+  for (const GroupNormGolden& golden : group_norm_golden) {
+    OpSpec spec = norm(golden.input, golden.groups, golden.epsilon);
+    spec.training = false;
+    spec.layouts = {Layout::channels_last};
+    spec = completed(spec);
+    Operands operands = random_operands(spec);
+    const int64_t count = element_count(golden.input);
+    const auto each = [&](const std::function<void(size_t onnx, size_t own)>& use) {
+      for (int64_t s = 0; s < 2; ++s)
+        for_each_index(golden.input, [&](const Shape& at) {
+          use(place(golden.input, Layout::plain, s, at), place(golden.input, spec.layouts[0], s, at));
+        });
+    };
+    each([&](size_t i, size_t own) { operands.inputs[0][own] = static_cast<float>(i * i % 23) - 11.0f; });
+    for (size_t c = 0; c < operands.parameters[0].size(); ++c) {
+      operands.parameters[0][c] = 1 + static_cast<float>(c) / 2;
+      operands.parameters[1][c] = static_cast<float>(c) - 1;
+    }
+    const Floats got = run_op(spec, operands).output;
+    ASSERT_EQ(golden.values.size(), static_cast<size_t>(2 * count));
+    each([&](size_t i, size_t own) { EXPECT_NEAR(got[own], golden.values[i], 1e-5) << i; });
+  }
 }
 
 TEST(GroupNorm, EpsilonIsAddedToTheVariance) {
