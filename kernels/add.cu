@@ -166,9 +166,20 @@ void add(const Context& context, float* into, const float* from, int64_t count) 
   add_to(context, false, count, into, from, into);
 }
 
+/// As the host's.
+static bool is_row_of(const Shape& row, const Shape& input) {
+  Shape by_channel(input.size(), 1);
+  by_channel.front() = input.front();
+  if (row == by_channel) return true;
+  return row.size() <= input.size() && std::equal(row.rbegin(), row.rend(), input.rbegin());
+}
+
 std::unique_ptr<ops::Op> make_add(const Context& context, const ops::OpSpec& spec) {
-  if (spec.inputs.size() == 1) return std::make_unique<AddParameterOp>(context, spec);
-  return std::make_unique<AddOp>(context, spec);
+  if (spec.inputs.size() == 2 && spec.inputs[0] == spec.inputs[1])
+    return std::make_unique<AddOp>(context, spec);
+  if (spec.inputs.size() == 1 && is_row_of(spec.parameters[0], spec.inputs[0]))
+    return std::make_unique<AddParameterOp>(context, spec);
+  return make_elementwise(context, spec);
 }
 
 }  // namespace lepton::cuda

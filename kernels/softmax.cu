@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Softmax over the last dimension of memory: features of a vector, channels of an image. y = e^(x - max) /
-// sum, dx = y (dy - sum(dy y)). A row belongs to a power of two of threads: a part of a warp, or a block
-// where rows are long. Sums are in double: each thread's in strides, then a butterfly, an order that depends
-// on the width alone. Twin: src/ops/softmax.cpp.
+// sum, dx = y (dy - sum(dy y)); LogSoftmax: y = x - max - ln(sum), dx = dy - e^y sum(dy). A row belongs to a
+// power of two of threads: a part of a warp, or a block where rows are long. Sums are in double: each
+// thread's in strides, then a butterfly, an order that depends on the width alone. Twin: src/ops/softmax.cpp.
 #include <algorithm>
 
 #include "kernels/operators.h"
@@ -76,6 +76,36 @@ __global__ void softmax_gradient_kernel(int lanes, int64_t width, int64_t rows, 
   }
 }
 
+// y may be x.
+__global__ void log_softmax_kernel(int lanes, int64_t width, int64_t rows, const float* x, float* y) {
+  const int64_t rows_per_block = threads / lanes, lane = threadIdx.x % lanes, place = threadIdx.x / lanes;
+  for (int64_t base = blockIdx.x * rows_per_block; base < rows; base += gridDim.x * rows_per_block) {
+    const int64_t row = base + place, first = row * width + lane, end = row < rows ? (row + 1) * width : 0;
+    float largest = -std::numeric_limits<float>::infinity();
+    for (int64_t i = first; i < end; i += lanes) largest = Larger{}(largest, x[i]);
+    largest = combine(largest, lanes, Larger{});
+    double sum = 0;
+    for (int64_t i = first; i < end; i += lanes) sum += static_cast<double>(ops::math::exp(x[i] - largest));
+    sum = combine(sum, lanes, Sum{});
+    const double logarithm = sum >= 1.0 ? ops::math::log_double(sum) : sum;  // a NaN stays one
+    for (int64_t i = first; i < end; i += lanes)
+      y[i] = static_cast<float>(static_cast<double>(x[i] - largest) - logarithm);
+  }
+}
+
+// dx may be dy.
+__global__ void log_softmax_gradient_kernel(int lanes, int64_t width, int64_t rows, const float* y,
+                                            const float* dy, float* dx) {
+  const int64_t rows_per_block = threads / lanes, lane = threadIdx.x % lanes, place = threadIdx.x / lanes;
+  for (int64_t base = blockIdx.x * rows_per_block; base < rows; base += gridDim.x * rows_per_block) {
+    const int64_t row = base + place, first = row * width + lane, end = row < rows ? (row + 1) * width : 0;
+    double sum = 0;
+    for (int64_t i = first; i < end; i += lanes) sum += static_cast<double>(dy[i]);
+    const float total = static_cast<float>(combine(sum, lanes, Sum{}));
+    for (int64_t i = first; i < end; i += lanes) dx[i] = dy[i] - ops::math::exp(y[i]) * total;
+  }
+}
+
 int lanes_for(int64_t width) {
   if (width > 1024) return threads;
   int lanes = 1;
@@ -89,17 +119,18 @@ class SoftmaxOp : public ops::Op {
       : context_(context),
         width_(ops::innermost(spec.inputs[0], spec.layouts[0])),
         rows_(spec.samples * element_count(spec.inputs[0]) / width_),
-        lanes_(lanes_for(width_)) {}
+        lanes_(lanes_for(width_)),
+        forward_(spec.type == "LogSoftmax" ? log_softmax_kernel : softmax_kernel),
+        backward_(spec.type == "LogSoftmax" ? log_softmax_gradient_kernel : softmax_gradient_kernel) {}
 
   void forward(const ops::OpForward& run) override {
-    softmax_kernel<<<blocks(), threads, 0, context_.stream>>>(lanes_, width_, rows_, run.inputs[0],
-                                                              run.output);
+    forward_<<<blocks(), threads, 0, context_.stream>>>(lanes_, width_, rows_, run.inputs[0], run.output);
     check_launch("softmax");
   }
   void backward(const ops::OpBackward& run) override {
     if (!run.input_gradients[0]) return;
-    softmax_gradient_kernel<<<blocks(), threads, 0, context_.stream>>>(
-        lanes_, width_, rows_, run.output, run.output_gradient, run.input_gradients[0]);
+    backward_<<<blocks(), threads, 0, context_.stream>>>(lanes_, width_, rows_, run.output,
+                                                         run.output_gradient, run.input_gradients[0]);
     check_launch("softmax_gradient");
   }
   ops::BackwardNeeds backward_needs() const override { return {.inputs = false, .output = true}; }
@@ -114,6 +145,8 @@ class SoftmaxOp : public ops::Op {
   const Context& context_;
   int64_t width_, rows_;
   int lanes_;
+  decltype(&softmax_kernel) forward_;
+  decltype(&softmax_gradient_kernel) backward_;
 };
 
 }  // namespace

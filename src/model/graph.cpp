@@ -100,6 +100,10 @@ double training_flops_per_sample(const Graph& graph) {
       total += attention_flops(graph, node) * (needs_gradient[node.output] ? 3 : 1);
     if (node.type == "RNN" || node.type == "LSTM" || node.type == "GRU")
       total += recurrent_flops(graph, node, needs_gradient[node.inputs.front()]);
+    if (node.type == "MatMul")
+      total += 2.0 * static_cast<double>(element_count(graph.values[node.output].shape)) *
+               static_cast<double>(graph.values[node.inputs.front()].shape.back()) *
+               (needs_gradient[node.output] ? 3 : 1);
     if (node.type != "Gemm" && node.type != "Conv") continue;
     // Every output of a filter or unit costs a multiplication and an addition per weight of that filter.
     const Shape& weight = graph.layout.tensors()[node.parameters.front()].shape;

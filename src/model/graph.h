@@ -2,7 +2,8 @@
 // The graph: nodes with ONNX operator names, attributes and semantics, in topological order. Deck layers,
 // ONNX import and ONNX export all meet here. Shapes leave out the batch dimension and are static for a run.
 // Invariants: each value is written by one node; the first values are the network's inputs; the last node
-// writes the scores, in their usual layout; `layout` holds every parameter and running statistic that nodes name by index.
+// writes the scores, in their usual layout; `layout` holds every parameter and running statistic that nodes
+// name by index.
 #pragma once
 
 #include <optional>

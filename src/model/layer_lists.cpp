@@ -93,8 +93,9 @@ void require_readers(const Wiring& wiring, const std::vector<LayerSpec>& layers,
 /// through layers that keep the scale of values. Decides the default initialisation.
 std::string follower_of(const std::vector<LayerSpec>& layers, const Wiring& wiring, size_t index,
                         const std::string& tail) {
-  static const std::vector<std::string> transparent = {"batch_norm", "layer_norm", "rms_norm", "dropout",
-                                                       "flatten",    "reshape",    "add",      "concat"};
+  static const std::vector<std::string> transparent = {
+      "batch_norm", "layer_norm",    "rms_norm", "dropout", "flatten", "reshape",
+      "group_norm", "instance_norm", "permute",  "add",     "concat"};
   const auto looks_through = [&](const std::string& type) {
     const bool pools = type.find("_pool") != std::string::npos;
     return pools || std::find(transparent.begin(), transparent.end(), type) != transparent.end();

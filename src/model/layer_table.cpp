@@ -214,6 +214,42 @@ std::vector<LayerRow> graph_rows() {
   };
 }
 
+std::vector<OptionRow> upsample_options(size_t axes) {
+  return {
+      extent(axes, "scale", "2", "how often each value is repeated, or how much finer the grid is"),
+      {"mode", "\"nearest\" | \"linear\"", "\"nearest\"", "repeats values, or lies linearly between them"}};
+}
+std::vector<OptionRow> zero_pad_options(size_t axes) {
+  return {extent(axes, "padding", "", "zeros on each side")};
+}
+
+std::vector<LayerRow> spatial_rows() {
+  return {
+      {"group_norm",
+       "Normalises groups of channels of each sample, over all positions.",
+       {{"groups", "integer", "32", "of channels, which they divide"},
+        {"epsilon", "number", "1e-5", "added to the variance"}},
+       {},
+       read_group_norm},
+      {"instance_norm",
+       "Normalises each channel of each sample over its positions.",
+       {{"epsilon", "number", "1e-5", "added to the variance"}},
+       {},
+       read_instance_norm},
+      {"upsample1d", "A longer sequence.", upsample_options(1), {}, read_upsample},
+      {"upsample2d", "A larger image.", upsample_options(2), {}, read_upsample},
+      {"upsample3d", "A larger volume.", upsample_options(3), {}, read_upsample},
+      {"zero_pad1d", "Zeros before and behind a sequence.", zero_pad_options(1), {}, read_zero_pad},
+      {"zero_pad2d", "Zeros around an image.", zero_pad_options(2), {}, read_zero_pad},
+      {"zero_pad3d", "Zeros around a volume.", zero_pad_options(3), {}, read_zero_pad},
+      {"permute",
+       "Dimensions of a sample in another order.",
+       {{"order", "[...]", "", "the dimensions, counted from 1: [2, 1] swaps two"}},
+       {},
+       read_permute},
+  };
+}
+
 std::vector<LayerRow> activation_rows() {
   return {
       {"relu", "max(x, 0).", {}, {}, read_activation_layer},
@@ -255,6 +291,7 @@ std::vector<LayerRow> activation_rows() {
        read_activation_layer},
       {"tanh", "Hyperbolic tangent.", {}, {}, read_activation_layer},
       {"softmax", "exp(x) over the sum of exp(x) of the sample.", {}, {}, read_activation_layer},
+      {"log_softmax", "Logarithms of softmax.", {}, {}, read_activation_layer},
   };
 }
 
@@ -264,7 +301,7 @@ const std::vector<LayerRow>& layer_table() {
   static const std::vector<LayerRow> table = [] {
     std::vector<LayerRow> rows;
     for (const auto& part : {weighted_rows(), pooling_rows(), sequence_rows(), recurrent_layer_rows(),
-                             graph_rows(), shaping_rows(), activation_rows()})
+                             graph_rows(), shaping_rows(), spatial_rows(), activation_rows()})
       rows.insert(rows.end(), part.begin(), part.end());
     return rows;
   }();

@@ -194,6 +194,12 @@ BuildStep read_recurrent(const LayerReader& reader);
 // layers_join.cpp
 BuildStep read_add(const LayerReader& reader);
 BuildStep read_concat(const LayerReader& reader);
+// layers_spatial.cpp
+BuildStep read_group_norm(const LayerReader& reader);
+BuildStep read_instance_norm(const LayerReader& reader);
+BuildStep read_upsample(const LayerReader& reader);
+BuildStep read_zero_pad(const LayerReader& reader);
+BuildStep read_permute(const LayerReader& reader);
 
 // layers_other.cpp
 /// LayerNormalization, or if not `centred` RMSNormalization, of each sample, or of each row of a sequence.

@@ -18,7 +18,7 @@ struct ActivationRow {
   const char* approximate = nullptr;  ///< ONNX attribute of that name
 };
 
-constexpr std::array<ActivationRow, 14> rows = {{
+constexpr std::array<ActivationRow, 15> rows = {{
     {"relu", "Relu", 0, true},
     {"leaky_relu", "LeakyRelu", 0.01, true},
     {"elu", "Elu", 1.0, true},
@@ -33,6 +33,7 @@ constexpr std::array<ActivationRow, 14> rows = {{
     {"hard_sigmoid", "HardSigmoid", 0.2, false},
     {"tanh", "Tanh", 0, false},
     {"softmax", "Softmax", 0, false},
+    {"log_softmax", "LogSoftmax", 0, false},
 }};
 
 const ActivationRow* find_activation(const std::string& name) {
@@ -46,7 +47,7 @@ int append(const LayerContext& context, const ActivationRow& row, const std::str
   ops::Attributes attributes;
   if (row.alpha != 0) attributes["alpha"] = alpha;
   if (row.approximate) attributes["approximate"] = std::string(row.approximate);
-  if (std::string(row.type) == "Softmax") {
+  if (std::string(row.type).ends_with("Softmax")) {
     const bool channels = context.builder.shape(value).size() > 2;
     attributes["axis"] = int64_t{channels ? 1 : -1};
   }

@@ -2,7 +2,8 @@
 // Add: the sum of two activations of one shape (the join of a residual block), or of one activation and a
 // parameter that is the same for all samples (an embedding of positions [T, F], a bias [F], of images
 // [C, 1, 1]); with an optional fused Relu. Such a parameter is a row that is added to each row of as many
-// elements of memory. Made by the table, run by model/executor. Twin: kernels/add.cu.
+// elements of memory. Operands that are broadcast otherwise: elementwise.cpp. Made by the table, run by
+// model/executor. Twin: kernels/add.cu.
 #include <algorithm>
 
 #include "base/simd.h"
@@ -119,23 +120,11 @@ static bool is_row_of(const Shape& row, const Shape& input) {
   return row.size() <= input.size() && std::equal(row.rbegin(), row.rend(), input.rbegin());
 }
 
-Shape infer_add(const OpSpec& spec) {
-  if (spec.inputs.size() == 1) {
-    require_shape(spec.parameters.size() == 1, "Add needs two operands");
-    require_shape(
-        is_row_of(spec.parameters[0], spec.inputs[0]),
-        "Add cannot add a parameter " + shape_text(spec.parameters[0]) + " to " + shape_text(spec.inputs[0]));
-    return spec.inputs[0];
-  }
-  require_shape(
-      spec.inputs[0] == spec.inputs[1],
-      "Add needs two equal shapes, not " + shape_text(spec.inputs[0]) + " and " + shape_text(spec.inputs[1]));
-  return spec.inputs[0];
-}
-
 std::unique_ptr<Op> make_add(const OpSpec& spec) {
-  if (spec.inputs.size() == 1) return std::make_unique<AddParameterOp>(spec);
-  return std::make_unique<AddOp>(spec);
+  if (spec.inputs.size() == 2 && spec.inputs[0] == spec.inputs[1]) return std::make_unique<AddOp>(spec);
+  if (spec.inputs.size() == 1 && is_row_of(spec.parameters[0], spec.inputs[0]))
+    return std::make_unique<AddParameterOp>(spec);
+  return make_elementwise(spec);
 }
 
 }  // namespace lepton::ops

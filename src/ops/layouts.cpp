@@ -42,10 +42,6 @@ Layouts lay_by_parameter(const OpSpec& spec) {
   return channels ? lay_channels_last(spec) : lay_plain(spec);
 }
 
-Layouts lay_add(const OpSpec& spec) {
-  return spec.parameters.empty() ? lay_as_first(spec) : lay_by_parameter(spec);
-}
-
 Layouts lay_layer_norm(const OpSpec& spec) {
   return spec.parameters.front().size() == spec.inputs.front().size() ? lay_as_first(spec) : lay_plain(spec);
 }

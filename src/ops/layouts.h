@@ -21,7 +21,9 @@ Layouts lay_channels_last(const OpSpec& spec);
 /// As the parameter 0 asks that goes with every sample: one for each channel, [C, 1, ...], channels last;
 /// otherwise plain, but for one number any.
 Layouts lay_by_parameter(const OpSpec& spec);
-Layouts lay_add(const OpSpec& spec);         ///< two inputs alike, or as the parameter asks
+/// All alike: as the largest input, or as its parameters ask, but for those of one number.
+Layouts lay_broadcast(const OpSpec& spec);
+Layouts lay_reduce(const OpSpec& spec);      ///< any; dimensions that stay keep their order
 Layouts lay_layer_norm(const OpSpec& spec);  ///< any for whole samples, plain for their rows
 Layouts lay_softmax(const OpSpec& spec);     ///< so that the axis is last in memory
 Layouts lay_reshape(const OpSpec& spec);     ///< any to plain

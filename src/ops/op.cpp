@@ -38,24 +38,36 @@ std::vector<int64_t> ints_attribute(const Attributes& attributes, const std::str
   return attribute_or<std::vector<int64_t>>(attributes, name, otherwise, "a list of integers");
 }
 
+std::vector<double> floats_attribute(const Attributes& attributes, const std::string& name,
+                                     const std::vector<double>& otherwise) {
+  const auto found = attributes.find(name);
+  if (found != attributes.end())
+    if (const auto* whole = std::get_if<std::vector<int64_t>>(&found->second))
+      return {whole->begin(), whole->end()};
+  return attribute_or<std::vector<double>>(attributes, name, otherwise, "a list of numbers");
+}
+
 const SparseMatrix& matrix_attribute(const Attributes& attributes, const std::string& name) {
   const auto found = attributes.find(name);
   CHECK(found != attributes.end(), "no attribute " + name);
   return *std::get<std::shared_ptr<const SparseMatrix>>(found->second);
 }
 
-int64_t sample_axis(const OpSpec& spec, const std::string& attribute, int64_t otherwise) {
-  const auto rank = std::ssize(spec.inputs[0]);
-  const int64_t axis = int_attribute(spec.attributes, attribute, otherwise);
-  require_shape(axis != 0 && axis <= rank && axis >= -rank,
+std::vector<std::string> texts_attribute(const Attributes& attributes, const std::string& name,
+                                         const std::vector<std::string>& otherwise) {
+  return attribute_or<std::vector<std::string>>(attributes, name, otherwise, "a list of texts");
+}
+
+int64_t sample_axis_of(const OpSpec& spec, const std::string& attribute, int64_t axis, int64_t rank) {
+  require_shape(axis != 0 && axis < rank + 1 && axis >= -rank,
                 spec.type + " has no " + attribute + " " + std::to_string(axis) + " in its input " +
                     shape_text(spec.inputs[0]) + ", whose first is 1");
   return axis > 0 ? axis - 1 : axis + rank;
 }
 
-std::vector<std::string> texts_attribute(const Attributes& attributes, const std::string& name,
-                                         const std::vector<std::string>& otherwise) {
-  return attribute_or<std::vector<std::string>>(attributes, name, otherwise, "a list of texts");
+int64_t sample_axis(const OpSpec& spec, const std::string& attribute, int64_t otherwise) {
+  return sample_axis_of(spec, attribute, int_attribute(spec.attributes, attribute, otherwise),
+                        std::ssize(spec.inputs[0]));
 }
 
 }  // namespace lepton::ops

@@ -22,8 +22,8 @@
 
 namespace lepton::ops {
 
-using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>,
-                               std::shared_ptr<const SparseMatrix>>;
+using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
+                               std::vector<std::string>, std::shared_ptr<const SparseMatrix>>;
 using Attributes = std::map<std::string, Attribute>;
 
 int64_t int_attribute(const Attributes&, const std::string& name, int64_t otherwise);
@@ -35,6 +35,8 @@ std::vector<int64_t> ints_attribute(const Attributes&, const std::string& name,
                                     const std::vector<int64_t>& otherwise);
 std::vector<std::string> texts_attribute(const Attributes&, const std::string& name,
                                          const std::vector<std::string>& otherwise);
+std::vector<double> floats_attribute(const Attributes&, const std::string& name,
+                                     const std::vector<double>& otherwise);
 
 /// What an op is planned for.
 struct OpSpec {

@@ -46,8 +46,21 @@ Shape infer_transpose(const OpSpec& spec);
 std::unique_ptr<Op> make_transpose(const OpSpec& spec);
 Shape infer_concat(const OpSpec& spec);
 std::unique_ptr<Op> make_concat(const OpSpec& spec);
-Shape infer_add(const OpSpec& spec);
+Shape infer_elementwise(const OpSpec& spec);
+std::unique_ptr<Op> make_elementwise(const OpSpec& spec);
 std::unique_ptr<Op> make_add(const OpSpec& spec);
+Shape infer_expand(const OpSpec& spec);
+std::unique_ptr<Op> make_expand(const OpSpec& spec);
+Shape infer_reduce(const OpSpec& spec);
+std::unique_ptr<Op> make_reduce(const OpSpec& spec);
+Shape infer_squeeze(const OpSpec& spec);
+Shape infer_unsqueeze(const OpSpec& spec);
+Shape infer_remap(const OpSpec& spec);
+std::unique_ptr<Op> make_remap(const OpSpec& spec);
+Shape infer_product(const OpSpec& spec);
+std::unique_ptr<Op> make_product(const OpSpec& spec);
+Shape infer_group_norm(const OpSpec& spec);
+std::unique_ptr<Op> make_group_norm(const OpSpec& spec);
 Shape infer_gather(const OpSpec& spec);
 std::unique_ptr<Op> make_gather(const OpSpec& spec);
 Shape infer_sparse_product(const OpSpec& spec);
@@ -65,6 +78,8 @@ inline void require_shape(bool condition, const std::string& text) {
 /// The axis that an attribute names, of a sample's dimensions and from 0 on; ONNX counts the batch dimension,
 /// which is refused, and negative ones from the end.
 int64_t sample_axis(const OpSpec& spec, const std::string& attribute, int64_t otherwise);
+/// The same for a number at hand, among `rank` dimensions.
+int64_t sample_axis_of(const OpSpec& spec, const std::string& attribute, int64_t axis, int64_t rank);
 
 /// Layout of scratch or saved memory: parts in order, each aligned to 64 bytes.
 class MemoryPlan {

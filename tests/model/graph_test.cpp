@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/graph_builder.h"
 #include "model/networks.h"
 
 namespace lepton::model {
@@ -39,6 +40,13 @@ TEST(Graph, FlopsOfRecurrentLayers) {
   EXPECT_EQ(training_flops_per_sample(graph_of(
                 {6}, {layer("embedding", {{"rows", 9}, {"width", 4}}), layer("gru", {{"units", 3}})})),
             2.0 * 6 * 9 * (3 * 4 + 3 * 3));
+}
+
+TEST(Graph, FlopsOfAProductOfTwoValues) {
+  GraphBuilder builder({3, 4});
+  const int turned = builder.add_node("Transpose", "t", {{"perm", List{0, 2, 1}}}, {0}, {}, {});
+  builder.add_node("MatMul", "product", {}, {0, turned}, {}, {});
+  EXPECT_EQ(training_flops_per_sample(builder.finish()), 2.0 * 9 * 4);
 }
 
 TEST(Graph, DescriptionHoldsNodesShapesAndCounts) {

@@ -10,13 +10,21 @@ namespace lepton::model {
 
 TEST(LayersActivation, EachLayerIsItsOnnxOperator) {
   const std::vector<std::pair<std::string, std::string>> pairs = {
-      {"relu", "Relu"},         {"leaky_relu", "LeakyRelu"},
-      {"elu", "Elu"},           {"gelu", "Gelu"},
-      {"sigmoid", "Sigmoid"},   {"tanh", "Tanh"},
-      {"softmax", "Softmax"},   {"gelu_tanh", "Gelu"},
-      {"selu", "Selu"},         {"silu", "Swish"},
-      {"swish", "Swish"},       {"mish", "Mish"},
-      {"softplus", "Softplus"}, {"hard_sigmoid", "HardSigmoid"},
+      {"relu", "Relu"},
+      {"leaky_relu", "LeakyRelu"},
+      {"elu", "Elu"},
+      {"gelu", "Gelu"},
+      {"sigmoid", "Sigmoid"},
+      {"tanh", "Tanh"},
+      {"softmax", "Softmax"},
+      {"gelu_tanh", "Gelu"},
+      {"selu", "Selu"},
+      {"silu", "Swish"},
+      {"swish", "Swish"},
+      {"mish", "Mish"},
+      {"softplus", "Softplus"},
+      {"hard_sigmoid", "HardSigmoid"},
+      {"log_softmax", "LogSoftmax"},
   };
   EXPECT_EQ(activation_names().size(), pairs.size());
   for (const auto& [name, type] : pairs) {

@@ -77,7 +77,7 @@ TEST(Add, AParameterForEachRowOrChannel) {
         });
       }
   expect_refused({.type = "Add", .samples = 1, .inputs = {{3, 5}}, .parameters = {{3}}},
-                 "a parameter [3] to [3, 5]");
+                 "[3, 5] and a parameter [3]");
   expect_refused({.type = "Add", .samples = 1, .inputs = {{3, 5}}}, "two operands");
 }
 

@@ -4,6 +4,7 @@
 // double and to finite differences by the tests of each.) On CUDA also in the precisions of tensor cores.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "ops/device_rig.h"
 #include "ops/harness.h"
@@ -81,6 +82,57 @@ std::vector<OpSpec> products() {
                 {{4, 3, 2, 3, 2}, {3}})};
 }
 
+OpSpec several(const char* type, std::vector<Shape> inputs, std::vector<Shape> parameters,
+               Attributes attributes = {}, const std::string& activation = "") {
+  OpSpec spec = plain(type, inputs[0], std::move(attributes), std::move(parameters), activation);
+  spec.inputs = std::move(inputs);
+  return spec;
+}
+
+std::vector<OpSpec> broadcast_ones() {
+  const Shape image{5, 9, 7};
+  std::vector<OpSpec> specs;
+  for (const char* type : {"Sub", "Mul", "Min", "Max", "Greater", "Less", "Equal"}) {
+    specs.push_back(several(type, {image, {5, 1, 1}}, {}));
+    specs.push_back(several(type, {image}, {{9, 1}}, {{"parameter_first", int64_t{1}}}));
+  }
+  for (const char* type : {"Neg", "Abs", "Exp", "Erf", "Clip", "Sign", "Floor", "Ceil", "Not"})
+    specs.push_back(plain(type, {1003}));
+  specs.push_back(plain("Clip", {1003}, {{"min", -0.5}, {"max", 0.25}}));
+  specs.push_back(several("Add", {image, {5, 1, 7}}, {}, {}, "Relu"));
+  specs.push_back(
+      several("Where", {image, {5, 1, 1}}, {{9, 1}}, {{"parameter_at", std::vector<int64_t>{1}}}));
+  return specs;
+}
+
+std::vector<OpSpec> moving_ones() {
+  const Shape image{5, 9, 7};
+  std::vector<OpSpec> specs;
+  using List = std::vector<int64_t>;
+  specs.push_back(plain("LogSoftmax", {1101}));
+  specs.push_back(plain("LogSoftmax", {5, 3, 2}, {{"axis", int64_t{1}}}));
+  specs.push_back(plain("GroupNormalization", {6, 9, 7}, {{"num_groups", int64_t{3}}}, {{6}, {6}}));
+  specs.push_back(plain("InstanceNormalization", image, {}, {{5}, {5}}));
+  specs.push_back(
+      plain("Slice", image,
+            {{"axes", List{1, 3}}, {"starts", List{-1, 0}}, {"ends", List{0, 6}}, {"steps", List{-2, 3}}}));
+  for (const char* mode : {"constant", "reflect", "edge"})
+    specs.push_back(
+        plain("Pad", image, {{"mode", std::string(mode)}, {"pads", List{0, 0, 3, 1, 0, 1, 2, 4}}}));
+  for (const char* mode : {"nearest", "linear"}) {
+    specs.push_back(plain("Resize", image, {{"mode", std::string(mode)}, {"sizes", List{1, 5, 20, 4}}}));
+    specs.push_back(
+        plain("Resize", {3, 4, 3, 5}, {{"mode", std::string(mode)}, {"scales", List{1, 1, 2, 3, 2}}}));
+  }
+  specs.push_back(plain("Expand", {5, 1, 7}, {{"shape", List{3, 1}}}));
+  for (const char* type : {"ReduceSum", "ReduceMean", "ReduceMax"}) {
+    specs.push_back(plain(type, image, {{"axes", List{2, 3}}, {"keepdims", int64_t{0}}}));
+    specs.push_back(plain(type, image, {{"axes", List{1}}}));
+  }
+  specs.push_back(several("MatMul", {{2, 1, 19, 33}, {2, 3, 33, 21}}, {}));
+  return specs;
+}
+
 std::vector<OpSpec> others() {
   const Shape image{5, 9, 7}, wide{64, 4, 4};
   std::vector<OpSpec> specs = {
@@ -141,6 +193,8 @@ std::vector<OpSpec> others() {
   OpSpec add = plain("Add", image, {}, {}, "Relu");
   add.inputs = {image, image};
   specs.push_back(add);
+  for (const OpSpec& spec : broadcast_ones()) specs.push_back(spec);
+  for (const OpSpec& spec : moving_ones()) specs.push_back(spec);
   return specs;
 }
 
@@ -244,14 +298,33 @@ TEST_P(DeviceOps, RecurrentOnesEndWhereTheSampleDoes) {
 TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
   Rig rig(GetParam());
   for (const OpSpec& open : others()) {
-    if (open.type.ends_with("Normalization") || open.type == "Softmax" || open.type == "Attention" ||
-        open.type.ends_with("AveragePool") || open.type == "RNN" || open.type == "LSTM" || open.type == "GRU")
+    static const std::set<std::string> summed = {"Attention", "MatMul", "Expand", "RNN", "LSTM", "GRU"};
+    if (summed.contains(open.type) || open.type.ends_with("Normalization") ||
+        open.type.ends_with("Softmax") || open.type.ends_with("AveragePool") ||
+        open.type.starts_with("Reduce"))
       continue;
     const OpSpec spec = completed(open);
     const Operands operands = random_operands(spec, 5);
     const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
     expect_bits(got.output, want.output, spec.type);
     expect_bits(got.input_gradients[0], want.input_gradients[0], spec.type);
+    rig.clear();
+  }
+}
+
+TEST_P(DeviceOps, RootsPowersAndQuotientsAreTheHostsToTheBit) {
+  Rig rig(GetParam());
+  for (const char* type : {"Sqrt", "Log", "Reciprocal", "Div", "Pow"}) {
+    OpSpec open = plain(type, {5, 9, 7});
+    if (type[0] == 'D' || type[0] == 'P') open.inputs.push_back({5, 1, 1});
+    const OpSpec spec = completed(open);
+    Operands operands = random_operands(spec, 5);
+    for (Floats& array : operands.inputs)
+      for (float& x : array) x = std::abs(x) + 0.1f;
+    const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
+    expect_bits(got.output, want.output, spec.type);
+    expect_bits(got.input_gradients[0], want.input_gradients[0], spec.type);
+    expect_close(got, want, 2e-6, spec.type);
     rig.clear();
   }
 }

@@ -39,7 +39,7 @@ TEST(Layouts, AParameterGoesAlongTheInnermostDimension) {
   expect(lay_by_parameter(spec_of({{3, 4}}, {last}, {{1}})), {last}, last);
   expect(lay_layer_norm(spec_of({{3, 4}}, {last}, {{3, 4}})), {last}, last);
   expect(lay_layer_norm(spec_of({{3, 4}}, {last}, {{4}})), {plain}, plain);
-  expect(lay_add(spec_of({{3, 4}, {3, 4}}, {last, plain})), {last, last}, last);
+  expect(lay_broadcast(spec_of({{3, 4}, {3, 4}}, {last, plain})), {last, last}, last);
 }
 
 TEST(Layouts, DimensionsInMemory) {

@@ -10,6 +10,7 @@ LEPTON_SIMD inline void math_loops(size_t count, const float* x, float* y) {
   for (size_t i = 0; i < count; ++i) y[2 * count + i] = lepton_math::tanh(x[i]);
   for (size_t i = 0; i < count; ++i) y[3 * count + i] = lepton_math::erf(x[i]);
   for (size_t i = 0; i < count; ++i) y[4 * count + i] = lepton_math::sigmoid(x[i]);
+  for (size_t i = 0; i < count; ++i) y[5 * count + i] = lepton_math::pow(x[i], x[count - 1 - i]);
 }
 
 }  // namespace lepton::ops

@@ -85,6 +85,41 @@ TEST(Math, ExpOfADouble) {
   EXPECT_TRUE(std::isnan(exp_double(NAN)));
 }
 
+TEST(Math, ExpSeries) {
+  for (int i = -200000; i <= 200000; ++i) {
+    const double x = i * 1e-3, want = std::exp(x);
+    ASSERT_NEAR(exp_series(x), want, 1e-14 * want) << x;
+  }
+  EXPECT_EQ(exp_series(0), 1.0);
+}
+
+TEST(Math, Pow) {
+  for (const float y : {2.0f, 3.0f, -1.0f, 0.5f, -0.5f, 1.7f, -2.3f, 10.0f, 0.01f, 31.0f}) {
+    const auto power = [y](float x) { return pow(x, y); };
+    const auto exact = [y](double x) { return std::pow(x, static_cast<double>(y)); };
+    sweep("pow", 1e-6f, 4, dense / 4, 1, power, exact);
+    sweep("pow_wide", 1, 3e38f, dense / 4, 1, power, exact);
+    sweep("pow_subnormal", 1e-45f, 2e-38f, dense / 4, 1, power, exact);
+  }
+  const auto cube = [](float x) { return pow(x, 3); };
+  sweep("pow_negative", -4, 4, dense, 1, cube, [](double x) { return x * x * x; });
+}
+
+TEST(Math, PowOfSpecialValuesIsThatOfIeee754) {
+  const float values[] = {0,         -0.0f, 1,    -1,    0.5f,     -0.5f,  2,
+                          -2,        3,     -3,   1e30f, -1e30f,   1e-40f, INFINITY,
+                          -INFINITY, NAN,   2.5f, -2.5f, 16777216, 1e-20f, -7};
+  for (const float x : values)
+    for (const float y : values) {
+      const float got = pow(x, y), want = std::pow(x, y);
+      EXPECT_TRUE(std::isnan(want) ? std::isnan(got) : error_ulp(got, static_cast<double>(want)) <= 1)
+          << x << "^" << y << " = " << want << ", not " << got;
+      if (want == 0) {
+        EXPECT_EQ(std::signbit(got), std::signbit(want)) << x << "^" << y;
+      }
+    }
+}
+
 TEST(Math, Sigmoid) {
   sweep("sigmoid", -104, 40, dense, 3, sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); });
   EXPECT_EQ(sigmoid(-INFINITY), 0.0f);

@@ -54,5 +54,38 @@ TEST(Softmax, Axis) {
   expect_refused(spec, "no axis 2");
 }
 
+TEST(Softmax, Logarithms) {
+  const auto logarithms = [](size_t width) {
+    return [width](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
+      Numbers y = reference(width)(inputs, parameters);
+      for (double& value : y) value = std::log(value);
+      return y;
+    };
+  };
+  OpSpec spec = softmax({10});
+  spec.type = "LogSoftmax";
+  check_op(spec, logarithms(10), 1e-6);
+  spec.inputs = {{4, 19}};
+  check_op(spec, logarithms(19), 1e-6);
+  spec.inputs = {{5, 2, 3}};
+  check_op(spec, logarithms(3), 1e-6);
+  spec.attributes["axis"] = int64_t{1};
+  check_op(spec, logarithms(5), 1e-6);
+  spec.attributes["axis"] = int64_t{2};
+  expect_refused(spec, "LogSoftmax is computed over axis 1 or the last one");
+}
+
+TEST(Softmax, LogarithmsOfSmallSharesStayFinite) {
+  OpSpec open = softmax({3});
+  open.type = "LogSoftmax";
+  const OpSpec spec = completed(open);
+  Operands operands = random_operands(spec);
+  operands.inputs[0] = {1000, 0, -1000, 1, NAN, 1, 0, 0, 0};
+  const Results results = run_op(spec, operands);
+  EXPECT_EQ(results.output[0], 0.0f);
+  EXPECT_EQ(results.output[2], -2000.0f);
+  for (const size_t i : {3, 4, 5}) EXPECT_TRUE(std::isnan(results.output[i]));
+}
+
 }  // namespace
 }  // namespace lepton::ops

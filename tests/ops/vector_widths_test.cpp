@@ -88,7 +88,7 @@ Floats values_of_all_sizes() {
     outcome.integers.push_back(quantised.magnitude_bits);                                             \
     outcome.integers.push_back(std::bit_cast<int64_t>(width::sum_of_squares(g)));                     \
     outcome.integers.insert(outcome.integers.end(), sum.begin(), sum.end());                          \
-    Floats a(count), b(count), c(count), math(5 * count);                                             \
+    Floats a(count), b(count), c(count), math(6 * count);                                             \
     width::dequantise(sum, 30, a);                                                                    \
     outcome.add(a);                                                                                   \
     width::adam({0.9f, 0.1f, 0.999f, 0.001f, 1e-8f, 0.01f, 1.5f, 0.1f, 0.99f}, g, w, m, v, a, b, c);  \
