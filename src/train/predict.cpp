@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/workers.h"
+#include "data/assembler.h"
 #include "data/input_check.h"
 #include "data/source_reader.h"
 #include "model/executor.h"
