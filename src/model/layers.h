@@ -193,6 +193,7 @@ int add_recurrent(const LayerContext& context, const RecurrentOptions& options, 
 BuildStep read_recurrent(const LayerReader& reader);
 // layers_join.cpp
 BuildStep read_add(const LayerReader& reader);
+BuildStep read_multiply(const LayerReader& reader);
 BuildStep read_concat(const LayerReader& reader);
 // layers_spatial.cpp
 BuildStep read_group_norm(const LayerReader& reader);

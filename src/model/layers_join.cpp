@@ -6,22 +6,28 @@ namespace lepton::model {
 
 namespace {
 
-/// From left to right; the last sum has the layer's name.
-int build_add(const LayerContext& context, const std::string& activation) {
+/// From left to right; the last result has the layer's name.
+int build_chain(const LayerContext& context, const char* type, const std::string& activation) {
   const Shape shape = context.shape();
-  int sum = context.input;
+  int result = context.input;
   for (size_t k = 1; k < context.inputs.size(); ++k) {
     const Shape& next = context.builder.shape(context.inputs[k]);
     if (next != shape)
       context.options.error("from",
-                            "it adds outputs of one shape, but the first is " + shape_text(shape) +
+                            "it joins outputs of one shape, but the first is " + shape_text(shape) +
                                 " and number " + std::to_string(k + 1) + " is " + shape_text(next),
                             "");
     const bool last = k + 1 == context.inputs.size();
-    const std::string name = last ? context.name : context.name + ".sum_" + std::to_string(k);
-    sum = context.builder.add_node("Add", name, {}, {sum, context.inputs[k]}, {}, context.layer.position);
+    const std::string name = last ? context.name : context.name + ".of_" + std::to_string(k + 1);
+    result =
+        context.builder.add_node(type, name, {}, {result, context.inputs[k]}, {}, context.layer.position);
   }
-  return build_activation(context, context.name, activation, sum);
+  return build_activation(context, context.name, activation, result);
+}
+
+BuildStep read_chain(const LayerReader& reader, const char* type) {
+  const std::string activation = read_activation_option(reader.options);
+  return [activation, type](const LayerContext& context) { return build_chain(context, type, activation); };
 }
 
 /// `axis` counts from 1, 0: the usual one.
@@ -42,8 +48,11 @@ BuildStep read_concat(const LayerReader& reader) {
 }
 
 BuildStep read_add(const LayerReader& reader) {
-  const std::string activation = read_activation_option(reader.options);
-  return [activation](const LayerContext& context) { return build_add(context, activation); };
+  return read_chain(reader, "Add");
+}
+
+BuildStep read_multiply(const LayerReader& reader) {
+  return read_chain(reader, "Mul");
 }
 
 }  // namespace lepton::model

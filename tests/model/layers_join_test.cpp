@@ -32,6 +32,20 @@ TEST(LayersJoin, AddHasAnActivation) {
       "deck.toml:2:101", {"Did you mean \"relu\""});
 }
 
+TEST(LayersJoin, MultiplyIsElementByElement) {
+  const std::vector<std::string> from = {"input", "tanh_1", "sigmoid_1"};
+  Bench bench(graph_of({3}, {layer("tanh"), layer("sigmoid", {{"from", "input"}}),
+                             layer("multiply", {{"from", from}})}),
+              {}, {2});
+  const std::vector<float> products = bench.forward(2, false);
+  bench.fill_input(2, false);
+  const std::span<const float> input = bench.executor.input(2, false);
+  for (size_t i = 0; i < products.size(); ++i) {
+    const double x = static_cast<double>(input[i]);
+    EXPECT_NEAR(static_cast<double>(products[i]), x * std::tanh(x) / (1 + std::exp(-x)), 1e-6);
+  }
+}
+
 TEST(LayersJoin, ConcatIsAlongChannelsOrTheLastDimension) {
   const std::vector<std::string> from = {"relu_1", "input"};
   const auto joined = [&](const Shape& input, Options options) {
