@@ -93,7 +93,8 @@ void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, cons
 constexpr double spread_min =
     1e-37;  // below, the factor is beyond float32: as good as a group that never varies
 
-/// Shift and factor of each group, in double.
+}  // namespace
+
 void group_normalisation(Normalisation kind, const Statistics& statistics, std::vector<double>& shift,
                          std::vector<double>& factor) {
   if (kind == Normalisation::none) return;
@@ -107,8 +108,6 @@ void group_normalisation(Normalisation kind, const Statistics& statistics, std::
     factor[group] = spread > spread_min ? 1 / spread : 1;
   }
 }
-
-}  // namespace
 
 Assembler::Assembler(const Dataset& dataset, int source, const Statistics& statistics) {
   const Source& columns = dataset.sources()[static_cast<size_t>(source)];

@@ -15,6 +15,11 @@
 
 namespace lepton::data {
 
+/// Normalised is (x - shift) * factor; of each group, as many as the vectors have, in double. None leaves
+/// them as they are.
+void group_normalisation(Normalisation kind, const Statistics& statistics, std::vector<double>& shift,
+                         std::vector<double>& factor);
+
 class Assembler {
  public:
   /// Normalises as the dataset's spec says; then statistics must be there (CHECKed).

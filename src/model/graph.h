@@ -6,6 +6,7 @@
 // index.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,17 @@
 namespace lepton::model {
 
 struct Initialiser {
-  enum class Kind { zeros, ones, constant, he_normal, he_uniform, glorot_normal, glorot_uniform, normal };
+  enum class Kind {
+    zeros,
+    ones,
+    constant,
+    he_normal,
+    he_uniform,
+    glorot_normal,
+    glorot_uniform,
+    normal,
+    given  ///< Graph::given
+  };
   Kind kind = Kind::zeros;
   double deviation = 0.01;  ///< of `normal`
   double value = 0;         ///< of `constant`
@@ -43,6 +54,8 @@ struct Graph {
   std::vector<Node> nodes;
   ArenaLayout layout;
   std::vector<Initialiser> initialisers;  ///< one per arena tensor
+  /// Initial values from elsewhere, by arena tensor. Needed until the state begins, and then cleared.
+  std::map<int, std::vector<float>> given;
   double statistics_momentum = 0.9;       ///< of all running statistics: r' = m r + (1 - m) batch
   const Shape& input_shape() const { return values.front().shape; }
   int64_t outputs() const { return element_count(values[nodes.back().output].shape); }

@@ -32,12 +32,14 @@ double variance(const Initialiser& initialiser) {
     case Kind::zeros:
     case Kind::ones:
     case Kind::constant:
+    case Kind::given:
       break;
   }
   return 0;
 }
 
-void fill(const Initialiser& initialiser, uint64_t key, std::span<float> values) {
+void fill(const Initialiser& initialiser, std::span<const float> given, uint64_t key,
+          std::span<float> values) {
   const double spread = variance(initialiser);
   switch (initialiser.kind) {
     case Kind::zeros:
@@ -48,6 +50,10 @@ void fill(const Initialiser& initialiser, uint64_t key, std::span<float> values)
       break;
     case Kind::constant:
       std::fill(values.begin(), values.end(), static_cast<float>(initialiser.value));
+      break;
+    case Kind::given:
+      CHECK(given.size() == values.size(), "given values");
+      std::copy(given.begin(), given.end(), values.begin());
       break;
     case Kind::he_uniform:
     case Kind::glorot_uniform:
@@ -73,8 +79,9 @@ void initialise(const Graph& graph, uint64_t seed, int first, int last, std::spa
     const size_t end =
         index + 1 < tensors.size() ? static_cast<size_t>(tensors[index + 1].offset) : arena.size();
     const auto count = static_cast<size_t>(tensors[index].count);
-    fill(graph.initialisers[index], stream_key(seed, Purpose::initial_values, index),
-         arena.subspan(begin, count));
+    const auto given = graph.given.find(tensor);
+    fill(graph.initialisers[index], given == graph.given.end() ? std::span<const float>() : given->second,
+         stream_key(seed, Purpose::initial_values, index), arena.subspan(begin, count));
     std::fill(arena.begin() + static_cast<std::ptrdiff_t>(begin + count),
               arena.begin() + static_cast<std::ptrdiff_t>(end), 0.0F);
   }

@@ -132,8 +132,23 @@ void place_splits(Deck& deck, const DeckNode& root) {
   place("data.test", deck.data.test);
 }
 
+/// A network comes as layers or as a file.
+void require_one_network(const std::string& path, const DeckNode& root) {
+  const DeckNode *table = root.at("model"), *layers = root.at("model.layers"), *file = root.at("model.onnx");
+  REQUIRE(layers != nullptr || file != nullptr, Exit::deck, table == nullptr ? path : table->position.text(),
+          "model.layers is missing",
+          "It is a list of layers: the network, from the inputs to the scores. Or give model.onnx, a file.");
+  REQUIRE(layers == nullptr || file == nullptr, Exit::deck, file->position.text(),
+          "model.onnx and model.layers are two networks", "Leave one of them out.");
+  const DeckNode* weights = root.at("model.onnx_weights");
+  REQUIRE(weights == nullptr || file != nullptr, Exit::deck, weights->position.text(),
+          "model.onnx_weights says nothing without model.onnx", "Leave it out.");
+}
+
 void read_model(Deck& deck, const DeckNode& root) {
+  require_one_network(deck.path, root);
   deck.model.position = root.at("model")->position;
+  if (root.at("model.layers") == nullptr) return;
   deck.model.layers = read_layers(*root.at("model.layers"), "model.layers");
   model::check_layers(deck.model);
   for (size_t i = 0; i < deck.model.layers.size(); ++i)
@@ -145,6 +160,7 @@ std::string resolved_text(const Deck& deck) {
   std::string text = "# A Lepton deck as resolved: every key with its value.\n", table;
   for (const DeckKey& key : deck_keys()) {
     std::string value;
+    if (key.type == KeyType::layers && deck.model.layers.empty()) continue;
     if (key.type == KeyType::layers) {
       for (size_t i = 0; i < deck.model.layers.size(); ++i)
         value += "  " + canonical_layer(deck.model.layers[i]) + ",\n";

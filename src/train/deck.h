@@ -95,11 +95,18 @@ struct CheckpointSpec {
   int parity = 2;  ///< blocks per stripe
 };
 
+/// A network that an ONNX file holds, instead of layers.
+struct NetworkFile {
+  std::string path;         ///< "": the deck has layers
+  bool initialise = false;  ///< its weights are left aside
+};
+
 struct Deck {
   std::string path;
   RunSpec run;
   data::DataSpec data;
   model::ModelSpec model;
+  NetworkFile network;
   ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
   optim::OptimizerSpec optimizer;

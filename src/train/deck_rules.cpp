@@ -163,6 +163,7 @@ bool ends_with(const std::vector<model::LayerSpec>& layers, const std::string& a
 }
 
 void warn_of_model(Deck& deck) {
+  if (deck.model.layers.empty()) return;
   const bool softmax = deck.loss.kind == ops::LossKind::softmax_cross_entropy;
   const bool sigmoid = deck.loss.kind == ops::LossKind::binary_cross_entropy;
   if ((softmax && ends_with(deck.model.layers, "softmax")) ||

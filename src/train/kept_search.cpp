@@ -52,7 +52,7 @@ std::vector<std::string> files_of(const std::string& shm_directory, const std::s
 }
 
 /// The state in a file with this label; nothing where the file is too short for it.
-std::optional<StateViews> views_of(std::span<std::byte> bytes, const KeptLabel& label) {
+std::optional<StateViews> state_views_of(std::span<std::byte> bytes, const KeptLabel& label) {
   if (bytes.empty()) return std::nullopt;
   StateViews views;
   const StateShape shape{.moments = label.moments};
@@ -79,7 +79,7 @@ bool intact_moments(const StateViews& views, int slot, const KeptLabel& label) {
 
 /// What a slot of a living state holds, verified; nothing where the file is too short.
 std::optional<KeptPart> look_at_state(std::span<std::byte> file, const KeptLabel& label, int slot) {
-  const std::optional<StateViews> views = views_of(file, label);
+  const std::optional<StateViews> views = state_views_of(file, label);
   if (!views) return std::nullopt;
   KeptPart part;
   part.slot = slot;
@@ -264,7 +264,7 @@ void load_kept(const comm::World& world, const KeptWhole& whole, NodeState& node
     comm::agree(world, [&] {
       if (world.rank() != part.rank) return;
       mapping.emplace(part.path);
-      const std::optional<StateViews> views = views_of(mapping->bytes(), part.label);
+      const std::optional<StateViews> views = state_views_of(mapping->bytes(), part.label);
       REQUIRE(views, Exit::io, part.path, "the state kept in memory is gone", "Start the job again.");
       values =
           moment < 0 ? views->parameters[part.slot] : views->moments[part.slot][static_cast<size_t>(moment)];

@@ -157,6 +157,7 @@ RunState begin_state(Job& job, const Beginning& beginning) {
   } else {
     initialise_state(job.world, job.graph, job.deck.run.seed, job.node);
   }
+  job.graph.given.clear();
   job.world.node_barrier();
   if (job.world.leads()) hash_state(job.node, job.graph.layout, 0);
   if (in_memory) require_parameters_of(job.world, in_memory->told(), state, job.node);
