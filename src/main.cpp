@@ -94,6 +94,7 @@ struct CommandLine {
   void add_predict();
   void add_prepare();
   void add_generate();
+  void add_export();
   void add_simulate();
   void add_status();
 };
@@ -201,6 +202,22 @@ void CommandLine::add_generate() {
   generate->add_option("--seed", options.seed, "another one gives another text (default 1)");
 }
 
+void CommandLine::add_export() {
+  CLI::App* command = add("export", "Writes a trained network as an ONNX file", "DECK", "the deck (TOML)");
+  command->add_option("OUT.onnx", options.output, "the file to make; takes the place of an earlier one")
+      ->required();
+  add_checkpoint(command);
+  command->add_option("--opset", options.opset, "of ONNX's operators, 13 to 21 (default 17)")
+      ->check(CLI::Range(int64_t{13}, int64_t{21}));
+  command->add_flag("--normalize", options.normalize,
+                    "put data.normalize into the model: it then takes inputs as they are stored");
+  options.version = LEPTON_VERSION;
+  command->footer(
+      "The model takes float32 [N, ...] of any batch size N, in ONNX's order of dimensions, and gives the\n"
+      "scores of the last layer, before any softmax or sigmoid of the loss. Operators that are newer than\n"
+      "the opset are written as functions of the domain lepton, which runtimes inline.");
+}
+
 void CommandLine::add_simulate() {
   CLI::App* simulate =
       add("simulate",
@@ -237,12 +254,13 @@ CommandLine::CommandLine() {
   add_predict();
   add_prepare();
   add_generate();
+  add_export();
   add("check",
       "Checks the deck and the shapes of the data, reading no rows: parameters, memory, units, cores", "DECK",
       "the deck (TOML)");
   add_simulate();
   add("inspect", "Tells what a path holds and whether it is intact", "PATH",
-      "dataset, checkpoint, run directory or model.safetensors");
+      "dataset, checkpoint, run directory, model.safetensors or ONNX file");
   add_status();
   add("compare", "Tells at which step two runs part, and in what; exit code 1 where they do", "RUN_DIR",
       "a run directory")
@@ -383,17 +401,13 @@ int main(int argc, char** argv) {
   }
   if (!split_sets(line.sets, line.options))
     return launcher_rank() == 0 ? code_of(Exit::usage) : leave_to_rank_0();
-  const std::vector<Command> commands = {{"train", lepton::train::train, {}},
-                                         {"evaluate", lepton::train::evaluate, {}},
-                                         {"predict", lepton::train::predict, {}},
-                                         {"prepare", lepton::train::prepare, {}, false, false},
-                                         {"generate", lepton::train::generate, {}},
-                                         {"check", lepton::train::check, {}},
-                                         {"simulate", lepton::train::simulate, {}, false},
-                                         {"inspect", nullptr, lepton::train::inspect},
-                                         {"status", nullptr, lepton::train::status},
-                                         {"compare", nullptr, lepton::train::compare},
-                                         {"keys", nullptr, print_keys}};
+  const std::vector<Command> commands = {
+      {"train", lepton::train::train, {}},          {"evaluate", lepton::train::evaluate, {}},
+      {"predict", lepton::train::predict, {}},      {"prepare", lepton::train::prepare, {}, false, false},
+      {"generate", lepton::train::generate, {}},    {"export", lepton::train::export_model, {}, false},
+      {"check", lepton::train::check, {}},          {"simulate", lepton::train::simulate, {}, false},
+      {"inspect", nullptr, lepton::train::inspect}, {"status", nullptr, lepton::train::status},
+      {"compare", nullptr, lepton::train::compare}, {"keys", nullptr, print_keys}};
   const std::string name = line.app.get_subcommands().front()->get_name();
   for (const Command& command : commands)
     if (command.name == name) return run(command, line.options, argc, argv);

@@ -89,24 +89,6 @@ void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, cons
   }
 }
 
-constexpr double spread_min =
-    1e-37;  // below, the factor is beyond float32: as good as a group that never varies
-
-/// Shift and factor of each group, in double.
-void group_normalisation(Normalisation kind, const Statistics& statistics, size_t first,
-                         std::vector<double>& shift, std::vector<double>& factor) {
-  if (kind == Normalisation::none) return;
-  const std::span lows(&statistics.minimum[first], shift.size()),
-      highs(&statistics.maximum[first], shift.size());
-  const double low = *std::ranges::min_element(lows), high = *std::ranges::max_element(highs);
-  for (size_t group = 0; group < shift.size(); ++group) {
-    const bool unit = kind == Normalisation::unit;
-    const double spread = unit ? high - low : statistics.deviation[first + group];
-    shift[group] = unit ? low : statistics.mean[first + group];
-    factor[group] = spread > spread_min ? 1 / spread : 1;
-  }
-}
-
 void normalise_point(const float* shift, const float* factor, int64_t groups, float* values) {
   for (int64_t g = 0; g < groups; ++g) values[g] = (values[g] - shift[g]) * factor[g];
 }
@@ -123,6 +105,23 @@ bool as_stored(const Input& input) {
 }
 
 }  // namespace
+
+constexpr double spread_min =
+    1e-37;  // below, the factor is beyond float32: as good as a group that never varies
+
+void group_normalisation(Normalisation kind, const Statistics& statistics, size_t first,
+                         std::vector<double>& shift, std::vector<double>& factor) {
+  if (kind == Normalisation::none) return;
+  const std::span lows(&statistics.minimum[first], shift.size()),
+      highs(&statistics.maximum[first], shift.size());
+  const double low = *std::ranges::min_element(lows), high = *std::ranges::max_element(highs);
+  for (size_t group = 0; group < shift.size(); ++group) {
+    const bool unit = kind == Normalisation::unit;
+    const double spread = unit ? high - low : statistics.deviation[first + group];
+    shift[group] = unit ? low : statistics.mean[first + group];
+    factor[group] = spread > spread_min ? 1 / spread : 1;
+  }
+}
 
 InputConverter::InputConverter(const Source& source, const Input& input)
     : type_(source.type_of(input)),

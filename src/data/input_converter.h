@@ -26,6 +26,11 @@ struct UnitDraws {
   std::span<const int64_t> ids;  ///< one per row
 };
 
+/// Normalised is (x - shift) * factor; of each group from `first` on, as many as the vectors have, in double.
+/// `none` leaves them as they are.
+void group_normalisation(Normalisation kind, const Statistics& statistics, size_t first,
+                         std::vector<double>& shift, std::vector<double>& factor);
+
 class InputConverter {
  public:
   /// Where the input is normalised its groups are those from `first_group` of the statistics.

@@ -6,6 +6,7 @@
 // name by index.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,7 +28,8 @@ struct Initialiser {
     glorot_uniform,
     normal,
     orthogonal,  ///< square blocks as wide as the last dimension, each with orthonormal rows
-    columns      ///< `value` in some columns of each row, 0 in the others
+    columns,     ///< `value` in some columns of each row, 0 in the others
+    given        ///< Graph::given
   };
   Kind kind = Kind::zeros;
   double deviation = 0.01;  ///< of `normal`
@@ -57,6 +59,8 @@ struct Graph {
   std::vector<Node> nodes;
   ArenaLayout layout;
   std::vector<Initialiser> initialisers;  ///< one per arena tensor
+  /// Initial values from elsewhere, by arena tensor. Needed until the state begins, and then cleared.
+  std::map<int, std::vector<float>> given;
   double statistics_momentum = 0.9;       ///< of all running statistics: r' = m r + (1 - m) batch
   const Shape& input_shape() const { return values.front().shape; }  ///< of the first input
   int64_t outputs() const { return element_count(values[nodes.back().output].shape); }

@@ -36,6 +36,7 @@ double variance(const Initialiser& initialiser) {
     case Kind::constant:
     case Kind::orthogonal:
     case Kind::columns:
+    case Kind::given:
       break;
   }
   return 0;
@@ -87,7 +88,8 @@ void fill_columns(const Initialiser& initialiser, int64_t width, std::span<float
 }
 
 /// `width`: the tensor's last dimension.
-void fill(const Initialiser& initialiser, uint64_t key, int64_t width, std::span<float> values) {
+void fill(const Initialiser& initialiser, std::span<const float> given, uint64_t key, int64_t width,
+          std::span<float> values) {
   const double spread = variance(initialiser);
   switch (initialiser.kind) {
     case Kind::zeros:
@@ -104,6 +106,10 @@ void fill(const Initialiser& initialiser, uint64_t key, int64_t width, std::span
       break;
     case Kind::columns:
       fill_columns(initialiser, width, values);
+      break;
+    case Kind::given:
+      CHECK(given.size() == values.size(), "given values");
+      std::copy(given.begin(), given.end(), values.begin());
       break;
     case Kind::he_uniform:
     case Kind::glorot_uniform:
@@ -130,8 +136,10 @@ void initialise(const Graph& graph, uint64_t seed, int first, int last, std::spa
         index + 1 < tensors.size() ? static_cast<size_t>(tensors[index + 1].offset) : arena.size();
     const auto count = static_cast<size_t>(tensors[index].count);
     const Shape& shape = tensors[index].shape;
-    fill(graph.initialisers[index], stream_key(seed, Purpose::initial_values, index),
-         shape.empty() ? 1 : shape.back(), arena.subspan(begin, count));
+    const auto given = graph.given.find(tensor);
+    fill(graph.initialisers[index], given == graph.given.end() ? std::span<const float>() : given->second,
+         stream_key(seed, Purpose::initial_values, index), shape.empty() ? 1 : shape.back(),
+         arena.subspan(begin, count));
     std::fill(arena.begin() + static_cast<std::ptrdiff_t>(begin + count),
               arena.begin() + static_cast<std::ptrdiff_t>(end), 0.0F);
   }

@@ -41,11 +41,12 @@ void check_input(const ModelSpec& spec) {
 }
 
 /// A score per class for every token ([T, classes]) or pixel ([classes, H, W]).
-void check_positions(const Shape& scores, const ModelSpec& spec, const std::string& name) {
+void check_positions(const Shape& scores, const ModelSpec& spec, const SourcePosition& last,
+                     const std::string& name) {
   const bool image = scores.size() >= 3;  // or a volume
   const int64_t classes = image ? scores.front() : scores.back();
   if (element_count(scores) != spec.positions * classes || (spec.outputs != 0 && classes != spec.outputs))
-    layer_error(spec.layers.back().position, name,
+    layer_error(last, name,
                 "the last layer gives " + shape_text(scores) + ", but the targets are " +
                     std::to_string(spec.positions) + " class ids per sample" +
                     (spec.outputs == 0 ? "" : " of " + std::to_string(spec.outputs) + " classes"),
@@ -57,16 +58,16 @@ void check_positions(const Shape& scores, const ModelSpec& spec, const std::stri
 
 void check_outputs(const Graph& graph, const ModelSpec& spec) {
   const Shape& scores = graph.values[graph.nodes.back().output].shape;
-  const LayerSpec& last = spec.layers.back();
+  const SourcePosition& last = spec.layers.empty() ? spec.position : spec.layers.back().position;
   const std::string& name = graph.nodes.back().name;
   if (spec.positions == 0) return;
-  if (spec.positions > 1) return check_positions(scores, spec, name);
+  if (spec.positions > 1) return check_positions(scores, spec, last, name);
   if (scores.size() != 1)
-    layer_error(last.position, name,
+    layer_error(last, name,
                 "the last layer must give a flat output [values], but gives " + shape_text(scores),
                 "End with { type = \"flatten\" }, or with global_avg_pool2d or flatten and a dense layer.");
   if (spec.outputs != 0 && scores[0] != spec.outputs)
-    layer_error(last.position, name,
+    layer_error(last, name,
                 "the last layer gives " + shape_text(scores) + ", but the targets ask for " +
                     shape_text({spec.outputs}),
                 "For a dense layer, set units = " + std::to_string(spec.outputs) + ".");

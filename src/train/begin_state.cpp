@@ -19,6 +19,7 @@ namespace {
 void begin_anew(Job& job) {
   const WeightsSpec& spec = job.deck.weights;
   initialise_state(job.world, job.graph, job.deck.run.seed, job.node);
+  job.graph.given.clear();
   if (spec.file.empty()) return;
   job.world.node_barrier();
   comm::agree(job.world, [&] {

@@ -102,6 +102,7 @@ std::map<std::string, std::string> network_keys(const Deck& deck) {
   std::map<std::string, std::string> keys;
   for (const auto& [key, value] : deck.mathematical)
     if (key.starts_with("model.layers") || key == "model.precision") keys[key] = value;
+  if (!deck.network.path.empty()) keys["model.onnx"] = deck.operational.at("model.onnx");
   return keys;
 }
 

@@ -32,7 +32,7 @@ struct Options {
   std::string cluster;     ///< simulate: the file that describes machines
   std::vector<int64_t> sizes;         ///< simulate: of jobs, in ranks; none: doubling up to the cluster
   int64_t simulated_steps = 0;        ///< simulate: 0: as many as take seconds
-  std::string inputs, output;         ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob
+  std::string inputs, output;         ///< predict: FILE.h5:path -> FILE.h5; the first may be a glob; export
   std::vector<std::string> texts;     ///< prepare: files; with `labelled` one per class
   std::string tokens = "characters";  ///< prepare: "bytes" | "characters" | "words"
   bool labelled = false;              ///< prepare
@@ -46,6 +46,9 @@ struct Options {
   double temperature = 1;             ///< generate: 0: always the most likely token
   int64_t top_k = 0;                  ///< generate: of so many most likely tokens; 0: of all
   uint64_t seed = 1;                  ///< generate
+  int64_t opset = 17;                 ///< export
+  bool normalize = false;             ///< export: inputs come as they are stored
+  std::string version;                ///< export: of the program, for the file
 };
 
 /// **Collective** each, but inspect, status and compare, which need no MPI.
@@ -54,6 +57,8 @@ Exit evaluate(const comm::World& world, const Options& options);
 Exit predict(const comm::World& world, const Options& options);
 Exit prepare(const comm::World& world, const Options& options);
 Exit generate(const comm::World& world, const Options& options);
+/// Named so because `export` is a word of C++.
+Exit export_model(const comm::World& world, const Options& options);
 Exit check(const comm::World& world, const Options& options);
 /// Rank 0 alone works.
 Exit simulate(const comm::World& world, const Options& options);

@@ -133,8 +133,23 @@ void place_splits(Deck& deck, const DeckNode& root) {
   place("data.test", deck.data.test);
 }
 
+/// A network comes as layers or as a file.
+void require_one_network(const std::string& path, const DeckNode& root) {
+  const DeckNode *table = root.at("model"), *layers = root.at("model.layers"), *file = root.at("model.onnx");
+  REQUIRE(layers != nullptr || file != nullptr, Exit::deck, table == nullptr ? path : table->position.text(),
+          "model.layers is missing",
+          "It is a list of layers: the network, from the inputs to the scores. Or give model.onnx, a file.");
+  REQUIRE(layers == nullptr || file == nullptr, Exit::deck, file->position.text(),
+          "model.onnx and model.layers are two networks", "Leave one of them out.");
+  const DeckNode* weights = root.at("model.onnx_weights");
+  REQUIRE(weights == nullptr || file != nullptr, Exit::deck, weights->position.text(),
+          "model.onnx_weights says nothing without model.onnx", "Leave it out.");
+}
+
 void read_model(Deck& deck, const DeckNode& root) {
+  require_one_network(deck.path, root);
   deck.model.position = root.at("model")->position;
+  if (root.at("model.layers") == nullptr) return;
   deck.model.layers = read_layers(*root.at("model.layers"), "model.layers");
   for (size_t i = 0; i < deck.model.layers.size(); ++i)
     deck.mathematical["model.layers[" + std::to_string(i) + "]"] = canonical_layer(deck.model.layers[i]);
@@ -148,7 +163,7 @@ void check_model(Deck& deck) {
     for (const data::InputArrays& input : deck.data.train->inputs)
       if (!input.lengths.empty() || !input.offsets.empty()) inputs.push_back({input.name + ".length", {}});
   }
-  model::check_layers(deck.model);
+  if (!deck.model.layers.empty()) model::check_layers(deck.model);
 }
 
 /// The deck in TOML, made from the canonical values of all keys.
@@ -156,6 +171,7 @@ std::string resolved_text(const Deck& deck) {
   std::string text = "# A Lepton deck as resolved: every key with its value.\n", table;
   for (const DeckKey& key : deck_keys()) {
     std::string value;
+    if (key.type == KeyType::layers && deck.model.layers.empty()) continue;
     if (key.type == KeyType::layers) {
       for (size_t i = 0; i < deck.model.layers.size(); ++i)
         value += "  " + canonical_layer(deck.model.layers[i]) + ",\n";

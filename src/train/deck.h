@@ -106,6 +106,12 @@ struct CheckpointSpec {
   int parity = 2;  ///< blocks per stripe
 };
 
+/// A network that an ONNX file holds, instead of layers.
+struct NetworkFile {
+  std::string path;         ///< "": the deck has layers
+  bool initialise = false;  ///< its weights are left aside
+};
+
 struct Deck {
   std::string path;
   RunSpec run;
@@ -113,6 +119,7 @@ struct Deck {
   model::ModelSpec model;
   WeightsSpec weights;
   std::string adjacency;  ///< path of the graph's matrix in the train split's first file; "": there is none
+  NetworkFile network;
   ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
   std::vector<double> class_weights;  ///< of the loss; empty: all 1

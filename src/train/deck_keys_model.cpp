@@ -144,8 +144,19 @@ std::vector<DeckKey> network_keys() {
       {.path = "model.layers",
        .type = KeyType::layers,
        .key_class = mathematical,
-       .sentence = "the network, from the inputs to the scores",
-       .required = true},
+       .sentence = "the network, from the inputs to the scores; or model.onnx"},
+      // What the file holds is compared at a restart, by its hash, wherever it lies (train/setup).
+      {"model.onnx", KeyType::file, operational, "",
+       "ONNX file, relative to the deck, that holds the network, instead of model.layers",
+       [](Deck& deck, const DeckValue& value) { deck.network.path = value.texts.front(); }},
+      {"model.onnx_weights",
+       KeyType::choice,
+       mathematical,
+       "",
+       "initial weights of model.onnx: those in the file (used if not given), or initialised as layers are",
+       [](Deck& deck, const DeckValue& value) { deck.network.initialise = value.choice == 1; },
+       {},
+       {"file", "initialise"}},
   };
 }
 

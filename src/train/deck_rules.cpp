@@ -208,6 +208,7 @@ bool ends_with(const std::vector<model::LayerSpec>& layers, const std::string& a
 }
 
 void warn_of_model(Deck& deck) {
+  if (deck.model.layers.empty()) return;
   using enum ops::LossKind;
   const bool softmax = ops::takes_classes(deck.loss.kind) && deck.loss.kind != multiclass_hinge;
   const bool sigmoid = ops::takes_labels(deck.loss.kind) && deck.loss.kind != binary_hinge;

@@ -13,6 +13,7 @@
 
 #include "base/hash.h"
 #include "checkpoint/reader.h"
+#include "onnx/model_file.h"
 #include "ops/parameters_hash.h"
 #include "report/ledger.h"
 #include "storage/file.h"
@@ -191,6 +192,24 @@ Json inspect_run(const std::string& path) {
   return report;
 }
 
+Json inspect_onnx(const std::string& path) {
+  const onnx::Summary summary = onnx::summarise(path);
+  Json report = {{"kind", "onnx"},
+                 {"path", path},
+                 {"intact", true},
+                 {"producer", summary.producer},
+                 {"opset", summary.opset},
+                 {"inputs", summary.inputs},
+                 {"outputs", summary.outputs},
+                 {"values", summary.values}};
+  report["operators"] = Json::object();
+  for (const auto& [type, count] : summary.operators) report["operators"][type] = count;
+  report["tensors"] = Json::array();
+  for (const auto& [name, shape] : summary.tensors)
+    report["tensors"].push_back({{"name", name}, {"shape", shape}});
+  return report;
+}
+
 bool is_hdf5(const std::string& path) {
   const std::string signature = "\x89HDF\r\n\x1a\n";
   std::string head(signature.size(), '\0');
@@ -281,6 +300,18 @@ std::string model_text(const Json& report) {
   return text;
 }
 
+std::string onnx_text(const Json& report) {
+  std::string text = field("producer", report["producer"]);
+  text += field("opset", std::to_string(report["opset"].get<int64_t>()));
+  for (const Json& input : report["inputs"]) text += field("input", input);
+  for (const Json& output : report["outputs"]) text += field("output", output);
+  for (const auto& [type, count] : report["operators"].items())
+    text += "  " + std::to_string(count.get<int64_t>()) + " x " + type + "\n";
+  for (const Json& tensor : report["tensors"])
+    text += "  " + tensor["name"].get<std::string>() + "  " + tensor["shape"].get<std::string>() + "\n";
+  return text + field("values", std::to_string(report["values"].get<int64_t>()));
+}
+
 }  // namespace
 
 Json inspect_ledger(const std::string& run_directory) {
@@ -309,8 +340,10 @@ Json inspect_path(const std::string& path) {
     return inspect_run(path);
   }
   if (is_hdf5(path)) return inspect_dataset(path);
+  if (fs::path(path).extension() == ".onnx") return inspect_onnx(path);
   REQUIRE(fs::path(path).extension() == ".safetensors", Exit::data, path,
-          "this file is neither HDF5 nor safetensors", "Give a dataset, a checkpoint, a run or a model.");
+          "this file is neither HDF5, safetensors nor ONNX",
+          "Give a dataset, a checkpoint, a run or a model.");
   return inspect_model(path);
 }
 
@@ -326,6 +359,7 @@ std::string inspection_text(const Json& report) {
   if (kind == "checkpoint") text += checkpoint_text(report);
   if (kind == "run") text += run_text(report);
   if (kind == "model") text += model_text(report);
+  if (kind == "onnx") text += onnx_text(report);
   if (report.contains("parameters_hash")) text += field("parameters_hash", report["parameters_hash"]);
   return text;
 }

@@ -5,14 +5,31 @@
 #include <algorithm>
 #include <set>
 
+#include "base/hash.h"
+#include "base/log.h"
 #include "comm/shared_memory.h"
 #include "data/batch.h"
 #include "exact/scale.h"
 #include "model/layers.h"
+#include "onnx/import.h"
+#include "onnx/model_file.h"
 #include "storage/file.h"
 #include "train/adjacency.h"
+#include "train/deck_tree.h"
 
 namespace lepton::train {
+
+/// **Collective.** The content of model.onnx, which rank 0 reads.
+static std::string network_content(const comm::World& world, const Deck& deck) {
+  std::string content;
+  comm::agree(world, [&] {
+    if (world.rank() == 0) content = onnx::read_model(deck.network.path);
+  });
+  world.broadcast(content);
+  return content;
+}
+
+constexpr const char* content_key = "model.onnx_content";
 
 Deck load_deck(const comm::World& world, const Options& options) {
   std::string text;
@@ -23,6 +40,8 @@ Deck load_deck(const comm::World& world, const Options& options) {
   Deck deck;
   comm::agree(world, [&] { deck = parse_deck(options.target, text, options.overrides); });
   if (options.max_steps > 0) deck.train.max_steps = options.max_steps;
+  if (!deck.network.path.empty())
+    deck.mathematical[content_key] = toml_text(hex64(hash64(network_content(world, deck))));
   return deck;
 }
 
@@ -34,10 +53,49 @@ static model::ModelSpec model_spec(const Deck& deck, const data::Dataset& datase
   for (const data::Input& input : dataset.inputs()) spec.inputs.push_back({input.name, input.shape});
   spec.outputs = dataset.outputs();
   spec.positions = dataset.sources().front().targets.empty() ? 0 : dataset.positions();
+  spec.memory_bytes_max = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
+  const auto file = deck.positions.find("model.onnx");
+  if (file != deck.positions.end()) spec.position = file->second;
   return spec;
 }
 
+static void require_memory_for(const model::Graph& graph, const model::ModelSpec& spec) {
+  REQUIRE(graph.layout.elements() <= spec.memory_bytes_max / static_cast<int64_t>(sizeof(float)),
+          Exit::memory, spec.position.text(), "the parameters alone need more memory than there is", "");
+}
+
+/// What the loss applies itself must not stand at the network's end.
+static void warn_of_scores(const comm::World& world, const Deck& deck, const model::Graph& graph) {
+  const std::string& last = graph.nodes.back().type;
+  const bool softmax =
+      deck.loss.kind == ops::LossKind::softmax_cross_entropy && (last == "Softmax" || last == "LogSoftmax");
+  const bool sigmoid = deck.loss.kind == ops::LossKind::binary_cross_entropy && last == "Sigmoid";
+  if (world.rank() == 0 && (softmax || sigmoid))
+    log_warning(deck.place("model.onnx") + ": the loss takes raw scores, but the network ends with " + last +
+                ", which the loss applies itself. Export it without.");
+}
+
+/// **Collective.**
+static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
+                                    const data::Dataset& dataset) {
+  const std::string content = network_content(world, deck);
+  model::Graph graph;
+  comm::agree(world, [&] {
+    const auto known = deck.mathematical.find(content_key);
+    REQUIRE(known == deck.mathematical.end() || known->second == toml_text(hex64(hash64(content))), Exit::io,
+            deck.network.path, "the file has changed since the deck was read", "Run it again.");
+    const model::ModelSpec spec = model_spec(deck, dataset);
+    graph = onnx::import_network(
+        content, {deck.network.path, spec.position, spec.input, spec.l2, deck.network.initialise});
+    require_memory_for(graph, spec);
+    model::check_outputs(graph, spec);
+  });
+  warn_of_scores(world, deck, graph);
+  return graph;
+}
+
 model::Graph graph_for(const comm::World& world, const Deck& deck, const data::Dataset& dataset) {
+  if (!deck.network.path.empty()) return graph_from_file(world, deck, dataset);
   model::Graph graph;
   std::shared_ptr<const ops::SparseMatrix> adjacency;
   if (!deck.adjacency.empty())
@@ -46,7 +104,6 @@ model::Graph graph_for(const comm::World& world, const Deck& deck, const data::D
   comm::agree(world, [&] {
     model::ModelSpec spec = model_spec(deck, dataset);
     spec.adjacency = adjacency;
-    spec.memory_bytes_max = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
     graph = model::build_graph(spec);
   });
   return graph;

@@ -26,6 +26,7 @@ LEVEL_2 = {"exact", "model", "optim", "data", "balance", "checkpoint", "report"}
 MAY_INCLUDE = {"base": set(), "tensor": {"base"}}
 MAY_INCLUDE |= {module: {"base", "tensor"} for module in LEVEL_1}
 MAY_INCLUDE |= {module: {"base", "tensor"} | LEVEL_1 for module in LEVEL_2}
+MAY_INCLUDE["onnx"] = MAY_INCLUDE["model"] | {"model"}
 MAY_INCLUDE["kernels"] = {"base", "tensor", "ops"}  # beside src/: the CUDA twins of ops
 MAY_INCLUDE["train"] = set(MAY_INCLUDE) - {"kernels"}
 MAY_INCLUDE[""] = set(MAY_INCLUDE) - {"kernels"}  # src/main.cpp
@@ -40,6 +41,7 @@ WRAPPED = [
     ("spdlog", re.compile(r"spdlog/.*"), re.compile(r"\bspdlog::"), {"base"}),
     ("ISA-L", re.compile(r"isa-l.*"), re.compile(r"\b(?:ec_encode_data|ec_init_tables|gf_\w+|crc32_iscsi)\s*\("), {"storage"}),
     ("xxHash", re.compile(r"xxh.*"), re.compile(r"\bXXH\w+\s*\("), {"base"}),
+    ("ONNX's messages", re.compile(r"onnx/.*|google/protobuf/.*"), re.compile(r"\b\w+Proto\b"), {"onnx"}),
     ("toml++", re.compile(r"toml(\+\+|plusplus).*"), re.compile(r"\btoml::"), {"train"}),
     ("CLI11", re.compile(r"CLI/.*"), re.compile(r"\bCLI::"), {"train", ""}),
 ]

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Constant: a tensor that an ONNX file holds or that follows from its shapes: numbers in float32, or
+// integers, each of which may be a multiple of the batch size, which is not known. What trains (initializers)
+// and what does not are both constants until an operator takes them. Read from messages here, computed by
+// fold, used by the importer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "onnx/messages.h"
+#include "tensor/shape.h"
+
+namespace lepton::onnx {
+
+/// `number`, or that many times the batch size.
+struct Count {
+  int64_t number = 0;
+  bool of_batch = false;
+  bool operator==(const Count&) const = default;
+};
+
+struct Constant {
+  Shape shape;  ///< {}: one number
+  bool floating = false;
+  std::vector<float> floats;    ///< of these two the one that `floating` says
+  std::vector<Count> integers;  ///< types of integers and truth values
+  std::string origin = "";      ///< the initializer that it is, whatever its form is now; "": none
+  bool turned = false;          ///< by a Transpose of both dimensions
+  bool open = false;            ///< a shape alone: the file gives a name and no values
+
+  /// Plain integers; throws Error(deck) for numbers of the other kind or that depend on the batch.
+  std::vector<int64_t> numbers() const;
+  int64_t elements() const { return element_count(shape); }
+};
+
+Constant integer_constant(Shape shape, std::vector<Count> values);
+Constant float_constant(Shape shape, std::vector<float> values);
+
+/// Throws Error(deck), with an empty `where`, for types that no network needs and for sizes that contradict
+/// each other.
+Constant read_tensor(const messages::TensorProto& tensor);
+void write_floats(const std::string& name, const Shape& shape, const float* values,
+                  messages::TensorProto& tensor);
+void write_integers(const std::string& name, const Shape& shape, const std::vector<int64_t>& values,
+                    messages::TensorProto& tensor);
+
+}  // namespace lepton::onnx

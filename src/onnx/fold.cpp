@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operators that are folded and make or compute numbers, the latter element by element with ONNX's
+// broadcasting. See the header; those that move elements are in fold_moves.cpp.
+#include "onnx/fold.h"
+
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "onnx/fold_moves.h"
+
+namespace lepton::onnx {
+
+namespace {
+
+using messages::AttributeProto;
+using messages::NodeProto;
+using namespace folding;
+
+// ---- making
+
+Constant fold_constant(const NodeProto& node, Inputs) {
+  if (const AttributeProto* value = find_attribute(node, "value")) {
+    Constant constant = read_tensor(value->t());
+    constant.origin.clear();
+    return constant;
+  }
+  if (const AttributeProto* value = find_attribute(node, "value_int"))
+    return integer_constant({}, {{value->i()}});
+  if (const AttributeProto* value = find_attribute(node, "value_float"))
+    return float_constant({}, {value->f()});
+  if (const AttributeProto* value = find_attribute(node, "value_ints")) {
+    std::vector<Count> counts;
+    for (const int64_t number : value->ints()) counts.push_back({number});
+    return integer_constant({value->ints_size()}, std::move(counts));
+  }
+  if (const AttributeProto* value = find_attribute(node, "value_floats"))
+    return float_constant({value->floats_size()}, {value->floats().begin(), value->floats().end()});
+  refuse("a Constant of this kind holds no numbers");
+}
+
+Constant fold_constant_of_shape(const NodeProto& node, Inputs inputs) {
+  const Shape shape = input(inputs, 0).numbers();
+  require_moderate(shape);
+  Constant one = float_constant({1}, {0.0F});
+  if (const AttributeProto* value = find_attribute(node, "value")) one = read_tensor(value->t());
+  require(one.elements() == 1, "its value is not one number");
+  return moved(one, shape, [](const Shape&) { return int64_t{0}; });
+}
+
+Constant fold_range(const NodeProto&, Inputs inputs) {
+  const Constant &start = input(inputs, 0), &limit = input(inputs, 1), &delta = input(inputs, 2);
+  require(start.elements() == 1 && limit.elements() == 1 && delta.elements() == 1, "it takes single numbers");
+  const int64_t first = start.numbers()[0], last = limit.numbers()[0], step = delta.numbers()[0];
+  require(step != 0 && std::abs(last - first) / std::abs(step) <= folded_most, "its result is too large");
+  std::vector<Count> counts;
+  for (int64_t at = first; step > 0 ? at < last : at > last; at += step) counts.push_back({at});
+  return integer_constant({std::ssize(counts)}, std::move(counts));
+}
+
+Constant fold_cast(const NodeProto& node, Inputs inputs) {
+  using Type = messages::TensorProto;
+  const Constant& data = input(inputs, 0);
+  const int64_t to = node_int(node, "to", 0);
+  const bool floating =
+      to == Type::FLOAT || to == Type::DOUBLE || to == Type::FLOAT16 || to == Type::BFLOAT16;
+  Constant result = data;
+  if (floating == data.floating) {
+    if (to == Type::BOOL)
+      for (Count& count : result.integers) count.number = count.number != 0 ? 1 : 0;
+    return result;
+  }
+  result.origin.clear();
+  result.floating = floating;
+  if (floating) {
+    for (const int64_t number : data.numbers()) result.floats.push_back(static_cast<float>(number));
+    result.integers.clear();
+  } else {
+    for (const float value : data.floats) {
+      require(std::abs(value) < 0x1p62F, "it casts a number that no integer holds");
+      result.integers.push_back({to == Type::BOOL ? (value != 0 ? 1 : 0) : static_cast<int64_t>(value)});
+    }
+    result.floats.clear();
+  }
+  return result;
+}
+
+// ---- computing
+
+struct Arithmetic {
+  float (*floats)(float, float);
+  Count (*integers)(Count, Count);
+};
+
+Count sum_of(Count a, Count b) {
+  require(a.of_batch == b.of_batch || a.number == 0 || b.number == 0, "it adds to the batch size");
+  return {a.number + b.number, a.number == 0 ? b.of_batch : a.of_batch};
+}
+Count product_of(Count a, Count b) {
+  require(!a.of_batch || !b.of_batch, "it squares the batch size");
+  return {a.number * b.number, a.of_batch || b.of_batch};
+}
+Count quotient_of(Count a, Count b) {
+  require(b.number != 0, "it divides by 0");
+  require(a.of_batch || !b.of_batch, "it divides by the batch size");
+  require(a.of_batch == b.of_batch || a.number % b.number == 0, "it divides the batch size");
+  return {a.number / b.number, a.of_batch != b.of_batch};
+}
+
+const std::map<std::string, Arithmetic>& arithmetic() {
+  static const std::map<std::string, Arithmetic> table = {
+      {"Add", {[](float a, float b) { return a + b; }, sum_of}},
+      {"Sub",
+       {[](float a, float b) { return a - b; },
+        [](Count a, Count b) {
+          return sum_of(a, {-b.number, b.of_batch});
+        }}},
+      {"Mul", {[](float a, float b) { return a * b; }, product_of}},
+      {"Div", {[](float a, float b) { return a / b; }, quotient_of}},
+      {"Pow", {[](float a, float b) { return std::pow(a, b); }, nullptr}},
+      {"Equal", {nullptr, [](Count a, Count b) { return Count{a == b ? 1 : 0}; }}},
+  };
+  return table;
+}
+
+Constant fold_arithmetic(const NodeProto& node, Inputs inputs) {
+  const Constant &a = input(inputs, 0), &b = input(inputs, 1);
+  const Arithmetic& rule = arithmetic().at(node.op_type());
+  require(a.floating == b.floating && (a.floating ? rule.floats != nullptr : rule.integers != nullptr),
+          "it computes with types for which that is not done");
+  Constant result;
+  result.floating = a.floating;
+  result.shape = broadcast_shape(a.shape, b.shape);
+  for_indices(result.shape, [&](const Shape& index) {
+    const auto i = static_cast<size_t>(broadcast_source(a, index)),
+               j = static_cast<size_t>(broadcast_source(b, index));
+    if (result.floating)
+      result.floats.push_back(rule.floats(a.floats[i], b.floats[j]));
+    else
+      result.integers.push_back(rule.integers(a.integers[i], b.integers[j]));
+  });
+  return result;
+}
+
+Constant fold_sqrt(const NodeProto&, Inputs inputs) {
+  Constant result = input(inputs, 0);
+  require(result.floating, "it takes the root of integers");
+  result.origin.clear();
+  for (float& value : result.floats) value = std::sqrt(value);
+  return result;
+}
+
+Constant fold_where(const NodeProto&, Inputs inputs) {
+  const Constant &condition = input(inputs, 0), &yes = input(inputs, 1), &no = input(inputs, 2);
+  require(!condition.floating && yes.floating == no.floating, "its inputs do not fit each other");
+  Constant result;
+  result.floating = yes.floating;
+  result.shape = broadcast_shape(condition.shape, broadcast_shape(yes.shape, no.shape));
+  for_indices(result.shape, [&](const Shape& index) {
+    const auto which = static_cast<size_t>(broadcast_source(condition, index));
+    const Constant& data = condition.integers[which].number != 0 ? yes : no;
+    const auto source = static_cast<size_t>(broadcast_source(data, index));
+    if (result.floating)
+      result.floats.push_back(data.floats[source]);
+    else
+      result.integers.push_back(data.integers[source]);
+  });
+  return result;
+}
+
+const std::map<std::string, Fold>& table() {
+  static const std::map<std::string, Fold> rows = [] {
+    std::map<std::string, Fold> all = {
+        {"Cast", fold_cast},   {"Constant", fold_constant}, {"ConstantOfShape", fold_constant_of_shape},
+        {"Range", fold_range}, {"Sqrt", fold_sqrt},         {"Where", fold_where},
+    };
+    for (const auto& [name, rule] : arithmetic()) all.emplace(name, fold_arithmetic);
+    return all;
+  }();
+  return rows;
+}
+
+}  // namespace
+
+bool folds(const std::string& type) {
+  return find_move(type) != nullptr || table().contains(type);
+}
+
+Constant fold(const NodeProto& node, Inputs inputs) {
+  const Fold move = find_move(node.op_type());
+  return move != nullptr ? move(node, inputs) : table().at(node.op_type())(node, inputs);
+}
+
+const AttributeProto* find_attribute(const NodeProto& node, const std::string& name) {
+  for (const AttributeProto& attribute : node.attribute())
+    if (attribute.name() == name) return &attribute;
+  return nullptr;
+}
+
+int64_t node_int(const NodeProto& node, const std::string& name, int64_t otherwise) {
+  const AttributeProto* attribute = find_attribute(node, name);
+  return attribute == nullptr ? otherwise : attribute->i();
+}
+
+}  // namespace lepton::onnx

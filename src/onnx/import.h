@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// ONNX import: a network that another program made becomes a graph as deck layers do, with the file's weights
+// as initial values. Nodes become nodes of our operators (ops/table) with their attributes; what the file
+// computes from constants alone, shapes above all, is folded (fold.h); weights keep their names. What Lepton
+// does not compute is named all at once. Called by train/setup.
+#pragma once
+
+#include <string>
+
+#include "model/graph.h"
+
+namespace lepton::onnx {
+
+struct ImportSpec {
+  std::string path;         ///< of the file, for messages
+  SourcePosition position;  ///< of the key that names it
+  Shape input;              ///< one sample of the data, which the network must take
+  double l2 = 0;            ///< of all weights
+  bool initialise = false;  ///< the file's weights are left aside: all begin as those of deck layers
+};
+
+/// The network in `bytes` (read_model's). Initial values stand in the graph's initialisers. Throws
+/// Error(data, deck) at the file or the position; nodes that cannot be computed, all in one Error(deck).
+model::Graph import_network(const std::string& bytes, const ImportSpec& spec);
+
+}  // namespace lepton::onnx

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights of an import: parameters and running statistics with their names, their values, and how those begin
+// that the file gives no values for, which is as deck layers begin: products by He et al. where a relu-like
+// activation follows, else by Glorot and Bengio, biases at 0, scales at 1, tables normal. See importer.h.
+#include <algorithm>
+#include <set>
+
+#include "onnx/importer.h"
+
+namespace lepton::onnx {
+
+namespace {
+
+using model::Initialiser;
+using Kind = Initialiser::Kind;
+
+constexpr double table_deviation = 0.02;  // as the layer embedding
+
+bool is_product(const std::string& type) {
+  static const std::set<std::string> all = {"Conv", "ConvTranspose", "Gemm", "MatMul", "GRU", "LSTM", "RNN"};
+  return all.contains(type);
+}
+bool is_recurrent(const std::string& type) {
+  return type == "GRU" || type == "LSTM" || type == "RNN";
+}
+
+/// [outputs, inputs, taps...]; of a transposed convolution the other way round.
+void set_fans(const std::string& type, const Shape& shape, Initialiser& initialiser) {
+  if (shape.size() < 2) return;
+  const size_t outputs = is_recurrent(type) ? shape.size() - 2 : type == "ConvTranspose" ? 1 : 0;
+  const size_t inputs = is_recurrent(type) ? shape.size() - 1 : 1 - outputs;
+  const bool taps = type == "Conv" || type == "ConvTranspose";
+  const int64_t own = taps ? element_count(Shape(shape.begin() + 2, shape.end())) : 1;
+  initialiser.fan_in = std::max<int64_t>(1, shape[inputs] * own);
+  initialiser.fan_out = std::max<int64_t>(1, shape[outputs] * own);
+}
+
+std::vector<float> turned(const std::vector<float>& values, int64_t rows, int64_t columns) {
+  std::vector<float> result(values.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      result[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * columns + c)];
+  return result;
+}
+
+}  // namespace
+
+/// Looks through operators that keep the scale of values.
+bool Importer::followed_by_relu(const std::string& name) const {
+  static const std::set<std::string> relus = {"Relu",  "LeakyRelu", "PRelu",     "Elu",  "Selu",    "Gelu",
+                                              "Swish", "Mish",      "HardSwish", "Clip", "Softplus"};
+  static const std::set<std::string> transparent = {
+      "AveragePool", "BatchNormalization", "Dropout", "Flatten", "GlobalAveragePool",
+      "Identity",    "LayerNormalization", "MaxPool", "Reshape", "RMSNormalization"};
+  std::string at = name;
+  for (size_t steps = 0; steps < needed_.size(); ++steps) {
+    const auto consumers = consumers_.find(at);
+    if (consumers == consumers_.end() || consumers->second.empty()) return false;
+    const messages::NodeProto& next = *consumers->second.front();
+    if (relus.contains(next.op_type())) return true;
+    if (!transparent.contains(next.op_type()) || next.output_size() == 0) return false;
+    at = next.output(0);
+  }
+  return false;
+}
+
+Role Importer::role_of(const ImportNode& node, int number, const Shape& shape) const {
+  Role role;
+  role.shape = shape;
+  const bool weight = is_product(node.type) && (number == 1 || (number == 2 && is_recurrent(node.type)));
+  if (weight) {
+    role.decays = true;
+    role.initialiser.kind = followed_by_relu(node.proto.output(0)) ? Kind::he_normal : Kind::glorot_uniform;
+    set_fans(node.type, shape, role.initialiser);
+  } else if (node.type == "Gather") {
+    role.decays = true;
+    role.initialiser = {.kind = Kind::normal, .deviation = table_deviation};
+  } else if (node.type.ends_with("Normalization") && number == 1) {
+    role.initialiser.kind = Kind::ones;
+  } else if (node.type == "PRelu") {
+    role.initialiser = {.kind = Kind::constant, .value = 0.25};
+  }
+  return role;
+}
+
+Shape Importer::without_batch(const Constant& constant, const Value& value) const {
+  Shape own = constant.shape;
+  const int64_t all = rank(value), missing = all - std::ssize(own);
+  require_import(missing >= 0, "the constant " + constant.origin + " of shape " + shape_text(own) +
+                                   " has more dimensions than what it meets, " + shape_text(shape(value)) +
+                                   " and the batch");
+  if (value.batch_axis >= missing) {
+    const auto at = own.begin() + (value.batch_axis - missing);
+    require_import(*at == 1, "the constant " + constant.origin + " of shape " + shape_text(own) +
+                                 " differs from sample to sample");
+    own.erase(at);
+  }
+  if (own.empty()) own = {1};
+  return own;
+}
+
+int Importer::add_parameter(const ImportNode& node, int number, const Constant& constant, const Role& role) {
+  require_import(constant.floating, "its input " + std::to_string(number) + " is a constant of integers");
+  require_import(element_count(role.shape) == constant.elements(),
+                 "its input " + std::to_string(number) + " has the shape " + shape_text(constant.shape));
+  const bool learns =
+      !constant.origin.empty() && (constant.elements() > 1 || is_parameter_slot(node.type, number));
+  require_import(learns || is_parameter_slot(node.type, number),
+                 "it takes a constant that must not learn, for which Lepton has no parameters");
+  std::string name = constant.origin;
+  if (name.empty()) name = unique(node.name + "." + std::to_string(number));
+  require_import(!parameters_.contains(name),
+                 "it takes " + name + ", as another node does: no weights are shared");
+  int& index = parameters_[name];
+  index = role.statistic ? builder_.add_statistic(name, role.shape, role.initialiser.kind)
+                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays,
+                                                  role.decays ? spec_.l2 : 0);
+  if (!constant.open && !spec_.initialise)
+    given_[name] =
+        role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
+  return index;
+}
+
+}  // namespace lepton::onnx

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+// The walk through an ONNX file; see importer.h.
+#include "onnx/importer.h"
+
+#include <algorithm>
+
+#include "onnx/fold.h"
+#include "onnx/model_file.h"
+#include "onnx/slots.h"
+#include "ops/table.h"
+
+namespace lepton::onnx {
+
+namespace {
+
+using messages::AttributeProto;
+using messages::NodeProto;
+
+/// Axes of a tensor whose batch dimension stands at `batch`, as they count with the batch in front.
+int64_t batch_first(int64_t axis, int64_t batch, int64_t rank) {
+  if (axis < 0) axis += rank;
+  return axis == batch ? 0 : axis < batch ? axis + 1 : axis;
+}
+
+void move_axes(ops::Attributes& attributes, int64_t batch, int64_t rank) {
+  if (batch == 0) return;
+  for (const char* name : {"axis", "axes"}) {
+    const auto found = attributes.find(name);
+    if (found == attributes.end()) continue;
+    if (auto* axis = std::get_if<int64_t>(&found->second)) *axis = batch_first(*axis, batch, rank);
+    if (auto* axes = std::get_if<std::vector<int64_t>>(&found->second))
+      for (int64_t& one : *axes) one = batch_first(one, batch, rank);
+  }
+  require_import(!attributes.contains("pads"), "it pads where the batch dimension is not the first one");
+}
+
+/// Of operators that broadcast their operands.
+bool broadcasts(const std::string& type) {
+  static const std::set<std::string> all = {"Add", "Sub", "Mul",   "Div",  "Pow",
+                                            "Min", "Max", "Where", "PRelu"};
+  return all.contains(type);
+}
+bool commutes(const std::string& type) {
+  return type == "Add" || type == "Mul" || type == "Min" || type == "Max";
+}
+
+bool is_ours(const std::string& domain) {
+  return domain == "lepton";
+}
+bool is_onnx(const std::string& domain) {
+  return domain.empty() || domain == "ai.onnx";
+}
+
+/// "Attention_2", a function of an export of ours, is an Attention.
+std::string own_type(const std::string& type) {
+  if (ops::find_operator(type) != nullptr) return type;
+  return type.substr(0, type.rfind('_'));
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += "\n    " + line;
+  return text;
+}
+
+}  // namespace
+
+void cannot(const std::string& what) {
+  fail(Exit::deck, "", what, "");
+}
+void require_import(bool condition, const std::string& what) {
+  if (!condition) cannot(what);
+}
+
+Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
+    : model_(model), graph_(model.graph()), spec_(spec), builder_(spec.input) {}
+
+model::Graph Importer::run() {
+  const auto require = [&](bool condition, const std::string& what, const std::string& hint) {
+    REQUIRE(condition, Exit::deck, spec_.position.text(), spec_.path + ": " + what, hint);
+  };
+  require(graph_.output_size() == 1,
+          "the network has " + std::to_string(graph_.output_size()) + " outputs, one is trained",
+          "Export the one alone that gives the scores.");
+  find_needed();
+  read_constants();
+  read_input();
+  for (const NodeProto& node : graph_.node())
+    if (needed_.contains(&node) && !skipped_.contains(&node)) import_node(node);
+  require(problems_.empty(), "Lepton does not compute all of this network:" + joined(problems_),
+          "`lepton keys` names layers; DESIGN and README the operators.");
+  const auto output = known_.find(graph_.output(0).name());
+  const Value* scores = output == known_.end() ? nullptr : std::get_if<Value>(&output->second);
+  require(scores != nullptr && scores->index > 0,
+          "its output " + graph_.output(0).name() + " is not computed",
+          "It must depend on the network's input.");
+  require(scores->batch_axis == 0, "the batch is not the first dimension of its output", "");
+  model::Graph graph = builder_.finish();
+  place_values(graph);
+  return graph;
+}
+
+/// Backwards from the output; what nobody needs is left out.
+void Importer::find_needed() {
+  std::map<std::string, const NodeProto*> producers;
+  for (const NodeProto& node : graph_.node())
+    for (const std::string& output : node.output()) producers[output] = &node;
+  std::vector<std::string> open{graph_.output(0).name()};
+  while (!open.empty()) {
+    const auto producer = producers.find(open.back());
+    open.pop_back();
+    if (producer == producers.end() || !needed_.insert(producer->second).second) continue;
+    for (const std::string& input : producer->second->input())
+      if (!input.empty()) open.push_back(input);
+  }
+  for (const NodeProto& node : graph_.node())
+    if (needed_.contains(&node))
+      for (const std::string& input : node.input()) consumers_[input].push_back(&node);
+}
+
+void Importer::read_constants() {
+  for (const messages::TensorProto& tensor : graph_.initializer()) {
+    if (!consumers_.contains(tensor.name())) continue;
+    try {
+      known_[tensor.name()] = read_tensor(tensor);
+    } catch (const Error& error) {
+      fail(Exit::deck, spec_.path, error.problem(), "");
+    }
+  }
+}
+
+/// The network's input is the first that no initializer gives; others may be weights without values.
+void Importer::read_input() {
+  const messages::ValueInfoProto* input = nullptr;
+  std::vector<std::string> others;
+  for (const messages::ValueInfoProto& value : graph_.input()) {
+    if (known_.contains(value.name())) continue;
+    if (input == nullptr) {
+      input = &value;
+      continue;
+    }
+    bool weight = consumers_.contains(value.name());
+    for (const NodeProto* node : consumers_[value.name()])
+      for (int i = 0; i < node->input_size(); ++i)
+        weight = weight && (node->input(i) != value.name() || is_parameter_slot(node->op_type(), i));
+    Constant open;
+    open.floating = open.open = true;
+    open.origin = value.name();
+    for (const auto& dimension : value.type().tensor_type().shape().dim()) {
+      weight = weight && dimension.dim_value() > 0;
+      open.shape.push_back(dimension.dim_value());
+    }
+    if (weight && !model::too_large(open.shape))
+      known_[value.name()] = std::move(open);
+    else
+      others.push_back(value.name() + " " + declared_shape(value));
+  }
+  const std::string where = spec_.position.text();
+  REQUIRE(input != nullptr, Exit::deck, where, spec_.path + ": the network has no input", "");
+  REQUIRE(others.empty(), Exit::deck, where,
+          spec_.path + ": the network has further inputs:" + joined(others),
+          "Lepton trains networks of one input.");
+  const std::string declared = declared_shape(*input);
+  Shape sample;
+  for (const auto& dimension : input->type().tensor_type().shape().dim())
+    sample.push_back(dimension.dim_value());
+  const bool known =
+      !sample.empty() && std::all_of(sample.begin() + 1, sample.end(), [](int64_t d) { return d > 0; });
+  REQUIRE(known, Exit::deck, where,
+          spec_.path + ": the shape of input " + input->name() + " is open: " + declared,
+          "Only its first dimension, the batch, may be; export it with the others fixed.");
+  REQUIRE(Shape(sample.begin() + 1, sample.end()) == spec_.input, Exit::deck, where,
+          spec_.path + ": input " + input->name() + " takes " + declared + ", but a sample of the data is " +
+              shape_text(spec_.input),
+          "The dimensions behind the first, the batch, must be those of the data.");
+  known_[input->name()] = Value{};
+}
+
+std::string Importer::unique(const std::string& wish) {
+  std::string name = wish;
+  for (int i = 2; !names_.insert(name).second; ++i) name = wish + "_" + std::to_string(i);
+  return name;
+}
+
+ImportNode Importer::named(const NodeProto& proto) {
+  const std::string wish = !proto.name().empty()     ? proto.name()
+                           : proto.output_size() > 0 ? proto.output(0)
+                                                     : proto.op_type();
+  const bool own = is_ours(proto.domain());
+  return {proto, own ? own_type(proto.op_type()) : proto.op_type(), unique(wish), own};
+}
+
+void Importer::note_problem(const ImportNode& node, const std::string& what) {
+  problems_.push_back(node.name + " (" + node.type + "): " + what);
+  for (const std::string& output : node.proto.output()) known_[output] = Unknown{};
+}
+
+void Importer::import_node(const NodeProto& proto) {
+  const ImportNode node = named(proto);
+  bool unknown = false;
+  for (const std::string& name : proto.input()) {
+    if (name.empty()) continue;
+    const auto found = known_.find(name);
+    if (found == known_.end()) return note_problem(node, "its input " + name + " is not computed before it");
+    unknown = unknown || std::holds_alternative<Unknown>(found->second);
+  }
+  if (unknown) {  // told where it began
+    for (const std::string& output : proto.output()) known_[output] = Unknown{};
+    return;
+  }
+  try {
+    require_import(node.own || is_onnx(proto.domain()),
+                   "Lepton has no operators of the domain " + proto.domain());
+    if (fold_node(node)) return;
+    const ImportRule rule = node.own ? nullptr : find_import_rule(node.type);
+    if (rule != nullptr)
+      rule(*this, node);
+    else
+      add_by_table(node);
+  } catch (const Error& error) {
+    if (error.code() != Exit::deck) throw;
+    const std::string prefix = "layer \"" + node.name + "\": ";
+    const std::string& what = error.problem();
+    note_problem(node, what.starts_with(prefix) ? what.substr(prefix.size()) : what);
+  }
+}
+
+bool Importer::fold_node(const ImportNode& node) {
+  if (node.own) return false;
+  std::vector<const Constant*> inputs;
+  for (int i = 0; i < node.proto.input_size(); ++i) {
+    if (value(node, i) != nullptr) return false;
+    inputs.push_back(constant(node, i));
+  }
+  require_import(folds(node.type), "it has constants for inputs, of which Lepton does not compute it");
+  require_one_output(node);
+  give(node, 0, fold(node.proto, inputs));
+  return true;
+}
+
+const Known* Importer::known(const std::string& name) const {
+  const auto found = known_.find(name);
+  return found == known_.end() ? nullptr : &found->second;
+}
+const Known* Importer::input(const ImportNode& node, int number) const {
+  if (number >= node.proto.input_size() || node.proto.input(number).empty()) return nullptr;
+  return &known_.at(node.proto.input(number));
+}
+const Value* Importer::value(const ImportNode& node, int number) const {
+  const Known* known = input(node, number);
+  return known == nullptr ? nullptr : std::get_if<Value>(known);
+}
+const Constant* Importer::constant(const ImportNode& node, int number) const {
+  const Known* known = input(node, number);
+  return known == nullptr ? nullptr : std::get_if<Constant>(known);
+}
+const Constant& Importer::required(const ImportNode& node, int number) const {
+  const Constant* found = constant(node, number);
+  require_import(found != nullptr, "its input " + std::to_string(number) + " must be constant");
+  return *found;
+}
+const Value& Importer::required_value(const ImportNode& node, int number) const {
+  const Value* found = value(node, number);
+  require_import(found != nullptr,
+                 "its input " + std::to_string(number) + " must be computed from the network's input");
+  return *found;
+}
+
+void Importer::give(const ImportNode& node, int output, Known known) {
+  if (output < node.proto.output_size() && !node.proto.output(output).empty())
+    known_[node.proto.output(output)] = std::move(known);
+}
+bool Importer::is_used(const ImportNode& node, int output) const {
+  if (output >= node.proto.output_size()) return false;
+  const std::string& name = node.proto.output(output);
+  return !name.empty() && (consumers_.contains(name) || name == graph_.output(0).name());
+}
+void Importer::require_one_output(const ImportNode& node) const {
+  for (int i = 1; i < node.proto.output_size(); ++i)
+    require_import(!is_used(node, i), "its output " + node.proto.output(i) + " is not computed");
+}
+const NodeProto* Importer::only_consumer(const ImportNode& node) const {
+  const auto found = consumers_.find(node.proto.output(0));
+  if (found == consumers_.end() || found->second.size() != 1) return nullptr;
+  return node.proto.output(0) == graph_.output(0).name() ? nullptr : found->second.front();
+}
+
+ops::Attributes Importer::attributes(const ImportNode& node) const {
+  ops::Attributes attributes;
+  for (const AttributeProto& attribute : node.proto.attribute()) {
+    switch (attribute.type()) {
+      case AttributeProto::INT:
+        attributes[attribute.name()] = attribute.i();
+        break;
+      case AttributeProto::FLOAT:
+        attributes[attribute.name()] = shortest(attribute.f());
+        break;
+      case AttributeProto::STRING:
+        attributes[attribute.name()] = attribute.s();
+        break;
+      case AttributeProto::INTS:
+        attributes[attribute.name()] = std::vector<int64_t>(attribute.ints().begin(), attribute.ints().end());
+        break;
+      default:
+        cannot("its attribute " + attribute.name() + " is of a kind that Lepton's operators do not take");
+    }
+  }
+  return attributes;
+}
+
+Operands Importer::operands(const ImportNode& node) {
+  Operands result{attributes(node), {}, {}};
+  const Value* first = nullptr;
+  for (int i = 0; i < node.proto.input_size() && first == nullptr; ++i) first = value(node, i);
+  require_import(first != nullptr, "it does not depend on the network's input");
+  for (int i = 0; i < node.proto.input_size(); ++i) {
+    if (input(node, i) == nullptr) continue;
+    if (const AttributeSlot* slot = node.own ? nullptr : find_slot(node.type, i)) {
+      const Constant& given = required(node, i);
+      if (slot->kind == AttributeSlot::Kind::integers) {
+        result.attributes[slot->name] = given.numbers();
+        continue;
+      }
+      require_import(given.elements() == 1, "its input " + slot->name + " must be one number");
+      if (slot->kind == AttributeSlot::Kind::integer)
+        result.attributes[slot->name] = given.numbers().front();
+      else
+        result.attributes[slot->name] =
+            given.floating ? shortest(given.floats[0]) : static_cast<double>(given.numbers()[0]);
+      continue;
+    }
+    if (const Value* one = value(node, i)) {
+      result.values.push_back(*one);
+      continue;
+    }
+    const Constant& given = *constant(node, i);
+    if (result.values.empty() && broadcasts(node.type) && !commutes(node.type))
+      result.attributes["parameter_first"] = int64_t{1};
+    const Shape own = broadcasts(node.type) ? without_batch(given, *first) : given.shape;
+    result.parameters.push_back(add_parameter(node, i, given, role_of(node, i, own)));
+  }
+  return result;
+}
+
+Value Importer::append(const std::string& type, const std::string& name, Operands operands) {
+  const ops::OperatorRow* row = ops::find_operator(type);
+  require_import(row != nullptr, "Lepton has no operator " + type);
+  require_import(row->takes(operands.values.size()), "Lepton's " + type + " does not take " +
+                                                         std::to_string(operands.values.size()) +
+                                                         " inputs that depend on the network's input");
+  const Value first = operands.values.front();
+  std::vector<int> inputs;
+  for (const Value& one : operands.values) {
+    require_import(one.batch_axis == first.batch_axis && rank(one) == rank(first),
+                   "its inputs have their batch dimension at different places");
+    inputs.push_back(one.index);
+  }
+  move_axes(operands.attributes, first.batch_axis, rank(first));
+  const Value result{builder_.add_node(type, name, std::move(operands.attributes), std::move(inputs),
+                                       std::move(operands.parameters), spec_.position),
+                     first.batch_axis};
+  require_import(first.batch_axis == 0 || rank(result) == rank(first),
+                 "it changes the number of dimensions where the batch is not the first one");
+  return result;
+}
+
+Value Importer::reshaped(const std::string& name, const Value& value, const Shape& wanted) {
+  if (shape(value) == wanted) return value;
+  Operands operands;
+  operands.attributes["shape"] = wanted;
+  operands.values = {{value.index, 0}};
+  return {append("Reshape", name, std::move(operands)).index, value.batch_axis};
+}
+
+void Importer::add_by_table(const ImportNode& node) {
+  require_import(ops::find_operator(node.type) != nullptr, "Lepton has no such operator");
+  require_one_output(node);
+  give(node, 0, append(node.type, node.name, operands(node)));
+}
+
+void Importer::place_values(model::Graph& graph) {
+  for (size_t t = 0; t < graph.initialisers.size(); ++t) {
+    const auto given = given_.find(graph.layout.tensors()[t].name);
+    if (given == given_.end()) continue;
+    graph.initialisers[t] = {.kind = model::Initialiser::Kind::given};
+    graph.given[static_cast<int>(t)] = std::move(given->second);
+  }
+}
+
+model::Graph import_network(const std::string& bytes, const ImportSpec& spec) {
+  const messages::ModelProto model = parse_model(spec.path, bytes);
+  return Importer(model, spec).run();
+}
+
+}  // namespace lepton::onnx

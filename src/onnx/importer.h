@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Importer: one import under way. It goes through the nodes that the output depends on in the file's order
+// and knows of every name what it is: a value of the graph, or a constant. The batch dimension of a value may
+// stand anywhere but for Lepton's own first place; Transposes that only move it vanish. Inside of module
+// onnx; rules for single operators are in import_rules.cpp, weights in import_weights.cpp.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/graph_builder.h"
+#include "onnx/constant.h"
+#include "onnx/import.h"
+
+namespace lepton::onnx {
+
+/// A value of the graph, and which of its dimensions in the file is the batch.
+struct Value {
+  int index = 0;
+  int64_t batch_axis = 0;
+};
+struct Unknown {};  ///< what a node would give that cannot be computed
+using Known = std::variant<Unknown, Value, Constant>;
+
+struct ImportNode {
+  const messages::NodeProto& proto;
+  std::string type;  ///< ONNX operator, or ours of the domain lepton
+  std::string name;  ///< unique
+  bool own = false;  ///< of the domain lepton: attributes and inputs are ours
+};
+
+/// What an operator of ours takes.
+struct Operands {
+  ops::Attributes attributes;
+  std::vector<Value> values;
+  std::vector<int> parameters;
+};
+
+/// What a parameter is to the operator that takes it.
+struct Role {
+  Shape shape;          ///< in the arena
+  bool turned = false;  ///< the constant's two dimensions change places
+  model::Initialiser initialiser = {};
+  bool decays = false;
+  bool statistic = false;
+};
+
+/// Throws Error(deck) that names the node when it is caught.
+[[noreturn]] void cannot(const std::string& what);
+void require_import(bool condition, const std::string& what);
+
+class Importer {
+ public:
+  Importer(const messages::ModelProto& model, const ImportSpec& spec);
+  model::Graph run();
+
+  // ---- for rules: the node's inputs and outputs
+  const Known* input(const ImportNode& node, int number) const;  ///< null: left out
+  const Value* value(const ImportNode& node, int number) const;  ///< null: not a value of the graph
+  const Constant* constant(const ImportNode& node, int number) const;
+  /// A constant that the operator cannot do without.
+  const Constant& required(const ImportNode& node, int number) const;
+  const Value& required_value(const ImportNode& node, int number) const;
+  const Shape& shape(const Value& value) const { return builder_.shape(value.index); }
+  int64_t rank(const Value& value) const { return std::ssize(shape(value)) + 1; }
+  bool is_network_input(const Value& value) const { return value.index == 0; }
+  const Known* known(const std::string& name) const;  ///< null: not yet
+  void give(const ImportNode& node, int output, Known known);
+  /// Refuses nodes of which more than the first output is used.
+  void require_one_output(const ImportNode& node) const;
+  bool is_used(const ImportNode& node, int output) const;
+  /// The only node that takes the first output, where there is one.
+  const messages::NodeProto* only_consumer(const ImportNode& node) const;
+  void skip(const messages::NodeProto& node) { skipped_.insert(&node); }
+  /// A node's inputs and attributes as the table of slots says.
+  Operands operands(const ImportNode& node);
+  ops::Attributes attributes(const ImportNode& node) const;
+  /// Appends one of our nodes; all values must have their batch at the same place, which the result has too.
+  Value append(const std::string& type, const std::string& name, Operands operands);
+  /// The same numbers in another shape; no node where it is the same.
+  Value reshaped(const std::string& name, const Value& value, const Shape& shape);
+  /// By the table of operators alone.
+  void add_by_table(const ImportNode& node);
+  bool set_statistics_momentum(double momentum) { return builder_.set_statistics_momentum(momentum); }
+
+  // ---- weights (import_weights.cpp)
+  /// Adds a parameter or running statistic with the constant's values.
+  int add_parameter(const ImportNode& node, int number, const Constant& constant, const Role& role);
+  /// Of an operator's input by its place: how it begins and whether it decays.
+  Role role_of(const ImportNode& node, int number, const Shape& shape) const;
+  /// A parameter's shape against a value that it is broadcast to, without the batch dimension.
+  Shape without_batch(const Constant& constant, const Value& value) const;
+
+ private:
+  void find_needed();
+  void read_constants();
+  void read_input();
+  void import_node(const messages::NodeProto& proto);
+  bool fold_node(const ImportNode& node);
+  ImportNode named(const messages::NodeProto& proto);
+  std::string unique(const std::string& wish);
+  void note_problem(const ImportNode& node, const std::string& what);
+  bool followed_by_relu(const std::string& name) const;
+  void place_values(model::Graph& graph);
+
+  const messages::ModelProto& model_;
+  const messages::GraphProto& graph_;
+  const ImportSpec& spec_;
+  model::GraphBuilder builder_;
+  std::map<std::string, Known> known_;
+  std::map<std::string, std::vector<const messages::NodeProto*>> consumers_;  ///< among those needed
+  std::set<const messages::NodeProto*> needed_, skipped_;
+  std::set<std::string> names_;
+  std::map<std::string, int> parameters_;            ///< arena index by name
+  std::map<std::string, std::vector<float>> given_;  ///< initial values by the tensor's name
+  std::vector<std::string> problems_;
+};
+
+/// Rules that are more than the table of operators; null: there is none.
+using ImportRule = void (*)(Importer&, const ImportNode&);
+ImportRule find_import_rule(const std::string& type);
+
+}  // namespace lepton::onnx
