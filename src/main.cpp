@@ -156,9 +156,8 @@ void CommandLine::add_predict() {
 }
 
 void CommandLine::add_prepare() {
-  CLI::App* prepare =
-      add("prepare", "Turns text into an HDF5 file of tokens, in parallel; or a graph into one sample",
-          "OUT.h5", "the file to make; takes the place of an earlier one at the end");
+  CLI::App* prepare = add("prepare", "Text to an HDF5 file of tokens, in parallel; or a graph to one sample",
+                          "OUT.h5", "the file to make; takes the place of an earlier one at the end");
   prepare->add_option("--text", options.texts, "a text file; repeatable");
   prepare->add_option("--graph", options.graph,
                       "an HDF5 file: adjacency and features (arrays or CSR), labels, split/train, ...");

@@ -7,7 +7,8 @@ namespace lepton::model {
 namespace {
 
 /// From left to right; the last result has the layer's name.
-int build_chain(const LayerContext& context, const char* type, const std::string& activation) {
+int build_chain(const LayerContext& context, const char* type, const char* between,
+                const std::string& activation) {
   const Shape shape = context.shape();
   int result = context.input;
   for (size_t k = 1; k < context.inputs.size(); ++k) {
@@ -18,16 +19,16 @@ int build_chain(const LayerContext& context, const char* type, const std::string
                                 " and number " + std::to_string(k + 1) + " is " + shape_text(next),
                             "");
     const bool last = k + 1 == context.inputs.size();
-    const std::string name = last ? context.name : context.name + ".of_" + std::to_string(k + 1);
+    const std::string name = last ? context.name : context.name + between + std::to_string(k);
     result =
         context.builder.add_node(type, name, {}, {result, context.inputs[k]}, {}, context.layer.position);
   }
   return build_activation(context, context.name, activation, result);
 }
 
-BuildStep read_chain(const LayerReader& reader, const char* type) {
+BuildStep read_chain(const LayerReader& reader, const char* type, const char* between) {
   const std::string activation = read_activation_option(reader.options);
-  return [activation, type](const LayerContext& context) { return build_chain(context, type, activation); };
+  return [=](const LayerContext& context) { return build_chain(context, type, between, activation); };
 }
 
 /// `axis` counts from 1, 0: the usual one.
@@ -48,11 +49,11 @@ BuildStep read_concat(const LayerReader& reader) {
 }
 
 BuildStep read_add(const LayerReader& reader) {
-  return read_chain(reader, "Add");
+  return read_chain(reader, "Add", ".sum_");
 }
 
 BuildStep read_multiply(const LayerReader& reader) {
-  return read_chain(reader, "Mul");
+  return read_chain(reader, "Mul", ".product_");
 }
 
 }  // namespace lepton::model

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstring>
 #include <limits>
 
 #include "ops/harness.h"
@@ -19,8 +20,8 @@ struct WindowCase {
   int64_t group = 1;
   Attributes more = {};
 
-  bool transposed() const { return std::string(type) == "ConvTranspose"; }
-  bool pools() const { return std::string(type).find("Pool") != std::string::npos; }
+  bool transposed() const { return std::strcmp(type, "ConvTranspose") == 0; }
+  bool pools() const { return std::strstr(type, "Pool") != nullptr; }
 };
 
 inline OpSpec window_spec(const WindowCase& c) {
@@ -90,11 +91,12 @@ inline Numbers slide(const WindowCase& c, const OpSpec& spec, const Numbers& x,
   const int64_t taps = element_count(c.kernel), group_in = c.channels / c.group,
                 group_out = c.filters / c.group;
   Numbers y(static_cast<size_t>(c.n * element_count(out)));
+  const bool transposed = c.transposed(), pools = c.pools();
   const auto at = [](int64_t s, int64_t pixels, int64_t pixel, int64_t channels, int64_t channel) {
     return static_cast<size_t>((s * pixels + pixel) * channels + channel);
   };
   for (int64_t s = 0; s < c.n; ++s) {
-    if (!c.pools())
+    if (!pools)
       for (int64_t p = 0; p < pixels_out; ++p)
         for (int64_t f = 0; f < c.filters; ++f)
           y[at(s, pixels_out, p, c.filters, f)] = parameters[1][static_cast<size_t>(f)];
@@ -105,7 +107,7 @@ inline Numbers slide(const WindowCase& c, const OpSpec& spec, const Numbers& x,
       double inside = 0;
       sliding.for_inside(o, [&](int64_t large, int64_t tap) {
         ++inside;
-        if (c.pools()) {
+        if (pools) {
           for (int64_t i = 0; i < c.channels; ++i) {
             const double value = x[at(s, pixels_in, large, c.channels, i)];
             largest[static_cast<size_t>(i)] = std::max(largest[static_cast<size_t>(i)], value);
@@ -116,14 +118,14 @@ inline Numbers slide(const WindowCase& c, const OpSpec& spec, const Numbers& x,
         for (int64_t f = 0; f < c.filters; ++f)
           for (int64_t k = 0; k < group_in; ++k) {
             const int64_t i = f / group_out * group_in + k;
-            const int64_t row = c.transposed() ? i * group_out + f % group_out : f * group_in + k;
+            const int64_t row = transposed ? i * group_out + f % group_out : f * group_in + k;
             const double weight = parameters[0][static_cast<size_t>(row * taps + tap)];
-            const int64_t from = c.transposed() ? small : large, to = c.transposed() ? large : small;
+            const int64_t from = transposed ? small : large, to = transposed ? large : small;
             y[at(s, pixels_out, to, c.filters, f)] += weight * x[at(s, pixels_in, from, c.channels, i)];
           }
       });
-      if (!c.pools()) return;
-      const bool max = std::string(c.type) == "MaxPool";
+      if (!pools) return;
+      const bool max = std::strcmp(c.type, "MaxPool") == 0;
       for (int64_t i = 0; i < c.channels; ++i)
         y[at(s, pixels_out, small, c.channels, i)] =
             max ? largest[static_cast<size_t>(i)] : sum[static_cast<size_t>(i)] / inside;

@@ -35,6 +35,10 @@ std::string dump(const Deck& d) {
       << d.run.watchdog_s << ';' << d.run.progress_s << ';' << d.run.redundancy << ';' << d.run.redundancy_s
       << ';' << d.run.redundancy_steps << ';' << d.run.redundancy_epochs << ';';
   for (const auto* split : {&d.data.train, &d.data.validation, &d.data.test}) dump(out, *split);
+  for (const data::InputSpec& input : d.data.inputs)
+    out << input.name << int(input.layout.value_or(data::ImageLayout::automatic))
+        << int(input.normalisation.value_or(data::Normalisation::none)) << ';';
+  out << d.data.length << ' ' << d.data.transforms.size() << ';';
   out << int(d.data.layout) << int(d.data.target_kind) << d.data.classes << ';'
       << d.data.ignored_class.value_or(-7) << ';' << d.data.sequence << ';' << d.data.sequence_stride << ';'
       << int(d.data.normalisation) << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';'
@@ -135,20 +139,8 @@ Examples data_examples() {
   };
 }
 
-Examples other_examples() {
-  const std::vector<Override> valid = {some_validation};
+Examples model_examples() {
   return {
-      {"run.dir", {"there"}},
-      {"run.seed", {"5"}},
-      {"run.isa", {"avx2"}},
-      {"run.shm_dir", {"/tmp"}},
-      {"run.deadline", {"5s"}},
-      {"run.progress_every", {"1min"}},
-      {"run.watchdog", {"30s"}},
-      {"run.keep_state", {"false"}},
-      {"run.redundancy", {"3"}},
-      {"run.redundancy_every", {"2 epochs"}},
-      {"run.others_may_write", {"true"}},
       {"model.loss", {"mae"}},
       {"model.precision", {"bf16"}},
       {"model.label_smoothing", {"0.1"}},
@@ -163,6 +155,23 @@ Examples other_examples() {
       {"model.weights_unexpected", {"ignore", {{"model.weights", "w.safetensors"}}}},
       {"model.weights_rename", {"[\"a. -> b.\"]", {{"model.weights", "w.safetensors"}}}},
       {"model.layers", {"[{ type = \"flatten\" }, { type = \"dense\", units = 10 }]"}},
+  };
+}
+
+Examples other_examples() {
+  const std::vector<Override> valid = {some_validation};
+  return {
+      {"run.dir", {"there"}},
+      {"run.seed", {"5"}},
+      {"run.isa", {"avx2"}},
+      {"run.shm_dir", {"/tmp"}},
+      {"run.deadline", {"5s"}},
+      {"run.progress_every", {"1min"}},
+      {"run.watchdog", {"30s"}},
+      {"run.keep_state", {"false"}},
+      {"run.redundancy", {"3"}},
+      {"run.redundancy_every", {"2 epochs"}},
+      {"run.others_may_write", {"true"}},
       {"optimizer.type", {"adamw"}},
       {"optimizer.learning_rate", {"1"}},
       {"optimizer.momentum", {"0.9", {{"optimizer.type", "sgd"}}}},
@@ -211,6 +220,7 @@ const Examples& examples() {
   static const Examples table = [] {
     Examples all = data_examples();
     all.merge(other_examples());
+    all.merge(model_examples());
     return all;
   }();
   return table;
