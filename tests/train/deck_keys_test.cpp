@@ -37,8 +37,9 @@ std::string dump(const Deck& d) {
       << d.data.sequence_stride << ';' << int(d.data.normalisation) << int(d.data.shuffle) << ';'
       << d.data.shuffle_window << ';' << d.data.shuffle_block << ';' << int(d.data.bad_rows)
       << d.data.needs_classes << ';' << d.model.outputs << ';' << d.model.l2 << ';' << d.model.layers.size()
-      << d.model.layers.front().type << ';' << int(d.loss.kind) << int(d.precision) << ';'
-      << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';';
+      << (d.model.layers.empty() ? "" : d.model.layers.front().type) << ';' << d.network.path << ';'
+      << d.network.initialise << ';' << int(d.loss.kind) << int(d.precision) << ';' << d.loss.label_smoothing
+      << ';' << d.loss.huber_delta << ';';
   const optim::OptimizerSpec& o = d.optimizer;
   out << int(o.rule) << o.learning_rate << ';' << o.momentum << o.nesterov << ';' << o.beta1 << ';' << o.beta2
       << ';' << o.epsilon << ';' << o.weight_decay << ';' << o.clip_norm << ';' << o.clip_value << ';'
@@ -63,7 +64,12 @@ std::string dump(const Deck& d) {
 struct Example {
   std::string value;
   std::vector<Override> beside = {};
+  bool of_file = false;  ///< of a deck whose network is a file
 };
+
+Deck with_example(const Example& example, const std::vector<Override>& overrides) {
+  return parse(example.of_file ? smallest_file_deck : smallest_deck, overrides);
+}
 
 using Examples = std::map<std::string, Example>;
 
@@ -129,6 +135,8 @@ Examples other_examples() {
       {"model.huber_delta", {"2", {{"model.loss", "huber"}}}},
       {"model.l2", {"1e-4"}},
       {"model.layers", {"[{ type = \"flatten\" }, { type = \"dense\", units = 10 }]"}},
+      {"model.onnx", {"other.onnx", {}, true}},
+      {"model.onnx_weights", {"initialise", {}, true}},
       {"optimizer.type", {"adamw"}},
       {"optimizer.learning_rate", {"1"}},
       {"optimizer.momentum", {"0.9", {{"optimizer.type", "sgd"}}}},
@@ -184,10 +192,10 @@ TEST(DeckKeys, EveryKeyArrivesInItsSpecification) {
   for (const DeckKey& key : deck_keys()) {
     const auto example = examples().find(key.path);
     ASSERT_NE(example, examples().end()) << key.path << " has no example in this test";
-    const std::string before = dump(with(example->second.beside));
+    const std::string before = dump(with_example(example->second, example->second.beside));
     std::vector<Override> overrides = example->second.beside;
     overrides.push_back({key.path, example->second.value});
-    EXPECT_NE(dump(with(overrides)), before) << key.path << " is parsed and ignored";
+    EXPECT_NE(dump(with_example(example->second, overrides)), before) << key.path << " is parsed and ignored";
   }
   EXPECT_EQ(examples().size(), deck_keys().size());
 }
@@ -195,10 +203,10 @@ TEST(DeckKeys, EveryKeyArrivesInItsSpecification) {
 TEST(DeckKeys, EveryKeyStandsInTheMapOfItsClass) {
   for (const DeckKey& key : deck_keys()) {
     const Example& example = examples().at(key.path);
-    const Deck before = with(example.beside);
+    const Deck before = with_example(example, example.beside);
     std::vector<Override> overrides = example.beside;
     overrides.push_back({key.path, example.value});
-    const Deck after = with(overrides);
+    const Deck after = with_example(example, overrides);
     const bool mathematical = key.key_class == KeyClass::mathematical;
     EXPECT_EQ(after.mathematical != before.mathematical, mathematical) << key.path;
     if (!mathematical) {
