@@ -65,7 +65,6 @@ Exit print_keys(const Options&) {
 }
 
 // ---- Command line
-// ---------------------------------------------------------------------------------------------
 
 /// The rank that a launcher gave this process, before MPI is up: only rank 0 talks about the command line.
 int launcher_rank() {
@@ -196,18 +195,14 @@ void CommandLine::add_generate() {
 
 void CommandLine::add_export() {
   CLI::App* command = add("export", "Writes a trained network as an ONNX file", "DECK", "the deck (TOML)");
-  command->add_option("OUT.onnx", options.output, "the file to make; takes the place of an earlier one")
-      ->required();
+  command->add_option("OUT.onnx", options.output, "the file; takes the place of an earlier one")->required();
   add_checkpoint(command);
-  command->add_option("--opset", options.opset, "of ONNX's operators, 13 to 21 (default 17)")
-      ->check(CLI::Range(int64_t{13}, int64_t{21}));
-  command->add_flag("--normalize", options.normalize,
-                    "put data.normalize into the model: it then takes inputs as they are stored");
-  options.version = LEPTON_VERSION;
+  command->add_option("--opset", options.opset, "13 to 21 (default 17)")->check(CLI::Range(13, 21));
+  command->add_flag("--normalize", options.normalize, "the model takes inputs as they are stored");
   command->footer(
-      "The model takes float32 [N, ...] of any batch size N, in ONNX's order of dimensions, and gives the\n"
-      "scores of the last layer, before any softmax or sigmoid of the loss. Operators that are newer than\n"
-      "the opset are written as functions of the domain lepton, which runtimes inline.");
+      "The model takes float32 [N, ...], in ONNX's order of dimensions, for any N, and gives the last "
+      "layer's\n"
+      "scores. Operators newer than the opset are functions of the domain lepton, which runtimes inline.");
 }
 
 void CommandLine::add_simulate() {
@@ -312,10 +307,8 @@ bool split_sets(const std::vector<std::string>& sets, Options& options) {
 }
 
 // ---- Running
-// --------------------------------------------------------------------------------------------------
 
-/// Prints the failure in flight, if it is this rank's to print. `ends_alone`: no other rank needs to be
-/// ended.
+/// Prints the failure in flight if it is this rank's to print. `ends_alone`: no other rank must be ended.
 int report_failure(int rank, int ranks, bool& ends_alone) {
   ends_alone = ranks == 1;
   try {
