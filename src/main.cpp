@@ -67,7 +67,6 @@ Exit print_keys(const Options&) {
 }
 
 // ---- Command line
-// ---------------------------------------------------------------------------------------------
 
 /// The rank that a launcher gave this process, before MPI is up: only rank 0 talks about the command line.
 int launcher_rank() {
@@ -165,10 +164,7 @@ void CommandLine::add_prepare() {
                     "with --graph: a node's features are divided by their sum");
   prepare->add_option("--tokens", options.tokens, "bytes, characters (default) or words")
       ->check(CLI::IsMember({"bytes", "characters", "words"}));
-  prepare
-      ->add_option(
-          "--vocabulary", options.vocabulary,
-          "with --tokens words: so many at most, the most frequent (default 20000); others are unknown")
+  prepare->add_option("--vocabulary", options.vocabulary, "so many words at most, the most frequent (20000)")
       ->check(CLI::Range(int64_t{3}, int64_t{16777216}));
   prepare->add_option("--validation", options.validation, "share of the text, its end, for validation")
       ->check(CLI::Range(0.0, 0.9));
@@ -203,26 +199,18 @@ void CommandLine::add_generate() {
 
 void CommandLine::add_export() {
   CLI::App* command = add("export", "Writes a trained network as an ONNX file", "DECK", "the deck (TOML)");
-  command->add_option("OUT.onnx", options.output, "the file to make; takes the place of an earlier one")
-      ->required();
+  command->add_option("OUT.onnx", options.output, "the file; takes the place of an earlier one")->required();
   add_checkpoint(command);
-  command->add_option("--opset", options.opset, "of ONNX's operators, 13 to 21 (default 17)")
-      ->check(CLI::Range(int64_t{13}, int64_t{21}));
-  command->add_flag("--normalize", options.normalize,
-                    "put data.normalize into the model: it then takes inputs as they are stored");
-  options.version = LEPTON_VERSION;
+  command->add_option("--opset", options.opset, "13 to 21 (default 17)")->check(CLI::Range(13, 21));
+  command->add_flag("--normalize", options.normalize, "the model takes inputs as they are stored");
   command->footer(
-      "The model takes float32 [N, ...] of any batch size N, in ONNX's order of dimensions, and gives the\n"
-      "scores of the last layer, before any softmax or sigmoid of the loss. Operators that are newer than\n"
-      "the opset are written as functions of the domain lepton, which runtimes inline.");
+      "The model takes float32 [N, ...], in ONNX's order of dimensions, for any N, and gives raw scores.\n"
+      "Operators newer than the opset are functions of the domain lepton, which runtimes inline.");
 }
 
 void CommandLine::add_simulate() {
-  CLI::App* simulate =
-      add("simulate",
-          "Predicts step time, efficiency, time and node-hours of a run on a cluster; nothing "
-          "is computed",
-          "DECK", "the deck (TOML)");
+  CLI::App* simulate = add("simulate", "Predicts step time, efficiency and node-hours of a run on a cluster",
+                           "DECK", "the deck (TOML)");
   simulate->add_option("--cluster", options.cluster, "FILE that describes the machines (TOML), see below")
       ->required();
   simulate->add_option("--from", options.from, "RUN_DIR of a run that has measured how long units take");
@@ -319,10 +307,8 @@ bool split_sets(const std::vector<std::string>& sets, Options& options) {
 }
 
 // ---- Running
-// --------------------------------------------------------------------------------------------------
 
-/// Prints the failure in flight, if it is this rank's to print. `ends_alone`: no other rank needs to be
-/// ended.
+/// Prints the failure in flight if it is this rank's to print. `ends_alone`: no other rank must be ended.
 int report_failure(int rank, int ranks, bool& ends_alone) {
   ends_alone = ranks == 1;
   try {

@@ -61,7 +61,7 @@ struct Graph {
   std::vector<Initialiser> initialisers;  ///< one per arena tensor
   /// Initial values from elsewhere, by arena tensor. Needed until the state begins, and then cleared.
   std::map<int, std::vector<float>> given;
-  double statistics_momentum = 0.9;       ///< of all running statistics: r' = m r + (1 - m) batch
+  double statistics_momentum = 0.9;  ///< of all running statistics: r' = m r + (1 - m) batch
   const Shape& input_shape() const { return values.front().shape; }  ///< of the first input
   int64_t outputs() const { return element_count(values[nodes.back().output].shape); }
 };

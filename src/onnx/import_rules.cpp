@@ -70,7 +70,7 @@ void batch_norm_rule(Importer& importer, const ImportNode& node) {
   ops::Attributes attributes = importer.attributes(node);
   attributes.erase("training_mode");
   const double momentum = ops::float_attribute(attributes, "momentum", shortest(0.9F));
-  attributes.erase("momentum");
+  attributes["momentum"] = momentum;
   require_import(importer.set_statistics_momentum(momentum),
                  "its momentum is not that of the BatchNormalization before it: a network has one");
   Operands operands{std::move(attributes), {importer.required_value(node, 0)}, {}};
@@ -96,6 +96,12 @@ int add_weights(Importer& importer, const ImportNode& node, bool by_rows) {
 }
 
 int add_bias(Importer& importer, const ImportNode& node, int number, const Constant& bias, int64_t outputs) {
+  if (bias.elements() == 1 && outputs > 1 && bias.floating) {  // the same for all; each learns by itself
+    Constant each = bias;
+    each.shape = {outputs};
+    if (!bias.open) each.floats.assign(static_cast<size_t>(outputs), bias.floats.at(0));
+    return add_bias(importer, node, number, each, outputs);
+  }
   require_import(bias.elements() == outputs, "its bias has the shape " + shape_text(bias.shape) + " for " +
                                                  std::to_string(outputs) + " outputs");
   return importer.add_parameter(node, number, bias, importer.role_of(node, number, {outputs}));
@@ -151,7 +157,9 @@ void flatten_rule(Importer& importer, const ImportNode& node) {
   const int64_t axis = node_int(node.proto, "axis", 1);
   require_import(value.batch_axis == 0 && (axis == 1 || axis == 1 - importer.rank(value)),
                  "it keeps more than the batch dimension apart");
-  importer.give(node, 0, importer.append("Flatten", node.name, {{}, {value}, {}}));
+  ops::Attributes attributes = importer.attributes(node);
+  if (attributes.contains("axis")) attributes["axis"] = int64_t{1};
+  importer.give(node, 0, importer.append("Flatten", node.name, {std::move(attributes), {value}, {}}));
 }
 
 /// Per sample; the batch dimension must stay by itself.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights of an import: parameters and running statistics with their names, their values, and how those begin
 // that the file gives no values for, which is as deck layers begin: products by He et al. where a relu-like
-// activation follows, else by Glorot and Bengio, biases at 0, scales at 1, tables normal. See importer.h.
+// activation follows, else by Glorot and Bengio, biases at 0, scales at 1, tables normal; products and tables
+// decay. See importer.h.
 #include <algorithm>
 #include <set>
 
 #include "onnx/importer.h"
+#include "onnx/slots.h"
 
 namespace lepton::onnx {
 
@@ -33,6 +35,12 @@ void set_fans(const std::string& type, const Shape& shape, Initialiser& initiali
   const int64_t own = taps ? element_count(Shape(shape.begin() + 2, shape.end())) : 1;
   initialiser.fan_in = std::max<int64_t>(1, shape[inputs] * own);
   initialiser.fan_out = std::max<int64_t>(1, shape[outputs] * own);
+}
+
+/// What is added to each place of a sequence, say: no bias per channel.
+bool is_table(const ImportNode& node, int number, const Shape& shape) {
+  const auto wide = std::count_if(shape.begin(), shape.end(), [](int64_t d) { return d > 1; });
+  return !is_parameter_slot(node.type, number) && wide > 1;
 }
 
 std::vector<float> turned(const std::vector<float>& values, int64_t rows, int64_t columns) {
@@ -72,7 +80,7 @@ Role Importer::role_of(const ImportNode& node, int number, const Shape& shape) c
     role.decays = true;
     role.initialiser.kind = followed_by_relu(node.proto.output(0)) ? Kind::he_normal : Kind::glorot_uniform;
     set_fans(node.type, shape, role.initialiser);
-  } else if (node.type == "Gather") {
+  } else if (node.type == "Gather" || is_table(node, number, shape)) {
     role.decays = true;
     role.initialiser = {.kind = Kind::normal, .deviation = table_deviation};
   } else if (node.type.ends_with("Normalization") && number == 1) {

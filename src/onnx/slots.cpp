@@ -2,7 +2,6 @@
 // The tables of inputs; see the header.
 #include "onnx/slots.h"
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <map>
@@ -40,12 +39,6 @@ const AttributeSlot* find_slot(const std::string& type, int input) {
   for (const AttributeSlot& slot : attribute_slots())
     if (slot.type == type && slot.input == input) return &slot;
   return nullptr;
-}
-
-int first_slot(const std::string& type) {
-  for (const AttributeSlot& slot : attribute_slots())
-    if (slot.type == type) return slot.input;
-  return -1;
 }
 
 bool is_parameter_slot(const std::string& type, int input) {

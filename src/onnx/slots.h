@@ -21,8 +21,6 @@ struct AttributeSlot {
 };
 const std::vector<AttributeSlot>& attribute_slots();
 const AttributeSlot* find_slot(const std::string& type, int input);
-/// The first input behind the values and parameters that is an attribute, or -1.
-int first_slot(const std::string& type);
 
 /// Whether input number `input` of an operator holds what is learned or measured, if not a value of the
 /// network: weights, biases, scales, tables.

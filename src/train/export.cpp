@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "data/input_converter.h"
 #include "data/dataset.h"
+#include "data/input_converter.h"
 #include "onnx/export.h"
 #include "storage/file.h"
 #include "train/commands.h"

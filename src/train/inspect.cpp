@@ -342,7 +342,7 @@ Json inspect_path(const std::string& path) {
   if (is_hdf5(path)) return inspect_dataset(path);
   if (fs::path(path).extension() == ".onnx") return inspect_onnx(path);
   REQUIRE(fs::path(path).extension() == ".safetensors", Exit::data, path,
-          "this file is neither HDF5, safetensors nor ONNX",
+          "this file is neither HDF5 nor safetensors nor ONNX",
           "Give a dataset, a checkpoint, a run or a model.");
   return inspect_model(path);
 }

@@ -20,6 +20,10 @@ inline const char* const smallest_deck =
     "[model]\n"                                       // line 4
     "layers = [{ type = \"dense\", units = 10 }]\n";  // line 5
 
+inline const char* const smallest_file_deck =
+    "[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = \"y\" }\n[model]\nonnx = "
+    "\"n.onnx\"\n";  // line 5
+
 inline Deck parse(const std::string& text, const std::vector<Override>& overrides = {}) {
   return parse_deck("decks/deck.toml", text, overrides);
 }

@@ -43,10 +43,11 @@ std::string dump(const Deck& d) {
       << d.data.ignored_class.value_or(-7) << ';' << d.data.sequence << ';' << d.data.sequence_stride << ';'
       << int(d.data.normalisation) << int(d.data.shuffle) << ';' << d.data.shuffle_window << ';'
       << d.data.shuffle_block << ';' << int(d.data.bad_rows) << d.data.needs_classes << ';' << d.model.outputs
-      << ';' << d.model.l2 << ';' << d.model.layers.size() << d.model.layers.front().type << ';'
-      << int(d.loss.kind) << int(d.precision) << ';' << d.loss.label_smoothing << ';' << d.loss.huber_delta
-      << ';' << d.loss.focal_gamma << ';' << d.loss.focal_alpha << ';' << d.loss.dice_smooth << ';'
-      << d.loss.top << ';';
+      << ';' << d.model.l2 << ';' << d.model.layers.size()
+      << (d.model.layers.empty() ? "" : d.model.layers.front().type) << ';' << d.network.path << ';'
+      << d.network.initialise << ';' << int(d.loss.kind) << int(d.precision) << ';' << d.loss.label_smoothing
+      << ';' << d.loss.huber_delta << ';' << d.loss.focal_gamma << ';' << d.loss.focal_alpha << ';'
+      << d.loss.dice_smooth << ';' << d.loss.top << ';';
   for (const double weight : d.class_weights) out << weight << ',';
   for (const std::string& metric : d.evaluation.metrics) out << metric << ',';
   out << d.adjacency << ';' << d.weights.file << ';' << d.weights.initialise_missing
@@ -76,7 +77,12 @@ std::string dump(const Deck& d) {
 struct Example {
   std::string value;
   std::vector<Override> beside = {};
+  bool of_file = false;  ///< of a deck whose network is a file
 };
+
+Deck with_example(const Example& example, const std::vector<Override>& overrides) {
+  return parse(example.of_file ? smallest_file_deck : smallest_deck, overrides);
+}
 
 using Examples = std::map<std::string, Example>;
 
@@ -155,6 +161,8 @@ Examples model_examples() {
       {"model.weights_unexpected", {"ignore", {{"model.weights", "w.safetensors"}}}},
       {"model.weights_rename", {"[\"a. -> b.\"]", {{"model.weights", "w.safetensors"}}}},
       {"model.layers", {"[{ type = \"flatten\" }, { type = \"dense\", units = 10 }]"}},
+      {"model.onnx", {"other.onnx", {}, true}},
+      {"model.onnx_weights", {"initialise", {}, true}},
   };
 }
 
@@ -230,10 +238,10 @@ TEST(DeckKeys, EveryKeyArrivesInItsSpecification) {
   for (const DeckKey& key : deck_keys()) {
     const auto example = examples().find(key.path);
     ASSERT_NE(example, examples().end()) << key.path << " has no example in this test";
-    const std::string before = dump(with(example->second.beside));
+    const std::string before = dump(with_example(example->second, example->second.beside));
     std::vector<Override> overrides = example->second.beside;
     overrides.push_back({key.path, example->second.value});
-    EXPECT_NE(dump(with(overrides)), before) << key.path << " is parsed and ignored";
+    EXPECT_NE(dump(with_example(example->second, overrides)), before) << key.path << " is parsed and ignored";
   }
   EXPECT_EQ(examples().size(), deck_keys().size());
 }
@@ -241,10 +249,10 @@ TEST(DeckKeys, EveryKeyArrivesInItsSpecification) {
 TEST(DeckKeys, EveryKeyStandsInTheMapOfItsClass) {
   for (const DeckKey& key : deck_keys()) {
     const Example& example = examples().at(key.path);
-    const Deck before = with(example.beside);
+    const Deck before = with_example(example, example.beside);
     std::vector<Override> overrides = example.beside;
     overrides.push_back({key.path, example.value});
-    const Deck after = with(overrides);
+    const Deck after = with_example(example, overrides);
     const bool mathematical = key.key_class == KeyClass::mathematical;
     EXPECT_EQ(after.mathematical != before.mathematical, mathematical) << key.path;
     if (!mathematical) {

@@ -272,5 +272,18 @@ TEST(Deck, AllDecksOfInputsParse) {
   EXPECT_GE(decks, 5);
 }
 
+TEST(Deck, ANetworkComesAsLayersOrAsAFile) {
+  const Deck deck = parse(smallest_file_deck);
+  EXPECT_EQ(deck.network.path, "decks/n.onnx");
+  EXPECT_TRUE(deck.model.layers.empty());
+  EXPECT_NE(deck.resolved.find("decks/n.onnx\""), std::string::npos) << deck.resolved;
+  EXPECT_EQ(deck.resolved.find("layers"), std::string::npos) << deck.resolved;
+  EXPECT_EQ(parse(deck.resolved).network.path, std::filesystem::absolute("decks/n.onnx").string());
+  expect_override_error({{"model.onnx", "n.onnx"}}, {"model.onnx and model.layers are two networks"});
+  expect_override_error({{"model.onnx_weights", "file"}}, {"model.onnx_weights says nothing without"});
+  expect_error("[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = \"y\" }\n[model]\nl2 = 1\n", {},
+               "decks/deck.toml:4:1", {"model.layers is missing", "model.onnx"});
+}
+
 }  // namespace
 }  // namespace lepton::train

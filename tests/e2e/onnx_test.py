@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Trained networks go to ONNX and come back: same graph, same scores, and onnxruntime gives them too.
+
+onnxruntime is no Debian package: where Python does not have it (LEPTON_ONNX_PYTHON names another one that does),
+what it computes is not compared, and the test says so.
+"""
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+
+from common import run
+
+NETWORKS = {
+    "mlp": (["{ type = 'dense', units = 24, activation = 'gelu' }", "{ type = 'rms_norm' }",
+             "{ type = 'dense', units = 8, activation = 'swish' }", "{ type = 'layer_norm' }"], (64,), 10),
+    "cnn": (["{ type = 'conv2d', filters = 6, kernel = 3, padding = 'same', bias = false }", "{ type = 'batch_norm' }",
+             "{ type = 'relu' }", "{ type = 'max_pool2d' }",
+             "{ type = 'residual', layers = [{ type = 'conv2d', filters = 6, kernel = 3, padding = 1 },"
+             " { type = 'mish' }] }", "{ type = 'avg_pool2d' }", "{ type = 'flatten' }",
+             "{ type = 'dropout', rate = 0.2 }"], (3, 8, 8), 10),
+    "gpt": (["{ type = 'embedding', rows = 12, width = 16 }", "{ type = 'positional_embedding' }",
+             "{ type = 'transformer_block', heads = 4, key_heads = 2, causal = true }",
+             "{ type = 'transformer_block', heads = 2, norm = 'rms_norm', causal = true }", "{ type = 'layer_norm' }"],
+            (9,), 12),
+}
+COMPARE = """
+import sys, h5py, numpy as np, onnxruntime
+x = h5py.File(sys.argv[1])["x"][:].astype(np.float32)
+scores = h5py.File(sys.argv[2])["scores"][:]
+for model in sys.argv[3:]:
+    given = onnxruntime.InferenceSession(model).run(None, {"input": x})[0]
+    error = abs(given - scores).max() / (1 + abs(scores).max())
+    print(model, error)
+    assert given.shape == scores.shape and error < 1e-5, (model, error)
+"""
+
+
+def write_data(name, shape, classes):
+    random = np.random.default_rng(3)
+    with h5py.File(f"{name}.h5", "w") as file:
+        if name == "gpt":
+            tokens = random.integers(0, classes, (96, shape[0] + 1)).astype(np.uint8)
+            file["x"], file["y"] = tokens[:, :-1], tokens[:, 1:].astype(np.int32)
+        else:
+            file["x"] = (4 * random.standard_normal((96, *shape)) + 2).astype(np.float32)
+            file["y"] = random.integers(0, classes, 96).astype(np.int32)
+
+
+def write_deck(name, network, directory):
+    path = f"{directory}.toml"
+    data = 'target_kind = "classes"' if name == "gpt" else 'normalize = "standardize"'
+    with open(path, "w") as deck:
+        deck.write(f"""[run]
+dir = "{directory}"
+seed = 5
+[data]
+file = "{name}.h5"
+train = {{ inputs = "x", targets = "y" }}
+{data}
+[model]
+{network}
+[optimizer]
+type = "sgd"
+learning_rate = 0.05
+[train]
+epochs = 2
+batch_size = 32
+unit_size = 8
+""")
+    return path
+
+
+def scores_of(deck, name, directory, *checkpoint):
+    run("predict", deck, "--inputs", f"{name}.h5:x", "--output", f"{directory}.scores.h5", *checkpoint,
+        sets={"run.dir": directory})
+    with h5py.File(f"{directory}.scores.h5") as file:
+        return file["scores"][:]
+
+
+def python_with_onnxruntime():
+    for program in (os.environ.get("LEPTON_ONNX_PYTHON"), sys.executable):
+        if program and subprocess.run([program, "-c", "import onnxruntime, h5py"], capture_output=True).returncode == 0:
+            return program
+    return None
+
+
+def check(name, python):
+    layers, shape, classes = NETWORKS[name]
+    write_data(name, shape, classes)
+    layers = ",\n".join(layers + [f"{{ type = 'dense', units = {classes} }}"])
+    deck = write_deck(name, f"layers = [{layers}]", f"{name}_layers")
+    run("train", deck)
+    scores = scores_of(deck, name, f"{name}_layers")
+    inside = [] if name == "gpt" else ["--normalize"]
+    models = []
+    for opset in ("13", "17", "21"):
+        models.append(f"{name}_{opset}.onnx")
+        run("export", deck, models[-1], "--opset", opset, *inside)
+    run("export", deck, f"{name}.onnx")
+    assert "opset: 17" in run("inspect", f"{name}.onnx").out
+    # Back again: the same network, and a run that begins with the file has its parameters (statistics go on).
+    back = write_deck(name, f'onnx = "{name}.onnx"', f"{name}_file")
+    assert "valid" in run("check", back).out
+    hashes = set()
+    for ranks in (1, 3):
+        sets = {"optimizer.learning_rate": "1e-30", "run.dir": f"{name}_file_{ranks}"}
+        hashes.add(run("train", back, ranks=ranks, sets=sets).hash())
+    assert len(hashes) == 1, hashes
+    trained = ["--checkpoint", f"{name}_layers/model.safetensors"]
+    assert np.array_equal(scores_of(back, name, f"{name}_file", *trained), scores), name
+    if name != "cnn":
+        assert np.array_equal(scores_of(back, name, f"{name}_file_3"), scores), name
+    if python:
+        subprocess.run([python, "-c", COMPARE, f"{name}.h5", f"{name}_layers.scores.h5", *models], check=True)
+
+
+def check_changed_file():
+    """A run goes on with the network that it began with alone."""
+    with open("mlp_file.toml") as deck:
+        text = deck.read()
+    with open("changed.toml", "w") as deck:
+        deck.write(text.replace("mlp.onnx", "other.onnx"))
+    run("export", "mlp_layers.toml", "other.onnx", "--opset", "13")
+    sets = {"optimizer.learning_rate": "1e-30", "train.epochs": "3", "run.dir": "mlp_file_1"}
+    assert "model.onnx_content" in run("train", "changed.toml", sets=sets, code=78).err
+    with open("broken.onnx", "wb") as broken, open("mlp.onnx", "rb") as whole:
+        broken.write(whole.read()[:200])
+    with open("broken.toml", "w") as deck:
+        deck.write(text.replace("mlp.onnx", "broken.onnx"))
+    assert "broken.onnx" in run("check", "broken.toml", code=65).err
+
+
+def main():
+    python = python_with_onnxruntime()
+    for name in NETWORKS:
+        check(name, python)
+    check_changed_file()
+    if not python:
+        print("onnxruntime is missing: its scores were NOT compared (pip install onnxruntime, LEPTON_ONNX_PYTHON=...)")
+
+
+if __name__ == "__main__":
+    main()
