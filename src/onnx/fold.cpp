@@ -52,7 +52,10 @@ Constant fold_range(const NodeProto&, Inputs inputs) {
   const Constant &start = input(inputs, 0), &limit = input(inputs, 1), &delta = input(inputs, 2);
   require(start.elements() == 1 && limit.elements() == 1 && delta.elements() == 1, "it takes single numbers");
   const int64_t first = start.numbers()[0], last = limit.numbers()[0], step = delta.numbers()[0];
-  require(step != 0 && std::abs(last - first) / std::abs(step) <= folded_most, "its result is too large");
+  constexpr int64_t limit_most = int64_t{1} << 60;
+  require(step != 0 && std::abs(step) < limit_most && std::abs(first) < limit_most &&
+              std::abs(last) < limit_most && std::abs(last - first) / std::abs(step) <= folded_most,
+          "its result is too large");
   std::vector<Count> counts;
   for (int64_t at = first; step > 0 ? at < last : at > last; at += step) counts.push_back({at});
   return integer_constant({std::ssize(counts)}, std::move(counts));
@@ -94,14 +97,18 @@ struct Arithmetic {
 
 Count sum_of(Count a, Count b) {
   require(a.of_batch == b.of_batch || a.number == 0 || b.number == 0, "it adds to the batch size");
-  return {a.number + b.number, a.number == 0 ? b.of_batch : a.of_batch};
+  Count sum{0, a.number == 0 ? b.of_batch : a.of_batch};
+  require(!__builtin_add_overflow(a.number, b.number, &sum.number), "its numbers are too large");
+  return sum;
 }
 Count product_of(Count a, Count b) {
   require(!a.of_batch || !b.of_batch, "it squares the batch size");
-  return {a.number * b.number, a.of_batch || b.of_batch};
+  Count product{0, a.of_batch || b.of_batch};
+  require(!__builtin_mul_overflow(a.number, b.number, &product.number), "its numbers are too large");
+  return product;
 }
 Count quotient_of(Count a, Count b) {
-  require(b.number != 0, "it divides by 0");
+  require(b.number != 0 && (b.number != -1 || a.number != INT64_MIN), "it divides by 0");
   require(a.of_batch || !b.of_batch, "it divides by the batch size");
   require(a.of_batch == b.of_batch || a.number % b.number == 0, "it divides the batch size");
   return {a.number / b.number, a.of_batch != b.of_batch};

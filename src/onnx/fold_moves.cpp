@@ -117,7 +117,7 @@ Constant fold_reshape(const NodeProto& node, Inputs inputs) {
       require(open < 0, "the shape has more than one -1");
       open = static_cast<int64_t>(d);
     } else {
-      known *= shape[d];
+      require(!__builtin_mul_overflow(known, shape[d], &known), "the shape does not fit the tensor");
     }
   }
   if (open >= 0) {

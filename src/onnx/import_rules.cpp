@@ -179,7 +179,7 @@ Shape sample_shape(const Importer& importer, const Value& value, const Constant&
     if (after[d].number == -1)
       ++open;
     else
-      known *= after[d].number;
+      require_import(!__builtin_mul_overflow(known, after[d].number, &known), "its shape is too large");
   }
   // A fixed batch, as of files exported for one sample, stands for any.
   const bool batch_alone = after[0] == Count{1, true} || (!after[0].of_batch && (open > 0 || known == count));
