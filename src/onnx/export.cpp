@@ -135,15 +135,31 @@ Names Exporter::operands(const Node& node) const {
   return names;
 }
 
+/// Those whose form in ONNX is another one than ours, which nothing here writes yet.
+static void refuse_others(const model::Graph& graph) {
+  static const std::set<std::string> others = {"RNN", "LSTM", "GRU", "Resize", "SparseMatMul"};
+  std::string found;
+  for (const Node& node : graph.nodes)
+    if (others.contains(node.type) || node.attributes.contains("parameter_at"))
+      found += (found.empty() ? "" : ", ") + node.name + " (" + node.type + ")";
+  REQUIRE(found.empty(), Exit::deck, "", "the network has nodes that cannot be exported: " + found,
+          "Its parameters are in model.safetensors.");
+}
+
 Exported Exporter::run() {
   REQUIRE(spec_.opset >= opset_least && spec_.opset <= opset_most, Exit::usage, "--opset",
           std::to_string(spec_.opset) + " is not an opset that Lepton writes",
           "It writes " + std::to_string(opset_least) + " to " + std::to_string(opset_most) + ".");
+  refuse_others(graph_);
+  REQUIRE(spec_.shift.empty() || graph_.inputs.size() == 1, Exit::usage, "--normalize",
+          "the network has several inputs, which are normalised each by itself", "Leave it out.");
   write_head();
   write_tensors();
-  const std::string input = unique("input");
-  declare(input, graph_.input_shape(), *onnx_.add_input());
-  values_[0] = spec_.shift.empty() ? input : normalise(input);
+  for (const int value : graph_.inputs) {
+    const std::string input = unique(graph_.values[static_cast<size_t>(value)].name);
+    declare(input, shape(value), *onnx_.add_input());
+    values_[value] = spec_.shift.empty() ? input : normalise(input);
+  }
   for (const Node& node : graph_.nodes) export_node(node);
   const int scores = graph_.nodes.back().output;
   declare(values_.at(scores), shape(scores), *onnx_.add_output());

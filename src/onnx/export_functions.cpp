@@ -36,6 +36,17 @@ struct WriteAttribute {
     to.set_type(AttributeProto::INTS);
     for (const int64_t value : values) to.add_ints(value);
   }
+  void operator()(const std::vector<double>& values) const {
+    to.set_type(AttributeProto::FLOATS);
+    for (const double value : values) to.add_floats(static_cast<float>(value));
+  }
+  void operator()(const Names& values) const {
+    to.set_type(AttributeProto::STRINGS);
+    for (const std::string& value : values) to.add_strings(value);
+  }
+  void operator()(const std::shared_ptr<const ops::SparseMatrix>&) const {
+    CHECK(false, "nodes with a sparse matrix are refused");
+  }
 };
 
 /// Nodes one after another, each with one output.

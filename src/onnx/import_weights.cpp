@@ -2,7 +2,7 @@
 // Weights of an import: parameters and running statistics with their names, their values, and how those begin
 // that the file gives no values for, which is as deck layers begin: products by He et al. where a relu-like
 // activation follows, else by Glorot and Bengio, biases at 0, scales at 1, tables normal; products and tables
-// decay. See importer.h.
+// decay. A constant of a formula, 0.5 * x say, is a frozen parameter. See importer.h.
 #include <algorithm>
 #include <set>
 
@@ -113,17 +113,24 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
                  "its input " + std::to_string(number) + " has the shape " + shape_text(constant.shape));
   const bool learns =
       !constant.origin.empty() && (constant.elements() > 1 || is_parameter_slot(node.type, number));
-  require_import(learns || is_parameter_slot(node.type, number),
-                 "it takes a constant that must not learn, for which Lepton has no parameters");
+  const bool frozen = !learns && !is_parameter_slot(node.type, number);  // a constant of the formula
   std::string name = constant.origin;
   if (name.empty()) name = unique(node.name + "." + std::to_string(number));
-  require_import(!parameters_.contains(name),
-                 "it takes " + name + ", as another node does: no weights are shared");
-  int& index = parameters_[name];
-  index = role.statistic ? builder_.add_statistic(name, role.shape, role.initialiser.kind)
-                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays,
-                                                  role.decays ? spec_.l2 : 0);
-  if (!constant.open && !spec_.initialise)
+  const auto known = parameters_.find(name);
+  if (known != parameters_.end()) {  // weights that several nodes share
+    const KnownParameter& other = known->second;
+    require_import(other.shape == role.shape && other.turned == role.turned && !role.statistic,
+                   "it takes " + name + " in another form than another node does");
+    return other.index;
+  }
+  if (frozen) builder_.begin_use({node.name, "", true, spec_.position});
+  const int index = role.statistic
+                        ? builder_.add_statistic(name, role.shape, role.initialiser.kind)
+                        : builder_.add_parameter(name, role.shape, role.initialiser, role.decays && !frozen,
+                                                 role.decays && !frozen ? spec_.l2 : 0);
+  if (frozen) builder_.end_use();
+  parameters_[name] = {index, role.shape, role.turned};
+  if (!constant.open && (frozen || !spec_.initialise))
     given_[name] =
         role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
   return index;

@@ -114,8 +114,13 @@ class Importer {
   std::map<std::string, std::vector<const messages::NodeProto*>> consumers_;  ///< among those needed
   std::set<const messages::NodeProto*> needed_, skipped_;
   std::set<std::string> names_;
-  std::map<std::string, int> parameters_;            ///< arena index by name
-  std::map<std::string, std::vector<float>> given_;  ///< initial values by the tensor's name
+  struct KnownParameter {
+    int index = 0;  ///< in the arena
+    Shape shape;
+    bool turned = false;
+  };
+  std::map<std::string, KnownParameter> parameters_;  ///< by name
+  std::map<std::string, std::vector<float>> given_;   ///< initial values by the tensor's name
   std::vector<std::string> problems_;
 };
 

@@ -63,13 +63,32 @@ TEST(ImportWeights, ParametersOfSumsLoseTheBatchDimension) {
   larger.refuse({4}, {"more dimensions"});
 }
 
-TEST(ImportWeights, WhatMustNotLearnOrIsSharedIsRefused) {
+TEST(ImportWeights, ConstantsOfAFormulaAreFrozenAndKeepTheirValues) {
   ModelText constant({4});
-  constant.floats("half", {}, {0.5F}).node("Add", {"x", "half"}, "y");
-  constant.refuse({4}, {"a constant that must not learn"});
+  constant.floats("half", {}, {0.5F}).node("Mul", {"x", "half"}, "h");
+  constant.weights("w", {4, 2}).node("MatMul", {"h", "w"}, "y");
+  for (const bool initialise : {false, true}) {
+    const model::Graph graph = constant.import({4}, initialise);
+    const auto& tensors = graph.layout.tensors();
+    ASSERT_EQ(tensors.size(), 2U);
+    EXPECT_TRUE(tensors[0].frozen);
+    EXPECT_FALSE(tensors[0].decays);
+    EXPECT_FALSE(tensors[1].frozen);
+    EXPECT_EQ(arena_of(graph, 1)[0], 0.5F);
+  }
+}
+
+TEST(ImportWeights, SeveralNodesMayShareWeights) {
   ModelText shared({3});
-  shared.weights("w", {3, 3}).node("Gemm", {"x", "w"}, "a").node("Gemm", {"a", "w"}, "y");
-  shared.refuse({3}, {"w, as another node does"});
+  shared.weights("w", {3, 3}).node("MatMul", {"x", "w"}, "a").node("MatMul", {"a", "w"}, "y");
+  const model::Graph graph = shared.import({3});
+  EXPECT_EQ(graph.layout.tensors().size(), 1U);
+  EXPECT_EQ(graph.nodes[0].parameters, graph.nodes[1].parameters);
+  ModelText turned({3});
+  turned.weights("w", {3, 3})
+      .node("MatMul", {"x", "w"}, "a")
+      .node("Gemm", {"a", "w"}, "y", {{"transB", int64_t{1}}});
+  turned.refuse({3}, {"another form"});
 }
 
 }  // namespace
