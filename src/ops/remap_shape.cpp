@@ -161,7 +161,7 @@ Remap remap_of(const OpSpec& spec) {
   if (spec.layouts[0] == Layout::channels_last) std::rotate(rules.begin(), rules.begin() + 1, rules.end());
   rules.insert(rules.begin(), {.in = spec.samples, .out = spec.samples});
   Remap result;
-  result.value = static_cast<float>(float_attribute(spec.attributes, "value", 0));
+  result.value = static_cast<float>(float_attribute(spec.attributes, "constant_value", 0));
   for (const AxisRule& rule : rules) {
     result.in_count *= rule.in;
     result.out_count *= rule.out;

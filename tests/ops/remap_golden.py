@@ -48,7 +48,7 @@ def cases():
     for mode in ("constant", "reflect", "edge"):
         pads = [0, 0, 1, 2, 0, 0, 3, 1]
         yield ("Pad", [1, 2, 4, 5], [numpy.array(pads), numpy.array(1.5, dtype=numpy.float32) if mode == "constant" else None],
-               {"mode": mode}, {"pads": ints(pads), **({"value": "1.5"} if mode == "constant" else {})})
+               {"mode": mode}, {"pads": ints(pads), **({"constant_value": "1.5"} if mode == "constant" else {})})
     for starts, ends, axes, steps in (([1, -3], [2 ** 31, -1], [2, 3], [1, 1]), ([-1, 4], [-100, 0], [1, 3], [-1, -2]),
                                       ([0], [100], [-1], [3])):
         yield ("Slice", [1, 3, 4, 5], [numpy.array(v) for v in (starts, ends, axes, steps)], {},

@@ -18,7 +18,7 @@ OpSpec of(const char* type, const Shape& input, Attributes attributes, Layout la
 }
 
 TEST(RemapShape, AxesThatStayAreJoined) {
-  const Attributes attributes = {{"axes", List{2}}, {"pads", List{1, 1}}, {"value", 0.5}};
+  const Attributes attributes = {{"axes", List{2}}, {"pads", List{1, 1}}, {"constant_value", 0.5}};
   const Remap last = remap_of(of("Pad", {3, 4, 5}, attributes, Layout::channels_last));
   ASSERT_EQ(last.axes, 3);
   EXPECT_EQ(last.rule[0].in, 2);

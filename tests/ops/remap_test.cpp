@@ -45,7 +45,7 @@ void check(const char* type, const Shape& input, const Attributes& attributes) {
         for_each_index(spec.output, [&](const Shape& at) {
           Shape from(at.size(), 0);
           y[place(spec.output, layout, s, at)] =
-              mixed(rules, 0, at, from, float_attribute(attributes, "value", 0),
+              mixed(rules, 0, at, from, float_attribute(attributes, "constant_value", 0),
                     [&](const Shape& index) { return inputs[0][place(input, layout, s, index)]; });
         });
       return y;
@@ -64,7 +64,7 @@ TEST(Remap, Slices) {
 TEST(Remap, Pads) {
   for (const char* mode : {"constant", "reflect", "edge"}) {
     check("Pad", {3, 4, 5},
-          {{"mode", std::string(mode)}, {"pads", List{0, 0, 1, 2, 0, 0, 2, 4}}, {"value", 0.5}});
+          {{"mode", std::string(mode)}, {"pads", List{0, 0, 1, 2, 0, 0, 2, 4}}, {"constant_value", 0.5}});
     check("Pad", {5}, {{"mode", std::string(mode)}, {"axes", List{1}}, {"pads", List{3, -1}}});
     check("Pad", {2, 3}, {{"mode", std::string(mode)}, {"axes", List{-2}}, {"pads", List{1, 1}}});
   }
