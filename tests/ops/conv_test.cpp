@@ -76,7 +76,7 @@ TEST(Conv, OverOneAndThreeDimensions) {
   check_windows({"Conv", 2, 4, {11}, 6, {4}, {2}, {1, 2}, {2}, 2});
   check_windows({"Conv", 1, 3, {4, 5, 3}, 4, {2, 3, 2}});
   check_windows({"Conv", 2, 4, {5, 6, 7}, 6, {3, 2, 3}, {2, 1, 2}, {1, 0, 2, 2, 1, 1}, {1, 2, 1}, 2});
-  check_windows({"Conv", 1, 8, {3, 3, 3}, 8, {3, 3, 3}, {1, 1, 1}, {1, 1, 1, 1, 1, 1}, {1, 1, 1}});
+  check_windows({"Conv", 1, 4, {3, 2, 3}, 8, {3, 3, 3}, {1, 1, 1}, {1, 1, 1, 1, 1, 1}, {1, 1, 1}});
 }
 
 TEST(Conv, OddShapes) {

@@ -60,7 +60,7 @@ TEST(Spread, Reductions) {
       for (const Layout layout : {Layout::plain, Layout::channels_last})
         for (const std::vector<int64_t>& axes :
              std::vector<std::vector<int64_t>>{{1}, {2}, {3}, {-1}, {-3}, {2, 3}, {1, 3}, {1, 2, 3}})
-          check_reduction(reduction(type, {3, 4, 5}, axes, keep, layout));
+          check_reduction(reduction(type, {2, 3, 4}, axes, keep, layout));
   check_reduction(reduction("ReduceMean", {37}, {1}, 0, Layout::plain));
   check_reduction(reduction("ReduceSum", {7, 3}, {1}, 0, Layout::plain));
 }

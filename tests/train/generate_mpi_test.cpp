@@ -99,7 +99,15 @@ TEST_F(GenerateTest, Refusals) {
        "output = \"sequence\" }, { type = \"dense\", units = 5 }]"}};
   runs_.train(runs_.options("lm.toml", "both-ways", both_ways));
   Options two = runs_.options("lm.toml", "both-ways", both_ways);
-  expect_error_of([&] { generate(runs_.world(), two); }, Exit::deck, {"lstm_1", "bidirectional"});
+  expect_error_of([&] { generate(runs_.world(), two); }, Exit::deck, {"lstm_1", "of one direction"});
+  const std::vector<Override> windows = {{"train.max_steps", "1"},
+                                         {"model.layers",
+                                          "[{ type = \"embedding\", rows = 5, width = 8 }, { type = "
+                                          "\"conv1d\", filters = 8, kernel = 3, padding = "
+                                          "\"same\" }, { type = \"dense\", units = 5 }]"}};
+  runs_.train(runs_.options("lm.toml", "windows", windows));
+  Options window = runs_.options("lm.toml", "windows", windows);
+  expect_error_of([&] { generate(runs_.world(), window); }, Exit::deck, {"conv1d_1", "behind"});
   runs_.train(runs_.options("dense.toml", "images", {{"train.max_steps", "1"}}));
   Options images = runs_.options("dense.toml", "images");
   expect_error_of([&] { generate(runs_.world(), images); }, Exit::data, {"vocabulary"});
