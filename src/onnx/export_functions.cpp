@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/error.h"
 #include "ops/attention_shape.h"
 
 namespace lepton::onnx {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "train/deck_rules.h"
+#include "train/deck_value.h"
 
 namespace lepton::train {
 
