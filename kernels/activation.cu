@@ -16,8 +16,6 @@ using ops::Activation, ops::ActivationKind;
 
 namespace {
 
-constexpr int threads = 256;
-
 using Forward = void (*)(Activation f, int64_t quads, int64_t count, const float* x, float* y);
 using Backward = void (*)(Activation f, int64_t quads, int64_t count, const float* known, const float* dy,
                           float* dx);

@@ -14,8 +14,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 template <bool with_relu>
 __device__ float sum_of(float a, float b) {
   return with_relu ? ops::relu_element(a + b) : a + b;

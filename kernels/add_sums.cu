@@ -8,8 +8,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 __global__ void __launch_bounds__(threads)
     add_words(int64_t pairs, int64_t count, int64_t* sums, const int64_t* more) {
   const int64_t first = int64_t{blockIdx.x} * threads + threadIdx.x, stride = int64_t{gridDim.x} * threads;

@@ -16,9 +16,8 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int warp = 32, warps = 4, threads = warp * warps;
+constexpr int query_warps = 4, query_threads = warp * query_warps;
 constexpr int columns = 4;  // of an accumulator, per lane
-constexpr unsigned all_lanes = 0xffffffffu;
 
 /// p = e^(scale s - shift) share.
 struct RowSoftmax {
@@ -85,7 +84,7 @@ struct Place {
   int64_t number, row, head, sample;
 };
 __device__ Place place_of_warp(int64_t rows, int64_t heads) {
-  const int64_t number = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
+  const int64_t number = static_cast<int64_t>(blockIdx.x) * query_warps + threadIdx.x / warp;
   return {number, number % rows, number / rows % heads, number / rows / heads};
 }
 
@@ -94,7 +93,7 @@ __device__ int64_t output_at(const ops::AttentionShape& s, int64_t sample, int64
   return ((sample * s.queries + query) * s.heads + head) * s.value_size;
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(query_threads)
     attention_forward(int64_t rows, ops::AttentionShape s, Operands o, float* __restrict__ y,
                       RowSoftmax* __restrict__ kept) {
   const auto [number, query, head, sample] = place_of_warp(s.queries, s.heads);
@@ -129,7 +128,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 /// means[query] = sum over keys of dP P, which is the product of dO and O.
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(query_threads)
     attention_means(int64_t rows, ops::AttentionShape s, const float* __restrict__ y,
                     const float* __restrict__ dy, float* __restrict__ means) {
   const auto [number, query, head, sample] = place_of_warp(s.queries, s.heads);
@@ -151,7 +150,7 @@ __device__ Pair pair_of(const ops::AttentionShape& s, const float* q, const floa
   return {p, s.scale * (p * (dot(s.value_size, dy, v) - mean))};
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(query_threads)
     query_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
                    const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
                    float* __restrict__ dq) {
@@ -180,7 +179,7 @@ __global__ void __launch_bounds__(threads)
 
 /// dK with `of_keys`, else dV: over the queries of all heads that a key head serves.
 template <bool of_keys>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(query_threads)
     key_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
                  const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
                  float* __restrict__ out) {
@@ -229,7 +228,7 @@ class AttentionOp : public ops::Op {
 
   void forward(const ops::OpForward& run) override {
     auto* kept = saved_bytes_ > 0 ? reinterpret_cast<RowSoftmax*>(run.saved) : nullptr;
-    attention_forward<<<blocks_for(rows_, warps), threads, 0, context_.stream>>>(
+    attention_forward<<<blocks_for(rows_, query_warps), query_threads, 0, context_.stream>>>(
         rows_, shape_, operands(run.inputs), run.output, kept);
     check_launch("attention_forward");
   }
@@ -239,21 +238,23 @@ class AttentionOp : public ops::Op {
     const auto* kept = reinterpret_cast<const RowSoftmax*>(run.saved);
     float* means = ops::floats_at(run.scratch, 0);
     const float* dy = run.output_gradient;
-    attention_means<<<blocks_for(rows_, warps), threads, 0, context_.stream>>>(rows_, shape_, run.output, dy,
-                                                                               means);
+    attention_means<<<blocks_for(rows_, query_warps), query_threads, 0, context_.stream>>>(
+        rows_, shape_, run.output, dy, means);
     check_launch("attention_means");
     if (float* dq = gradient(run, 0)) {
-      query_gradient<<<blocks_for(rows_, warps), threads, 0, context_.stream>>>(rows_, shape_, o, dy, kept,
-                                                                                means, dq);
+      query_gradient<<<blocks_for(rows_, query_warps), query_threads, 0, context_.stream>>>(
+          rows_, shape_, o, dy, kept, means, dq);
       check_launch("query_gradient");
     }
-    const unsigned blocks = blocks_for(key_rows_, warps);
+    const unsigned blocks = blocks_for(key_rows_, query_warps);
     if (float* dk = gradient(run, 1)) {
-      key_gradient<true><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dk);
+      key_gradient<true>
+          <<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dk);
       check_launch("key_gradient");
     }
     if (float* dv = gradient(run, 2)) {
-      key_gradient<false><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dv);
+      key_gradient<false>
+          <<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dv);
       check_launch("value_gradient");
     }
   }

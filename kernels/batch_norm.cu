@@ -16,8 +16,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = team_threads;
-
 /// Memory as a matrix of rows (pixels) x channels, cut into tiles of channels and slices of rows. A block is
 /// `lanes` threads across channels times `team` threads down rows, and takes every slices-th team of rows.
 struct Cut {

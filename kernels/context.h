@@ -37,6 +37,10 @@ void check(cudaError_t status, const char* call);
 /// For the launch before it.
 void check_launch(const char* kernel);
 
+constexpr int threads = 256;  ///< of a block, where a kernel has no reason for another number
+constexpr int warp = 32, warps = threads / warp;
+constexpr unsigned all_lanes = 0xffffffffu;
+
 /// Blocks of `threads` that cover `count` elements.
 inline unsigned blocks_for(int64_t count, int threads) {
   return static_cast<unsigned>((count + threads - 1) / threads);

@@ -13,7 +13,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
 constexpr int tile_elements = 2048;
 
 /// How the weights of one filter are divided into tiles of channels x positions, one per block.

@@ -13,8 +13,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int64_t no_shift[3] = {};
-
 class ConvTransposeOp : public ops::Op {
  public:
   ConvTransposeOp(const Context& context, const ops::OpSpec& spec)

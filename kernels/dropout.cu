@@ -14,8 +14,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 /// What is the same for all elements of a run. Plain data.
 struct Mask {
   uint64_t key;

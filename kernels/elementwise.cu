@@ -12,8 +12,6 @@ namespace {
 
 using ops::Broadcast, ops::Elementwise, ops::ElementwiseKind;
 
-constexpr int threads = 256;
-
 struct Sources {
   const float* at[ops::operands_most] = {};
 };
@@ -67,17 +65,17 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-struct Kernels {
+struct FunctionKernels {
   decltype(&apply_kernel<ElementwiseKind::add>) forward = nullptr;
   decltype(&derive_kernel<ElementwiseKind::add, 0>) backward[ops::operands_most] = {};
   decltype(&derive_and_sum_kernel<ElementwiseKind::add, 0>) sums[ops::operands_most] = {};
 };
 
-struct KernelsOfKind {
+struct FunctionKernelsOfKind {
   template <ElementwiseKind kind>
-  Kernels operator()() const {
+  FunctionKernels operator()() const {
     constexpr int operands = Elementwise{kind}.operands();
-    Kernels kernels{apply_kernel<kind>, {derive_kernel<kind, 0>}, {derive_and_sum_kernel<kind, 0>}};
+    FunctionKernels kernels{apply_kernel<kind>, {derive_kernel<kind, 0>}, {derive_and_sum_kernel<kind, 0>}};
     if constexpr (operands > 1) {
       kernels.backward[1] = derive_kernel<kind, 1>;
       kernels.sums[1] = derive_and_sum_kernel<kind, 1>;
@@ -98,7 +96,7 @@ class ElementwiseOp : public ops::Op {
         relu_(ops::parse_activation(spec.activation, spec.activation_attributes)),
         operands_(ops::operands_of(spec)),
         broadcast_(ops::broadcast_of(spec)),
-        kernels_(ops::for_elementwise(function_.kind, KernelsOfKind())) {
+        kernels_(ops::for_elementwise(function_.kind, FunctionKernelsOfKind())) {
     ops::MemoryPlan scratch;
     if (spec.training && has_relu()) scratch.add_floats(broadcast_.count);
     scratch_bytes_ = scratch.bytes();
@@ -152,7 +150,7 @@ class ElementwiseOp : public ops::Op {
   ops::Activation relu_;
   std::vector<ops::Operand> operands_;
   Broadcast broadcast_;
-  Kernels kernels_;
+  FunctionKernels kernels_;
 };
 
 }  // namespace

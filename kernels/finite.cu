@@ -15,7 +15,6 @@ __global__ void find_kernel(const float* values, int64_t count, uint32_t* found)
 }  // namespace
 
 void find_non_finite(const Context& context, const float* values, int64_t count, uint32_t* found) {
-  constexpr int threads = 256;
   if (count == 0) return;
   const unsigned blocks = min(blocks_for(count, threads), static_cast<unsigned>(8 * context.multiprocessors));
   find_kernel<<<blocks, threads, 0, context.stream>>>(values, count, found);

@@ -10,9 +10,9 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 128;
+constexpr int gather_threads = 128;
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(gather_threads)
     gather(int64_t elements, int64_t width, const float* __restrict__ numbers,
            const float* __restrict__ table, float* __restrict__ y) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
@@ -21,19 +21,19 @@ __global__ void __launch_bounds__(threads)
 }
 
 /// A block for each row of the table; its threads share out the columns.
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(gather_threads)
     gather_gradient(int64_t count, int64_t width, const float* __restrict__ numbers,
                     const float* __restrict__ dy, float* __restrict__ dtable) {
   const auto row = static_cast<int64_t>(blockIdx.x);
-  __shared__ float tile[threads];
-  for (int64_t base = 0; base < width; base += threads) {
+  __shared__ float tile[gather_threads];
+  for (int64_t base = 0; base < width; base += gather_threads) {
     const int64_t column = base + threadIdx.x;
     float sum = 0;
-    for (int64_t first = 0; first < count; first += threads) {
+    for (int64_t first = 0; first < count; first += gather_threads) {
       __syncthreads();  // the numbers of the tile before have been read
       if (first + threadIdx.x < count) tile[threadIdx.x] = numbers[first + threadIdx.x];
       __syncthreads();
-      const int64_t here = min(count - first, int64_t{threads});
+      const int64_t here = min(count - first, int64_t{gather_threads});
       for (int64_t i = 0; i < here && column < width; ++i)
         if (static_cast<int64_t>(tile[i]) == row) sum += dy[(first + i) * width + column];
     }
@@ -50,14 +50,14 @@ class GatherOp : public ops::Op {
         width_(spec.parameters[0][1]) {}
 
   void forward(const ops::OpForward& run) override {
-    gather<<<resident_blocks(context_, count_ * width_, threads), threads, 0, context_.stream>>>(
-        count_ * width_, width_, run.inputs[0], run.parameters[0], run.output);
+    gather<<<resident_blocks(context_, count_ * width_, gather_threads), gather_threads, 0,
+             context_.stream>>>(count_ * width_, width_, run.inputs[0], run.parameters[0], run.output);
     check_launch("gather");
   }
 
   void backward(const ops::OpBackward& run) override {
     CHECK(!run.input_gradients[0], "row numbers have no gradient");
-    gather_gradient<<<static_cast<unsigned>(rows_), threads, 0, context_.stream>>>(
+    gather_gradient<<<static_cast<unsigned>(rows_), gather_threads, 0, context_.stream>>>(
         count_, width_, run.inputs[0], run.output_gradient, run.parameter_gradients[0]);
     check_launch("gather_gradient");
   }

@@ -11,8 +11,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 // y[s, c] = sum over pixels of x[s, p, c] / pixels. A block has `lanes` threads across channels times
 // `strands` threads down the pixels of one sample; strands are joined pairwise.
 template <int width>

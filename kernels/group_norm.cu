@@ -12,8 +12,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 using ops::GroupNormShape;
 
 struct Statistics {
@@ -21,13 +19,13 @@ struct Statistics {
 };
 
 /// Sizes, without the constructor of ops::GroupNormShape.
-struct Sizes {
+struct GroupSizes {
   int64_t samples, pixels, channels, groups, group_channels;
   float epsilon;
 };
 
 /// Element k of a group of a sample: group channels of one pixel side by side.
-__device__ int64_t element_of(const Sizes& s, int64_t group, int64_t k) {
+__device__ int64_t element_of(const GroupSizes& s, int64_t group, int64_t k) {
   const int64_t sample = group / s.groups, first = group % s.groups * s.group_channels;
   const int64_t pixel = k / s.group_channels;
   return (sample * s.pixels + pixel) * s.channels + first + (k - pixel * s.group_channels);
@@ -43,7 +41,7 @@ __device__ double total_of_block(double value) {
 }
 
 __global__ void __launch_bounds__(threads)
-    normalise_kernel(Sizes s, const float* x, const float* scale, const float* bias, float* y,
+    normalise_kernel(GroupSizes s, const float* x, const float* scale, const float* bias, float* y,
                      Statistics* statistics) {
   const int64_t count = s.pixels * s.group_channels;
   for (int64_t group = blockIdx.x; group < s.samples * s.groups; group += gridDim.x) {
@@ -67,8 +65,8 @@ __global__ void __launch_bounds__(threads)
 
 /// Per sample and channel, sums over pixels of dy and of dy xhat.
 __global__ void __launch_bounds__(threads)
-    channel_sums_kernel(Sizes s, const float* x, const float* dy, const Statistics* statistics, double* sums,
-                        double* products) {
+    channel_sums_kernel(GroupSizes s, const float* x, const float* dy, const Statistics* statistics,
+                        double* sums, double* products) {
   for (int64_t at = blockIdx.x; at < s.samples * s.channels; at += gridDim.x) {
     const int64_t sample = at / s.channels, c = at - sample * s.channels;
     const Statistics own = statistics[sample * s.groups + c / s.group_channels];
@@ -88,7 +86,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 __global__ void __launch_bounds__(threads)
-    parameter_gradients_kernel(Sizes s, const double* sums, const double* products, float* dscale,
+    parameter_gradients_kernel(GroupSizes s, const double* sums, const double* products, float* dscale,
                                float* dbias) {
   for (int64_t c = int64_t{blockIdx.x} * threads + threadIdx.x; c < s.channels;
        c += int64_t{gridDim.x} * threads) {
@@ -103,7 +101,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 __global__ void __launch_bounds__(threads)
-    input_gradient_kernel(Sizes s, const float* x, const float* dy, const float* scale,
+    input_gradient_kernel(GroupSizes s, const float* x, const float* dy, const float* scale,
                           const Statistics* statistics, const double* sums, const double* products,
                           float* dx) {
   const int64_t count = s.pixels * s.group_channels;
@@ -170,7 +168,7 @@ class GroupNormOp : public ops::Op {
 
  private:
   const Context& context_;
-  Sizes sizes_ = {};
+  GroupSizes sizes_ = {};
   size_t sums_ = 0, products_ = 0;
 };
 

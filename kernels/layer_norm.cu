@@ -17,9 +17,7 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = team_threads;  // except for teams of 1,024
-constexpr int group = 4;               // consecutive elements of a thread
-constexpr int warp_size = 32;
+constexpr int group = 4;  // consecutive elements of a thread
 
 struct RowStatistics {
   float mean, inverse;  ///< inverse = 1 / sqrt(variance + epsilon)
@@ -27,7 +25,7 @@ struct RowStatistics {
 
 /// Four elements from `i` on; with wide = false those behind `end` are 0.
 template <bool wide>
-__device__ inline float4 load(const float* from, int64_t i, int64_t end) {
+__device__ inline float4 load_four(const float* from, int64_t i, int64_t end) {
   if constexpr (wide) return *reinterpret_cast<const float4*>(from + i);
   return {from[i], i + 1 < end ? from[i + 1] : 0.0f, i + 2 < end ? from[i + 2] : 0.0f,
           i + 3 < end ? from[i + 3] : 0.0f};
@@ -38,7 +36,7 @@ __device__ inline float element(const float4& four, int k) {
 }
 
 template <bool wide>
-__device__ inline void store(float* to, int64_t i, int64_t end, const float (&four)[group]) {
+__device__ inline void store_four(float* to, int64_t i, int64_t end, const float (&four)[group]) {
   if constexpr (wide)
     *reinterpret_cast<float4*>(to + i) = {four[0], four[1], four[2], four[3]};
   else
@@ -53,23 +51,23 @@ struct Parameters {
 };
 __device__ inline float4 parameter(const float* from, bool wide, int64_t i, int64_t end) {
   if (!from) return {};
-  return wide ? load<true>(from, i, end) : load<false>(from, i, end);
+  return wide ? load_four<true>(from, i, end) : load_four<false>(from, i, end);
 }
 
 /// The sum over a team of threads, in each of them: within warps, then over warps. A team of more than one
 /// warp is a whole block.
 template <int team>
 __device__ float team_sum(float value) {
-  for (int distance = warp_size / 2; distance > 0; distance /= 2)
+  for (int distance = warp / 2; distance > 0; distance /= 2)
     value += __shfl_xor_sync(0xffffffffu, value, distance);
-  if constexpr (team > warp_size) {
-    __shared__ float warps[team / warp_size];
-    const unsigned lane = threadIdx.x % warp_size;
+  if constexpr (team > warp) {
+    __shared__ float warps[team / warp];
+    const unsigned lane = threadIdx.x % warp;
     __syncthreads();  // the values of the last call have been read
-    if (lane == 0) warps[threadIdx.x / warp_size] = value;
+    if (lane == 0) warps[threadIdx.x / warp] = value;
     __syncthreads();
-    value = lane < team / warp_size ? warps[lane] : 0.0f;
-    for (int distance = warp_size / 2; distance > 0; distance /= 2)
+    value = lane < team / warp ? warps[lane] : 0.0f;
+    for (int distance = warp / 2; distance > 0; distance /= 2)
       value += __shfl_xor_sync(0xffffffffu, value, distance);
   }
   return value;
@@ -87,12 +85,12 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
   const int64_t first = group * static_cast<int64_t>(threadIdx.x);
   float sum = 0, squares = 0;
   for (int64_t i = first; centred && i < width; i += group * team) {
-    const float4 four = load<wide>(in, i, width);
+    const float4 four = load_four<wide>(in, i, width);
     sum += (four.x + four.y) + (four.z + four.w);
   }
   const float mean = team_sum<team>(sum) * share;
   for (int64_t i = first; i < width; i += group * team) {
-    const float4 four = load<wide>(in, i, width);
+    const float4 four = load_four<wide>(in, i, width);
     for (int k = 0; k < group; ++k) {
       const float from_mean = element(four, k) - mean;
       if (wide || i + k < width) squares += from_mean * from_mean;
@@ -100,13 +98,13 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
   }
   const float variance = team_sum<team>(squares) * share, inverse = 1.0f / sqrtf(variance + epsilon);
   for (int64_t i = first; i < width; i += group * team) {
-    const float4 four = load<wide>(in, i, width);
+    const float4 four = load_four<wide>(in, i, width);
     const float4 scale = parameter(parameters.scale, parameters.wide, i, width),
                  shift = parameter(parameters.shift, parameters.wide, i, width);
     float out[group];
     for (int k = 0; k < group; ++k)
       out[k] = (element(four, k) - mean) * inverse * element(scale, k) + element(shift, k);
-    store<wide>(y + row * width, i, width, out);
+    store_four<wide>(y + row * width, i, width, out);
   }
   if (statistics && threadIdx.x == 0) statistics[row] = {mean, inverse};
 }
@@ -125,7 +123,7 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
   const int64_t first = group * static_cast<int64_t>(threadIdx.x);
   float sum = 0, product = 0;
   for (int64_t i = first; i < width; i += group * team) {
-    const float4 four = load<wide>(in, i, width), g = load<wide>(gradient, i, width),
+    const float4 four = load_four<wide>(in, i, width), g = load_four<wide>(gradient, i, width),
                  scale = parameter(parameters.scale, parameters.wide, i, width);
     for (int k = 0; k < group; ++k) {
       const float h = element(g, k) * element(scale, k), xhat = (element(four, k) - mean) * inverse;
@@ -138,23 +136,23 @@ __global__ void __launch_bounds__(std::max(team, threads), 1024 / std::max(team,
   const float h_mean = centred ? team_sum<team>(sum) * share : 0.0f,
               hx_mean = team_sum<team>(product) * share;
   for (int64_t i = first; i < width; i += group * team) {
-    const float4 four = load<wide>(in, i, width), g = load<wide>(gradient, i, width),
+    const float4 four = load_four<wide>(in, i, width), g = load_four<wide>(gradient, i, width),
                  scale = parameter(parameters.scale, parameters.wide, i, width);
     float out[group];
     for (int k = 0; k < group; ++k)
       out[k] = inverse *
                ((element(g, k) * element(scale, k) - h_mean) - (element(four, k) - mean) * inverse * hx_mean);
-    store<wide>(dx + row * width, i, width, out);
+    store_four<wide>(dx + row * width, i, width, out);
   }
 }
 
 /// How sums down the rows are cut, by the shape alone: a block is `lanes` threads across groups of columns
 /// times `team` threads down the rows, and takes every slices-th team of rows.
-struct Cut {
+struct RowCut {
   int64_t rows, width;
   int lanes, team, slices;
 
-  Cut(int64_t rows, int64_t width) : rows(rows), width(width) {
+  RowCut(int64_t rows, int64_t width) : rows(rows), width(width) {
     const int64_t groups = (width + group - 1) / group, tiles = (groups + 31) / 32;
     lanes = static_cast<int>((groups + tiles - 1) / tiles);
     team = static_cast<int>(std::min<int64_t>(threads / lanes, rows));
@@ -169,7 +167,7 @@ struct Cut {
 // partial[slice] = sums of dy xhat, then of dy, over the rows of a slice
 template <bool wide>
 __global__ void __launch_bounds__(threads)
-    parameter_sums(Cut cut, const float* __restrict__ x, const float* __restrict__ dy,
+    parameter_sums(RowCut cut, const float* __restrict__ x, const float* __restrict__ dy,
                    const RowStatistics* __restrict__ statistics, double* __restrict__ partial) {
   const int64_t column = group * (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x);
   const int64_t step = static_cast<int64_t>(gridDim.y) * blockDim.y;
@@ -177,8 +175,8 @@ __global__ void __launch_bounds__(threads)
   if (column < cut.width)
     for (int64_t row = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; row < cut.rows;
          row += step) {
-      const float4 four = load<wide>(x + row * cut.width, column, cut.width),
-                   g = load<wide>(dy + row * cut.width, column, cut.width);
+      const float4 four = load_four<wide>(x + row * cut.width, column, cut.width),
+                   g = load_four<wide>(dy + row * cut.width, column, cut.width);
       const float mean = statistics[row].mean, inverse = statistics[row].inverse;
       for (int k = 0; k < group; ++k) {
         product[k] += static_cast<double>(element(g, k) * ((element(four, k) - mean) * inverse));
@@ -207,7 +205,7 @@ struct Order {
 
 // The second stage, one column for each threadIdx.x. `dshift` may be null.
 __global__ void __launch_bounds__(threads)
-    finish_parameters(Cut cut, Order order, const double* __restrict__ partial, float* __restrict__ dscale,
+    finish_parameters(RowCut cut, Order order, const double* __restrict__ partial, float* __restrict__ dscale,
                       float* __restrict__ dshift) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   double product[1] = {}, sum[1] = {};
@@ -338,7 +336,7 @@ class LayerNormOp : public ops::Op {
 
   const Context& context_;
   int64_t width_;
-  Cut cut_;
+  RowCut cut_;
   float epsilon_;
   bool training_, centred_, shift_;
   Order order_;

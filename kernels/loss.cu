@@ -11,8 +11,6 @@ namespace lepton::cuda {
 namespace {
 
 constexpr int sample_threads = 32;  // one warp: samples are few, and each has a lot to do
-constexpr int threads = 256, warps = threads / 32;
-constexpr unsigned all_lanes = 0xffffffffu;
 
 __device__ inline ops::LossTerm term_of(const ops::LossRun& run, int64_t i) {
   const int64_t first = i * run.term_positions * run.outputs;

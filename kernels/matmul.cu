@@ -18,12 +18,12 @@ namespace {
 
 /// A descriptor of cuBLASLt and its end.
 template <class Handle, cublasStatus_t (*destroy)(Handle)>
-class Descriptor {
+class BlasDescriptor {
  public:
-  Descriptor() = default;
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
+  BlasDescriptor() = default;
+  BlasDescriptor(const BlasDescriptor&) = delete;
+  BlasDescriptor& operator=(const BlasDescriptor&) = delete;
+  ~BlasDescriptor() {
     if (handle_) destroy(handle_);
   }
   Handle get() const { return handle_; }
@@ -32,9 +32,9 @@ class Descriptor {
  private:
   Handle handle_ = nullptr;
 };
-using Layout = Descriptor<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Operation = Descriptor<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Preference = Descriptor<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using MatrixLayout = BlasDescriptor<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Operation = BlasDescriptor<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Preference = BlasDescriptor<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
 template <class Value>
 void set(const Operation& operation, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
@@ -112,7 +112,8 @@ class Product {
 
  private:
   /// Of [rows, columns] row by row, or of its transpose.
-  static void layout(Layout& layout, cudaDataType_t type, int64_t rows, int64_t columns, bool transposed) {
+  static void layout(MatrixLayout& layout, cudaDataType_t type, int64_t rows, int64_t columns,
+                     bool transposed) {
     if (transposed) std::swap(rows, columns);
     check(cublasLtMatrixLayoutCreate(layout.out(), type, static_cast<uint64_t>(columns),
                                      static_cast<uint64_t>(rows), columns),
@@ -145,7 +146,7 @@ class Product {
   const Context& context_;
   bool bias_, keeps_input_, found_ = false;
   Operation operation_;
-  Layout left_, right_, result_;
+  MatrixLayout left_, right_, result_;
   cublasLtMatmulHeuristicResult_t chosen_ = {};
 };
 

@@ -13,8 +13,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-constexpr int resident = 4;  // blocks on a multiprocessor: leaves each thread 64 registers, so none spill
 constexpr int nowhere = static_cast<int>(ops::window_places_max);  // the largest place is one less
 
 // `places` is null where no backward will follow.
@@ -25,7 +23,7 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t groups = g.channels / width, count = g.pixels_out() * groups;
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
-    const Place to = Place::output(g, i, groups, width);
+    const WindowPlace to = WindowPlace::output(g, i, groups, width);
     Pack<float, width> best{};
     int place[width];
     for (int k = 0; k < width; ++k) place[k] = nowhere;
@@ -56,7 +54,7 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t groups = g.channels / width, count = g.pixels_in() * groups;
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
-    const Place at = Place::input(g, i, groups, width);
+    const WindowPlace at = WindowPlace::input(g, i, groups, width);
     Pack<float, width> sum{};
     for_windows(g, at, [&](int, int, int, int here, int64_t from) {
       const auto place = load<width>(places + from);

@@ -42,7 +42,7 @@ void find(void* library, const char* name, Function& function, std::string& abse
   if (!function) absence = std::string("libnccl.so.2 has no ") + name;
 }
 
-Nccl load() {
+Nccl load_nccl() {
   Nccl nccl;
   void* const library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
   if (!library) {
@@ -63,11 +63,11 @@ Nccl load() {
 }
 
 const Nccl& nccl() {
-  static const Nccl loaded = load();
+  static const Nccl loaded = load_nccl();
   return loaded;
 }
 
-void check(ncclResult_t status, const char* call) {
+void check_nccl(ncclResult_t status, const char* call) {
   if (status == ncclSuccess || status == ncclInProgress) [[likely]]
     return;
   const bool outside = status == ncclSystemError || status == ncclRemoteError;
@@ -85,7 +85,7 @@ class NcclGroup : public DeviceGroup {
     std::memcpy(&unique, id.data(), sizeof unique);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    check(nccl().init_rank(&group_, size, unique, rank, &config), "ncclCommInitRankConfig");
+    check_nccl(nccl().init_rank(&group_, size, unique, rank, &config), "ncclCommInitRankConfig");
     call([this] { settle("ncclCommInitRankConfig", {}); });
   }
   /// What a peer may still be reading is sent first, unless an error is under way: then nobody is waited for.
@@ -102,9 +102,9 @@ class NcclGroup : public DeviceGroup {
   void reduce_scatter(int64_t* sums, std::span<const int64_t> offsets, const Poll& poll) override {
     const auto part = static_cast<size_t>(part_of(offsets));
     call([&] {
-      check(nccl().reduce_scatter(sums, sums + static_cast<size_t>(rank_) * part, part, ncclInt64, ncclSum,
-                                  group_, stream_of(queue_)),
-            "ncclReduceScatter");
+      check_nccl(nccl().reduce_scatter(sums, sums + static_cast<size_t>(rank_) * part, part, ncclInt64,
+                                       ncclSum, group_, stream_of(queue_)),
+                 "ncclReduceScatter");
       settle("ncclReduceScatter", poll);
     });
   }
@@ -113,7 +113,7 @@ class NcclGroup : public DeviceGroup {
     const size_t part = static_cast<size_t>(part_of(offsets)) * element_bytes;
     const std::byte* own = static_cast<const std::byte*>(values) + static_cast<size_t>(rank_) * part;
     call([&] {
-      check(nccl().all_gather(own, values, part, ncclInt8, group_, stream_of(queue_)), "ncclAllGather");
+      check_nccl(nccl().all_gather(own, values, part, ncclInt8, group_, stream_of(queue_)), "ncclAllGather");
       settle("ncclAllGather", poll);
     });
   }
@@ -145,7 +145,7 @@ class NcclGroup : public DeviceGroup {
   }
   bool finalized() {
     try {
-      check(nccl().finalize(group_), "ncclCommFinalize");
+      check_nccl(nccl().finalize(group_), "ncclCommFinalize");
       settle("ncclCommFinalize", {});
     } catch (const Error&) {  // the run is over, and well
       return false;
@@ -158,8 +158,8 @@ class NcclGroup : public DeviceGroup {
   }
   ncclResult_t state(const char* call) {
     ncclResult_t state = ncclSuccess;
-    check(nccl().async_error(group_, &state), "ncclCommGetAsyncError");
-    check(state, call);
+    check_nccl(nccl().async_error(group_, &state), "ncclCommGetAsyncError");
+    check_nccl(state, call);
     return state;
   }
   template <class Done>
@@ -195,7 +195,7 @@ std::string nccl_version(std::string& absence) {
 
 std::string nccl_group_id() {
   ncclUniqueId unique;
-  check(nccl().get_unique_id(&unique), "ncclGetUniqueId");
+  check_nccl(nccl().get_unique_id(&unique), "ncclGetUniqueId");
   return {reinterpret_cast<const char*>(&unique), sizeof unique};
 }
 

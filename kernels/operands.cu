@@ -7,8 +7,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 /// Four numbers as they lie in memory, for one access.
 struct alignas(8) FourBfloat16 {
   Bfloat16 element[4];

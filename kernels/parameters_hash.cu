@@ -12,14 +12,14 @@ namespace {
 
 namespace xxh3 = ops::xxh3;
 
-constexpr int threads = 128, warp_threads = 32;  // small CTAs: even small arenas reach many multiprocessors
-constexpr unsigned all_lanes = 0xffffffffu;
+constexpr int hash_threads = 128,
+              warp_threads = 32;  // small CTAs: even small arenas reach many multiprocessors
 constexpr int shares = warp_threads / xxh3::lanes;         // threads of a lane
 constexpr int own_stripes = xxh3::round_stripes / shares;  // of a thread in a round
 __constant__ xxh3::Table device_table = xxh3::published;
 
 /// What a thread is within its block's warp.
-struct Place {
+struct LanePlace {
   int lane, share;
   int stripes;            ///< of the block
   const uint64_t* words;  ///< of the block
@@ -30,11 +30,11 @@ struct Round {
   uint64_t words[own_stripes];
 };
 
-__device__ inline int stripe_of(const Place& place, int round, int k) {
+__device__ inline int stripe_of(const LanePlace& place, int round, int k) {
   return round * xxh3::round_stripes + k * shares + place.share;
 }
 
-__device__ inline Round load(const Place& place, int round) {
+__device__ inline Round load_round(const LanePlace& place, int round) {
   Round loaded;
 #pragma unroll
   for (int k = 0; k < own_stripes; ++k) {
@@ -45,7 +45,7 @@ __device__ inline Round load(const Place& place, int round) {
 }
 
 /// What the round adds to the thread's lane: the same for all threads of the lane.
-__device__ inline uint64_t sum_of(const Place& place, int round, const Round& own, const Round& keys,
+__device__ inline uint64_t sum_of(const LanePlace& place, int round, const Round& own, const Round& keys,
                                   uint64_t last_key) {
   xxh3::Addends addends;
 #pragma unroll
@@ -60,7 +60,7 @@ __device__ inline uint64_t sum_of(const Place& place, int round, const Round& ow
 }
 
 /// Long input; every thread gets the hash.
-__device__ inline uint64_t long_hash(const Place& place) {
+__device__ inline uint64_t long_hash(const LanePlace& place) {
   const xxh3::Table& table = device_table;
   Round keys;
 #pragma unroll
@@ -68,10 +68,10 @@ __device__ inline uint64_t long_hash(const Place& place) {
   const uint64_t last_key = xxh3::stripe_key(table, place.stripes - 1, place.stripes, place.lane);
   const int rounds = (place.stripes + xxh3::round_stripes - 1) / xxh3::round_stripes;
   uint64_t accumulator = table.initial[place.lane];
-  Round next = load(place, 0);
+  Round next = load_round(place, 0);
   for (int round = 0; round < rounds; ++round) {
     const Round own = next;
-    next = load(place, round + 1);
+    next = load_round(place, round + 1);
     accumulator += sum_of(place, round, own, keys, last_key);
     if (round + 1 < rounds) accumulator = xxh3::scrambled(table, accumulator, place.lane);
   }
@@ -84,18 +84,18 @@ __device__ inline uint64_t long_hash(const Place& place) {
   return xxh3::finished(pairs, place.stripes * xxh3::stripe_bytes);
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(hash_threads)
     hash_block(const float* arena, int64_t elements, int64_t first_block, int64_t end_block,
                uint64_t* hashes) {
-  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x) / warp_threads;
+  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * hash_threads + threadIdx.x) / warp_threads;
   const int64_t block = first_block + warp;
   if (block >= end_block) return;
   const int thread = static_cast<int>(threadIdx.x) % warp_threads;
   const int64_t begin = block * block_elements;
   const int64_t bytes = min(block_elements, elements - begin) * static_cast<int64_t>(sizeof(float));
-  const Place place = {thread % xxh3::lanes, thread / xxh3::lanes,
-                       static_cast<int>(bytes) / xxh3::stripe_bytes,
-                       reinterpret_cast<const uint64_t*>(arena + begin)};
+  const LanePlace place = {thread % xxh3::lanes, thread / xxh3::lanes,
+                           static_cast<int>(bytes) / xxh3::stripe_bytes,
+                           reinterpret_cast<const uint64_t*>(arena + begin)};
   const uint64_t hash = bytes <= xxh3::short_bytes_max
                             ? xxh3::short_hash(device_table, place.words, static_cast<int>(bytes))
                             : long_hash(place);
@@ -109,8 +109,8 @@ void hash_blocks(const Context& context, const float* arena, int64_t elements, i
   if (first_block >= end_block) return;
   constexpr int64_t stripe_elements = xxh3::stripe_bytes / sizeof(float);
   CHECK(elements % stripe_elements == 0, "an arena is padded to whole stripes");
-  const unsigned ctas = blocks_for((end_block - first_block) * warp_threads, threads);
-  hash_block<<<ctas, threads, 0, context.stream>>>(arena, elements, first_block, end_block, hashes);
+  const unsigned ctas = blocks_for((end_block - first_block) * warp_threads, hash_threads);
+  hash_block<<<ctas, hash_threads, 0, context.stream>>>(arena, elements, first_block, end_block, hashes);
   check_launch("hash_blocks");
 }
 

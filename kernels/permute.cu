@@ -9,8 +9,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 __global__ void fetch(int64_t samples, int64_t count, ops::Permutation p, const float* x, float* y) {
   for (int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x; i < samples * count;
        i += int64_t{gridDim.x} * threads) {

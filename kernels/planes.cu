@@ -10,8 +10,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 struct Shift {
   int64_t z, y, x;
 };

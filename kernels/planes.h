@@ -27,6 +27,8 @@ struct PlanesConvolution {
                     const ops::Window& window, int64_t groups);
 };
 
+constexpr int64_t no_shift[3] = {};
+
 /// y = x in planes, moved by `before`; zeros around.
 void to_planes(const Context&, const Planes& from, const Planes& to, const int64_t (&before)[3],
                const float* x, float* y);

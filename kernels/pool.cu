@@ -12,10 +12,7 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-constexpr int resident = 4;  // blocks on a multiprocessor: leaves each thread 64 registers, so none spill
-
-__device__ inline float share_of(int count) {
+__device__ inline float tap_share(int count) {
   return 1.0f / static_cast<float>(max(count, 1));
 }
 
@@ -31,13 +28,13 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t groups = g.channels / width, count = g.pixels_out() * groups;
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
-    const Place to = Place::output(g, i, groups, width);
+    const WindowPlace to = WindowPlace::output(g, i, groups, width);
     Pack<float, width> sum{};
     for_taps(g, to, [&](int, int64_t from) {
       const auto in = load<width>(input + from);
       for (int k = 0; k < width; ++k) sum.v[k] += in.v[k];
     });
-    const float share = share_of(counted(g, include_pads, to.z, to.y, to.x));
+    const float share = tap_share(counted(g, include_pads, to.z, to.y, to.x));
     for (int k = 0; k < width; ++k) sum.v[k] *= share;
     store<width>(output + i * width, sum);
   }
@@ -51,10 +48,10 @@ __global__ void __launch_bounds__(threads, resident)
   const int64_t groups = g.channels / width, count = g.pixels_in() * groups;
   const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < count; i += step) {
-    const Place at = Place::input(g, i, groups, width);
+    const WindowPlace at = WindowPlace::input(g, i, groups, width);
     Pack<float, width> sum{};
     for_windows(g, at, [&](int oz, int oy, int ox, int, int64_t from) {
-      const float share = share_of(counted(g, include_pads, oz, oy, ox));
+      const float share = tap_share(counted(g, include_pads, oz, oy, ox));
       const auto gradient = load<width>(dy + from);
       for (int k = 0; k < width; ++k) sum.v[k] += gradient.v[k] * share;
     });

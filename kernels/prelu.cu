@@ -11,8 +11,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 __global__ void __launch_bounds__(threads) prelu(int64_t count, int64_t columns, const float* __restrict__ x,
                                                  const float* __restrict__ slopes, float* __restrict__ y) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;

@@ -10,77 +10,78 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int tile = 16;
+constexpr int side = 16;
 
 /// A matrix as it is read: element (row, column) at row * row_step + column * column_step.
-struct Matrix {
+struct Operand {
   const float* at;
   int64_t row_step, column_step;
 };
 
 /// sum += rows first_row .. of a times columns first_column .. of b; every thread of the block has one.
-__device__ float multiply_tile(int64_t rows, int64_t columns, int64_t inner, Matrix a, Matrix b, float sum) {
-  __shared__ float left[tile][tile + 1], right[tile][tile + 1];
-  const int64_t row = int64_t{blockIdx.y} * tile + threadIdx.y;
-  const int64_t column = int64_t{blockIdx.x} * tile + threadIdx.x;
-  for (int64_t k = 0; k < inner; k += tile) {
+__device__ float multiply_tile(int64_t rows, int64_t columns, int64_t inner, Operand a, Operand b,
+                               float sum) {
+  __shared__ float left[side][side + 1], right[side][side + 1];
+  const int64_t row = int64_t{blockIdx.y} * side + threadIdx.y;
+  const int64_t column = int64_t{blockIdx.x} * side + threadIdx.x;
+  for (int64_t k = 0; k < inner; k += side) {
     const int64_t k_left = k + threadIdx.x, k_right = k + threadIdx.y;
     left[threadIdx.y][threadIdx.x] =
         row < rows && k_left < inner ? a.at[row * a.row_step + k_left * a.column_step] : 0.0f;
     right[threadIdx.y][threadIdx.x] =
         column < columns && k_right < inner ? b.at[k_right * b.row_step + column * b.column_step] : 0.0f;
     __syncthreads();
-    for (int i = 0; i < tile; ++i) sum += left[threadIdx.y][i] * right[i][threadIdx.x];
+    for (int i = 0; i < side; ++i) sum += left[threadIdx.y][i] * right[i][threadIdx.x];
     __syncthreads();
   }
   return sum;
 }
 
 /// Sizes of a MatMul, without what ops::ProductShape needs on the host alone.
-struct Sizes {
+struct ProductSizes {
   int64_t rows, inner, columns;
 };
 
 __device__ void store_tile(int64_t rows, int64_t columns, float value, float* to) {
-  const int64_t row = int64_t{blockIdx.y} * tile + threadIdx.y;
-  const int64_t column = int64_t{blockIdx.x} * tile + threadIdx.x;
+  const int64_t row = int64_t{blockIdx.y} * side + threadIdx.y;
+  const int64_t column = int64_t{blockIdx.x} * side + threadIdx.x;
   if (row < rows && column < columns) to[row * columns + column] = value;
 }
 
-__global__ void __launch_bounds__(tile* tile)
-    product_kernel(Sizes s, ops::Broadcast b, const float* x0, const float* x1, float* y) {
+__global__ void __launch_bounds__(side* side)
+    product_kernel(ProductSizes s, ops::Broadcast b, const float* x0, const float* x1, float* y) {
   for (int64_t i = blockIdx.z; i < b.count; i += gridDim.z) {
-    const Matrix left{x0 + place_of(b, 0, i) * s.rows * s.inner, s.inner, 1};
-    const Matrix right{x1 + place_of(b, 1, i) * s.inner * s.columns, s.columns, 1};
+    const Operand left{x0 + place_of(b, 0, i) * s.rows * s.inner, s.inner, 1};
+    const Operand right{x1 + place_of(b, 1, i) * s.inner * s.columns, s.columns, 1};
     store_tile(s.rows, s.columns, multiply_tile(s.rows, s.columns, s.inner, left, right, 0.0f),
                y + i * s.rows * s.columns);
   }
 }
 
-__global__ void __launch_bounds__(tile* tile)
-    left_gradient_kernel(Sizes s, ops::Broadcast b, const float* x1, const float* dy, float* dx) {
+__global__ void __launch_bounds__(side* side)
+    left_gradient_kernel(ProductSizes s, ops::Broadcast b, const float* x1, const float* dy, float* dx) {
   for (int64_t e = blockIdx.z; e < b.own[0]; e += gridDim.z) {
     const Origin origin = origin_of(b, 0, e);
     float sum = 0;
     for (int64_t j = 0; j < b.count / b.own[0]; ++j) {
       const int64_t i = origin.large + share_of(b, 0, j);
-      const Matrix left{dy + i * s.rows * s.columns, s.columns, 1};
-      const Matrix right{x1 + place_of(b, 1, i) * s.inner * s.columns, 1, s.columns};
+      const Operand left{dy + i * s.rows * s.columns, s.columns, 1};
+      const Operand right{x1 + place_of(b, 1, i) * s.inner * s.columns, 1, s.columns};
       sum = multiply_tile(s.rows, s.inner, s.columns, left, right, sum);
     }
     store_tile(s.rows, s.inner, sum, dx + origin.own * s.rows * s.inner);
   }
 }
 
-__global__ void __launch_bounds__(tile* tile)
-    right_gradient_kernel(Sizes s, ops::Broadcast b, const float* x0, const float* dy, float* dx) {
+__global__ void __launch_bounds__(side* side)
+    right_gradient_kernel(ProductSizes s, ops::Broadcast b, const float* x0, const float* dy, float* dx) {
   for (int64_t e = blockIdx.z; e < b.own[1]; e += gridDim.z) {
     const Origin origin = origin_of(b, 1, e);
     float sum = 0;
     for (int64_t j = 0; j < b.count / b.own[1]; ++j) {
       const int64_t i = origin.large + share_of(b, 1, j);
-      const Matrix left{x0 + place_of(b, 0, i) * s.rows * s.inner, 1, s.inner};
-      const Matrix right{dy + i * s.rows * s.columns, s.columns, 1};
+      const Operand left{x0 + place_of(b, 0, i) * s.rows * s.inner, 1, s.inner};
+      const Operand right{dy + i * s.rows * s.columns, s.columns, 1};
       sum = multiply_tile(s.inner, s.columns, s.rows, left, right, sum);
     }
     store_tile(s.inner, s.columns, sum, dx + origin.own * s.inner * s.columns);
@@ -88,7 +89,7 @@ __global__ void __launch_bounds__(tile* tile)
 }
 
 dim3 grid_of(int64_t matrices, int64_t rows, int64_t columns) {
-  return dim3(blocks_for(columns, tile), blocks_for(rows, tile),
+  return dim3(blocks_for(columns, side), blocks_for(rows, side),
               static_cast<unsigned>(std::min<int64_t>(matrices, 65535)));
 }
 
@@ -116,11 +117,11 @@ class ProductOp : public ops::Op {
   ops::BackwardNeeds backward_needs() const override { return {.inputs = true, .output = false}; }
 
  private:
-  Sizes sizes() const { return {shape_.rows, shape_.inner, shape_.columns}; }
+  ProductSizes sizes() const { return {shape_.rows, shape_.inner, shape_.columns}; }
 
   const Context& context_;
   ops::ProductShape shape_;
-  dim3 block_{tile, tile};
+  dim3 block_{side, side};
 };
 
 }  // namespace

@@ -11,9 +11,7 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256, warps = threads / 32;
 constexpr int batch = 4;  // pairs that a thread has in flight: 96 bytes
-constexpr unsigned all_lanes = 0xffffffffu;
 constexpr uint32_t infinity_bits = 0x7f800000u;
 
 /// What the elements added so far have shown.

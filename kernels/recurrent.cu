@@ -14,7 +14,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
 using Cell = ops::RecurrentShape::Cell;
 
 /// Rows of a sample side by side to rows of a step side by side, or back; back perhaps added to what is

@@ -8,14 +8,13 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
 using Step = RecurrentCellStep;
 
 /// What a thread owns: `at` of [rows, units].
-struct Place {
+struct CellPlace {
   int64_t at, row, unit;
 };
-__device__ Place place_of_thread(const Step& s) {
+__device__ CellPlace place_of_thread(const Step& s) {
   const int64_t at = int64_t{blockIdx.x} * threads + threadIdx.x;
   return {at, at / s.units, at % s.units};
 }
@@ -30,21 +29,21 @@ __device__ bool over(const Step& s, int64_t row) {
 __device__ bool gives_last(const Step& s, int64_t row) {
   return s.t == (s.backwards ? 0 : length_of(s, row) - 1);
 }
-__device__ int64_t output_at(const Step& s, const Place& p) {
+__device__ int64_t output_at(const Step& s, const CellPlace& p) {
   const int64_t row = s.sequence ? p.row * s.steps + s.t : p.row;
   return row * s.output_width + s.output_begin + p.unit;
 }
 
 /// Gate k of the thread's unit.
-__device__ float& gate(const Step& s, const Place& p, int64_t gates, int64_t k) {
+__device__ float& gate(const Step& s, const CellPlace& p, int64_t gates, int64_t k) {
   return s.gates[(p.row * gates + k) * s.units + p.unit];
 }
-__device__ float sum(const Step& s, const Place& p, int64_t gates, int64_t k) {
+__device__ float sum(const Step& s, const CellPlace& p, int64_t gates, int64_t k) {
   return s.sums ? s.sums[(p.row * gates + k) * s.units + p.unit] : 0.0f;
 }
 
 /// The state behind the step goes to where it is read.
-__device__ void put_state(const Step& s, const Place& p, float h) {
+__device__ void put_state(const Step& s, const CellPlace& p, float h) {
   s.now[p.at] = h;
   if (s.next) s.next[p.at] = h;
   if (s.sequence)
@@ -56,7 +55,7 @@ __device__ void put_state(const Step& s, const Place& p, float h) {
 }
 
 /// The gradient of the state behind the step, from all who read it.
-__device__ float state_gradient(const Step& s, const Place& p) {
+__device__ float state_gradient(const Step& s, const CellPlace& p) {
   float dh = s.dstate[p.at];
   if (s.carried) dh += s.carried[p.at];
   if (s.sequence || gives_last(s, p.row)) dh += s.output_gradient[output_at(s, p)];
@@ -65,7 +64,7 @@ __device__ float state_gradient(const Step& s, const Place& p) {
 
 template <bool relu>
 __global__ void __launch_bounds__(threads) rnn_forward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float& z = gate(s, p, 1, 0);
   const float h = over(s, p.row) ? 0.0f : ops::rnn_element<relu>(z + sum(s, p, 1, 0));
@@ -75,7 +74,7 @@ __global__ void __launch_bounds__(threads) rnn_forward_kernel(Step s) {
 
 template <bool relu>
 __global__ void __launch_bounds__(threads) rnn_backward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float& z = gate(s, p, 1, 0);
   const float dz = over(s, p.row) ? 0.0f : ops::rnn_gradient_element<relu>(z, state_gradient(s, p));
@@ -85,7 +84,7 @@ __global__ void __launch_bounds__(threads) rnn_backward_kernel(Step s) {
 }
 
 __global__ void __launch_bounds__(threads) lstm_forward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float h = 0, cell = 0;
   if (!over(s, p.row)) {
@@ -104,7 +103,7 @@ __global__ void __launch_bounds__(threads) lstm_forward_kernel(Step s) {
 }
 
 __global__ void __launch_bounds__(threads) lstm_backward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   ops::LstmGradients d = {};
   if (!over(s, p.row))
@@ -120,7 +119,7 @@ __global__ void __launch_bounds__(threads) lstm_backward_kernel(Step s) {
 }
 
 __global__ void __launch_bounds__(threads) gru_forward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float h = 0;
   if (!over(s, p.row)) {
@@ -138,7 +137,7 @@ __global__ void __launch_bounds__(threads) gru_forward_kernel(Step s) {
 }
 
 __global__ void __launch_bounds__(threads) gru_backward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float dz = 0, dr = 0, dc = 0, dshare = 0, direct = 0;
   if (!over(s, p.row)) {
@@ -162,7 +161,7 @@ __global__ void __launch_bounds__(threads) gru_backward_kernel(Step s) {
 }
 
 __global__ void __launch_bounds__(threads) gru_gates_forward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   const float reset = ops::math::sigmoid(gate(s, p, 3, 1) + sum(s, p, 2, 1));
   gate(s, p, 3, 0) = ops::math::sigmoid(gate(s, p, 3, 0) + sum(s, p, 2, 0));
@@ -171,7 +170,7 @@ __global__ void __launch_bounds__(threads) gru_gates_forward_kernel(Step s) {
 }
 
 __global__ void __launch_bounds__(threads) gru_candidate_forward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float h = 0;
   if (!over(s, p.row)) {
@@ -183,7 +182,7 @@ __global__ void __launch_bounds__(threads) gru_candidate_forward_kernel(Step s) 
 }
 
 __global__ void __launch_bounds__(threads) gru_candidate_backward_kernel(Step s) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   float dz = 0, dc = 0, direct = 0;
   if (over(s, p.row)) {
@@ -202,7 +201,7 @@ __global__ void __launch_bounds__(threads) gru_candidate_backward_kernel(Step s)
 }
 
 __global__ void __launch_bounds__(threads) gru_gates_backward_kernel(Step s, const float* dreset) {
-  const Place p = place_of_thread(s);
+  const CellPlace p = place_of_thread(s);
   if (p.row >= s.rows) return;
   const float reset = gate(s, p, 3, 1), d = dreset ? dreset[p.at] : 0.0f;
   const float dr = ops::gru_reset_gradient(reset, s.before[p.at], d);

@@ -13,11 +13,11 @@ namespace {
 
 using ops::AxisRule, ops::Readers, ops::Remap, ops::Taps;
 
-constexpr int threads = 128, most = ops::remapped_most;
+constexpr int remap_threads = 128, most = ops::remapped_most;
 
-__global__ void __launch_bounds__(threads) remap_kernel(Remap remap, const float* x, float* y) {
-  for (int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x; i < remap.out_count;
-       i += int64_t{gridDim.x} * threads) {
+__global__ void __launch_bounds__(remap_threads) remap_kernel(Remap remap, const float* x, float* y) {
+  for (int64_t i = int64_t{blockIdx.x} * remap_threads + threadIdx.x; i < remap.out_count;
+       i += int64_t{gridDim.x} * remap_threads) {
     Taps taps[most];
     int64_t rest = i;
     int combinations = 1;
@@ -50,9 +50,10 @@ __global__ void __launch_bounds__(threads) remap_kernel(Remap remap, const float
   }
 }
 
-__global__ void __launch_bounds__(threads) remap_gradient_kernel(Remap remap, const float* dy, float* dx) {
-  for (int64_t j = int64_t{blockIdx.x} * threads + threadIdx.x; j < remap.in_count;
-       j += int64_t{gridDim.x} * threads) {
+__global__ void __launch_bounds__(remap_threads)
+    remap_gradient_kernel(Remap remap, const float* dy, float* dx) {
+  for (int64_t j = int64_t{blockIdx.x} * remap_threads + threadIdx.x; j < remap.in_count;
+       j += int64_t{gridDim.x} * remap_threads) {
     Readers readers[most];
     int64_t index[most];
     int64_t rest = j, candidates = 1;
@@ -92,13 +93,13 @@ class RemapOp : public ops::Op {
   RemapOp(const Context& context, const ops::OpSpec& spec) : context_(context), remap_(ops::remap_of(spec)) {}
 
   void forward(const ops::OpForward& run) override {
-    remap_kernel<<<resident_blocks(context_, remap_.out_count, threads), threads, 0, context_.stream>>>(
-        remap_, run.inputs[0], run.output);
+    remap_kernel<<<resident_blocks(context_, remap_.out_count, remap_threads), remap_threads, 0,
+                   context_.stream>>>(remap_, run.inputs[0], run.output);
     check_launch("remap");
   }
   void backward(const ops::OpBackward& run) override {
     if (!run.input_gradients[0]) return;
-    remap_gradient_kernel<<<resident_blocks(context_, remap_.in_count, threads), threads, 0,
+    remap_gradient_kernel<<<resident_blocks(context_, remap_.in_count, remap_threads), remap_threads, 0,
                             context_.stream>>>(remap_, run.output_gradient, run.input_gradients[0]);
     check_launch("remap_gradient");
   }

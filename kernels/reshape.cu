@@ -11,7 +11,7 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256, tile = 32, tile_rows = threads / tile;
+constexpr int tile = 32, tile_rows = threads / tile;
 constexpr int64_t short_most = 8;           // up to here tiles would be mostly empty
 constexpr int64_t samples_at_once = 65535;  // the device's limit of a grid along y and z
 

@@ -13,8 +13,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256, warp = 32, warps = threads / warp;
-
 // As the host's: a NaN that is not first is passed over here, and caught by the sum.
 struct Larger {
   __device__ float operator()(float a, float b) const { return b > a ? b : a; }

@@ -9,8 +9,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 /// An array of the device with a copy of the host's.
 template <class T>
 class Array {
@@ -29,8 +27,8 @@ class Array {
   T* data_ = nullptr;
 };
 
-struct Matrix {
-  explicit Matrix(const ops::SparseMatrix& m)
+struct Compressed {
+  explicit Compressed(const ops::SparseMatrix& m)
       : rows(m.rows), columns(m.columns), starts(m.starts), indices(m.indices), values(m.values) {}
   int64_t rows, columns;
   Array<int64_t> starts;
@@ -68,7 +66,7 @@ class SparseProductOp : public ops::Op {
   ops::BackwardNeeds backward_needs() const override { return {}; }
 
  private:
-  void each(const Matrix& a, const float* x, float* y) const {
+  void each(const Compressed& a, const float* x, float* y) const {
     const int64_t count = n_ * a.rows * width_;
     multiply<<<resident_blocks(context_, count, threads), threads, 0, context_.stream>>>(
         count, a.rows, a.columns, width_, a.starts.get(), a.indices.get(), a.values.get(), x, y);
@@ -77,7 +75,7 @@ class SparseProductOp : public ops::Op {
 
   const Context& context_;
   int64_t n_, width_;
-  Matrix matrix_, transposed_;
+  Compressed matrix_, transposed_;
 };
 
 }  // namespace

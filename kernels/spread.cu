@@ -11,8 +11,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
-
 __global__ void __launch_bounds__(threads)
     spread_kernel(ops::Broadcast b, float factor, const float* small, float* large) {
   for (int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x; i < b.count;

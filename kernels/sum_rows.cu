@@ -12,7 +12,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256;
 constexpr int64_t rows_least = 16, rows_most = 512;  // per thread
 constexpr int64_t blocks_wanted = 1024;  // fills the devices we know; more would be more partial sums
 

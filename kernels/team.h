@@ -7,13 +7,11 @@
 
 namespace lepton::cuda {
 
-constexpr int team_threads = 256;  ///< of a block that calls fold_team, at most
-
-/// Adds up a and b over the threads of a block that have the same threadIdx.x; the sums are those of
-/// threadIdx.y == 0. Every thread of the block calls it.
+/// Adds up a and b over the threads of a block (`threads` of them at most) that have the same threadIdx.x;
+/// the sums are those of threadIdx.y == 0. Every thread of the block calls it.
 template <int count>
 __device__ void fold_team(double (&a)[count], double (&b)[count]) {
-  __shared__ double parts[2 * count][team_threads];
+  __shared__ double parts[2 * count][threads];
   const unsigned lanes = blockDim.x, me = threadIdx.y * lanes + threadIdx.x;
   for (int k = 0; k < count; ++k) {
     parts[k][me] = a[k];

@@ -14,11 +14,9 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int threads = 256, warps = threads / 32;
 constexpr int elements_max = static_cast<int>(block_elements);
 constexpr int group_elements = 16, groups = elements_max / group_elements;
 static_assert(groups == threads, "one thread for each group, and so for each segment");
-constexpr unsigned all_lanes = 0xffffffffu;
 
 /// A segment and what of its tensor matters here. Places are counted from the block's first element.
 struct Part {
@@ -118,15 +116,15 @@ __device__ inline double sum_of_squares(const float* gradient, const Part& part)
 }
 
 /// What is found of a block by thread 0, as ops::BlockCheck has it.
-struct Found {
+struct Verified {
   uint64_t sum;
   double norm;
 };
 
 /// Parts are independent of each other, so each half warp takes every 16th; only adding them up waits for
 /// all.
-__device__ inline Found sum_and_norm(const ops::VerifyRun& run, int64_t block, const longlong2* from,
-                                     int pairs) {
+__device__ inline Verified sum_and_norm(const ops::VerifyRun& run, int64_t block, const longlong2* from,
+                                        int pairs) {
   __shared__ Parts parts;
   __shared__ alignas(16) float gradient[elements_max];
   __shared__ double norms[groups];
@@ -138,7 +136,7 @@ __device__ inline Found sum_and_norm(const ops::VerifyRun& run, int64_t block, c
     reinterpret_cast<float2*>(gradient)[at] = {fixed_point::dequantised(pair.x, factor),
                                                fixed_point::dequantised(pair.y, factor)};
   });
-  Found found = {sum_of_all(own), 0};
+  Verified found = {sum_of_all(own), 0};
   __syncthreads();
   for (int p = static_cast<int>(threadIdx.x) / 16; p < parts.count; p += threads / 16) {
     if (parts.part[p].statistic) continue;
@@ -159,7 +157,7 @@ __global__ void __launch_bounds__(threads, norms ? 6 : 1)
   const int64_t block = run.first_block + blockIdx.x, begin = block * block_elements;
   const int pairs = static_cast<int>(min(block_elements, run.table.elements - begin)) / 2;
   const auto* from = reinterpret_cast<const longlong2*>(run.sums.elements + begin);
-  Found found = {};
+  Verified found = {};
   if constexpr (norms)
     found = sum_and_norm(run, block, from, pairs);
   else
@@ -178,7 +176,7 @@ struct Four {
   float x[4];
 };
 
-__device__ inline Four load(const float* from, int count) {
+__device__ inline Four load_slots(const float* from, int count) {
   Four four = {};
   if (count == 4) {
     const float4 all = *reinterpret_cast<const float4*>(from);
@@ -190,7 +188,7 @@ __device__ inline Four load(const float* from, int count) {
   return four;
 }
 
-__device__ inline void store(float* to, const Four& four, int count) {
+__device__ inline void store_slots(float* to, const Four& four, int count) {
   if (count == 4) {
     *reinterpret_cast<float4*>(to) = {four.x[0], four.x[1], four.x[2], four.x[3]};
     return;
@@ -243,9 +241,9 @@ __device__ inline void update_four(const ops::UpdateRun& run, const Part& part, 
                                    int count) {
   constexpr int moments = moments_of(kind);
   const Four sums = load_rounded(run.sums.elements + at, part.factor);
-  Four w = load(run.parameters + at, count), first = {}, second = {};
-  if constexpr (moments > 0) first = load(run.moments[0] + own, count);
-  if constexpr (moments > 1) second = load(run.moments[1] + own, count);
+  Four w = load_slots(run.parameters + at, count), first = {}, second = {};
+  if constexpr (moments > 0) first = load_slots(run.moments[0] + own, count);
+  if constexpr (moments > 1) second = load_slots(run.moments[1] + own, count);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const Element to = updated<kind>(run.rule, part, sums.x[i], {w.x[i], first.x[i], second.x[i]});
@@ -253,9 +251,9 @@ __device__ inline void update_four(const ops::UpdateRun& run, const Part& part, 
     first.x[i] = to.first;
     second.x[i] = to.second;
   }
-  store(run.parameters_new + at, w, count);
-  if constexpr (moments > 0) store(run.moments_new[0] + own, first, count);
-  if constexpr (moments > 1) store(run.moments_new[1] + own, second, count);
+  store_slots(run.parameters_new + at, w, count);
+  if constexpr (moments > 0) store_slots(run.moments_new[0] + own, first, count);
+  if constexpr (moments > 1) store_slots(run.moments_new[1] + own, second, count);
 }
 
 template <ops::UpdateKind kind>

@@ -10,8 +10,6 @@ namespace lepton::cuda {
 
 namespace {
 
-constexpr int64_t no_shift[3] = {};
-
 class VolumeConvOp : public ops::Op {
  public:
   VolumeConvOp(const Context& context, const ops::OpSpec& spec)

@@ -12,6 +12,8 @@
 
 namespace lepton::cuda {
 
+constexpr int resident = 4;  ///< blocks on a multiprocessor: leaves each thread 64 registers, so none spill
+
 /// Numbers begin ... end - 1.
 struct Range {
   int begin, end;
@@ -68,11 +70,11 @@ struct Geometry {
 
 /// A thread's place in images or volumes: sample, plane, row, column and first channel. Geometry has checked
 /// that pixels can be counted in 32 bits, whose division is cheaper; elements are counted in 64.
-struct Place {
+struct WindowPlace {
   int64_t channel;
   int sample, z, y, x;
 
-  __device__ Place(int64_t index, int64_t groups, int group_width, int depth, int height, int width) {
+  __device__ WindowPlace(int64_t index, int64_t groups, int group_width, int depth, int height, int width) {
     const int64_t whole = index / groups;
     const int pixel = static_cast<int>(whole), line = pixel / width, plane = line / height;
     channel = (index - whole * groups) * group_width;
@@ -81,11 +83,11 @@ struct Place {
     sample = plane / depth;
     z = plane - sample * depth;
   }
-  static __device__ Place output(const Geometry& g, int64_t index, int64_t groups, int group_width) {
-    return Place(index, groups, group_width, g.z.out, g.y.out, g.x.out);
+  static __device__ WindowPlace output(const Geometry& g, int64_t index, int64_t groups, int group_width) {
+    return WindowPlace(index, groups, group_width, g.z.out, g.y.out, g.x.out);
   }
-  static __device__ Place input(const Geometry& g, int64_t index, int64_t groups, int group_width) {
-    return Place(index, groups, group_width, g.z.size, g.y.size, g.x.size);
+  static __device__ WindowPlace input(const Geometry& g, int64_t index, int64_t groups, int group_width) {
+    return WindowPlace(index, groups, group_width, g.z.size, g.y.size, g.x.size);
   }
   /// Where the thread's channels begin at that place of its sample in an array of that many planes, rows and
   /// columns.
@@ -96,7 +98,7 @@ struct Place {
 
 /// Calls visit(tap, first element) for what the window at `to` holds, in the host's order.
 template <class Visit>
-__device__ inline void for_taps(const Geometry& g, const Place& to, const Visit& visit) {
+__device__ inline void for_taps(const Geometry& g, const WindowPlace& to, const Visit& visit) {
   const Range planes = g.z.taps(to.z), rows = g.y.taps(to.y), columns = g.x.taps(to.x);
   for (int kz = planes.begin; kz < planes.end; ++kz) {
     const int z = to.z * g.z.stride - g.z.pad + kz * g.z.dilation;
@@ -112,7 +114,7 @@ __device__ inline void for_taps(const Geometry& g, const Place& to, const Visit&
 
 /// Calls visit(plane, row, column, tap, first element) for the windows that hold the pixel `at`.
 template <class Visit>
-__device__ inline void for_windows(const Geometry& g, const Place& at, const Visit& visit) {
+__device__ inline void for_windows(const Geometry& g, const WindowPlace& at, const Visit& visit) {
   const Range planes = g.z.windows(at.z), rows = g.y.windows(at.y), columns = g.x.windows(at.x);
   for (int oz = planes.begin; oz < planes.end; ++oz) {
     const int kz = g.z.tap(oz, at.z);

@@ -3,11 +3,12 @@
 """Training throughput of PyTorch for the benchmark networks: the peer that tools/bench and tools/gpu_compare compare with.
 
   tools/bench_torch.py --network mlp --batch 256 --arrays DIR --threads 2 [--seconds 5] [--channels-last] [--optimizer foreach]
-                       [--compile] [--device cuda] [--precision bf16]
+                       [--compile] [--packed] [--device cuda] [--precision bf16]
 
-DIR holds images.npy (uint8) and labels.npy, or tokens.npy, which the callers make from or beside HDF5 files. The networks
-and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml, cifar10_resnet20.toml and shakespeare_gpt.toml, and a
-ResNet-50. A step takes a random batch from the device's memory, standardises images, and does forward, backward and update. One line of JSON on stdout:
+DIR holds the arrays of a network's data as .npy, named as in the HDF5 file, which the callers make from or beside such files.
+The networks and optimizers are those of inputs/mnist_mlp.toml, mnist_lenet.toml, cifar10_resnet20.toml, shakespeare_gpt.toml,
+polarity_lstm.toml and volumes_cosmoflow.toml, and a ResNet-50. A step takes a random batch from the device's memory,
+standardises images, and does forward, backward and update. One line of JSON on stdout:
 samples_per_second is the median of windows of at least half a second, after a warm-up. The environment (threads,
 malloc, instruction set) is the caller's; tools/bench tries several and takes the best.
 """
@@ -23,7 +24,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-NETWORKS = ("mlp", "lenet", "resnet20", "resnet50", "gpt")
+NETWORKS = ("mlp", "lenet", "resnet20", "resnet50", "gpt", "lstm", "conv3d")
 WARM_UP_S = 1.5
 WINDOW_S = 0.5
 
@@ -94,6 +95,51 @@ class Gpt(nn.Module):
         return self.scores(self.norm(self.blocks(self.embedding(tokens) + self.positions)))
 
 
+class Sentiment(nn.Module):
+    """An LSTM in both directions that ends where each sentence ends: packed by PyTorch, or two over padded sentences,
+    the second over reversed ones, which may take another implementation."""
+
+    def __init__(self, packed, words=20000, width=64, units=64):
+        super().__init__()
+        self.embedding, self.scores = nn.Embedding(words, width), nn.Linear(2 * units, 2)
+        self.input_dropout, self.state_dropout = nn.Dropout(0.4), nn.Dropout(0.5)
+        if packed:
+            self.both = nn.LSTM(width, units, batch_first=True, bidirectional=True)
+        else:
+            self.both = None
+            self.ahead, self.back = (nn.LSTM(width, units, batch_first=True) for _ in range(2))
+
+    def states(self, x, lengths):
+        if self.both is not None:
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            return self.both(packed)[1][0].transpose(0, 1).flatten(1)
+        reverse = (lengths[:, None] - 1 - torch.arange(x.shape[1])[None, :]).clamp(min=0)
+        ends = (lengths - 1)[:, None, None]
+        states = []
+        for lstm, sequence in ((self.ahead, x), (self.back, x.gather(1, reverse[:, :, None].expand_as(x)))):
+            outputs = lstm(sequence)[0]
+            states.append(outputs.gather(1, ends.expand(-1, 1, outputs.shape[2]))[:, 0])
+        return torch.cat(states, 1)
+
+    def forward(self, sentences):
+        tokens, lengths = sentences
+        x = self.input_dropout(self.embedding(tokens))
+        return self.scores(self.state_dropout(self.states(x, lengths)))
+
+
+def build_conv3d(size):
+    layers, inputs = [], 1
+    for filters in (16, 32, 64, 128, 256):
+        layers += [nn.Conv3d(inputs, filters, 3, padding=1), nn.LeakyReLU(inplace=True), nn.MaxPool3d(2)]
+        inputs = filters
+    layers.append(nn.Flatten())
+    inputs *= (size // 32) ** 3
+    for units in (128, 64):
+        layers += [nn.Linear(inputs, units), nn.LeakyReLU(inplace=True)]
+        inputs = units
+    return nn.Sequential(*layers, nn.Linear(inputs, 4))
+
+
 def build_resnet50():
     layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
@@ -104,9 +150,13 @@ def build_resnet50():
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
 
 
-def build(network):
+def build(network, arguments, batches):
     if network == "resnet50":
         return build_resnet50()
+    if network == "lstm":
+        return Sentiment(arguments.packed)
+    if network == "conv3d":
+        return build_conv3d(batches.inputs.shape[-1])
     if network == "gpt":
         return Gpt()
     if network == "mlp":
@@ -135,26 +185,70 @@ def optimizer_of(network, mode, parameters):
 
 
 class Batches:
-    """Random batches of a data set in the device's memory, epoch by epoch, standardised per channel."""
+    """Random batches of arrays in the device's memory, epoch by epoch."""
 
-    def __init__(self, arrays, batch, channels_last, device):
-        images = torch.from_numpy(numpy.load(os.path.join(arrays, "images.npy")))
-        self.images = images if images.dim() == 4 else images.unsqueeze(1)
-        if channels_last:
-            self.images = self.images.contiguous(memory_format=torch.channels_last)
-        self.labels = torch.from_numpy(numpy.load(os.path.join(arrays, "labels.npy")).astype(numpy.int64))
-        self.images, self.labels = self.images.to(device), self.labels.to(device)
-        sample = self.images[:1000].float()
-        self.mean = sample.mean((0, 2, 3), keepdim=True)
-        self.factor = 1 / sample.std((0, 2, 3), keepdim=True)
+    def __init__(self, arrays, batch, device, inputs, targets):
+        self.inputs, self.targets = (torch.from_numpy(numpy.load(os.path.join(arrays, name + ".npy")))
+                                     for name in (inputs, targets))
+        self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
+        if not self.targets.is_floating_point():
+            self.targets = self.targets.long()
         self.batch = batch
+
+    def made(self, rows):
+        """What the network gets of these rows."""
+        return self.inputs[rows]
 
     def __iter__(self):
         while True:
-            order = torch.randperm(len(self.labels), device=self.labels.device)
+            order = torch.randperm(len(self.targets), device=self.targets.device)
             for begin in range(0, len(order) // self.batch * self.batch or 1, self.batch):
                 rows = order[begin:begin + self.batch]
-                yield self.images[rows].float().sub_(self.mean).mul_(self.factor), self.labels[rows]
+                yield self.made(rows), self.targets[rows]
+
+
+class Images(Batches):
+    """Standardised per channel."""
+
+    def __init__(self, arrays, batch, device, channels_last):
+        super().__init__(arrays, batch, device, "images", "labels")
+        if self.inputs.dim() == 3:
+            self.inputs = self.inputs.unsqueeze(1)
+        if channels_last:
+            self.inputs = self.inputs.contiguous(memory_format=torch.channels_last)
+        sample = self.inputs[:1000].float()
+        self.mean = sample.mean((0, 2, 3), keepdim=True)
+        self.factor = 1 / sample.std((0, 2, 3), keepdim=True)
+
+    def made(self, rows):
+        return self.inputs[rows].float().sub_(self.mean).mul_(self.factor)
+
+
+class Volumes(Batches):
+    """One channel of counts: their logarithms, standardised."""
+
+    def __init__(self, arrays, batch, device, channels_last):
+        super().__init__(arrays, batch, device, "volumes", "parameters")
+        self.inputs = self.inputs.unsqueeze(1)
+        self.format = torch.channels_last_3d if channels_last else torch.contiguous_format
+        logarithms = self.inputs[:16].float().log1p()
+        self.mean, self.factor = float(logarithms.mean()), 1 / float(logarithms.std())
+
+    def made(self, rows):
+        return self.inputs[rows].float().log1p_().sub_(self.mean).mul_(self.factor).contiguous(memory_format=self.format)
+
+
+class Sentences(Batches):
+    """Rows of tokens, cut to the longest of their batch, and their lengths."""
+
+    def __init__(self, arrays, batch, device):
+        super().__init__(arrays, batch, device, "tokens", "labels")
+        self.lengths = torch.from_numpy(numpy.load(os.path.join(arrays, "lengths.npy"))).long()
+        self.inputs = self.inputs.long()
+
+    def made(self, rows):
+        lengths = self.lengths[rows]
+        return self.inputs[rows, :int(lengths.max())], lengths
 
 
 class Windows:
@@ -171,6 +265,15 @@ class Windows:
             yield windows[:, :-1], windows[:, 1:]
 
 
+def batches_of(arguments, device):
+    common = (arguments.arrays, arguments.batch, device)
+    if arguments.network == "gpt":
+        return Windows(*common)
+    if arguments.network == "lstm":
+        return Sentences(*common)
+    return (Volumes if arguments.network == "conv3d" else Images)(*common, arguments.channels_last)
+
+
 def measure(arguments):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
@@ -179,21 +282,22 @@ def measure(arguments):
         torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = arguments.precision == "tf32"
     torch.backends.cudnn.benchmark = True
-    language = arguments.network == "gpt"
-    batches = iter(Windows(arguments.arrays, arguments.batch, device) if language else
-                   Batches(arguments.arrays, arguments.batch, arguments.channels_last, device))
-    model = build(arguments.network).to(device)
+    language, volumes = arguments.network == "gpt", arguments.network == "conv3d"
+    source = batches_of(arguments, device)
+    batches = iter(source)
+    model = build(arguments.network, arguments, source).to(device)
     if arguments.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last_3d if volumes else torch.channels_last)
     optimizer = optimizer_of(arguments.network, arguments.optimizer, model.parameters())
     runnable = torch.compile(model) if arguments.compile else model
-    loss_function = nn.CrossEntropyLoss()
+    loss_function = nn.MSELoss() if volumes else nn.CrossEntropyLoss()
 
     def step():
         inputs, labels = next(batches)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16"):
-            loss = loss_function(runnable(inputs).flatten(0, -2), labels.flatten())
+            outputs = runnable(inputs)
+            loss = loss_function(outputs.flatten(0, 1), labels.flatten()) if language else loss_function(outputs, labels)
         loss.backward()
         if language:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -233,6 +337,7 @@ def main():
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--optimizer", choices=["default", "foreach", "fused"], default="default")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--packed", action="store_true", help="lstm: packed sequences")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
     arguments = parser.parse_args()
