@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SparseMatMul against a dense product in double, for matrices that are not square; refusals.
+#include <random>
+
 #include "ops/harness.h"
 
 namespace lepton::ops {
