@@ -201,8 +201,7 @@ std::vector<DeckKey> value_keys() {
        {.least = 1, .most = 1e9}},
       {"data.transforms", KeyType::transforms, mathematical, "",
        "what is done to inputs in this order: log1p, clip, scale, one_hot; then data.normalize; then in "
-       "training "
-       "random_flip, random_crop",
+       "training random_crop, random_flip (of a random_crop with a size the middle else)",
        [](Deck& deck, const DeckValue& value) { deck.data.transforms = value.transforms; }},
       {"data.inputs", KeyType::inputs, mathematical, "",
        "what holds for inputs by name, as [data.inputs.NAME] with layout, normalize, length or transforms; "
