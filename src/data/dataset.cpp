@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits as sets of rows, and the map from sample ids to rows. By fraction: the good rows of the source are
-// shuffled by (seed), train takes the first part, validation the next, test the last, so they are disjoint
-// and N is settled before the permutation. Bad rows are taken out by their sorted list (binary search), never
-// by an index array.
+// What the columns of a dataset are: rows in memory, inputs and targets, and their description. (Splits:
+// dataset_splits.cpp.)
 #include "data/dataset.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/hash.h"
-#include "base/log.h"
-#include "base/philox.h"
 #include "data/dataset_files.h"
 #include "data/dataset_schema.h"
 
 namespace lepton::data {
 
 namespace {
-
-constexpr double share_tolerance = 1e-9;  // 0.8 + 0.1 + 0.1 is a little off 1 in binary
 
 std::string numbers_text(const Shape& shape, const storage::StoredType& type) {
   return shape_text(Shape(shape.begin() + 1, shape.end())) + " " + type.text();
@@ -70,10 +63,10 @@ int64_t Input::groups() const {
   return shape.size() > 1 ? shape.back() : 1;
 }
 
-Grid Input::grid() const {
+Grid Input::grid_of(const Shape& shape) {
   if (shape.size() == 4) return {shape[1], shape[2], shape[3], shape[0]};
   if (shape.size() == 3) return {1, shape[1], shape[2], shape[0]};
-  return {1, 1, 1, elements()};
+  return {1, 1, 1, element_count(shape)};
 }
 
 size_t Source::input_offset(size_t input) const {
@@ -102,77 +95,11 @@ Dataset::Dataset(const comm::World& world, const DataSpec& spec)
     REQUIRE(!found.sources.empty(), Exit::deck, spec_.position.text(), "no split is given",
             "Set data.train (or test, for evaluate and predict).");
     sources_ = std::move(found.sources);
-    resolve_splits(found.source_of_split);
+    resolve_splits(found.source_of_split, std::move(found.rows_of_split));
     resolve_schema();
     settle(std::vector<std::vector<int64_t>>(sources_.size()));
   });
   if (world.rank() == 0) warn_of_overlaps();
-}
-
-void Dataset::warn_of_overlaps() const {
-  for (const SplitKind a : all_splits)
-    for (const SplitKind b : all_splits) {
-      if (a >= b || !has(a) || !has(b) || split(a).source != split(b).source || split(a).by_fraction)
-        continue;
-      const int64_t shared = std::min(split(a).end, split(b).end) - std::max(split(a).first, split(b).first);
-      if (shared > 0)
-        log_warning(std::string("The splits ") + split_name(a) + " and " + split_name(b) + " share " +
-                    std::to_string(shared) + " rows.");
-    }
-}
-
-void Dataset::resolve_splits(const std::vector<int>& source_of_split) {
-  for (size_t source = 0; source < sources_.size(); ++source) {
-    std::vector<SplitKind> members;
-    bool some = false, all = true;
-    for (const SplitKind kind : all_splits) {
-      if (source_of_split[static_cast<size_t>(kind)] != static_cast<int>(source)) continue;
-      members.push_back(kind);
-      const bool fraction = split_spec(spec_, kind)->fraction.has_value();
-      some |= fraction;
-      all &= fraction;
-      splits_[static_cast<size_t>(kind)].emplace().source = static_cast<int>(source);
-    }
-    REQUIRE(!some || all, Exit::deck, split_spec(spec_, members.front())->position.text(),
-            "splits of the same arrays mix fractions with whole arrays or rows, and would overlap",
-            "Give each of them a fraction, for example train 0.8, validation 0.1, test 0.1.");
-    if (all) {
-      resolve_fractions(static_cast<int>(source), members);
-      continue;
-    }
-    Source& rows = sources_[source];
-    rows.used_begin = rows.rows();
-    for (const SplitKind kind : members) {
-      const SplitSpec& text = *split_spec(spec_, kind);
-      SplitInfo& split = *splits_[static_cast<size_t>(kind)];
-      const auto [from, to] = text.rows.value_or(std::pair<int64_t, int64_t>(0, rows.rows()));
-      REQUIRE(0 <= from && from < to && to <= rows.rows(), Exit::deck, text.position.text(),
-              std::string(split_name(kind)) + ".rows = [" + std::to_string(from) + ", " + std::to_string(to) +
-                  "] is not a part of the dataset's " + std::to_string(rows.rows()) + " rows",
-              "rows = [from, to] means from <= row < to, counted from 0.");
-      split.first = from;
-      split.end = to;
-      rows.used_begin = std::min(rows.used_begin, from);
-      rows.used_end = std::max(rows.used_end, to);
-    }
-  }
-}
-
-void Dataset::resolve_fractions(int source, const std::vector<SplitKind>& members) {
-  double share = 0;
-  for (const SplitKind kind : members) {
-    const SplitSpec& text = *split_spec(spec_, kind);
-    SplitInfo& split = *splits_[static_cast<size_t>(kind)];
-    REQUIRE(!text.rows, Exit::deck, text.position.text(), "a split takes rows or a fraction, not both", "");
-    REQUIRE(*text.fraction > 0 && *text.fraction <= 1, Exit::deck, text.position.text(),
-            std::string(split_name(kind)) + ".fraction is not in (0, 1]", "");
-    split.by_fraction = true;
-    split.from_share = share;
-    split.to_share = share += *text.fraction;
-    REQUIRE(share <= 1 + share_tolerance, Exit::deck, text.position.text(),
-            "the fractions of the splits of these arrays add up to more than 1", "");
-  }
-  sources_[static_cast<size_t>(source)].used_end = sources_[static_cast<size_t>(source)].rows();
 }
 
 void Dataset::set_table_rows(size_t input, int64_t rows) {
@@ -216,12 +143,13 @@ void Dataset::resolve_inputs(const Source& source) {
                                            : input_schema(column.as_rows(), input.rules.layout);
     input.stored_elements = element_count(found.shape);
     const InputSchema given = after_transforms(found, input.rules.transforms, column.place());
-    input.shape = given.shape;
+    input.shape = after_crop(given.shape, input.rules.transforms, column.place());
+    if (input.shape != given.shape) input.uncut = given.shape;
     input.layout = given.layout;
-    REQUIRE(first || (inputs_[i].shape == input.shape && inputs_[i].layout == input.layout), Exit::data,
-            column.place(),
-            "its samples have shape " + shape_text(input.shape) + ", those of another split have " +
-                shape_text(inputs_[first ? 0 : i].shape),
+    REQUIRE(first || (inputs_[i].whole_shape() == given.shape && inputs_[i].layout == input.layout),
+            Exit::data, column.place(),
+            "its samples have shape " + shape_text(given.shape) + ", those of another split have " +
+                shape_text(inputs_[first ? 0 : i].whole_shape()),
             "All splits hold samples of one shape and layout.");
     if (first) inputs_.push_back(std::move(input));
   }
@@ -277,6 +205,9 @@ void Dataset::resolve_schema() {
       if (input.ragged()) description += " by " + input.extents.front().path;
     }
     if (counts) description += " x " + std::to_string(source.rows());
+    for (const SplitKind kind : all_splits)
+      if (counts && has(kind) && split(kind).listed() && &source == &sources_[split(kind).source])
+        description += std::string(" ") + split_name(kind) + " " + hex64(split(kind).rows.hash());
     if (source.targets.empty()) continue;
     const storage::ArrayInfo& target = source.targets.arrays.front();
     const TargetSchema target_found = target_schema(target, spec_);
@@ -296,72 +227,6 @@ void Dataset::resolve_schema() {
   for (const Input& input : inputs_) check_transforms(input, targets_have_places);
   add_lengths();
   fingerprint_ = hash64(description);
-}
-
-void Dataset::settle(std::vector<std::vector<int64_t>> bad_rows) {
-  bad_rows_ = std::move(bad_rows);
-  permutations_.clear();
-  for (size_t source = 0; source < sources_.size(); ++source) {
-    const int64_t good = sources_[source].rows() - static_cast<int64_t>(bad_rows_[source].size());
-    permutations_.emplace_back(stream_key(spec_.seed, Purpose::split, 0), good);
-  }
-  for (const SplitKind kind : all_splits) {
-    if (!has(kind)) continue;
-    SplitInfo& split = *splits_[static_cast<size_t>(kind)];
-    const int64_t good = permutations_[static_cast<size_t>(split.source)].size();
-    const double size = static_cast<double>(good);
-    split.first_good =
-        split.by_fraction ? std::llround(split.from_share * size) : good_before(split.source, split.first);
-    const int64_t end = split.by_fraction ? std::min<int64_t>(good, std::llround(split.to_share * size))
-                                          : good_before(split.source, split.end);
-    split.samples = end - split.first_good;
-    const Column& rows = sources_[static_cast<size_t>(split.source)].inputs.front();
-    REQUIRE(split.samples > 0, Exit::data, rows.place(),
-            std::string("the ") + split_name(kind) + " split has no rows",
-            "Make its fraction or rows larger.");
-  }
-}
-
-const SplitInfo& Dataset::split(SplitKind kind) const {
-  CHECK(has(kind), std::string("no split ") + split_name(kind));
-  return *splits_[static_cast<size_t>(kind)];
-}
-
-int64_t Dataset::good_before(int source, int64_t row) const {
-  const auto& bad = bad_rows_[static_cast<size_t>(source)];
-  return row - (std::lower_bound(bad.begin(), bad.end(), row) - bad.begin());
-}
-
-/// The index-th good row: with k bad rows before it, it is index + k, and bad[k'] - k' <= index holds for k'
-/// < k only.
-int64_t Dataset::good_row(int source, int64_t index) const {
-  const auto& bad = bad_rows_[static_cast<size_t>(source)];
-  int64_t low = 0, high = static_cast<int64_t>(bad.size());
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (bad[static_cast<size_t>(middle)] - middle <= index)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return index + low;
-}
-
-int64_t Dataset::row_of(SplitKind kind, int64_t sample) const {
-  const SplitInfo& split = this->split(kind);
-  CHECK(sample >= 0 && sample < split.samples, "sample " + std::to_string(sample));
-  const int64_t position = split.first_good + sample;
-  return good_row(split.source,
-                  split.by_fraction ? permutations_[static_cast<size_t>(split.source)](position) : position);
-}
-
-bool Dataset::contains(SplitKind kind, int64_t row) const {
-  const SplitInfo& split = this->split(kind);
-  const auto& bad = bad_rows_[static_cast<size_t>(split.source)];
-  if (std::binary_search(bad.begin(), bad.end(), row)) return false;
-  int64_t position = good_before(split.source, row);
-  if (split.by_fraction) position = permutations_[static_cast<size_t>(split.source)].inverse(position);
-  return position >= split.first_good && position < split.first_good + split.samples;
 }
 
 }  // namespace lepton::data

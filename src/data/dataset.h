@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dataset: what the deck's [data] table means for these files: arrays concatenated over files, splits as sets
-// of rows, input shape and target kind; everything checked. No sample data is read here. Sample id i of a
-// split is row `row_of(i)` of its source; sources are shared by splits that name the same arrays. Invariant:
-// the same on every rank, because rank 0 alone opens the files and tells the others what it found.
+// of rows, input shape and target kind; everything checked. No sample data is read here, only what lists the
+// rows of splits. Sample id i of a split is row `row_of(i)` of its source; sources are shared by splits that
+// name the same arrays. Invariant: the same on every rank, because rank 0 alone opens the files and tells the
+// others what it found.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 
 #include "comm/world.h"
 #include "data/order.h"
+#include "data/row_set.h"
 #include "data/spec.h"
 #include "data/transforms.h"
 #include "storage/hdf5.h"
@@ -55,6 +57,9 @@ struct Source {
   Column targets;
   std::vector<int64_t> first_row;        ///< of each file, and the total behind
   int64_t used_begin = 0, used_end = 0;  ///< rows that some split can use; only these are read
+  /// Where splits are lists of rows: theirs, and only these are looked at; else of no rows, which means all.
+  RowSet used = {};
+  bool uses(int64_t row) const { return used.rows() == 0 || used.contains(row); }
   int64_t rows() const { return first_row.back(); }
   size_t input_offset(size_t input) const;  ///< of its bytes in a row
   size_t input_row_bytes() const { return input_offset(inputs.size()); }
@@ -75,27 +80,33 @@ struct Input {
   bool lengths = false;  ///< "NAME.length": how many steps of the input NAME count, shape [1]
   bool ragged = false;   ///< rows have lengths of their own, and zeros behind
   Shape shape = {};      ///< of one sample, ONNX order: [C, D, H, W], [C, H, W], [T, F], [T] or [F]
+  Shape uncut = {};      ///< before random_crop leaves `shape` of it; empty: it does not
   ImageLayout layout = ImageLayout::none;
   InputRules rules = {};
   /// Its values number the rows of a table of so many (an embedding's), which is checked when rows are read;
   /// 0: they do not.
   int64_t table_rows = 0;
-  int64_t stored_elements = 0;  ///< of a row; other than elements() where one_hot makes more of them
+  int64_t stored_elements = 0;  ///< of a row; other than whole_elements() where one_hot makes more of them
 
   int64_t elements() const { return element_count(shape); }
+  const Shape& whole_shape() const { return uncut.empty() ? shape : uncut; }
+  int64_t whole_elements() const { return element_count(whole_shape()); }
   /// For normalisation: channels of an image or volume, features of a step, else features; see statistics.h.
   int64_t groups() const;
-  int64_t stored_channels() const { return groups() / (elements() / stored_elements); }
-  Grid grid() const;
+  int64_t stored_channels() const { return groups() / (whole_elements() / stored_elements); }
+  Grid grid() const { return grid_of(shape); }
+  static Grid grid_of(const Shape& shape);
 };
 
 struct SplitInfo {
   int source = 0;       ///< index into Dataset::sources()
   int64_t samples = 0;  ///< bad rows that were skipped already taken out (after SampleStore has been filled)
-  int64_t first = 0, end = 0;           ///< rows of the source, when not by fraction
+  int64_t first = 0, end = 0;           ///< rows of the source between which it lies, when not by fraction
   bool by_fraction = false;             ///< else a part of the shuffled good rows:
   double from_share = 0, to_share = 0;  ///< from round(from_share * rows) to round(to_share * rows)
   int64_t first_good = 0;  ///< position of sample 0 among the good rows (shuffled ones, by fraction)
+  RowSet rows = {};        ///< where the files list them, ascending by sample id; else of no source
+  bool listed() const { return rows.rows() > 0; }
 };
 
 class Dataset {
@@ -135,17 +146,21 @@ class Dataset {
  private:
   friend class SampleStore;  // settles what needs the data: classes, bad rows, fingerprint
 
-  void resolve_splits(const std::vector<int>& source_of_split);
+  // dataset_splits.cpp:
+  void resolve_splits(const std::vector<int>& source_of_split, std::vector<RowSet> rows_of_split);
   void resolve_fractions(int source, const std::vector<SplitKind>& members);
-  void resolve_inputs(const Source& source);
-  void add_lengths();
-  void check_transforms(const Input& input, bool targets_have_places) const;
-  void resolve_schema();
+  void resolve_rows(int source, SplitKind kind);
+  void refuse_trained_rows() const;
   void warn_of_overlaps() const;
   /// Takes bad rows (sorted, per source) out of the splits. Throws Error(data) when a split has no rows left.
   void settle(std::vector<std::vector<int64_t>> bad_rows);
   int64_t good_before(int source, int64_t row) const;
   int64_t good_row(int source, int64_t index) const;
+  // dataset.cpp:
+  void resolve_inputs(const Source& source);
+  void add_lengths();
+  void check_transforms(const Input& input, bool targets_have_places) const;
+  void resolve_schema();
 
   DataSpec spec_;
   std::vector<Source> sources_;

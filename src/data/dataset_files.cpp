@@ -11,6 +11,7 @@
 
 #include "comm/pack.h"
 #include "data/ragged_reader.h"
+#include "data/split_rows.h"
 
 namespace lepton::data {
 
@@ -104,7 +105,7 @@ Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
   if (spec.sequence == 0) return columns;
   const int64_t next = split.next ? 1 : 0, length = spec.sequence;
   // Other arrays than the train split's are gone through once.
-  const bool trained_on = (spec.train && &split == &*spec.train) || split.rows || split.fraction;
+  const bool trained_on = (spec.train && &split == &*spec.train) || split.part();
   const int64_t stride = trained_on && spec.sequence_stride > 0 ? spec.sequence_stride : length;
   columns.input_windows = {length, stride, 0, length + next};
   if (!columns.targets.empty()) columns.target_windows = {length, stride, next, length + next};
@@ -199,13 +200,18 @@ FoundSources find_sources(const DataSpec& spec) {
   for (const SplitKind kind : all_splits) {
     const SplitSpec* split = split_spec(spec, kind);
     found.source_of_split.push_back(-1);
+    found.rows_of_split.emplace_back();
     if (split == nullptr) continue;
     const std::pair key(columns_of(spec, *split), expand_files(split->files, split->position));
     const auto known = std::find(keys.begin(), keys.end(), key);
     found.source_of_split.back() = static_cast<int>(known - keys.begin());
-    if (known != keys.end()) continue;
-    keys.push_back(key);
-    found.sources.push_back(open_source(key.second, key.first));
+    if (known == keys.end()) {
+      keys.push_back(key);
+      found.sources.push_back(open_source(key.second, key.first));
+    }
+    if (split->listed())
+      found.rows_of_split.back() =
+          read_split_rows(found.sources[static_cast<size_t>(found.source_of_split.back())], *split);
   }
   settle_lengths(spec, found);
   return found;
@@ -231,11 +237,15 @@ static Column unpack_column(const PackedColumn& packed) {
   return column;
 }
 
-/// Of each source its columns, targets last.
-using PackedSources = std::pair<std::vector<std::vector<PackedColumn>>, std::vector<int>>;
+/// Of each source its columns, targets last; of each split its source, and its rows where the files list
+/// them.
+using PackedRows = std::pair<int64_t, std::vector<uint64_t>>;
+using PackedSources =
+    std::pair<std::vector<std::vector<PackedColumn>>, std::pair<std::vector<int>, std::vector<PackedRows>>>;
 
 std::string pack_sources(const FoundSources& found) {
-  PackedSources packed{{}, found.source_of_split};
+  PackedSources packed{{}, {found.source_of_split, {}}};
+  for (const RowSet& rows : found.rows_of_split) packed.second.second.emplace_back(rows.rows(), rows.words());
   for (const Source& source : found.sources) {
     std::vector<PackedColumn>& columns = packed.first.emplace_back();
     for (const Column& input : source.inputs) columns.push_back(pack_column(input));
@@ -247,7 +257,8 @@ std::string pack_sources(const FoundSources& found) {
 FoundSources unpack_sources(const std::string& bytes) {
   const auto packed = comm::unpack<PackedSources>(bytes, "description of the dataset");
   FoundSources found;
-  found.source_of_split = packed.second;
+  found.source_of_split = packed.second.first;
+  for (const auto& [rows, words] : packed.second.second) found.rows_of_split.emplace_back(rows, words);
   for (const std::vector<PackedColumn>& columns : packed.first) {
     Source& source = found.sources.emplace_back();
     for (const PackedColumn& column : columns) source.inputs.push_back(unpack_column(column));

@@ -29,10 +29,12 @@ Columns columns_of(const DataSpec& spec, const SplitSpec& split);
 /// Opens every file. Throws Error(no_input, data).
 Source open_source(const std::vector<std::string>& files, const Columns& columns);
 
-/// What the first rank found, for the others. `source_of_split`: -1 where the deck has no such split.
+/// What the first rank found, for the others. `source_of_split`: -1 where the deck has no such split;
+/// `rows_of_split`: of no source where the files do not list them.
 struct FoundSources {
   std::vector<Source> sources;
   std::vector<int> source_of_split;
+  std::vector<RowSet> rows_of_split;
 };
 /// Steps in memory of rows with lengths of their own: what the deck says, else those of the train split's
 /// longest (or the first source's).

@@ -123,6 +123,27 @@ InputSchema after_transforms(InputSchema schema, const std::vector<Transform>& t
   return schema;
 }
 
+Shape after_crop(const Shape& shape, const std::vector<Transform>& transforms, const std::string& where) {
+  Shape cut = shape;
+  for (const Transform& transform : transforms) {
+    const std::vector<int64_t>& size = transform.size;
+    if (size.empty() || shape.size() < 3)
+      continue;  // what has no points is refused with all random transforms
+    REQUIRE(size.size() == 1 || size.size() == shape.size() - 1, Exit::deck, where,
+            "random_crop has a size of " + std::to_string(size.size()) + " sides, samples are " +
+                shape_text(shape),
+            "Give one number for all sides, or one for each: height and width, of volumes depth first.");
+    for (size_t side = 1; side < shape.size(); ++side) {
+      cut[side] = size.size() == 1 ? size[0] : size[side - 1];
+      REQUIRE(cut[side] <= shape[side], Exit::deck, where,
+              "random_crop is to leave " + std::to_string(cut[side]) + " points of a side, samples are " +
+                  shape_text(shape),
+              "Evaluation takes the middle of each sample, so that must not be smaller.");
+    }
+  }
+  return cut;
+}
+
 TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& spec) {
   const Shape row(targets.shape.begin() + 1, targets.shape.end());
   const int64_t values = element_count(row);

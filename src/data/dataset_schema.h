@@ -28,6 +28,10 @@ InputSchema ragged_schema(const storage::ArrayInfo& inputs, ImageLayout wanted);
 InputSchema after_transforms(InputSchema schema, const std::vector<Transform>& transforms,
                              const std::string& where);
 
+/// What random_crop leaves of images and volumes where it has a size. Throws Error(deck) for a size that they
+/// do not have.
+Shape after_crop(const Shape& shape, const std::vector<Transform>& transforms, const std::string& where);
+
 struct TargetSchema {
   TargetKind kind;        ///< classes, one_hot or values
   int64_t outputs;        ///< classes if known (else 0), or values per sample

@@ -20,7 +20,7 @@ InputCheck::InputCheck(const Source& source, const Input& input)
     : converter_(source, input),
       type_(source.type_of(input)),
       offset_(source.offset_of(input)),
-      elements_(input.elements()),
+      elements_(input.whole_elements()),
       table_rows_(input.table_rows),
       normalised_(input.rules.normalisation != Normalisation::none),
       values_(input.rules.transforms.empty() ? 0 : static_cast<size_t>(elements_)) {}

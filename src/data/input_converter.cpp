@@ -73,13 +73,13 @@ void convert_row(const std::byte* row, int64_t n, const std::vector<float>& shif
   }
 }
 
-/// [C, H, W] to [H, W, C], one shift and factor per channel.
+/// `count` pixels of [C, H, W] to [H, W, C], one shift and factor per channel; a plane has so many.
 template <class T, bool swap>
-void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, const float* shift,
+void convert_planes(const std::byte* row, int64_t channels, int64_t pixels, int64_t count, const float* shift,
                     const float* factor, const double* wide_shift, const double* wide_factor, float* out) {
   for (int64_t c = 0; c < channels; ++c) {
     const std::byte* plane = row + c * pixels * static_cast<int64_t>(sizeof(T));
-    for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t p = 0; p < count; ++p) {
       const T stored = load<T, swap>(plane, p);
       if constexpr (narrow<T>)
         out[p * channels + c] = (as_float(stored) - shift[c]) * factor[c];
@@ -127,15 +127,22 @@ InputConverter::InputConverter(const Source& source, const Input& input)
     : type_(source.type_of(input)),
       offset_(source.offset_of(input)),
       stored_(input.stored_elements),
+      whole_(input.whole_elements()),
       elements_(input.elements()),
       channels_(input.stored_channels()),
-      grid_(input.grid()) {
+      grid_(input.grid()),
+      whole_grid_(Input::grid_of(input.whole_shape())) {
   channels_first_ = planes(input.layout) && channels_ > 1;
   pixels_ = stored_ / channels_;
   bytes_ = static_cast<size_t>(stored_ * type_.bytes);
   if (input.ragged) step_ = input.stored_channels();
   for (size_t i = 0; i < input.rules.transforms.size(); ++i) {
     const Transform& transform = input.rules.transforms[i];
+    if (!transform.size.empty()) {
+      crop_ = transform;
+      crop_place_ = i;
+      continue;
+    }
     (is_random(transform) ? random_ : fixed_).push_back(transform);
     if (is_random(transform)) random_place_.push_back(i);
   }
@@ -160,8 +167,8 @@ InputConverter::InputConverter(const Source& source, const Input& input, const S
     group_factor_.assign(factor.begin(), factor.end());
     return;
   }
-  const GroupMap map = GroupMap::of(input.shape, input.layout);
-  const int64_t count = channels_first_ ? channels_ : groups == 1 ? 1 : elements_;
+  const GroupMap map = GroupMap::of(input.whole_shape(), input.layout);
+  const int64_t count = channels_first_ ? channels_ : groups == 1 ? 1 : whole_;
   wide_shift_.clear();
   wide_factor_.clear();
   for (int64_t i = 0; i < count; ++i) {
@@ -181,43 +188,87 @@ void InputConverter::convert_plain(std::span<const std::byte* const> rows, float
       const std::byte* row = rows[i] + offset_;
       if (i + rows_ahead < rows.size()) prefetch(rows[i + rows_ahead] + offset_, bytes_);
       if (channels_first_)
-        convert_planes<T, swap>(row, channels_, pixels_, shift_.data(), factor_.data(), wide_shift_.data(),
-                                wide_factor_.data(), out);
+        convert_planes<T, swap>(row, channels_, pixels_, pixels_, shift_.data(), factor_.data(),
+                                wide_shift_.data(), wide_factor_.data(), out);
       else
         convert_row<T, swap>(row, stored_, shift_, factor_, wide_shift_.data(), wide_factor_.data(), out);
-      out += elements_;
+      out += whole_;
     }
   });
 }
 
+void InputConverter::convert_lines(const std::byte* row, const Window& window, float* out) const {
+  with_type(type_, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    constexpr bool swap = decltype(tag)::swap;
+    for_each_line(window, whole_grid_, [&](int64_t from, int64_t to, int64_t count) {
+      float* const line = out + to * channels_;
+      const auto bytes = static_cast<int64_t>(sizeof(T));
+      if (channels_first_)
+        convert_planes<T, swap>(row + from * bytes, channels_, pixels_, count, shift_.data(), factor_.data(),
+                                wide_shift_.data(), wide_factor_.data(), line);
+      else
+        convert_row<T, swap>(row + from * channels_ * bytes, count * channels_, shift_, factor_,
+                             wide_shift_.data(), wide_factor_.data(), line);
+    });
+  });
+}
+
+Window InputConverter::window_of(const UnitDraws* draws, size_t row) const {
+  if (draws == nullptr) return middle_window(whole_grid_, grid_);
+  return random_window(*crop_, crop_place_, {draws->seed, draws->ids[row], draws->epoch}, whole_grid_, grid_);
+}
+
+/// What comes before normalisation does so value by value, so that the window may be taken first.
+void InputConverter::convert_window(const std::byte* row, const Window& window, std::span<float> out) const {
+  clear_outside(window, whole_grid_, channels_, out.data());
+  convert_lines(row + offset_, window, out.data());
+  if (plain_) return;
+  apply_fixed(out, window.points.points() * channels_);
+  normalise(out);
+  clear_outside(window, whole_grid_, whole_grid_.channels, out.data());
+}
+
 int64_t InputConverter::values(const std::byte* row, std::span<float> out) const {
-  CHECK(std::ssize(out) == elements_, "size of a sample's input");
+  CHECK(std::ssize(out) == whole_, "size of a sample's input");
   convert_plain({&row, 1}, out.data());
   int64_t count = stored_;
   if (step_ > 0) count = step_ * load<int32_t, false>(row + offset_ + bytes_, 0);
-  for (const Transform& transform : fixed_) {
-    if (transform.kind != Transform::Kind::one_hot) {
-      transform_values(transform, out.data(), count);
-      continue;
-    }
-    expand_one_hot(out.data(), count, transform.classes);
-    count *= transform.classes;
-  }
+  count = apply_fixed(out, count);
   std::ranges::fill(out.subspan(static_cast<size_t>(count)), 0.0f);
   return count;
+}
+
+/// The transforms of the first `count` values; how many come out.
+int64_t InputConverter::apply_fixed(std::span<float> values, int64_t count) const {
+  for (const Transform& transform : fixed_) {
+    if (transform.kind != Transform::Kind::one_hot) {
+      transform_values(transform, values.data(), count);
+      continue;
+    }
+    expand_one_hot(values.data(), count, transform.classes);
+    count *= transform.classes;
+  }
+  return count;
+}
+
+void InputConverter::normalise(std::span<float> values) const {
+  const auto groups = std::ssize(group_shift_);
+  for (int64_t k = 0; groups > 0 && k < std::ssize(values); k += groups)
+    normalise_point(group_shift_.data(), group_factor_.data(), groups, values.data() + k);
 }
 
 void InputConverter::convert(std::span<const std::byte* const> rows, const UnitDraws* draws,
                              std::span<float> inputs) const {
   CHECK(inputs.size() == rows.size() * static_cast<size_t>(elements_), "size of a unit's inputs");
-  if (plain_) convert_plain(rows, inputs.data());
-  const auto groups = std::ssize(group_shift_);
-  for (size_t i = 0; !plain_ && i < rows.size(); ++i) {
+  if (plain_ && !crop_) convert_plain(rows, inputs.data());
+  for (size_t i = 0; (crop_ || !plain_) && i < rows.size(); ++i) {
     const std::span<float> out =
         inputs.subspan(i * static_cast<size_t>(elements_), static_cast<size_t>(elements_));
-    const int64_t count = values(rows[i], out);
-    for (int64_t k = 0; groups > 0 && k < count; k += groups)
-      normalise_point(group_shift_.data(), group_factor_.data(), groups, out.data() + k);
+    if (crop_)
+      convert_window(rows[i], window_of(draws, i), out);
+    else
+      normalise(out.first(static_cast<size_t>(values(rows[i], out))));
   }
   if (draws == nullptr) return;
   for (size_t t = 0; t < random_.size(); ++t)
@@ -230,10 +281,10 @@ InputSums::InputSums(const Source& source, const Input& input)
     : converter_(source, input),
       offset_(source.offset_of(input)),
       stored_(as_stored(input)),
-      step_(input.ragged ? input.groups() : input.elements()),
-      sums_(stored_ ? GroupMap::of(input.shape, input.layout) : GroupMap{step_, input.groups(), 1},
+      step_(input.ragged ? input.groups() : input.whole_elements()),
+      sums_(stored_ ? GroupMap::of(input.whole_shape(), input.layout) : GroupMap{step_, input.groups(), 1},
             stored_ ? source.type_of(input) : single),
-      values_(stored_ ? 0 : static_cast<size_t>(input.elements())) {}
+      values_(stored_ ? 0 : static_cast<size_t>(input.whole_elements())) {}
 
 void InputSums::add_row(const std::byte* row) {
   if (stored_) return sums_.add_row(row + offset_);

@@ -34,7 +34,12 @@ struct SplitSpec {
   std::optional<std::pair<int64_t, int64_t>> rows;  ///< [from, to)
   std::optional<double>
       fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
+  /// Path inside each file of an array of row numbers of that file, or of a 1 or 0 for each of its rows.
+  std::string indices = {}, mask = {};
   SourcePosition position;
+
+  bool listed() const { return !indices.empty() || !mask.empty(); }  ///< its rows are told by the files
+  bool part() const { return rows || fraction || listed(); }         ///< of its arrays' rows
 };
 
 enum class ImageLayout { automatic, hwc, chw, hw, none, cdhw, dhwc, dhw, sequence };
@@ -53,7 +58,9 @@ struct Transform {
   double factor = 1, offset = 0;  ///< scale: x factor + offset
   int64_t classes = 0;            ///< one_hot
   Axis axis = Axis::horizontal;   ///< random_flip
-  int64_t padding = 0;            ///< random_crop: zeros on each side, of which as much is cut off again
+  int64_t padding = 0;            ///< random_crop: zeros on each side
+  /// random_crop: what is left, for each axis or one for all; empty: as much as there was without padding.
+  std::vector<int64_t> size = {};
   bool operator==(const Transform&) const = default;
 };
 
@@ -85,8 +92,8 @@ struct DataSpec {
   TargetKind target_kind = TargetKind::automatic;
   int64_t classes = 0;  ///< 0: largest label of the train split + 1
   /// Rows are windows of so many elements of arrays of rank 1; 0: rows are rows. Those of the train split and
-  /// of splits by rows or fraction begin `sequence_stride` elements apart (0: as many as they are long),
-  /// those of other splits side by side.
+  /// of splits that are parts of their arrays begin `sequence_stride` elements apart (0: as many as they are
+  /// long), those of other splits side by side.
   int64_t sequence = 0, sequence_stride = 0;
   Normalisation normalisation = Normalisation::none;
   Shuffle shuffle = Shuffle::global;

@@ -33,7 +33,7 @@ struct Findings {
 void read_source_rows(const Source& source, int64_t begin, int64_t end, std::span<std::byte> out,
                       Findings& findings, const Dataset& dataset);
 
-/// Checks rows [begin, end), which lie at `rows`.
+/// Checks those of rows [begin, end), which lie at `rows`, that a split can use.
 void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
                 const Dataset& dataset, Findings& findings);
 

@@ -63,6 +63,13 @@ int64_t below(uint32_t bits, int64_t count) {
   return static_cast<int64_t>((uint64_t{bits} * static_cast<uint64_t>(count)) >> 32);
 }
 
+PhiloxCounter bits_of(size_t place, const SampleDraw& draw) {
+  const auto sample = static_cast<uint64_t>(draw.sample);
+  return philox4x32(stream_key(draw.seed, Purpose::augment, place),
+                    {0, static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32),
+                     static_cast<uint32_t>(draw.epoch)});
+}
+
 }  // namespace
 
 bool is_random(const Transform& transform) {
@@ -95,13 +102,35 @@ void expand_one_hot(float* values, int64_t count, int64_t classes) {
   }
 }
 
+Window random_window(const Transform& crop, size_t place, const SampleDraw& draw, const Grid& whole,
+                     const Grid& left) {
+  const PhiloxCounter bits = bits_of(place, draw);
+  const int64_t p = crop.padding;
+  const auto begin = [&](uint32_t random, int64_t side, int64_t kept) {
+    return below(random, side + 2 * p - kept + 1) - p;
+  };
+  Window window{0, begin(bits[1], whole.height, left.height), begin(bits[0], whole.width, left.width), left};
+  if (whole.depth > 1) window.z = begin(bits[2], whole.depth, left.depth);
+  return window;
+}
+
+Window middle_window(const Grid& whole, const Grid& left) {
+  return {(whole.depth - left.depth) / 2, (whole.height - left.height) / 2, (whole.width - left.width) / 2,
+          left};
+}
+
+void clear_outside(const Window& window, const Grid& whole, int64_t channels, float* values) {
+  int64_t done = 0;
+  for_each_line(window, whole, [&](int64_t, int64_t to, int64_t count) {
+    std::fill(values + done * channels, values + to * channels, 0.0f);
+    done = to + count;
+  });
+  std::fill(values + done * channels, values + window.points.points() * channels, 0.0f);
+}
+
 void transform_randomly(const Transform& transform, size_t place, const SampleDraw& draw, const Grid& grid,
                         float* values) {
-  const auto sample = static_cast<uint64_t>(draw.sample);
-  const PhiloxCounter bits =
-      philox4x32(stream_key(draw.seed, Purpose::augment, place),
-                 {0, static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32),
-                  static_cast<uint32_t>(draw.epoch)});
+  const PhiloxCounter bits = bits_of(place, draw);
   const auto [depth, height, width, channels] = grid;
   if (transform.kind == Transform::Kind::random_crop) {
     const int64_t p = transform.padding, offsets = 2 * p + 1;

@@ -14,7 +14,6 @@
 
 #include "storage/hdf5.h"
 #include "storage/hdf5_file.h"
-#include "storage/hdf5_type.h"
 
 namespace lepton::storage {
 
@@ -91,7 +90,7 @@ Hdf5Array::Hdf5Array(const std::string& file, const std::string& path, const Row
           std::string("the file cannot be read: ") + std::strerror(errno), "");
   s.dataset = open_array(s.file.get(), file, path);
   s.layout = describe(s.dataset.get(), file, path, status.st_size);
-  s.type = hdf5_type(s.layout.info.type);
+  s.type = hdf5_handle(H5Dget_type(s.dataset.get()), H5Tclose, Exit::data, s.where, "reading the type");
   s.whole_row_chunks = s.layout.chunked && !s.layout.info.filtered && s.chunks_hold_whole_rows();
   s.view = windows_of(s.layout.info, windows, s.where);
 }
@@ -206,7 +205,7 @@ void Hdf5Array::State::read_by_hdf5(int64_t begin, int64_t end, std::span<std::b
                                 where, "selecting rows");
   hdf5_status(H5Sselect_hyperslab(from.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
               Exit::software, where, "selecting rows");
-  // The memory type equals the file's, so that HDF5 converts nothing: stored bytes come out as they are.
+  // The memory type is the file's, so that HDF5 converts nothing: stored bytes come out as they are.
   const herr_t status = H5Dread(dataset.get(), type.get(), to.get(), from.get(), H5P_DEFAULT, out.data());
   REQUIRE(
       status >= 0, Exit::data, where,

@@ -3,6 +3,8 @@
 // with predefined types, because files written elsewhere use types of their own that mean the same.
 #include "storage/hdf5_type.h"
 
+#include <string_view>
+
 namespace lepton::storage {
 
 namespace {
@@ -39,7 +41,7 @@ const char* class_name(H5T_class_t type_class) {
     case H5T_REFERENCE:
       return "references";
     case H5T_ENUM:
-      return "an enumeration (h5py stores booleans so; store them as uint8)";
+      return "an enumeration other than that of booleans";
     case H5T_VLEN:
       return "rows of varying length";
     case H5T_ARRAY:
@@ -47,6 +49,21 @@ const char* class_name(H5T_class_t type_class) {
     default:
       return "an unknown type";
   }
+}
+
+/// h5py and others store booleans as an enumeration of one byte: FALSE is 0 and TRUE is 1.
+bool is_boolean(hid_t type) {
+  if (H5Tget_class(type) != H5T_ENUM || H5Tget_size(type) != 1 || H5Tget_nmembers(type) != 2) return false;
+  for (unsigned i = 0; i < 2; ++i) {
+    signed char value = -1;
+    char* const name = H5Tget_member_name(type, i);
+    const bool known = name != nullptr && H5Tget_member_value(type, i, &value) >= 0 &&
+                       std::string_view(name) == (value == 0 ? "FALSE" : "TRUE") &&
+                       (value == 0 || value == 1);
+    H5free_memory(name);
+    if (!known) return false;
+  }
+  return true;
 }
 
 [[noreturn]] void refuse_type(const std::string& where, const std::string& what) {
@@ -62,6 +79,7 @@ std::string StoredType::text() const {
 }
 
 StoredType stored_type(hid_t type, const std::string& where) {
+  if (is_boolean(type)) return {StoredType::Kind::unsigned_integer, 1, false};
   const H5T_class_t type_class = H5Tget_class(type);
   if (type_class != H5T_INTEGER && type_class != H5T_FLOAT) refuse_type(where, class_name(type_class));
   StoredType result;

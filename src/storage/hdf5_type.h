@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // StoredType and HDF5's number types, both ways. float16 is no predefined HDF5 type: it is an IEEE float of 2
-// bytes, recognised by its bit fields. Everything else (strings, compounds, bfloat16, odd precisions) is
-// refused by name.
+// bytes, recognised by its bit fields. Booleans, an enumeration of one byte, are uint8. Everything else
+// (strings, compounds, bfloat16, odd precisions) is refused by name.
 #pragma once
 
 #include "storage/hdf5.h"

@@ -44,7 +44,7 @@ DeckKey extents_key(const std::string& path, data::SplitKind kind, const std::st
 
 std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) {
   const bool train = kind == data::SplitKind::train;
-  const std::string standard = train ? "" : "; those of the train split where rows or fraction is given";
+  const std::string standard = train ? "" : "; those of the train split where a part of the rows is given";
   DeckKey inputs = {
       table + ".inputs",
       KeyType::paths,
@@ -96,6 +96,19 @@ std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) 
        "share of the rows, drawn by seed; splits of the same arrays take disjoint ones",
        [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).fraction = value.number; },
        {.least = 0, .most = 1, .above = true}},
+  };
+}
+
+/// Rows of a split that its files tell.
+std::vector<DeckKey> list_keys(const std::string& table, data::SplitKind kind) {
+  return {
+      {table + ".indices", KeyType::text, mathematical, "",
+       "path of a list of row numbers in the file, from 0, each once, in any order: the rows of the "
+       "split; of several files each lists its own",
+       [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).indices = value.text; }},
+      {table + ".mask", KeyType::text, mathematical, "",
+       "path of an array in the file with 1 or true for each row of the split, 0 or false for the others",
+       [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).mask = value.text; }},
   };
 }
 
@@ -188,8 +201,7 @@ std::vector<DeckKey> value_keys() {
        {.least = 1, .most = 1e9}},
       {"data.transforms", KeyType::transforms, mathematical, "",
        "what is done to inputs in this order: log1p, clip, scale, one_hot; then data.normalize; then in "
-       "training "
-       "random_flip, random_crop",
+       "training random_crop, random_flip (of a random_crop with a size the middle else)",
        [](Deck& deck, const DeckValue& value) { deck.data.transforms = value.transforms; }},
       {"data.inputs", KeyType::inputs, mathematical, "",
        "what holds for inputs by name, as [data.inputs.NAME] with layout, normalize, length or transforms; "
@@ -257,10 +269,12 @@ std::vector<DeckKey> file_keys() {
 
 std::vector<DeckKey> data_keys() {
   std::vector<DeckKey> keys;
-  for (const std::vector<DeckKey>& rows : {file_keys(), content_keys(), reading_keys(), value_keys(),
-                                           order_keys(), split_keys("data.train", data::SplitKind::train),
-                                           split_keys("data.validation", data::SplitKind::validation),
-                                           split_keys("data.test", data::SplitKind::test)})
+  for (const std::vector<DeckKey>& rows :
+       {file_keys(), content_keys(), reading_keys(), value_keys(), order_keys(),
+        split_keys("data.train", data::SplitKind::train), list_keys("data.train", data::SplitKind::train),
+        split_keys("data.validation", data::SplitKind::validation),
+        list_keys("data.validation", data::SplitKind::validation),
+        split_keys("data.test", data::SplitKind::test), list_keys("data.test", data::SplitKind::test)})
     keys.insert(keys.end(), rows.begin(), rows.end());
   return keys;
 }

@@ -77,7 +77,7 @@ void order_inputs(std::optional<data::SplitSpec>& split, const std::optional<dat
 }
 
 void inherit(std::optional<data::SplitSpec>& split, const std::optional<data::SplitSpec>& train) {
-  if (!split || !train || (!split->rows && !split->fraction)) return;
+  if (!split || !train || !split->part()) return;
   if (split->inputs.empty()) split->inputs = train->inputs;
   if (split->targets.empty()) split->targets = train->targets;
 }

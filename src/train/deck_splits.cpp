@@ -26,6 +26,19 @@ void check_file_keys(const DeckFacts& facts, const std::string& table) {
     split_error(facts, table + ".files", table + " has both file and files", "Give one of them.");
 }
 
+/// A split says in one way at most which rows are its.
+void check_parts(const DeckFacts& facts, const NamedSplit& named) {
+  const data::SplitSpec& split = *named.split;
+  std::vector<std::string> ways;
+  if (split.rows) ways.push_back("rows");
+  if (split.fraction) ways.push_back("fraction");
+  if (!split.indices.empty()) ways.push_back("indices");
+  if (!split.mask.empty()) ways.push_back("mask");
+  if (ways.size() > 1)
+    split_error(facts, named.path + "." + ways[1], named.path + " has both " + ways[0] + " and " + ways[1],
+                "Give one of them.");
+}
+
 void check_split(const DeckFacts& facts, const NamedSplit& named) {
   const data::SplitSpec& split = *named.split;
   check_file_keys(facts, named.path);
@@ -37,16 +50,15 @@ void check_split(const DeckFacts& facts, const NamedSplit& named) {
       split_error(
           facts, named.path,
           named.path + " has lengths or offsets of \"" + input.name + "\", which its inputs do not name",
-          "Name the input, or take a part of the train split's rows by fraction or rows.");
+          "Name the input, or take a part of the train split's rows by fraction, rows, indices or mask.");
   const char* missing = split.inputs.empty()                   ? "inputs"
                         : split.targets.empty() && !split.next ? "targets"
                                                                : nullptr;
   if (missing != nullptr)
     split_error(facts, named.path, named.path + "." + missing + " is missing",
-                "Name the array in the file, or take a part of the train split's rows by fraction or rows.");
-  if (split.rows && split.fraction)
-    split_error(facts, named.path + ".fraction", named.path + " has both rows and fraction",
-                "Give one of them.");
+                "Name the array in the file, or take a part of the train split's rows by fraction, rows, "
+                "indices or mask.");
+  check_parts(facts, named);
 }
 
 std::vector<std::string> names_of(const data::SplitSpec& split) {
@@ -119,6 +131,7 @@ void check_pair(const DeckFacts& facts, const NamedSplit& a, const NamedSplit& b
     split_error(facts, b.path + ".rows", a.path + " and " + b.path + " share rows of the same arrays",
                 "Rows [from, to) leave out `to`: [0, 800] and [800, 1000] are disjoint.");
   if (first.fraction || (first.rows && second.rows)) return;
+  if (first.listed() || second.listed()) return;  // compared when the files have told their rows
   // The same samples with targets of their own, each for other positions: nodes of a graph.
   if (deck.data.ignored_class && first.targets != second.targets) return;
   deck.warnings.push_back(facts.position(b.path).text() + ": " + a.path + " and " + b.path +

@@ -15,7 +15,7 @@ using data::Transform;
 struct TransformOption {
   const char* name;
   KeyType type;
-  const char* standard;  ///< "": must be given
+  const char* standard;  ///< "": must be given; nullptr: may be left out
   const char* sentence;
   void (*set)(Transform&, const DeckValue&);
   Range range = {};
@@ -63,9 +63,13 @@ const std::vector<TransformRow>& rows() {
          {"horizontal", "vertical", "depth"}}}},
       {"random_crop",
        Transform::Kind::random_crop,
-       "of images and volumes, in training: moves them by up to the padding along each axis",
-       {{"padding", KeyType::integer, "", "zeros on each side, of which as many are cut off again",
-         [](Transform& t, const DeckValue& v) { t.padding = v.integer; }, Range{.least = 1, .most = 1e6}}}},
+       "of images and volumes: a part at a random place in training, the middle else; without size, moves "
+       "them by up to the padding along each axis, in training",
+       {{"padding", KeyType::integer, "0", "zeros on each side, in training",
+         [](Transform& t, const DeckValue& v) { t.padding = v.integer; }, Range{.least = 0, .most = 1e6}},
+        {"size", KeyType::sizes, nullptr, "what is left of each side; without it, what there was",
+         [](Transform& t, const DeckValue& v) { t.size.assign(v.numbers.begin(), v.numbers.end()); },
+         Range{.least = 1, .most = 1e6}}}},
   };
   return table;
 }
@@ -117,6 +121,7 @@ Transform read_transform(const DeckKey& key, const DeckNode& node, const std::st
     own.range = option.range;
     own.choices = option.choices;
     const DeckNode* child = node.find(option.name);
+    if (child == nullptr && option.standard == nullptr) continue;
     REQUIRE(child != nullptr || *option.standard != 0, Exit::deck, node.position.text(),
             own.path + " is missing", "It is " + expectation(own) + ": " + own.sentence + ".");
     const DeckValue value =
@@ -126,6 +131,24 @@ Transform read_transform(const DeckKey& key, const DeckNode& node, const std::st
   }
   canonical += " }";
   return transform;
+}
+
+/// What a transform cannot be, and where in the list it cannot stand.
+void check_place(const DeckNode& node, const std::string& path, const Transform& transform,
+                 const std::vector<Transform>& before) {
+  const std::string where = node.position.text();
+  const bool behind_random = !before.empty() && data::is_random(before.back());
+  REQUIRE(transform.kind != Transform::Kind::clip || transform.low <= transform.high, Exit::deck, where,
+          path + " clips to nothing: low is above high", "");
+  REQUIRE(data::is_random(transform) || !behind_random, Exit::deck, where,
+          path + " stands behind a random transform",
+          "Values are transformed first, then normalised, then moved at random: put random transforms last.");
+  REQUIRE(transform.kind != Transform::Kind::random_crop || transform.padding > 0 || !transform.size.empty(),
+          Exit::deck, where, path + " crops nothing: it has neither padding nor size",
+          "Give size for a part of each sample, padding to move it, or both.");
+  REQUIRE(transform.size.empty() || !behind_random, Exit::deck, where,
+          path + " has a size and stands behind another random transform",
+          "Put the random_crop with a size before them: it is once at most in a list.");
 }
 
 }  // namespace
@@ -140,7 +163,9 @@ std::string transform_reference() {
       key.range = option.range;
       key.choices = option.choices;
       text += "    " + std::string(option.name) + " = " + expectation(key) + " (" +
-              (*option.standard == 0 ? "required" : "default " + std::string(option.standard)) +
+              (option.standard == nullptr ? "optional"
+               : *option.standard == 0    ? "required"
+                                          : "default " + std::string(option.standard)) +
               "): " + option.sentence + "\n";
     }
   }
@@ -155,12 +180,7 @@ DeckValue check_transforms(const DeckKey& key, const DeckNode& node) {
     const std::string path = key.path + "[" + std::to_string(i) + "]";
     std::string canonical;
     const Transform transform = read_transform(key, child, path, canonical);
-    REQUIRE(transform.kind != Transform::Kind::clip || transform.low <= transform.high, Exit::deck,
-            child.position.text(), path + " clips to nothing: low is above high", "");
-    REQUIRE(
-        data::is_random(transform) || value.transforms.empty() || !data::is_random(value.transforms.back()),
-        Exit::deck, child.position.text(), path + " stands behind a random transform",
-        "Values are transformed first, then normalised, then moved at random: put random transforms last.");
+    check_place(child, path, transform, value.transforms);
     value.transforms.push_back(transform);
     value.canonical += (value.canonical.empty() ? "" : ", ") + canonical;
   }

@@ -144,6 +144,20 @@ DeckValue check_numbers(const DeckKey& key, const DeckNode& node) {
   return value;
 }
 
+DeckValue check_sizes(const DeckKey& key, const DeckNode& node) {
+  const bool one = node.kind == DeckNode::Kind::integer;
+  if (!one && (node.kind != DeckNode::Kind::list || node.children.empty())) wrong(key, node);
+  DeckValue value;
+  for (const DeckNode& item : one ? std::vector<DeckNode>{node} : node.children) {
+    const bool fits =
+        item.kind == DeckNode::Kind::integer && key.range.holds(static_cast<double>(item.integer));
+    if (!fits) wrong(key, node);
+    value.numbers.push_back(static_cast<double>(item.integer));
+  }
+  value.canonical = toml_text(node);
+  return value;
+}
+
 DeckValue check_names(const DeckKey& key, const DeckNode& node) {
   if (node.kind != DeckNode::Kind::list) wrong(key, node);
   DeckValue value;
@@ -303,6 +317,8 @@ std::string expectation(const DeckKey& key) {
       return "a list of numbers" + key.range.text() + ", as in [0.5, 1]";
     case KeyType::names:
       return "a list of some of " + choices_text(key.choices);
+    case KeyType::sizes:
+      return "an integer" + key.range.text() + ", or a list of them, one for each side";
     case KeyType::layers:
       return "a list of layers, as in [{ type = \"dense\", units = 10 }]";
   }
@@ -324,6 +340,8 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_inputs(key, node);
     case KeyType::transforms:
       return check_transforms(key, node);
+    case KeyType::sizes:
+      return check_sizes(key, node);
     case KeyType::rows:
       return check_rows(key, node);
     case KeyType::files:

@@ -36,6 +36,7 @@ enum class KeyType {
   shares,                ///< a list of "8 cuda"
   numbers,               ///< a list of them
   names,                 ///< a list of choices, each at most once
+  sizes,                 ///< an integer for all sides, or a list of them, one for each
   layers
 };
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits as sets of rows, and every bad dataset as one agreed error on all ranks.
+// What datasets are, and every bad one as one agreed error on all ranks. (Splits: dataset_splits_mpi_test.)
 #include "data/dataset.h"
 
-#include <algorithm>
 #include <fstream>
-#include <set>
 
 #include "data/datasets.h"
 
@@ -13,56 +11,36 @@ namespace {
 
 using namespace lepton::testing;
 
-std::vector<int64_t> rows_of(const Dataset& dataset, SplitKind kind) {
-  std::vector<int64_t> rows;
-  for (int64_t i = 0; i < dataset.split(kind).samples; ++i) rows.push_back(dataset.row_of(kind, i));
-  for (int64_t row = 0; row < dataset.sources()[static_cast<size_t>(dataset.split(kind).source)].rows();
-       ++row)
-    EXPECT_EQ(dataset.contains(kind, row), std::find(rows.begin(), rows.end(), row) != rows.end()) << row;
-  return rows;
-}
-
-TEST(Dataset, WholeArraysAndRanges) {
+TEST(Dataset, ShapesAndKinds) {
   const comm::World world;
   const SharedScratch scratch(world);
   const std::string file = scratch.make("a.h5", {{"x", u8, {10, 2, 3}, ramp(60)}, {"y", u8, {10}, ramp(10)}});
-  DataSpec spec = spec_of(split_of({file}, "x", "y"), true);
-  spec.train->rows = {0, 7};
-  spec.test = split_of({file}, "x", "y");
-  spec.test->rows = {7, 9};
-  const Dataset dataset(world, spec);
-  EXPECT_EQ(dataset.sources().size(), 1u);
-  EXPECT_EQ(dataset.sources()[0].used_end, 9);
-  EXPECT_EQ(rows_of(dataset, SplitKind::train), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6}));
-  EXPECT_EQ(rows_of(dataset, SplitKind::test), (std::vector<int64_t>{7, 8}));
-  EXPECT_FALSE(dataset.has(SplitKind::validation));
+  const Dataset dataset(world, spec_of(split_of({file}, "x", "y"), true));
   EXPECT_EQ(dataset.input_shape(), (Shape{1, 2, 3}));
   EXPECT_EQ(dataset.target_kind(), TargetKind::classes);
   EXPECT_EQ(dataset.inputs().front().groups(), 1);
 }
 
-TEST(Dataset, FractionsAreDisjointAndBySeed) {
+TEST(Dataset, ACropIsTheNetworksInput) {
   const comm::World world;
   const SharedScratch scratch(world);
-  const std::string a = scratch.make("a.h5", {{"x", f32, {60, 4}, ramp(240)}});
-  const std::string b = scratch.make("b.h5", {{"x", f32, {41, 4}, ramp(164)}});
-  DataSpec spec = spec_of(split_of({a, b}, "x"));
-  spec.validation = spec.test = spec.train;
-  spec.train->fraction = 0.8;
-  spec.validation->fraction = spec.test->fraction = 0.1;
+  const std::string file = scratch.make("a.h5", {{"x", u8, {10, 4, 6, 3}, ramp(720, 0, 1, 250)}});
+  DataSpec spec = spec_of(split_of({file}, "x"));
+  Transform crop;
+  crop.kind = Transform::Kind::random_crop;
+  crop.size = {4, 5};
+  spec.layout = ImageLayout::hwc;
+  spec.transforms = {crop};
   const Dataset dataset(world, spec);
-  std::set<int64_t> all;
-  size_t count = 0;
-  for (const SplitKind kind : all_splits) {
-    const auto rows = rows_of(dataset, kind);
-    all.insert(rows.begin(), rows.end());
-    count += rows.size();
-  }
-  EXPECT_EQ(count, 101u);
-  EXPECT_EQ(all.size(), 101u);
-  EXPECT_EQ(dataset.split(SplitKind::train).samples, 81);
-  spec.seed = 12;
-  EXPECT_NE(rows_of(Dataset(world, spec), SplitKind::train), rows_of(dataset, SplitKind::train));
+  const Input& input = dataset.inputs().front();
+  EXPECT_EQ(dataset.input_shape(), (Shape{3, 4, 5}));
+  EXPECT_EQ(dataset.input_elements(), 60);
+  EXPECT_EQ(input.whole_shape(), (Shape{3, 4, 6}));
+  EXPECT_EQ(input.stored_elements, 72);
+  EXPECT_EQ(input.stored_channels(), 3);
+  EXPECT_EQ(input.groups(), 3);
+  spec.transforms[0].size = {5};
+  expect_agreed(world, Exit::deck, "a.h5:x: random_crop is to leave 5 points", [&] { Dataset(world, spec); });
 }
 
 TEST(Dataset, FingerprintFollowsTheTrainSplitsArrays) {
@@ -149,30 +127,6 @@ TEST_F(BadDatasets, Transforms) {
   spec.train->inputs.front().values = "x";
   spec.normalisation = Normalisation::unit;
   expect_refused(Exit::deck, "one-hot by its transforms, and normalised too");
-}
-
-TEST_F(BadDatasets, Splits) {
-  spec.train.reset();
-  expect_refused(Exit::deck, "no split is given");
-  spec.train = split_of({file}, "x", "y");
-  for (const auto& [from, to] : {std::pair(-1, 3), std::pair(3, 3), std::pair(5, 11)}) {
-    spec.train->rows = {from, to};
-    expect_refused(Exit::deck, "deck.toml:4:1: train.rows");
-  }
-  spec.train->rows.reset();
-  spec.test = spec.train;
-  spec.test->fraction = 0.2;
-  expect_refused(Exit::deck, "mix fractions with whole arrays");
-  spec.train->fraction = 0.9;
-  expect_refused(Exit::deck, "more than 1");
-  spec.train->fraction = 0;
-  expect_refused(Exit::deck, "not in (0, 1]");
-  spec.train->fraction = 0.8;
-  spec.train->rows = {0, 5};
-  expect_refused(Exit::deck, "rows or a fraction, not both");
-  spec.train->rows.reset();
-  spec.test->fraction = 0.01;
-  expect_refused(Exit::data, "the test split has no rows");
 }
 
 }  // namespace

@@ -67,6 +67,24 @@ TEST(InputSchema, OneHot) {
   expect_error(Exit::deck, "one class at each place", [&] { after({6, 2}, ImageLayout::sequence); });
 }
 
+TEST(InputSchema, AfterACrop) {
+  Transform crop;
+  crop.kind = Transform::Kind::random_crop;
+  const auto after = [&](const Shape& shape, const std::vector<int64_t>& size) {
+    crop.size = size;
+    return after_crop(shape, {Transform{}, crop}, "a.h5:x");
+  };
+  EXPECT_EQ(after({3, 8, 9}, {}), (Shape{3, 8, 9})) << "moved only";
+  EXPECT_EQ(after({3, 8, 9}, {5}), (Shape{3, 5, 5}));
+  EXPECT_EQ(after({3, 8, 9}, {8, 4}), (Shape{3, 8, 4}));
+  EXPECT_EQ(after({1, 7, 8, 9}, {2, 3, 4}), (Shape{1, 2, 3, 4}));
+  EXPECT_EQ(after({20}, {5}), (Shape{20})) << "refused with all random transforms";
+  expect_error(Exit::deck, "leave 9 points of a side, samples are [3, 8, 9]", [&] { after({3, 8, 9}, {9}); });
+  expect_error(Exit::deck, "a size of 2 sides, samples are [1, 7, 8, 9]", [&] {
+    after({1, 7, 8, 9}, {5, 5});
+  });
+}
+
 TEST(InputSchema, AsTheDeckSays) {
   EXPECT_EQ(input_schema(array({10, 16, 8, 9}), ImageLayout::chw).shape, (Shape{16, 8, 9}));
   EXPECT_EQ(input_schema(array({10, 3, 8, 9}), ImageLayout::hwc).shape, (Shape{9, 3, 8}));

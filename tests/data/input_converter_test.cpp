@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "data/stored_rows.h"
 
@@ -180,6 +181,128 @@ TEST(InputConverter, RandomTransformsInTrainingOnly) {
   }
   EXPECT_GT(flips, 16);
   EXPECT_LT(flips, 48);
+}
+
+/// What of a sample's points, channels last, lies in the window; 0 outside.
+std::vector<float> cut_out(const std::vector<float>& whole, const Grid& grid, const Window& window) {
+  std::vector<float> out;
+  for (int64_t d = window.z; d < window.z + window.points.depth; ++d)
+    for (int64_t h = window.y; h < window.y + window.points.height; ++h)
+      for (int64_t w = window.x; w < window.x + window.points.width; ++w)
+        for (int64_t c = 0; c < grid.channels; ++c) {
+          const bool inside =
+              d >= 0 && d < grid.depth && h >= 0 && h < grid.height && w >= 0 && w < grid.width;
+          const int64_t at = ((d * grid.height + h) * grid.width + w) * grid.channels + c;
+          out.push_back(inside ? whole[static_cast<size_t>(at)] : 0);
+        }
+  return out;
+}
+
+struct CropCase {
+  ImageLayout layout;
+  Shape stored, left;  ///< [C, H, W] or [C, D, H, W]
+  StoredType type;
+  Normalisation normalisation = Normalisation::none;
+  std::vector<Transform> before = {};
+};
+
+/// The same as to convert the whole sample and then to cut the window out of it: of fixed places in
+/// evaluation, of random ones in training, with zeros from the padding.
+void expect_cropped(const CropCase& test) {
+  Transform crop = of(Transform::Kind::random_crop);
+  crop.size = {test.left.begin() + 1, test.left.end()};
+  crop.padding = 2;
+  Input whole = second(input_of(test.stored, test.normalisation, test.before));
+  whole.layout = test.layout;
+  for (const Transform& transform : test.before)
+    if (transform.kind == Transform::Kind::one_hot) whole.shape[0] = transform.classes;
+  Input cut = whole;
+  cut.uncut = whole.shape;
+  cut.shape = test.left;
+  cut.shape[0] = whole.shape[0];
+  cut.rules.transforms.push_back(crop);
+  const int64_t stored = element_count(test.stored), rows = 12;
+  std::vector<double> numbers;
+  for (int64_t i = 0; i < rows * stored; ++i) numbers.push_back(static_cast<double>(i * 7 % 3));
+  const std::vector<std::byte> bytes = stored_bytes(test.type, numbers);
+  const auto places = pointers(bytes, static_cast<size_t>(stored * test.type.bytes));
+  std::vector<float> all(static_cast<size_t>(whole.elements() * rows)),
+      part(static_cast<size_t>(cut.elements() * rows));
+  InputConverter(source_of(test.type, stored), whole, three_groups(), 0).convert(places, nullptr, all);
+  const InputConverter converter(source_of(test.type, stored), cut, three_groups(), 0);
+  const auto expect_windows = [&](const auto& window_of) {
+    for (int64_t i = 0; i < rows; ++i) {
+      const auto from = all.begin() + i * whole.elements(), to = part.begin() + i * cut.elements();
+      EXPECT_EQ(std::vector<float>(to, to + cut.elements()),
+                cut_out({from, from + whole.elements()}, whole.grid(), window_of(i)))
+          << static_cast<int>(test.layout) << " " << i;
+    }
+  };
+  converter.convert(places, nullptr, part);
+  expect_windows([&](int64_t) { return middle_window(whole.grid(), cut.grid()); });
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < rows; ++i) ids.push_back(100 + i);
+  const UnitDraws draws{3, 1, ids};
+  converter.convert(places, &draws, part);
+  expect_windows([&](int64_t i) {
+    return random_window(crop, test.before.size(), {3, 100 + i, 1}, whole.grid(), cut.grid());
+  });
+}
+
+TEST(InputConverter, CropsToASize) {
+  Transform scale = of(Transform::Kind::scale), one_hot = of(Transform::Kind::one_hot);
+  scale.offset = 10;
+  one_hot.classes = 3;
+  using enum ImageLayout;
+  const auto standardize = Normalisation::standardize;
+  for (const StoredType& type : {u8, f32, i32, f64}) {
+    expect_cropped({hw, {1, 5, 7}, {1, 4, 3}, type});
+    expect_cropped({hwc, {3, 5, 7}, {3, 5, 4}, type, standardize});
+    expect_cropped({chw, {3, 6, 5}, {3, 4, 5}, type, standardize});
+    expect_cropped({chw, {3, 6, 5}, {3, 4, 5}, type, standardize, {scale}});
+    expect_cropped({dhw, {1, 4, 5, 6}, {1, 3, 5, 2}, type, as_is, {scale}});
+    expect_cropped({cdhw, {2, 3, 4, 5}, {2, 2, 2, 2}, type});
+    expect_cropped({hw, {1, 5, 7}, {1, 4, 3}, type, as_is, {one_hot}});
+  }
+}
+
+TEST(InputConverter, FlipsWhatIsLeft) {
+  Transform crop = of(Transform::Kind::random_crop), flip = of(Transform::Kind::random_flip);
+  crop.size = {2};
+  Input image = second(input_of({1, 3, 3}, as_is, {crop, flip}));
+  image.uncut = image.shape;
+  image.shape = {1, 2, 2};
+  const std::vector<std::byte> row = stored_bytes(f32, {0, 1, 2, 3, 4, 5, 6, 7, 8});
+  const InputConverter converter(source_of(f32, 9), image, {}, 0);
+  std::vector<float> values(4);
+  converter.convert(pointers(row, 36), nullptr, values);
+  EXPECT_EQ(values, (std::vector<float>{0, 1, 3, 4})) << "the middle";
+  std::set<std::vector<float>> seen;
+  for (int64_t id = 0; id < 100; ++id) {
+    const UnitDraws draws{3, 1, {&id, 1}};
+    converter.convert(pointers(row, 36), &draws, values);
+    seen.insert(values);
+  }
+  EXPECT_EQ(seen.size(), 8U) << "four places, each flipped or not";
+  EXPECT_TRUE(seen.contains({5, 4, 8, 7}));
+}
+
+TEST(InputSums, OfWholeSamplesBeforeACrop) {
+  Transform crop = of(Transform::Kind::random_crop), scale = of(Transform::Kind::scale);
+  crop.size = {2};
+  const std::vector<std::byte> row = stored_bytes(u8, {0, 1, 2, 3, 4, 5, 6, 7, 8});
+  for (const bool scaled : {false, true}) {
+    Input image =
+        second(input_of({1, 3, 3}, Normalisation::unit,
+                        scaled ? std::vector<Transform>{scale, crop} : std::vector<Transform>{crop}));
+    image.layout = ImageLayout::hw;
+    image.uncut = image.shape;
+    image.shape = {1, 2, 2};
+    InputSums sums(source_of(u8, 9), image);
+    sums.add_row(row.data());
+    EXPECT_EQ(sums.sums().sums(0)[0].value(), 36) << scaled;
+    EXPECT_EQ(sums.sums().extremes(0), (std::array<double, 2>{0, 8}));
+  }
 }
 
 TEST(InputSums, OfWhatComesToNormalisation) {

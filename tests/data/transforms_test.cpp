@@ -136,6 +136,60 @@ TEST(Transforms, CropsMoveAllAxesEvenlyAndFillWithZeros) {
   EXPECT_EQ(std::ranges::count_if(seen, [](const auto& item) { return std::abs(item.first[0]) < 2; }), 75);
 }
 
+TEST(Transforms, WindowsBeginAnywhereEvenly) {
+  const Grid whole{4, 6, 7, 2}, left{3, 5, 5, 2};
+  Transform crop = of(Transform::Kind::random_crop);
+  for (const int64_t padding : {0, 1}) {
+    crop.padding = padding;
+    std::map<int64_t, int> z, y, x;
+    for (int64_t sample = 0; sample < 3000; ++sample) {
+      const Window window = random_window(crop, 0, {7, sample, 3}, whole, left);
+      ++z[window.z];
+      ++y[window.y];
+      ++x[window.x];
+      EXPECT_EQ(window.points.points(), left.points());
+    }
+    const auto expect_even = [&](const std::map<int64_t, int>& seen, int64_t last) {
+      EXPECT_EQ(seen.begin()->first, -padding);
+      EXPECT_EQ(seen.rbegin()->first, last + padding);
+      EXPECT_EQ(std::ssize(seen), last + 1 + 2 * padding);
+      const double even = 3000.0 / static_cast<double>(seen.size());
+      for (const auto& [begin, count] : seen) EXPECT_NEAR(count, even, even / 5) << begin;
+    };
+    expect_even(z, 1);
+    expect_even(y, 1);
+    expect_even(x, 2);
+  }
+  const Window middle = middle_window(whole, left);
+  EXPECT_EQ((std::array{middle.z, middle.y, middle.x}), (std::array<int64_t, 3>{0, 0, 1}));
+  crop.padding = 3;
+  EXPECT_EQ(random_window(crop, 0, {7, 1, 3}, {1, 6, 6, 1}, {1, 4, 4, 1}).z, 0)
+      << "images have no depth to pad";
+}
+
+TEST(Transforms, WindowsTakeLinesFromInside) {
+  const Grid whole{2, 3, 4, 1};
+  for (const Window& window :
+       {Window{0, 0, 0, whole}, Window{1, 1, 1, {1, 2, 2, 1}}, Window{-1, 2, -2, {2, 3, 4, 1}},
+        Window{0, -1, 3, {2, 3, 3, 1}}, Window{0, 0, 4, {1, 1, 2, 1}}}) {
+    std::vector<float> taken(static_cast<size_t>(window.points.points()), -7), expected;
+    for_each_line(window, whole, [&](int64_t from, int64_t to, int64_t count) {
+      for (int64_t i = 0; i < count; ++i) taken[static_cast<size_t>(to + i)] = static_cast<float>(from + i);
+    });
+    std::vector<float> cleared(taken.size() * 2, 5);
+    clear_outside(window, whole, 2, cleared.data());
+    for (int64_t d = 0; d < window.points.depth; ++d)
+      for (int64_t h = 0; h < window.points.height; ++h)
+        for (int64_t w = 0; w < window.points.width; ++w) {
+          const int64_t z = window.z + d, y = window.y + h, x = window.x + w;
+          const bool inside = z >= 0 && z < 2 && y >= 0 && y < 3 && x >= 0 && x < 4;
+          EXPECT_EQ(cleared[expected.size() * 2 + 1], inside ? 5 : 0);
+          expected.push_back(inside ? static_cast<float>((z * 3 + y) * 4 + x) : -7);
+        }
+    EXPECT_EQ(taken, expected);
+  }
+}
+
 TEST(Transforms, DrawsDependOnSeedPlaceSampleAndEpochAlone) {
   Transform crop = of(Transform::Kind::random_crop);
   crop.padding = 2;

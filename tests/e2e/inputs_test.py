@@ -18,7 +18,7 @@ train = { inputs = { image = "train/images", table = "train/table", text = "trai
 test = { inputs = { text = "test/padded", table = "test/table", image = "test/images" }, lengths = { text = "test/lengths" }, targets = "test/labels" }
 [data.inputs.image]
 normalize = "standardize"
-transforms = [{ type = "clip", low = 0, high = 900 }, { type = "log1p" }, { type = "random_flip" }, { type = "random_crop", padding = 1 }]
+transforms = [{ type = "clip", low = 0, high = 900 }, { type = "log1p" }, { type = "random_crop", padding = 1, size = [5, 6] }, { type = "random_flip" }]
 [data.inputs.table]
 normalize = "unit"
 [data.inputs.text]
@@ -119,7 +119,7 @@ def stolen(reference):
 def checked():
     told = json.loads(run("check", "deck.toml", "--json").out)["data"]["inputs"]
     shapes = {item["name"]: item["shape"] for item in told}
-    assert shapes == {"image": [1, 6, 6], "table": [4], "text": [8], "text.length": [1]}, shapes
+    assert shapes == {"image": [1, 5, 6], "table": [4], "text": [8], "text.length": [1]}, shapes
     assert "text.length [1] int32" in run("check", "deck.toml").out
     log = train("cut", sets={"train.max_steps": 1}).err
     with h5py.File("inputs.h5") as file:

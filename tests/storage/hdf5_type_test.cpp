@@ -30,6 +30,21 @@ void expect_refused(hid_t id, const std::string& part) {
   testing::expect_error(Exit::data, part, [&] { stored_type(type.get(), "a.h5:/x"); });
 }
 
+hid_t enumeration(const char* a, signed char a_value, const char* b, signed char b_value) {
+  const hid_t type = H5Tenum_create(H5T_STD_I8LE);
+  H5Tenum_insert(type, a, &a_value);
+  H5Tenum_insert(type, b, &b_value);
+  return type;
+}
+
+TEST(Hdf5Type, BooleansAreBytes) {
+  const Hdf5Lock lock;
+  for (const hid_t id : {enumeration("FALSE", 0, "TRUE", 1), enumeration("TRUE", 1, "FALSE", 0)}) {
+    const Handle type(id, H5Tclose);
+    EXPECT_EQ(stored_type(type.get(), "here"), testing::u8);
+  }
+}
+
 TEST(Hdf5Type, RefusesOtherTypesByName) {
   const Hdf5Lock lock;
   expect_refused(H5Tcopy(H5T_C_S1), "strings");
@@ -37,6 +52,8 @@ TEST(Hdf5Type, RefusesOtherTypesByName) {
   expect_refused(H5Tcreate(H5T_OPAQUE, 8), "opaque");
   expect_refused(H5Tcopy(H5T_STD_REF_OBJ), "references");
   expect_refused(H5Tenum_create(H5T_NATIVE_INT8), "enumeration");
+  expect_refused(enumeration("FALSE", 0, "MAYBE", 2), "enumeration");
+  expect_refused(enumeration("OFF", 0, "ON", 1), "enumeration");
   expect_refused(H5Tvlen_create(H5T_NATIVE_INT8), "varying length");
   const hsize_t three = 3;
   expect_refused(H5Tarray_create2(H5T_NATIVE_INT8, 1, &three), "array type");

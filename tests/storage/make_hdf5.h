@@ -41,14 +41,22 @@ struct TestArray {
   Shape chunk = {};            ///< empty: contiguous
   int deflate = -1;
   bool shuffle = false, fletcher32 = false, compact = false;
+  bool boolean = false;  ///< u8 of 0 and 1, stored as h5py stores booleans
 };
+
+/// FALSE and TRUE, an enumeration of one byte.
+inline storage::Handle boolean_type() {
+  storage::Handle type(H5Tenum_create(H5T_STD_I8LE), H5Tclose);
+  for (const signed char value : {0, 1}) H5Tenum_insert(type.get(), value == 0 ? "FALSE" : "TRUE", &value);
+  return type;
+}
 
 inline std::vector<hsize_t> sides(const Shape& shape) {
   return {shape.begin(), shape.end()};
 }
 
 inline void add_array(hid_t file, const TestArray& array) {
-  const storage::Handle type = storage::hdf5_type(array.type);
+  const storage::Handle type = array.boolean ? boolean_type() : storage::hdf5_type(array.type);
   const storage::Handle space(
       H5Screate_simple(static_cast<int>(array.shape.size()), sides(array.shape).data(), nullptr), H5Sclose);
   const storage::Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
@@ -66,6 +74,11 @@ inline void add_array(hid_t file, const TestArray& array) {
   ASSERT_GE(set.get(), 0) << array.path;
   if (!array.values.empty()) {
     ASSERT_EQ(static_cast<int64_t>(array.values.size()), element_count(array.shape)) << array.path;
+    if (array.boolean) {
+      const std::vector<signed char> bytes(array.values.begin(), array.values.end());
+      ASSERT_GE(H5Dwrite(set.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()), 0);
+      return;
+    }
     ASSERT_GE(H5Dwrite(set.get(), H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, array.values.data()), 0);
   }
 }

@@ -24,7 +24,7 @@ void dump(std::ostream& out, const std::optional<data::SplitSpec>& split) {
   out << ';' << split->targets << ';';
   for (const std::string& file : split->files) out << file << ',';
   if (split->rows) out << split->rows->first << '-' << split->rows->second;
-  out << ';' << split->fraction.value_or(-1) << ';';
+  out << ';' << split->fraction.value_or(-1) << ';' << split->indices << ';' << split->mask << ';';
 }
 
 /// All fields that decks fill, apart from the maps and texts made from the table itself.
@@ -126,6 +126,8 @@ Examples data_examples() {
       {"data.train.files", {"[\"g.h5\"]"}},
       {"data.train.rows", {"[0, 7]"}},
       {"data.train.fraction", {"0.5"}},
+      {"data.train.indices", {"ids"}},
+      {"data.train.mask", {"flags"}},
       {"data.validation.inputs", {"a", valid}},
       {"data.validation.targets", {"b", valid}},
       {"data.validation.lengths", {"l", ragged_v}},
@@ -134,6 +136,8 @@ Examples data_examples() {
       {"data.validation.files", {"[\"g.h5\"]", valid}},
       {"data.validation.rows", {"[0, 4]", part_v}},
       {"data.validation.fraction", {"0.5", {{"data.train.fraction", "0.5"}}}},
+      {"data.validation.indices", {"ids", {{"data.train.indices", "i"}}}},
+      {"data.validation.mask", {"flags", {{"data.train.indices", "i"}}}},
       {"data.test.inputs", {"a", test}},
       {"data.test.targets", {"b", test}},
       {"data.test.lengths", {"l", ragged}},
@@ -142,6 +146,8 @@ Examples data_examples() {
       {"data.test.files", {"[\"g.h5\"]", test}},
       {"data.test.rows", {"[0, 4]", part}},
       {"data.test.fraction", {"0.5", {{"data.train.fraction", "0.5"}}}},
+      {"data.test.indices", {"ids", {{"data.train.indices", "i"}}}},
+      {"data.test.mask", {"flags", {{"data.train.indices", "i"}}}},
   };
 }
 

@@ -29,7 +29,7 @@ TEST(DeckSplits, EverySplitNeedsAFile) {
 
 TEST(DeckSplits, EverySplitNeedsArrays) {
   expect_error(deck_with_data("file = \"a\"\n" + train + " }\ntest = {}"), {}, "decks/deck.toml:4:8",
-               {"data.test.inputs is missing", "by fraction or rows"});
+               {"data.test.inputs is missing", "by fraction, rows, indices or mask"});
   expect_error(deck_with_data("file = \"a\"\n" + train + " }\nvalidation = { inputs = \"v\" }"), {},
                "decks/deck.toml:4:14", {"data.validation.targets is missing"});
 }
@@ -47,6 +47,23 @@ TEST(DeckSplits, PartsOfTheTrainSplitInheritItsArrays) {
 TEST(DeckSplits, RowsAndFractionContradict) {
   expect_error(deck_with_data("file = \"a\"\n" + train + ", rows = [0, 5], fraction = 0.5 }"), {},
                "decks/deck.toml:3:66", {"data.train has both rows and fraction"});
+}
+
+TEST(DeckSplits, ListsAndMasks) {
+  const Deck deck =
+      parse(deck_with_data("file = \"a\"\n" + train + ", indices = \"i\" }\nvalidation = { mask = \"m\" }"));
+  EXPECT_EQ(deck.data.train->indices, "i");
+  EXPECT_EQ(deck.data.validation->mask, "m");
+  EXPECT_EQ(deck.data.validation->inputs.front().values, "x") << "inherited";
+  EXPECT_TRUE(deck.warnings.empty()) << "whether they share rows is seen in the file";
+  EXPECT_TRUE(
+      parse(deck_with_data("file = \"a\"\n" + train + " }\ntest = { mask = \"m\" }")).warnings.empty());
+  expect_error(deck_with_data("file = \"a\"\n" + train + ", rows = [0, 5], mask = \"m\" }"), {},
+               "decks/deck.toml:3:62", {"data.train has both rows and mask"});
+  expect_error(deck_with_data("file = \"a\"\n" + train + ", indices = \"i\", mask = \"m\" }"), {},
+               "decks/deck.toml:3:62", {"data.train has both indices and mask"});
+  expect_error(deck_with_data("file = \"a\"\n" + train + ", fraction = 0.5 }\ntest = { indices = \"i\" }"),
+               {}, "decks/deck.toml:4:8", {"only one by fraction"});
 }
 
 TEST(DeckSplits, FractionsMustNotExceedOne) {

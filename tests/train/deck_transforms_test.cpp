@@ -39,6 +39,20 @@ TEST(DeckTransforms, EveryTypeWithItsOptions) {
   EXPECT_EQ(parse(deck.resolved).mathematical, deck.mathematical);
 }
 
+TEST(DeckTransforms, SizesOfCrops) {
+  const auto size_of = [](const std::string& options) {
+    const Deck deck = with(
+        {{"data.transforms", "[{ type = \"random_crop\", " + options + " }, { type = \"random_flip\" }]"}});
+    EXPECT_EQ(parse(deck.resolved).data.transforms, deck.data.transforms);
+    return deck.data.transforms.front().size;
+  };
+  EXPECT_EQ(size_of("size = 24"), (std::vector<int64_t>{24}));
+  EXPECT_EQ(size_of("padding = 2, size = [24, 32]"), (std::vector<int64_t>{24, 32}));
+  EXPECT_EQ(size_of("padding = 2"), std::vector<int64_t>{});
+  EXPECT_NE(with({{"data.transforms", "[{ type = \"random_crop\", size = 24 }]"}}).mathematical,
+            with({{"data.transforms", "[{ type = \"random_crop\", size = 25 }]"}}).mathematical);
+}
+
 TEST(DeckTransforms, OfOneInput) {
   const Deck deck =
       with({{"data.transforms", "[{ type = \"log1p\" }]"}, {"data.inputs.input.transforms", "[]"}});
@@ -51,7 +65,8 @@ TEST(DeckTransforms, TheReferenceNamesAll) {
   for (const char* part :
        {"log1p: ", "clip: ", "low = a number (required)", "offset = a number (default 0)",
         "one_hot: ", "axis = \"horizontal\", \"vertical\" or \"depth\" (default \"horizontal\")",
-        "random_crop: ", "padding = an integer from 1"})
+        "random_crop: ", "padding = an integer from 0", "size = an integer from 1",
+        "or a list of them, one for each side (optional)"})
     EXPECT_NE(reference.find(part), std::string::npos) << part << " in:\n" << reference;
 }
 
@@ -70,6 +85,12 @@ TEST(DeckTransforms, Errors) {
   refused("[{ type = \"log1p\", base = 2 }]", {"log1p takes none"});
   refused("[{ type = \"one_hot\", classes = 0 }]", {"classes = 0 is not an integer from 1"});
   refused("[{ type = \"random_flip\", axis = \"up\" }]", {"axis = \"up\" is not \"horizontal\""});
+  refused("[{ type = \"random_crop\" }]", {"data.transforms[0] crops nothing", "Give size"});
+  refused("[{ type = \"random_crop\", size = [] }]", {"size = [] is not an integer from 1"});
+  refused("[{ type = \"random_crop\", size = [4, 0] }]", {"or a list of them, one for each side"});
+  refused("[{ type = \"random_crop\", size = 2.5 }]", {"size = 2.5 is not an integer from 1"});
+  refused("[{ type = \"random_flip\" }, { type = \"random_crop\", size = 4 }]",
+          {"data.transforms[1] has a size and stands behind another random transform"});
   refused("[{ type = \"random_crop\", padding = 2 }, { type = \"log1p\" }]",
           {"data.transforms[1] stands behind a random transform", "put random transforms last"});
 }

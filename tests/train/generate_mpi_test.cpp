@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command `generate`: a model that has learned a simple text continues it, longer than its sequence, the
-// same again with the same seed; JSON; refusals.
+// same again with the same seed, also where the network knows more tokens than the vocabulary; JSON;
+// refusals.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -21,9 +22,9 @@ class GenerateTest : public testing::Test {
       write_text(runs_.file("lm.toml"),
                  "[run]\nprogress_every = \"1h\"\n[data]\nfile = \"text.h5\"\nsequence = 6\n"
                  "sequence_stride = 1\ntrain = { inputs = \"train/tokens\" }\n"
-                 "[model]\nlayers = [{ type = \"embedding\", rows = 5, width = 8, init_deviation = 0.5 },\n"
+                 "[model]\nlayers = [{ type = \"embedding\", rows = 9, width = 8, init_deviation = 0.5 },\n"
                  "{ type = \"positional_embedding\" }, { type = \"transformer_block\", heads = 2, causal = "
-                 "true },\n{ type = \"dense\", units = 5 }]\n"
+                 "true },\n{ type = \"dense\", units = 9 }]\n"
                  "[optimizer]\nlearning_rate = 0.02\n[train]\nepochs = 4\nbatch_size = 16\nunit_size = 6\n"
                  "threads = 1\n");
     }

@@ -53,5 +53,42 @@ TEST(Inputs, RandomTransformsAreDrawnAnew) {
   EXPECT_NE(runs.ledger("seed"), runs.ledger("random"));
 }
 
+TEST(Inputs, CropsToASizeAreTheSameOnAnyNodesAndDevices) {
+  const SmallRuns runs;
+  const auto crop = [&](const std::string& run, const std::string& options, std::vector<Override> more = {}) {
+    more.push_back(
+        {"data.transforms", "[{ type = \"random_crop\", " + options + " }, { type = \"random_flip\" }]"});
+    return runs.options("conv.toml", run, more);
+  };
+  const std::string size = "size = [4, 5], padding = 1";
+  ASSERT_EQ(runs.train(crop("one", size)), Exit::done);
+  for (const int ranks_per_node : {1, 2}) {
+    const std::string run = "nodes-of-" + std::to_string(ranks_per_node);
+    ASSERT_EQ(runs.train(crop(run, size), ranks_per_node), Exit::done);
+    EXPECT_EQ(runs.ledger(run), runs.ledger("one")) << ranks_per_node;
+  }
+  ASSERT_EQ(runs.train(crop("device", size, {{"train.device", "\"debug\""}}), 1), Exit::done);
+  EXPECT_EQ(runs.ledger("device"), runs.ledger("one"));
+  ASSERT_EQ(runs.train(crop("unpadded", "size = [4, 5]")), Exit::done);
+  EXPECT_NE(runs.ledger("unpadded"), runs.ledger("one"));
+  std::string message;
+  EXPECT_EQ(runs.code_of(crop("large", "size = 7"), &message), static_cast<int>(Exit::deck));
+  EXPECT_NE(message.find("random_crop is to leave 7 points of a side, samples are [1, 6, 6]"),
+            std::string::npos)
+      << message;
+}
+
+TEST(Inputs, ListedRowsTrainAsTheSameRowsByRange) {
+  const SmallRuns runs;
+  ASSERT_EQ(runs.train(runs.options("dense.toml", "range", {{"data.train.rows", "[20, 120]"}})), Exit::done);
+  for (const auto& [run, ranks_per_node, key, path] :
+       {std::tuple("listed", 1, "indices", "train/listed"), std::tuple("masked", 2, "mask", "train/mask")}) {
+    const std::vector<Override> listed = {{std::string("data.train.") + key, path}};
+    ASSERT_EQ(runs.train(runs.options("dense.toml", run, listed), ranks_per_node), Exit::done);
+    EXPECT_EQ(runs.ledger(run), runs.ledger("range")) << key;
+    EXPECT_EQ(runs.metrics(run, "test").size(), 3U);
+  }
+}
+
 }  // namespace
 }  // namespace lepton::train

@@ -156,6 +156,16 @@ class SmallRuns {
     add_images(image, "train", train);
     add_images(image, "validation", validation);
     add_images(image, "test", test);
+    std::vector<int32_t> listed;  // rows 20 to 119 of train, and which of them
+    std::vector<uint8_t> mask(train_rows, 0);
+    for (int32_t i = 0; i < 100; ++i) {
+      listed.push_back(20 + i * 37 % 100);
+      mask[static_cast<size_t>(20 + i)] = 1;
+    }
+    constexpr storage::StoredType numbers{storage::StoredType::Kind::signed_integer, 4, false};
+    constexpr storage::StoredType flags{storage::StoredType::Kind::unsigned_integer, 1, false};
+    image.add("train/listed", numbers, {100}, std::as_bytes(std::span(listed)));
+    image.add("train/mask", flags, {train_rows}, std::as_bytes(std::span(mask)));
     std::vector<float> x(train_rows * 5), y(train_rows);
     for (size_t i = 0; i < x.size(); ++i) x[i] = uniform01(static_cast<uint32_t>(mix64(i))) * 2 - 1;
     for (int64_t r = 0; r < train_rows; ++r)
