@@ -32,6 +32,8 @@ struct Constant {
 
   /// Plain integers; throws Error(deck) for numbers of the other kind or that depend on the batch.
   std::vector<int64_t> numbers() const;
+  /// As the shape of a tensor that is the same for all samples: the batch has the size 1, which broadcasts.
+  Shape shape_of_all() const;
   int64_t elements() const { return element_count(shape); }
 };
 

@@ -40,7 +40,7 @@ Constant fold_constant(const NodeProto& node, Inputs) {
 }
 
 Constant fold_constant_of_shape(const NodeProto& node, Inputs inputs) {
-  const Shape shape = input(inputs, 0).numbers();
+  const Shape shape = input(inputs, 0).shape_of_all();
   require_moderate(shape);
   Constant one = float_constant({1}, {0.0F});
   if (const AttributeProto* value = find_attribute(node, "value")) one = read_tensor(value->t());

@@ -239,7 +239,7 @@ Constant fold_slice(const NodeProto&, Inputs inputs) {
 
 Constant fold_expand(const NodeProto&, Inputs inputs) {
   const Constant& data = input(inputs, 0);
-  const Shape shape = broadcast_shape(data.shape, input(inputs, 1).numbers());
+  const Shape shape = broadcast_shape(data.shape, input(inputs, 1).shape_of_all());
   return moved(data, shape, [&](const Shape& index) { return broadcast_source(data, index); });
 }
 

@@ -84,38 +84,51 @@ void batch_norm_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, importer.append("BatchNormalization", node.name, std::move(operands)));
 }
 
-/// Lepton's Gemm: weights [out, in]. `by_rows`: the file has them so.
-int add_weights(Importer& importer, const ImportNode& node, bool by_rows) {
+/// Lepton's Gemm: weights [out, in]. `by_rows`: the file has them so. `factor`: of the product.
+int add_weights(Importer& importer, const ImportNode& node, bool by_rows, float factor = 1) {
   const Constant& weights = importer.required(node, 1);
   require_import(weights.shape.size() == 2, "its weights have the shape " + shape_text(weights.shape));
   Shape shape = weights.shape;
   if (!by_rows) std::swap(shape[0], shape[1]);
   Role role = importer.role_of(node, 1, shape);
   role.turned = !by_rows;
+  role.factor = factor;
   return importer.add_parameter(node, 1, weights, role);
 }
 
-int add_bias(Importer& importer, const ImportNode& node, int number, const Constant& bias, int64_t outputs) {
+int add_bias(Importer& importer, const ImportNode& node, int number, const Constant& bias, int64_t outputs,
+             float factor = 1) {
   if (bias.elements() == 1 && outputs > 1 && bias.floating) {  // the same for all; each learns by itself
     Constant each = bias;
     each.shape = {outputs};
     if (!bias.open) each.floats.assign(static_cast<size_t>(outputs), bias.floats.at(0));
-    return add_bias(importer, node, number, each, outputs);
+    return add_bias(importer, node, number, each, outputs, factor);
   }
   require_import(bias.elements() == outputs, "its bias has the shape " + shape_text(bias.shape) + " for " +
                                                  std::to_string(outputs) + " outputs");
-  return importer.add_parameter(node, number, bias, importer.role_of(node, number, {outputs}));
+  Role role = importer.role_of(node, number, {outputs});
+  role.factor = factor;
+  return importer.add_parameter(node, number, bias, role);
 }
 
+/// An attribute that is taken away.
+float taken_factor(ops::Attributes& attributes, const char* name) {
+  const auto factor = static_cast<float>(ops::float_attribute(attributes, name, 1));
+  attributes.erase(name);
+  return factor;
+}
+
+/// alpha and beta become part of the weights and the bias.
 void gemm_rule(Importer& importer, const ImportNode& node) {
   ops::Attributes attributes = importer.attributes(node);
+  const float alpha = taken_factor(attributes, "alpha"), beta = taken_factor(attributes, "beta");
   const bool by_rows = ops::int_attribute(attributes, "transB", 0) != 0;
   attributes["transB"] = int64_t{1};
   Operands operands{std::move(attributes), {importer.required_value(node, 0)}, {}};
-  operands.parameters = {add_weights(importer, node, by_rows)};
+  operands.parameters = {add_weights(importer, node, by_rows, alpha)};
   const int64_t outputs = importer.required(node, 1).shape[by_rows ? 0 : 1];
   if (importer.input(node, 2) != nullptr)
-    operands.parameters.push_back(add_bias(importer, node, 2, importer.required(node, 2), outputs));
+    operands.parameters.push_back(add_bias(importer, node, 2, importer.required(node, 2), outputs, beta));
   importer.give(node, 0, importer.append("Gemm", node.name, std::move(operands)));
 }
 
@@ -347,11 +360,14 @@ ImportRule find_import_rule(const std::string& type) {
       {"Cast", cast_rule},           {"Dropout", dropout_rule},
       {"Flatten", flatten_rule},     {"Gather", gather_rule},
       {"Gemm", gemm_rule},           {"HardSwish", hard_swish_rule},
-      {"Identity", identity_rule},   {"MatMul", matmul_rule},
-      {"MaxPool", pool_rule},        {"Reshape", reshape_rule},
-      {"Shape", shape_rule},         {"Size", size_rule},
-      {"Split", split_rule},         {"Squeeze", squeeze_rule},
-      {"Transpose", transpose_rule}, {"Unsqueeze", unsqueeze_rule},
+      {"GRU", recurrent_rule},       {"GroupNormalization", group_norm_rule},
+      {"LSTM", recurrent_rule},      {"RNN", recurrent_rule},
+      {"Resize", resize_rule},       {"Identity", identity_rule},
+      {"MatMul", matmul_rule},       {"MaxPool", pool_rule},
+      {"Reshape", reshape_rule},     {"Shape", shape_rule},
+      {"Size", size_rule},           {"Split", split_rule},
+      {"Squeeze", squeeze_rule},     {"Transpose", transpose_rule},
+      {"Unsqueeze", unsqueeze_rule},
   };
   const auto found = table.find(type);
   return found == table.end() ? nullptr : found->second;

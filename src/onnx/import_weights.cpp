@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights of an import: parameters and running statistics with their names, their values, and how those begin
 // that the file gives no values for, which is as deck layers begin: products by He et al. where a relu-like
-// activation follows, else by Glorot and Bengio, biases at 0, scales at 1, tables normal; products and tables
-// decay. A constant of a formula, 0.5 * x say, is a frozen parameter. See importer.h.
+// activation follows, else by Glorot and Bengio, recurrent weights orthogonal, biases at 0 (of forget gates
+// 1), scales at 1, tables normal; products and tables decay. A constant of a formula, 0.5 * x say, is a
+// frozen parameter. See importer.h.
 #include <algorithm>
 #include <set>
 
@@ -19,22 +20,43 @@ using Kind = Initialiser::Kind;
 constexpr double table_deviation = 0.02;  // as the layer embedding
 
 bool is_product(const std::string& type) {
-  static const std::set<std::string> all = {"Conv", "ConvTranspose", "Gemm", "MatMul", "GRU", "LSTM", "RNN"};
+  static const std::set<std::string> all = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
   return all.contains(type);
 }
-bool is_recurrent(const std::string& type) {
-  return type == "GRU" || type == "LSTM" || type == "RNN";
+/// Gates; 0: the operator is not recurrent.
+int64_t gates_of(const std::string& type) {
+  return type == "LSTM" ? 4 : type == "GRU" ? 3 : type == "RNN" ? 1 : 0;
 }
 
 /// [outputs, inputs, taps...]; of a transposed convolution the other way round.
 void set_fans(const std::string& type, const Shape& shape, Initialiser& initialiser) {
   if (shape.size() < 2) return;
-  const size_t outputs = is_recurrent(type) ? shape.size() - 2 : type == "ConvTranspose" ? 1 : 0;
-  const size_t inputs = is_recurrent(type) ? shape.size() - 1 : 1 - outputs;
+  const size_t outputs = type == "ConvTranspose" ? 1 : 0, inputs = 1 - outputs;
   const bool taps = type == "Conv" || type == "ConvTranspose";
   const int64_t own = taps ? element_count(Shape(shape.begin() + 2, shape.end())) : 1;
   initialiser.fan_in = std::max<int64_t>(1, shape[inputs] * own);
   initialiser.fan_out = std::max<int64_t>(1, shape[outputs] * own);
+}
+
+/// W, R or B: gate by gate, recurrent weights orthogonal, and forget gates open at first.
+Role recurrent_role(const std::string& type, int number, const Shape& shape) {
+  Role role;
+  role.shape = shape;
+  role.decays = number < 3;
+  const int64_t parts = gates_of(type) * (number < 3 ? 1 : 2);
+  const int64_t units = shape.size() < 2 ? 1 : std::max<int64_t>(1, shape[1] / parts);
+  if (number == 1) {
+    role.initialiser.kind = Kind::glorot_uniform;
+    role.initialiser.fan_in = std::max<int64_t>(1, shape.back());
+    role.initialiser.fan_out = units;
+  } else if (number == 2) {
+    role.initialiser.kind = Kind::orthogonal;
+    role.initialiser.fan_in = role.initialiser.fan_out = units;
+  } else if (type == "LSTM") {  // i, o, f and c of W, then of R
+    role.initialiser = {
+        .kind = Kind::columns, .value = 1, .columns_begin = 2 * units, .columns_end = 3 * units};
+  }
+  return role;
 }
 
 /// What is added to each place of a sequence, say: no bias per channel.
@@ -73,10 +95,10 @@ bool Importer::followed_by_relu(const std::string& name) const {
 }
 
 Role Importer::role_of(const ImportNode& node, int number, const Shape& shape) const {
+  if (gates_of(node.type) > 0 && !shape.empty()) return recurrent_role(node.type, number, shape);
   Role role;
   role.shape = shape;
-  const bool weight = is_product(node.type) && (number == 1 || (number == 2 && is_recurrent(node.type)));
-  if (weight) {
+  if (is_product(node.type) && number == 1) {
     role.decays = true;
     role.initialiser.kind = followed_by_relu(node.proto.output(0)) ? Kind::he_normal : Kind::glorot_uniform;
     set_fans(node.type, shape, role.initialiser);
@@ -119,7 +141,8 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   const auto known = parameters_.find(name);
   if (known != parameters_.end()) {  // weights that several nodes share
     const KnownParameter& other = known->second;
-    require_import(other.shape == role.shape && other.turned == role.turned && !role.statistic,
+    require_import(other.shape == role.shape && other.turned == role.turned && other.factor == role.factor &&
+                       !role.statistic,
                    "it takes " + name + " in another form than another node does");
     return other.index;
   }
@@ -129,10 +152,12 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays && !frozen,
                                                  role.decays && !frozen ? spec_.l2 : 0);
   if (frozen) builder_.end_use();
-  parameters_[name] = {index, role.shape, role.turned};
-  if (!constant.open && (frozen || !spec_.initialise))
-    given_[name] =
-        role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
+  parameters_[name] = {index, role.shape, role.turned, role.factor};
+  if (!constant.open && (frozen || !spec_.initialise)) {
+    std::vector<float>& values = given_[name];
+    values = role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
+    for (float& value : values) value *= role.factor;
+  }
   return index;
 }
 

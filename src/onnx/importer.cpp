@@ -74,7 +74,11 @@ void require_import(bool condition, const std::string& what) {
 }
 
 Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
-    : model_(model), graph_(model.graph()), spec_(spec), builder_(spec.input) {}
+    : model_(model),
+      graph_(model.graph()),
+      spec_(spec),
+      data_(spec.inputs.empty() ? std::vector<model::NamedShape>{{"input", spec.input}} : spec.inputs),
+      builder_(std::span<const model::NamedShape>(data_)) {}
 
 model::Graph Importer::run() {
   const auto require = [&](bool condition, const std::string& what, const std::string& hint) {
@@ -85,14 +89,19 @@ model::Graph Importer::run() {
           "Export the one alone that gives the scores.");
   find_needed();
   read_constants();
-  read_input();
+  read_inputs();
+  for (const NodeProto& node : graph_.node())  // rules look at those of nodes behind theirs, too
+    if (needed_.contains(&node) && node.op_type() == "Constant") {
+      import_node(node);
+      skip(node);
+    }
   for (const NodeProto& node : graph_.node())
     if (needed_.contains(&node) && !skipped_.contains(&node)) import_node(node);
   require(problems_.empty(), "Lepton does not compute all of this network:" + joined(problems_),
           "`lepton keys` names layers; DESIGN and README the operators.");
   const auto output = known_.find(graph_.output(0).name());
   const Value* scores = output == known_.end() ? nullptr : std::get_if<Value>(&output->second);
-  require(scores != nullptr && scores->index > 0,
+  require(scores != nullptr && !is_network_input(*scores),
           "its output " + graph_.output(0).name() + " is not computed",
           "It must depend on the network's input.");
   require(scores->batch_axis == 0, "the batch is not the first dimension of its output", "");
@@ -130,53 +139,6 @@ void Importer::read_constants() {
   }
 }
 
-/// The network's input is the first that no initializer gives; others may be weights without values.
-void Importer::read_input() {
-  const messages::ValueInfoProto* input = nullptr;
-  std::vector<std::string> others;
-  for (const messages::ValueInfoProto& value : graph_.input()) {
-    if (known_.contains(value.name())) continue;
-    if (input == nullptr) {
-      input = &value;
-      continue;
-    }
-    bool weight = consumers_.contains(value.name());
-    for (const NodeProto* node : consumers_[value.name()])
-      for (int i = 0; i < node->input_size(); ++i)
-        weight = weight && (node->input(i) != value.name() || is_parameter_slot(node->op_type(), i));
-    Constant open;
-    open.floating = open.open = true;
-    open.origin = value.name();
-    for (const auto& dimension : value.type().tensor_type().shape().dim()) {
-      weight = weight && dimension.dim_value() > 0;
-      open.shape.push_back(dimension.dim_value());
-    }
-    if (weight && !model::too_large(open.shape))
-      known_[value.name()] = std::move(open);
-    else
-      others.push_back(value.name() + " " + declared_shape(value));
-  }
-  const std::string where = spec_.position.text();
-  REQUIRE(input != nullptr, Exit::deck, where, spec_.path + ": the network has no input", "");
-  REQUIRE(others.empty(), Exit::deck, where,
-          spec_.path + ": the network has further inputs:" + joined(others),
-          "Lepton trains networks of one input.");
-  const std::string declared = declared_shape(*input);
-  Shape sample;
-  for (const auto& dimension : input->type().tensor_type().shape().dim())
-    sample.push_back(dimension.dim_value());
-  const bool known =
-      !sample.empty() && std::all_of(sample.begin() + 1, sample.end(), [](int64_t d) { return d > 0; });
-  REQUIRE(known, Exit::deck, where,
-          spec_.path + ": the shape of input " + input->name() + " is open: " + declared,
-          "Only its first dimension, the batch, may be; export it with the others fixed.");
-  REQUIRE(Shape(sample.begin() + 1, sample.end()) == spec_.input, Exit::deck, where,
-          spec_.path + ": input " + input->name() + " takes " + declared + ", but a sample of the data is " +
-              shape_text(spec_.input),
-          "The dimensions behind the first, the batch, must be those of the data.");
-  known_[input->name()] = Value{};
-}
-
 std::string Importer::unique(const std::string& wish) {
   std::string name = wish;
   for (int i = 2; !names_.insert(name).second; ++i) name = wish + "_" + std::to_string(i);
@@ -212,7 +174,7 @@ void Importer::import_node(const NodeProto& proto) {
   try {
     require_import(node.own || is_onnx(proto.domain()),
                    "Lepton has no operators of the domain " + proto.domain());
-    if (fold_node(node)) return;
+    if (pass_lengths(node) || fold_node(node)) return;
     const ImportRule rule = node.own ? nullptr : find_import_rule(node.type);
     if (rule != nullptr)
       rule(*this, node);
@@ -255,6 +217,10 @@ const Constant* Importer::constant(const ImportNode& node, int number) const {
   const Known* known = input(node, number);
   return known == nullptr ? nullptr : std::get_if<Constant>(known);
 }
+const Lengths* Importer::lengths(const ImportNode& node, int number) const {
+  const Known* known = input(node, number);
+  return known == nullptr ? nullptr : std::get_if<Lengths>(known);
+}
 const Constant& Importer::required(const ImportNode& node, int number) const {
   const Constant* found = constant(node, number);
   require_import(found != nullptr, "its input " + std::to_string(number) + " must be constant");
@@ -280,10 +246,10 @@ void Importer::require_one_output(const ImportNode& node) const {
   for (int i = 1; i < node.proto.output_size(); ++i)
     require_import(!is_used(node, i), "its output " + node.proto.output(i) + " is not computed");
 }
-const NodeProto* Importer::only_consumer(const ImportNode& node) const {
-  const auto found = consumers_.find(node.proto.output(0));
+const NodeProto* Importer::only_consumer(const NodeProto& node, int output) const {
+  const auto found = consumers_.find(node.output(output));
   if (found == consumers_.end() || found->second.size() != 1) return nullptr;
-  return node.proto.output(0) == graph_.output(0).name() ? nullptr : found->second.front();
+  return node.output(output) == graph_.output(0).name() ? nullptr : found->second.front();
 }
 
 ops::Attributes Importer::attributes(const ImportNode& node) const {
@@ -302,6 +268,16 @@ ops::Attributes Importer::attributes(const ImportNode& node) const {
       case AttributeProto::INTS:
         attributes[attribute.name()] = std::vector<int64_t>(attribute.ints().begin(), attribute.ints().end());
         break;
+      case AttributeProto::STRINGS:
+        attributes[attribute.name()] =
+            std::vector<std::string>(attribute.strings().begin(), attribute.strings().end());
+        break;
+      case AttributeProto::FLOATS: {
+        std::vector<double> numbers;
+        for (const float number : attribute.floats()) numbers.push_back(shortest(number));
+        attributes[attribute.name()] = std::move(numbers);
+        break;
+      }
       default:
         cannot("its attribute " + attribute.name() + " is of a kind that Lepton's operators do not take");
     }
@@ -375,8 +351,7 @@ Value Importer::reshaped(const std::string& name, const Value& value, const Shap
 
 void Importer::add_by_table(const ImportNode& node) {
   require_import(ops::find_operator(node.type) != nullptr, "Lepton has no such operator");
-  static const std::set<std::string> others = {"RNN", "LSTM", "GRU", "Resize", "SparseMatMul"};
-  require_import(!others.contains(node.type), "ONNX's form of it is not read yet");
+  require_import(node.type != "SparseMatMul", "its matrix is not in the file");
   require_one_output(node);
   give(node, 0, append(node.type, node.name, operands(node)));
 }

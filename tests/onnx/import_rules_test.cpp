@@ -17,13 +17,29 @@ TEST(ImportRules, GemmTakesWeightsBothWays) {
   const model::Graph a = columns.import({3}), b = rows.import({3});
   EXPECT_EQ(arena_of(a), arena_of(b));
   EXPECT_EQ(a.layout.tensors()[0].shape, (Shape{2, 3}));
-  ModelText scaled({3});
-  scaled.weights("w", {3, 2}).node("Gemm", {"x", "w"}, "y", {{"alpha", 0.5}});
-  scaled.refuse({3}, {"alpha = beta = 1"});
+  ModelText across({3});
+  across.weights("w", {3, 2}).node("Gemm", {"x", "w"}, "y", {{"transA", int64_t{1}}});
+  across.refuse({3}, {"transA = 0"});
   ModelText one({3});
   one.weights("w", {3, 2}).floats("b", {}, {4}).node("Gemm", {"x", "w", "b"}, "y");
   const model::Graph graph = one.import({3});
   expect_near(run(graph, arena_of(graph), {0, 0, 0}), {4, 4}, 0);
+}
+
+TEST(ImportRules, AlphaAndBetaOfGemmArePartOfItsWeights) {
+  ModelText text({2});
+  text.floats("w", {2, 2}, {1, 2, 3, 4})
+      .floats("b", {2}, {8, -8})
+      .node("Gemm", {"x", "w", "b"}, "y", {{"alpha", 0.5}, {"beta", 0.25}});
+  const model::Graph graph = text.import({2});
+  EXPECT_TRUE(graph.nodes[0].attributes.contains("transB"));
+  EXPECT_EQ(graph.nodes[0].attributes.size(), 1U);
+  expect_near(graph.given.at(0), {0.5F, 1.5F, 1, 2}, 0);
+  expect_near(graph.given.at(1), {2, -2}, 0);
+  expect_near(run(graph, arena_of(graph), {1, 2}), {0.5F + 3 + 2, 1 + 4 - 2}, 1e-6F);
+  ModelText shared({2});
+  shared.weights("w", {2, 2}).node("MatMul", {"x", "w"}, "h").node("Gemm", {"h", "w"}, "y", {{"alpha", 2.0}});
+  shared.refuse({2}, {"Gemm_y", "another form"});
 }
 
 TEST(ImportRules, TransposedWeightsAreFolded) {
