@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network's inputs: which of the file's are weights without values, and which input of the data each of
 // the others is. Matched by name; the last ones of their kind, lengths or others, need not have the same. The
-// batch is the first dimension, or else the only open one. See importer.h.
+// batch is the first dimension, or the only open one, as of sequences with the steps in front. See
+// importer.h.
 #include <algorithm>
 
 #include "onnx/fold.h"

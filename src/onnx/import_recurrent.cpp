@@ -93,9 +93,10 @@ bool follow_transpose(const NodeProto& node, List& dimensions) {
     if (from < 0 || from >= std::ssize(dimensions)) return false;
     moved.push_back(dimensions[static_cast<size_t>(from)]);
     if (from == batch) continue;
-    if (from < before) return false;
+    if (from <= before) return false;
     before = from;
   }
+  if (std::count(moved.begin(), moved.end(), -1) != 1) return false;
   dimensions = moved;
   return true;
 }

@@ -185,7 +185,7 @@ void group_norm_rule(Importer& importer, const ImportNode& node) {
                 channels = importer.shape(value).front();
   require_import(value.batch_axis == 0 && scale.elements() == bias.elements(),
                  "its scale and bias do not fit");
-  const bool by_groups = scale.elements() == groups && groups != channels;
+  const bool by_groups = groups > 0 && scale.elements() == groups && groups != channels;
   require_import(
       by_groups || scale.elements() == channels,
       "its scale " + shape_text(scale.shape) + " has a number neither for each channel nor for each group");
