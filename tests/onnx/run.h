@@ -104,9 +104,10 @@ class ModelText {
   messages::NodeProto& last() {
     return *model_.mutable_graph()->mutable_node(model_.graph().node_size() - 1);
   }
-  model::Graph import(const Shape& data, bool initialise = false) const {
+  model::Graph import(const Shape& data, bool initialise = false,
+                      const std::vector<std::string>& frozen = {}) const {
     return import_network(model_.SerializeAsString(),
-                          {"net.onnx", {"deck.toml", 7, 8}, data, 0.25, initialise});
+                          {"net.onnx", {"deck.toml", 7, 8}, data, 0.25, initialise, frozen});
   }
   void refuse(const Shape& data, const std::vector<std::string>& pieces, Exit code = Exit::deck) const {
     expect_error_of([&] { import(data); }, code, pieces);
