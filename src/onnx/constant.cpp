@@ -74,13 +74,6 @@ std::vector<int64_t> Constant::numbers() const {
   return values;
 }
 
-Shape Constant::shape_of_all() const {
-  Constant one = *this;
-  for (Count& count : one.integers)
-    if (count == Count{1, true}) count = {1};
-  return one.numbers();
-}
-
 Constant integer_constant(Shape shape, std::vector<Count> values) {
   Constant constant;
   constant.shape = std::move(shape);

@@ -87,6 +87,11 @@ Names Exporter::operands(const Node& node) const {
   for (size_t i = 0; i < node.parameters.size(); ++i) names.push_back(parameter(node, i));
   if (ops::int_attribute(node.attributes, "parameter_first", 0) != 0)
     std::rotate(names.begin(), names.begin() + static_cast<int64_t>(node.inputs.size()), names.end());
+  const auto places = ops::ints_attribute(node.attributes, "parameter_at", {});  // ascending
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto from = names.begin() + static_cast<int64_t>(node.inputs.size() + i);
+    std::rotate(names.begin() + places[i], from, from + 1);
+  }
   return names;
 }
 
@@ -95,8 +100,7 @@ static void refuse_others(const model::Graph& graph) {
   static const std::set<std::string> others = {"SparseMatMul"};
   std::string found;
   for (const Node& node : graph.nodes)
-    if (others.contains(node.type) || node.attributes.contains("parameter_at"))
-      found += (found.empty() ? "" : ", ") + node.name + " (" + node.type + ")";
+    if (others.contains(node.type)) found += (found.empty() ? "" : ", ") + node.name + " (" + node.type + ")";
   REQUIRE(found.empty(), Exit::deck, "", "the network has nodes that cannot be exported: " + found,
           "Its parameters are in model.safetensors.");
 }
@@ -176,6 +180,7 @@ void Exporter::by_table(const Node& node) {
   ops::Attributes attributes = node.attributes;
   Names inputs = operands(node);
   attributes.erase("parameter_first");
+  attributes.erase("parameter_at");
   slots(node, attributes, inputs);
   emit(node.type, node.name, inputs, values_.at(node.output), attributes);
 }
@@ -249,6 +254,7 @@ void Exporter::gather(const Node& node) {
 void Exporter::batch_norm(const Node& node) {
   ops::Attributes attributes = node.attributes;
   attributes["momentum"] = graph_.statistics_momentum;
+  attributes.erase("training_mode");  // of how it is trained; since opset 14
   emit("BatchNormalization", node.name, operands(node), values_.at(node.output), attributes);
 }
 

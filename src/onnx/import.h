@@ -18,6 +18,7 @@ struct ImportSpec {
   Shape input;              ///< one sample of the data, which the network must take
   double l2 = 0;            ///< of all weights
   bool initialise = false;  ///< the file's weights are left aside: all begin as those of deck layers
+  std::vector<std::string> frozen = {};  ///< tensors whose names begin so stay as they are
   /// Of data with several or named inputs, in their order; empty: one, `input`. The file's inputs are matched
   /// by name; where one of lengths (NAME.length) or one other is left on both sides, these are matched too.
   std::vector<model::NamedShape> inputs = {};

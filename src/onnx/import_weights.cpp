@@ -5,6 +5,8 @@
 // 1), scales at 1, tables normal; products and tables decay. A constant of a formula, 0.5 * x say, is a
 // frozen parameter. See importer.h.
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <set>
 
 #include "onnx/importer.h"
@@ -65,12 +67,31 @@ bool is_table(const ImportNode& node, int number, const Shape& shape) {
   return !is_parameter_slot(node.type, number) && wide > 1;
 }
 
-std::vector<float> turned(const std::vector<float>& values, int64_t rows, int64_t columns) {
-  std::vector<float> result(values.size());
+template <class T>
+std::vector<T> turned(const std::vector<T>& values, int64_t rows, int64_t columns) {
+  std::vector<T> result(values.size());
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c)
       result[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * columns + c)];
   return result;
+}
+
+/// Which elements of the initializer stand in the arena, in order; empty: all of `total` as they are.
+std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_t total) {
+  std::vector<int32_t> sources = constant.sources;
+  if (sources.empty() && (role.turned || constant.elements() != total)) {
+    sources.resize(static_cast<size_t>(constant.elements()));
+    std::iota(sources.begin(), sources.end(), 0);
+  }
+  if (role.turned) sources = turned(sources, constant.shape[0], constant.shape[1]);
+  bool all = std::ssize(sources) == total;
+  for (size_t i = 0; i < sources.size() && all; ++i) all = sources[i] == static_cast<int32_t>(i);
+  if (all) sources.clear();
+  return sources;
+}
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
@@ -123,36 +144,63 @@ Shape Importer::without_batch(const Constant& constant, const Value& value) cons
     const auto at = own.begin() + (value.batch_axis - missing);
     require_import(*at == 1, "the constant " + constant.origin + " of shape " + shape_text(own) +
                                  " differs from sample to sample");
-    own.erase(at);
+    own.insert(own.erase(at), static_cast<size_t>(value.before + value.behind), 1);
   }
   if (own.empty()) own = {1};
   return own;
+}
+
+bool Importer::learns(const ImportNode& node, int number, const Constant& constant) const {
+  if (constant.origin.empty()) return is_parameter_slot(node.type, number);
+  for (const std::string& beginning : spec_.frozen)
+    if (constant.origin.starts_with(beginning)) return false;
+  // One number is a constant of a formula; minus infinity masks.
+  return (constant.elements() > 1 || is_parameter_slot(node.type, number)) && all_finite(constant.floats);
+}
+
+/// A tensor that learns has each of its elements once in the network, but for nodes that share all of it.
+void Importer::claim_elements(const std::string& origin, int64_t total, const std::vector<int32_t>& sources) {
+  std::vector<bool>& claimed = claimed_[origin];
+  claimed.resize(static_cast<size_t>(total), false);
+  const auto claim = [&](size_t element) {
+    require_import(!claimed[element], "it takes " + origin +
+                                          " in another form than another node does, or parts of it twice; "
+                                          "model.onnx_frozen can name it");
+    claimed[element] = true;
+  };
+  if (sources.empty())
+    for (size_t i = 0; i < claimed.size(); ++i) claim(i);
+  for (const int32_t source : sources) claim(static_cast<size_t>(source));
 }
 
 int Importer::add_parameter(const ImportNode& node, int number, const Constant& constant, const Role& role) {
   require_import(constant.floating, "its input " + std::to_string(number) + " is a constant of integers");
   require_import(element_count(role.shape) == constant.elements(),
                  "its input " + std::to_string(number) + " has the shape " + shape_text(constant.shape));
-  const bool learns =
-      !constant.origin.empty() && (constant.elements() > 1 || is_parameter_slot(node.type, number));
-  const bool frozen = !learns && !is_parameter_slot(node.type, number);  // a constant of the formula
+  const bool frozen = !learns(node, number, constant);
+  const Known* whole = known(constant.origin);
+  const int64_t total = whole == nullptr ? constant.elements() : std::get<Constant>(*whole).elements();
+  const std::vector<int32_t> sources = arranged(constant, role, total);
   std::string name = constant.origin;
-  if (name.empty()) name = unique(node.name + "." + std::to_string(number));
+  if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
+    name += "." + std::to_string(sources.front());  // one of several parts
   const auto known = parameters_.find(name);
   if (known != parameters_.end()) {  // weights that several nodes share
     const KnownParameter& other = known->second;
-    require_import(other.shape == role.shape && other.turned == role.turned && other.factor == role.factor &&
-                       !role.statistic,
-                   "it takes " + name + " in another form than another node does");
-    return other.index;
+    if (other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
+        !role.statistic)
+      return other.index;
+    if (frozen) name.clear();
   }
+  if (name.empty()) name = unique(node.name + "." + std::to_string(number));
+  if (!frozen && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
   if (frozen) builder_.begin_use({node.name, "", true, spec_.position});
   const int index = role.statistic
                         ? builder_.add_statistic(name, role.shape, role.initialiser.kind)
                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays && !frozen,
                                                  role.decays && !frozen ? spec_.l2 : 0);
   if (frozen) builder_.end_use();
-  parameters_[name] = {index, role.shape, role.turned, role.factor};
+  parameters_[name] = {index, role.shape, sources, role.factor};
   if (!constant.open && (frozen || !spec_.initialise)) {
     std::vector<float>& values = given_[name];
     values = role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;

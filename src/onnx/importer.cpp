@@ -17,30 +17,6 @@ namespace {
 using messages::AttributeProto;
 using messages::NodeProto;
 
-/// Axes of a tensor whose batch dimension stands at `batch`, as they count with the batch in front.
-int64_t batch_first(int64_t axis, int64_t batch, int64_t rank) {
-  if (axis < 0) axis += rank;
-  return axis == batch ? 0 : axis < batch ? axis + 1 : axis;
-}
-
-void move_axes(ops::Attributes& attributes, int64_t batch, int64_t rank) {
-  if (batch == 0) return;
-  for (const char* name : {"axis", "axes"}) {
-    const auto found = attributes.find(name);
-    if (found == attributes.end()) continue;
-    if (auto* axis = std::get_if<int64_t>(&found->second)) *axis = batch_first(*axis, batch, rank);
-    if (auto* axes = std::get_if<std::vector<int64_t>>(&found->second))
-      for (int64_t& one : *axes) one = batch_first(one, batch, rank);
-  }
-  require_import(!attributes.contains("pads"), "it pads where the batch dimension is not the first one");
-}
-
-/// Of operators that broadcast their operands.
-bool broadcasts(const std::string& type) {
-  static const std::set<std::string> all = {"Add", "Sub", "Mul",   "Div",  "Pow",
-                                            "Min", "Max", "Where", "PRelu"};
-  return all.contains(type);
-}
 bool commutes(const std::string& type) {
   return type == "Add" || type == "Mul" || type == "Min" || type == "Max";
 }
@@ -56,6 +32,12 @@ bool is_onnx(const std::string& domain) {
 std::string own_type(const std::string& type) {
   if (ops::find_operator(type) != nullptr) return type;
   return type.substr(0, type.rfind('_'));
+}
+
+Constant in_floats(const Constant& integers) {
+  std::vector<float> floats;
+  for (const int64_t number : integers.numbers()) floats.push_back(static_cast<float>(number));
+  return float_constant(integers.shape, std::move(floats));
 }
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -104,9 +86,10 @@ model::Graph Importer::run() {
   require(scores != nullptr && !is_network_input(*scores),
           "its output " + graph_.output(0).name() + " is not computed",
           "It must depend on the network's input.");
-  require(scores->batch_axis == 0, "the batch is not the first dimension of its output", "");
+  require(scores->plain(), "the batch is not the first dimension of its output", "");
   model::Graph graph = builder_.finish();
   place_values(graph);
+  check_frozen(graph);
   return graph;
 }
 
@@ -287,9 +270,13 @@ ops::Attributes Importer::attributes(const ImportNode& node) const {
 
 Operands Importer::operands(const ImportNode& node) {
   Operands result{attributes(node), {}, {}};
-  const Value* first = nullptr;
-  for (int i = 0; i < node.proto.input_size() && first == nullptr; ++i) first = value(node, i);
-  require_import(first != nullptr, "it does not depend on the network's input");
+  std::vector<int64_t> places;  // of constants
+  const Value* largest = nullptr;
+  for (int i = 0; i < node.proto.input_size(); ++i) {
+    const Value* one = value(node, i);
+    if (one != nullptr && (largest == nullptr || rank(*one) > rank(*largest))) largest = one;
+  }
+  require_import(largest != nullptr, "it does not depend on the network's input");
   for (int i = 0; i < node.proto.input_size(); ++i) {
     if (input(node, i) == nullptr) continue;
     if (const AttributeSlot* slot = node.own ? nullptr : find_slot(node.type, i)) {
@@ -310,43 +297,22 @@ Operands Importer::operands(const ImportNode& node) {
       result.values.push_back(*one);
       continue;
     }
-    const Constant& given = *constant(node, i);
-    if (result.values.empty() && broadcasts(node.type) && !commutes(node.type))
-      result.attributes["parameter_first"] = int64_t{1};
-    const Shape own = broadcasts(node.type) ? without_batch(given, *first) : given.shape;
-    result.parameters.push_back(add_parameter(node, i, given, role_of(node, i, own)));
+    const Constant* given = constant(node, i);
+    Constant numbers;
+    if (broadcasts(node.type) && !given->floating) {  // a mask, say
+      numbers = in_floats(*given);
+      given = &numbers;
+    }
+    places.push_back(i);
+    const Shape own = broadcasts(node.type) ? without_batch(*given, *largest) : given->shape;
+    result.parameters.push_back(add_parameter(node, i, *given, role_of(node, i, own)));
   }
+  if (!broadcasts(node.type) || commutes(node.type) || places.empty()) return result;
+  if (places.size() == 1 && places.front() == 0)
+    result.attributes["parameter_first"] = int64_t{1};
+  else if (places.front() < std::ssize(result.values))  // else they stand behind the values anyway
+    result.attributes["parameter_at"] = places;
   return result;
-}
-
-Value Importer::append(const std::string& type, const std::string& name, Operands operands) {
-  const ops::OperatorRow* row = ops::find_operator(type);
-  require_import(row != nullptr, "Lepton has no operator " + type);
-  require_import(row->takes(operands.values.size()), "Lepton's " + type + " does not take " +
-                                                         std::to_string(operands.values.size()) +
-                                                         " inputs that depend on the network's input");
-  const Value first = operands.values.front();
-  std::vector<int> inputs;
-  for (const Value& one : operands.values) {
-    require_import(one.batch_axis == first.batch_axis && rank(one) == rank(first),
-                   "its inputs have their batch dimension at different places");
-    inputs.push_back(one.index);
-  }
-  move_axes(operands.attributes, first.batch_axis, rank(first));
-  const Value result{builder_.add_node(type, name, std::move(operands.attributes), std::move(inputs),
-                                       std::move(operands.parameters), spec_.position),
-                     first.batch_axis};
-  require_import(first.batch_axis == 0 || rank(result) == rank(first),
-                 "it changes the number of dimensions where the batch is not the first one");
-  return result;
-}
-
-Value Importer::reshaped(const std::string& name, const Value& value, const Shape& wanted) {
-  if (shape(value) == wanted) return value;
-  Operands operands;
-  operands.attributes["shape"] = wanted;
-  operands.values = {{value.index, 0}};
-  return {append("Reshape", name, std::move(operands)).index, value.batch_axis};
 }
 
 void Importer::add_by_table(const ImportNode& node) {
@@ -354,6 +320,22 @@ void Importer::add_by_table(const ImportNode& node) {
   require_import(node.type != "SparseMatMul", "its matrix is not in the file");
   require_one_output(node);
   give(node, 0, append(node.type, node.name, operands(node)));
+}
+
+/// Each beginning of a name freezes something, and something is left to train.
+void Importer::check_frozen(const model::Graph& graph) const {
+  const auto& tensors = graph.layout.tensors();
+  for (const std::string& beginning : spec_.frozen)
+    REQUIRE(std::any_of(tensors.begin(), tensors.end(),
+                        [&](const ArenaTensor& tensor) { return tensor.name.starts_with(beginning); }),
+            Exit::deck, spec_.position.text(),
+            "model.onnx_frozen has \"" + beginning + "\", with which no tensor's name of " + spec_.path +
+                " begins",
+            "`lepton inspect` of a model lists its tensors.");
+  REQUIRE(spec_.frozen.empty() || std::any_of(tensors.begin(), tensors.end(),
+                                              [](const ArenaTensor& tensor) { return !tensor.frozen; }),
+          Exit::deck, spec_.position.text(), "all parameters are frozen: nothing is left to train",
+          "Leave some names out of model.onnx_frozen.");
 }
 
 void Importer::place_values(model::Graph& graph) {

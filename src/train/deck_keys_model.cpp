@@ -157,6 +157,9 @@ std::vector<DeckKey> network_keys() {
        [](Deck& deck, const DeckValue& value) { deck.network.initialise = value.choice == 1; },
        {},
        {"file", "initialise"}},
+      {"model.onnx_frozen", KeyType::names, mathematical, "",
+       "beginnings of names of tensors in model.onnx that stay as they are, as frozen layers do",
+       [](Deck& deck, const DeckValue& value) { deck.network.frozen = value.texts; }},
   };
 }
 

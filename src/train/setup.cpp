@@ -86,7 +86,7 @@ static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
             deck.network.path, "the file has changed since the deck was read", "Run it again.");
     const model::ModelSpec spec = model_spec(deck, dataset);
     graph = onnx::import_network(content, {deck.network.path, spec.position, spec.input, spec.l2,
-                                           deck.network.initialise, spec.inputs});
+                                           deck.network.initialise, deck.network.frozen, spec.inputs});
     require_memory_for(graph, spec);
     model::check_outputs(graph, spec);
   });

@@ -64,8 +64,6 @@ TEST(Constant, RefusesWhatContradictsItself) {
 TEST(Constant, NumbersOfTheBatchAreNone) {
   expect_error_of([] { integer_constant({1}, {{2, true}}).numbers(); }, Exit::deck, {"batch size"});
   expect_error_of([] { float_constant({1}, {2}).numbers(); }, Exit::deck, {"integers"});
-  EXPECT_EQ(integer_constant({2}, {{1, true}, {3}}).shape_of_all(), (Shape{1, 3}));
-  expect_error_of([] { integer_constant({1}, {{2, true}}).shape_of_all(); }, Exit::deck, {"batch size"});
 }
 
 }  // namespace

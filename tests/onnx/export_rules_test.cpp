@@ -30,8 +30,9 @@ messages::ModelProto exported(const model::Graph& graph, int64_t opset) {
 void expect_back(const model::Graph& graph, const Inputs& inputs) {
   for (const int64_t opset : {13, 18, 21}) {
     const std::string bytes = exported(graph, opset).SerializeAsString();
-    const model::Graph back =
-        import_network(bytes, {"out.onnx", {}, graph.input_shape(), 0, false, inputs_of(graph)});
+    ImportSpec spec{"out.onnx", {}, graph.input_shape()};
+    spec.inputs = inputs_of(graph);
+    const model::Graph back = import_network(bytes, spec);
     ASSERT_EQ(types_of(graph), types_of(back));
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
       EXPECT_EQ(graph.nodes[i].name, back.nodes[i].name);

@@ -111,13 +111,15 @@ class ModelText {
   messages::NodeProto& last() {
     return *model_.mutable_graph()->mutable_node(model_.graph().node_size() - 1);
   }
-  model::Graph import(const Shape& data, bool initialise = false) const {
+  model::Graph import(const Shape& data, bool initialise = false,
+                      const std::vector<std::string>& frozen = {}) const {
     return import_network(model_.SerializeAsString(),
-                          {"net.onnx", {"deck.toml", 7, 8}, data, 0.25, initialise});
+                          {"net.onnx", {"deck.toml", 7, 8}, data, 0.25, initialise, frozen});
   }
   model::Graph import_of(const std::vector<model::NamedShape>& data) const {
-    return import_network(model_.SerializeAsString(),
-                          {"net.onnx", {"deck.toml", 7, 8}, data.front().shape, 0, false, data});
+    ImportSpec spec{"net.onnx", {"deck.toml", 7, 8}, data.front().shape};
+    spec.inputs = data;
+    return import_network(model_.SerializeAsString(), spec);
   }
   void refuse_of(const std::vector<model::NamedShape>& data, const std::vector<std::string>& pieces) const {
     expect_error_of([&] { import_of(data); }, Exit::deck, pieces);
