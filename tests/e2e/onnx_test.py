@@ -120,6 +120,9 @@ def check(name, python):
         run("export", deck, models[-1], "--opset", opset, *inside)
     run("export", deck, f"{name}.onnx")
     assert "opset: 17" in run("inspect", f"{name}.onnx").out
+    # Its tensors are those of a network of the same layers, by name.
+    tuned = write_deck(name, f'layers = [{layers}]\nweights = "{name}.onnx"', f"{name}_tuned")
+    assert f"{name}.onnx: " in run("check", tuned).out
     # Back again: the same network, and a run that begins with the file has its parameters (statistics go on).
     back = write_deck(name, f'onnx = "{name}.onnx"', f"{name}_file")
     assert "valid" in run("check", back).out
