@@ -130,6 +130,17 @@ Constant filled_with(float value, int64_t count) {
   return float_constant({count}, std::vector<float>(static_cast<size_t>(count), value));
 }
 
+bool is_all(const Constant& constant, float wanted) {
+  return !constant.open && constant.floating &&
+         std::all_of(constant.floats.begin(), constant.floats.end(), [&](float v) { return v == wanted; });
+}
+
+/// One that the file's exporter made up: not learned.
+int add_constant(Importer& importer, const ImportNode& node, int number, Constant constant) {
+  constant.origin.clear();
+  return add_parameter_as(importer, node, "Mul", number, constant, constant.shape);
+}
+
 /// Normalised with one scale and one bias for each group behind it.
 Value norm_by_groups(Importer& importer, const ImportNode& node, const Value& value,
                      const ops::Attributes& attributes) {
@@ -138,15 +149,11 @@ Value norm_by_groups(Importer& importer, const ImportNode& node, const Value& va
   const int64_t groups = scale.elements();
   const ImportNode unit{node.proto, node.type, node.name + ".unit", node.own};
   Operands operands{attributes, {value}, {}};
-  for (const auto& [number, number_value] : {std::pair{1, 1.0F}, {2, 0.0F}})
-    operands.parameters.push_back(add_parameter_as(
-        importer, unit, "Mul", number, filled_with(number_value, whole.front()), {whole.front()}));
+  operands.parameters = {add_constant(importer, unit, 1, filled_with(1, whole.front())),
+                         add_constant(importer, unit, 2, filled_with(0, whole.front()))};
   const Value normalised = importer.append(node.type, node.name, std::move(operands));
-  const auto is_all = [](const Constant& constant, float wanted) {
-    return constant.origin.empty() && !constant.open &&
-           std::all_of(constant.floats.begin(), constant.floats.end(), [&](float v) { return v == wanted; });
-  };
-  if (is_all(scale, 1) && is_all(bias, 0)) return normalised;
+  const bool made_up = scale.origin.empty() && bias.origin.empty();
+  if (made_up && is_all(scale, 1) && is_all(bias, 0)) return normalised;
   Value result =
       importer.reshaped(node.name + ".groups", normalised, {groups, element_count(whole) / groups});
   for (const auto& [number, type] : {std::pair{1, "Mul"}, {2, "Add"}}) {
@@ -168,6 +175,7 @@ void resize_rule(Importer& importer, const ImportNode& node) {
   ops::Attributes attributes = importer.attributes(node);
   // Of modes that Lepton's Resize refuses by name.
   for (const char* name : {"cubic_coeff_a", "exclude_outside", "extrapolation_value"}) attributes.erase(name);
+  if (ops::int_attribute(attributes, "antialias", 0) == 0) attributes.erase("antialias");
   const ResizedAxes axes = resized_axes(importer, value, attributes);
   if (!set_extent(importer, node, axes, attributes)) return importer.give(node, 0, value);
   Value result = importer.append("Resize", node.name, {std::move(attributes), {{value.index, 0}}, {}});
@@ -194,6 +202,23 @@ void group_norm_rule(Importer& importer, const ImportNode& node) {
   for (const int number : {1, 2})
     operands.parameters.push_back(
         add_parameter_as(importer, node, node.type, number, importer.required(node, number), {channels}));
+  importer.give(node, 0, importer.append(node.type, node.name, std::move(operands)));
+}
+
+/// Ones and zeros that are no tensors of the file, or stand in a GroupNormalization as PyTorch writes it,
+/// between two Reshapes, are none of the network's weights.
+void instance_norm_rule(Importer& importer, const ImportNode& node) {
+  importer.require_one_output(node);
+  const Constant &scale = importer.required(node, 1), &bias = importer.required(node, 2);
+  const messages::NodeProto *before = importer.producer(node.proto.input(0)),
+                            *behind = importer.only_consumer(node);
+  const bool grouped = before != nullptr && before->op_type() == "Reshape" && behind != nullptr &&
+                       behind->op_type() == "Reshape";
+  const bool made_up =
+      is_all(scale, 1) && is_all(bias, 0) && (grouped || (scale.origin.empty() && bias.origin.empty()));
+  if (!made_up) return importer.add_by_table(node);
+  Operands operands{importer.attributes(node), {importer.required_value(node, 0)}, {}};
+  operands.parameters = {add_constant(importer, node, 1, scale), add_constant(importer, node, 2, bias)};
   importer.give(node, 0, importer.append(node.type, node.name, std::move(operands)));
 }
 

@@ -229,6 +229,11 @@ void Importer::require_one_output(const ImportNode& node) const {
   for (int i = 1; i < node.proto.output_size(); ++i)
     require_import(!is_used(node, i), "its output " + node.proto.output(i) + " is not computed");
 }
+const NodeProto* Importer::producer(const std::string& output) const {
+  for (const NodeProto* node : needed_)
+    if (std::find(node->output().begin(), node->output().end(), output) != node->output().end()) return node;
+  return nullptr;
+}
 const NodeProto* Importer::only_consumer(const NodeProto& node, int output) const {
   const auto found = consumers_.find(node.output(output));
   if (found == consumers_.end() || found->second.size() != 1) return nullptr;

@@ -95,6 +95,7 @@ class Importer {
   const messages::NodeProto* only_consumer(const ImportNode& node) const {
     return only_consumer(node.proto, 0);
   }
+  const messages::NodeProto* producer(const std::string& output) const;  ///< null: no node gives it
   void skip(const messages::NodeProto& node) { skipped_.insert(&node); }
   /// A node's inputs and attributes as the table of slots says.
   Operands operands(const ImportNode& node);
@@ -171,8 +172,9 @@ bool broadcasts(const std::string& type);
 /// Rules that are more than the table of operators; null: there is none.
 using ImportRule = void (*)(Importer&, const ImportNode&);
 ImportRule find_import_rule(const std::string& type);
-void recurrent_rule(Importer& importer, const ImportNode& node);   ///< import_recurrent.cpp
-void resize_rule(Importer& importer, const ImportNode& node);      ///< import_spatial.cpp
-void group_norm_rule(Importer& importer, const ImportNode& node);  ///< import_spatial.cpp
+void recurrent_rule(Importer& importer, const ImportNode& node);      ///< import_recurrent.cpp
+void resize_rule(Importer& importer, const ImportNode& node);         ///< import_spatial.cpp
+void group_norm_rule(Importer& importer, const ImportNode& node);     ///< import_spatial.cpp
+void instance_norm_rule(Importer& importer, const ImportNode& node);  ///< import_spatial.cpp
 
 }  // namespace lepton::onnx

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Resize with all that ONNX has as inputs, and GroupNormalization with a scale for each channel or each
 // group.
+#include <cmath>
+
 #include "onnx/run.h"
 
 namespace lepton::onnx {
@@ -135,6 +137,30 @@ TEST(ImportSpatial, GroupNormOfOnesDoesNotLearn) {
   for (const ArenaTensor& tensor : graph.layout.tensors()) EXPECT_EQ(tensor.frozen, tensor.name != "weight");
   normalised({1, 2, 3}, {0, 0, 0}).refuse({4, 3}, {"GroupNormalization_y", "neither for each channel"});
   normalised({1, 2}, {0, 0, 0, 0}).refuse({4, 3}, {"scale and bias do not fit"});
+}
+
+/// Two groups of two channels, as PyTorch writes them; `between`: by Reshapes, else as they are.
+model::Graph normalised_instances(bool between, const std::vector<float>& scale) {
+  ModelText text(between ? Shape{4, 3} : Shape{2, 6});
+  text.floats("scale", {2}, scale)
+      .floats("bias", {2}, {0, 0})
+      .integers("groups", {0, 2, -1})
+      .integers("whole", {0, 4, 3});
+  if (between) text.node("Reshape", {"x", "groups"}, "g");
+  text.node("InstanceNormalization", {between ? "g" : "x", "scale", "bias"}, between ? "n" : "y");
+  if (between) text.node("Reshape", {"n", "whole"}, "y");
+  return text.import(between ? Shape{4, 3} : Shape{2, 6});
+}
+
+TEST(ImportSpatial, ScalesThatAnExporterMadeUpDoNotLearn) {
+  EXPECT_TRUE(normalised_instances(true, {1, 1}).layout.tensors()[0].frozen);
+  EXPECT_FALSE(normalised_instances(true, {1, 2}).layout.tensors()[0].frozen);
+  EXPECT_FALSE(normalised_instances(false, {1, 1}).layout.tensors()[0].frozen);
+  ModelText text({2, 6});
+  text.node("Constant", {}, "scale", {{"value_floats", std::vector<double>{1, 1}}})
+      .node("Constant", {}, "bias", {{"value_floats", std::vector<double>{0, 0}}})
+      .node("InstanceNormalization", {"x", "scale", "bias"}, "y");
+  EXPECT_TRUE(text.import({2, 6}).layout.tensors()[1].frozen);
 }
 
 }  // namespace
