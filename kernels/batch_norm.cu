@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // BatchNormalization (Ioffe and Szegedy 2015) over channels, the last dimension of memory, with an optional
 // fused Relu; the twin of src/ops/batch_norm.cpp. Not cuDNN's, because the host's semantics must hold exactly
-// (n * mean and n * biased variance of the unit, Relu's mask computed again from x) and every bit must be
+// (n * mean and n * unbiased variance of the unit, Relu's mask computed again from x) and every bit must be
 // reproducible. Sums are taken in double in two stages: blocks leave partial sums, a second kernel joins
 // them; how rows are cut depends on the shape alone, also where a pointer rules float4 out. Created by
 // make_batch_norm, for kernels/engine.cu.
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(threads)
   const double mean = static_cast<double>(x[c]) + offset, deviations = square - sum * offset;
   const double variance = (deviations < 0.0 ? 0.0 : deviations) / rows;  // NaN stays
   n_mean[c] = static_cast<float>(mean * n);
-  n_variance[c] = static_cast<float>(variance * n);
+  n_variance[c] = static_cast<float>(variance * (cut.rows > 1 ? rows / (rows - 1.0) : 1.0) * n);  // unbiased
   set_columns(c, mean, variance, affine, columns);
 }
 

@@ -31,8 +31,8 @@ class GradientSink {
   /// A node's sum over the unit for elements `first`, first + 1, ... of an arena tensor: in one call or in
   /// several that follow each other; valid during the call only. Nodes that share a tensor each give their
   /// own, which add up; frozen tensors have none. Of running_mean and running_var: n times the unit's mean
-  /// and (biased) variance. Order of calls: nodes from last to first, their tensors in order but for one that
-  /// comes in parts, which is last, or by rows, ascending, which is first.
+  /// and (unbiased) variance. Order of calls: nodes from last to first, their tensors in order but for one
+  /// that comes in parts, which is last, or by rows, ascending, which is first.
   virtual void gradient(int tensor, int64_t first, std::span<const float> values) = 0;
   /// Instead of them for so many elements of a tensor that the unit did not touch.
   virtual void zero_gradient(int /*tensor*/, int64_t /*count*/) {}

@@ -26,9 +26,11 @@ struct Constant {
   bool floating = false;
   std::vector<float> floats;    ///< of these two the one that `floating` says
   std::vector<Count> integers;  ///< types of integers and truth values
-  std::string origin = "";      ///< the initializer that it is, whatever its form is now; "": none
-  bool turned = false;          ///< by a Transpose of both dimensions
-  bool open = false;            ///< a shape alone: the file gives a name and no values
+  std::string origin = "";      ///< the initializer whose elements these are; "": none
+  /// Which of the initializer's elements each one is; empty: the same, in the same order.
+  std::vector<int32_t> sources = {};
+  bool open = false;        ///< a shape alone: the file gives a name and no values
+  int64_t batch_axis = -1;  ///< this dimension, of 1, stands for the samples, for which it is repeated
 
   /// Plain integers; throws Error(deck) for numbers of the other kind or that depend on the batch.
   std::vector<int64_t> numbers() const;

@@ -4,11 +4,10 @@
 #include "onnx/export.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 #include "onnx/constant.h"
 #include "onnx/export_functions.h"
+#include "onnx/exporter.h"
 #include "onnx/model_file.h"
 #include "onnx/slots.h"
 
@@ -18,54 +17,9 @@ namespace {
 
 using messages::NodeProto;
 using model::Node;
-using Names = std::vector<std::string>;
+using Names = Exporter::Names;
 
-class Exporter {
- public:
-  Exporter(const model::Graph& graph, std::span<const float> arena, const ExportSpec& spec)
-      : graph_(graph), arena_(arena), spec_(spec), onnx_(*model_.mutable_graph()) {}
-  Exported run();
-
- private:
-  using Rule = void (Exporter::*)(const Node&);
-  static Rule find_rule(const std::string& type);
-
-  void write_head();
-  void write_tensors();
-  std::string normalise(const std::string& input);
-  std::string unique(const std::string& wish);
-  const Shape& shape(int value) const { return graph_.values[static_cast<size_t>(value)].shape; }
-  const std::string& parameter(const Node& node, size_t i) const {
-    return graph_.layout.tensors()[static_cast<size_t>(node.parameters[i])].name;
-  }
-  Names operands(const Node& node) const;
-  /// Appends a node of ONNX's that gives `output`.
-  NodeProto& emit(const std::string& type, const std::string& name, const Names& inputs,
-                  const std::string& output, const ops::Attributes& attributes = {});
-  std::string integers(const std::string& name, const std::vector<int64_t>& values, bool scalar = false);
-
-  void export_node(const Node& node);
-  void by_table(const Node& node);
-  void by_function(const Node& node);
-  void gemm(const Node& node);
-  void reshape(const Node& node);
-  void expand(const Node& node);
-  void gather(const Node& node);
-  void batch_norm(const Node& node);
-  void pool(const Node& node);
-  void slots(const Node& node, ops::Attributes& attributes, Names& inputs);
-
-  const model::Graph& graph_;
-  std::span<const float> arena_;
-  const ExportSpec& spec_;
-  messages::ModelProto model_;
-  messages::GraphProto& onnx_;
-  std::map<int, std::string> values_;  ///< names
-  std::set<std::string> taken_;
-  std::map<std::string, std::string> functions_;  ///< names by type and attributes
-  std::set<std::string> noted_;
-  std::vector<std::string> notes_;
-};
+}  // namespace
 
 std::string Exporter::unique(const std::string& wish) {
   std::string name = wish;
@@ -91,10 +45,11 @@ void Exporter::write_tensors() {
   }
 }
 
-static void declare(const std::string& name, const Shape& shape, messages::ValueInfoProto& value) {
+static void declare(const std::string& name, const Shape& shape, bool integers,
+                    messages::ValueInfoProto& value) {
   value.set_name(name);
   auto& tensor = *value.mutable_type()->mutable_tensor_type();
-  tensor.set_elem_type(messages::TensorProto::FLOAT);
+  tensor.set_elem_type(integers ? messages::TensorProto::INT64 : messages::TensorProto::FLOAT);
   tensor.mutable_shape()->add_dim()->set_dim_param("N");
   for (const int64_t dimension : shape) tensor.mutable_shape()->add_dim()->set_dim_value(dimension);
 }
@@ -132,16 +87,20 @@ Names Exporter::operands(const Node& node) const {
   for (size_t i = 0; i < node.parameters.size(); ++i) names.push_back(parameter(node, i));
   if (ops::int_attribute(node.attributes, "parameter_first", 0) != 0)
     std::rotate(names.begin(), names.begin() + static_cast<int64_t>(node.inputs.size()), names.end());
+  const auto places = ops::ints_attribute(node.attributes, "parameter_at", {});  // ascending
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto from = names.begin() + static_cast<int64_t>(node.inputs.size() + i);
+    std::rotate(names.begin() + places[i], from, from + 1);
+  }
   return names;
 }
 
 /// Those whose form in ONNX is another one than ours, which nothing here writes yet.
 static void refuse_others(const model::Graph& graph) {
-  static const std::set<std::string> others = {"RNN", "LSTM", "GRU", "Resize", "SparseMatMul"};
+  static const std::set<std::string> others = {"SparseMatMul"};
   std::string found;
   for (const Node& node : graph.nodes)
-    if (others.contains(node.type) || node.attributes.contains("parameter_at"))
-      found += (found.empty() ? "" : ", ") + node.name + " (" + node.type + ")";
+    if (others.contains(node.type)) found += (found.empty() ? "" : ", ") + node.name + " (" + node.type + ")";
   REQUIRE(found.empty(), Exit::deck, "", "the network has nodes that cannot be exported: " + found,
           "Its parameters are in model.safetensors.");
 }
@@ -155,14 +114,17 @@ Exported Exporter::run() {
           "the network has several inputs, which are normalised each by itself", "Leave it out.");
   write_head();
   write_tensors();
+  find_integers();
   for (const int value : graph_.inputs) {
     const std::string input = unique(graph_.values[static_cast<size_t>(value)].name);
-    declare(input, shape(value), *onnx_.add_input());
+    if (!spec_.shift.empty()) integers_.erase(value);
+    // Lengths have no dimension of their own in ONNX.
+    declare(input, is_lengths(value) ? Shape{} : shape(value), integers_.contains(value), *onnx_.add_input());
     values_[value] = spec_.shift.empty() ? input : normalise(input);
   }
   for (const Node& node : graph_.nodes) export_node(node);
   const int scores = graph_.nodes.back().output;
-  declare(values_.at(scores), shape(scores), *onnx_.add_output());
+  declare(values_.at(scores), shape(scores), false, *onnx_.add_output());
   REQUIRE(model_.ByteSizeLong() < INT32_MAX, Exit::deck, "", "an ONNX model has at most 2 GiB", "");
   return {model_.SerializeAsString(), notes_};
 }
@@ -186,6 +148,8 @@ Exporter::Rule Exporter::find_rule(const std::string& type) {
       {"AveragePool", &Exporter::pool}, {"BatchNormalization", &Exporter::batch_norm},
       {"Expand", &Exporter::expand},    {"Gather", &Exporter::gather},
       {"Gemm", &Exporter::gemm},        {"Reshape", &Exporter::reshape},
+      {"GRU", &Exporter::recurrent},    {"LSTM", &Exporter::recurrent},
+      {"RNN", &Exporter::recurrent},    {"Resize", &Exporter::resize},
   };
   const auto found = table.find(type);
   return found == table.end() ? nullptr : found->second;
@@ -216,6 +180,7 @@ void Exporter::by_table(const Node& node) {
   ops::Attributes attributes = node.attributes;
   Names inputs = operands(node);
   attributes.erase("parameter_first");
+  attributes.erase("parameter_at");
   slots(node, attributes, inputs);
   emit(node.type, node.name, inputs, values_.at(node.output), attributes);
 }
@@ -278,17 +243,18 @@ void Exporter::expand(const Node& node) {
        values_.at(node.output));
 }
 
-/// The network's input is float32, ONNX takes rows by integers.
+/// Lepton computes with float32 throughout, ONNX takes rows by integers.
 void Exporter::gather(const Node& node) {
-  const std::string numbers = unique(node.name + ".numbers");
-  emit("Cast", numbers, {values_.at(node.inputs.front())}, numbers,
-       {{"to", int64_t{messages::TensorProto::INT64}}});
+  std::string numbers = values_.at(node.inputs.front());
+  if (!integers_.contains(node.inputs.front()))
+    numbers = cast(numbers, messages::TensorProto::INT64, node.name + ".numbers");
   emit("Gather", node.name, {parameter(node, 0), numbers}, values_.at(node.output), node.attributes);
 }
 
 void Exporter::batch_norm(const Node& node) {
   ops::Attributes attributes = node.attributes;
   attributes["momentum"] = graph_.statistics_momentum;
+  attributes.erase("training_mode");  // of how it is trained; since opset 14
   emit("BatchNormalization", node.name, operands(node), values_.at(node.output), attributes);
 }
 
@@ -302,8 +268,6 @@ void Exporter::pool(const Node& node) {
           "AveragePool with dilations needs opset 19", "Give --opset 19.");
   emit("AveragePool", node.name, operands(node), values_.at(node.output), attributes);
 }
-
-}  // namespace
 
 Exported export_network(const model::Graph& graph, std::span<const float> arena, const ExportSpec& spec) {
   CHECK(arena.size() == static_cast<size_t>(graph.layout.elements()), "the whole arena");

@@ -65,6 +65,9 @@ class Body {
     return node.output(0);
   }
   std::string number(double value) { return add("Constant", {}, {{"value_float", value}}); }
+  std::string numbers(size_t count, double value) {
+    return add("Constant", {}, {{"value_floats", std::vector<double>(count, value)}});
+  }
   std::string integers(const List& values) { return add("Constant", {}, {{"value_ints", values}}); }
   std::string reshape(const std::string& x, const List& shape, const std::string& output = "") {
     return add("Reshape", {x, integers(shape)}, {}, output);
@@ -123,6 +126,22 @@ void write_norm(Body& body, const FunctionSpec& spec) {
   if (shifts) body.add("Add", {x, "x2"}, {}, "y");
 }
 
+/// Groups as the channels of an InstanceNormalization; then a scale and a bias for each channel.
+void write_group_norm(Body& body, const FunctionSpec& spec) {
+  const int64_t groups = ops::int_attribute(spec.attributes, "num_groups", 1);
+  const double epsilon = ops::float_attribute(spec.attributes, "epsilon", 1e-5);
+  List whole = spec.inputs[0], channels(whole.size(), 1);
+  channels[0] = whole[0];
+  whole.insert(whole.begin(), 0);
+  const auto count = static_cast<size_t>(groups);
+  const std::string normalised =
+      body.add("InstanceNormalization",
+               {body.reshape("x0", {0, groups, -1}), body.numbers(count, 1), body.numbers(count, 0)},
+               {{"epsilon", epsilon}});
+  const std::string scaled = body.add("Mul", {body.reshape(normalised, whole), body.reshape("x1", channels)});
+  body.add("Add", {scaled, body.reshape("x2", channels)}, {}, "y");
+}
+
 /// Keys or values for all heads of queries: [N, T, K, S] to [N, T, H, S], each H / K times.
 std::string repeat_heads(Body& body, const std::string& x, const ops::AttentionShape& shape, int64_t size) {
   const int64_t times = shape.heads / shape.key_heads;
@@ -176,9 +195,13 @@ void write_attention(Body& body, const FunctionSpec& spec) {
 
 bool write_function(const FunctionSpec& spec, FunctionProto& function) {
   static const std::map<std::string, void (*)(Body&, const FunctionSpec&)> table = {
-      {"Attention", write_attention},     {"Gelu", write_gelu},
-      {"LayerNormalization", write_norm}, {"Mish", write_mish},
-      {"RMSNormalization", write_norm},   {"Swish", write_swish},
+      {"Attention", write_attention},
+      {"Gelu", write_gelu},
+      {"GroupNormalization", write_group_norm},
+      {"LayerNormalization", write_norm},
+      {"Mish", write_mish},
+      {"RMSNormalization", write_norm},
+      {"Swish", write_swish},
   };
   const auto writer = table.find(spec.type);
   if (writer == table.end()) return false;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operators that are folded and make or compute numbers, the latter element by element with ONNX's
-// broadcasting. See the header; those that move elements are in fold_moves.cpp.
+// broadcasting. See the header; those that move elements are in fold_moves.cpp,
+// functions and comparisons in fold_functions.cpp.
 #include "onnx/fold.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "base/error.h"
+#include "onnx/fold_functions.h"
 #include "onnx/fold_moves.h"
 
 namespace lepton::onnx {
@@ -40,12 +43,16 @@ Constant fold_constant(const NodeProto& node, Inputs) {
 }
 
 Constant fold_constant_of_shape(const NodeProto& node, Inputs inputs) {
-  const Shape shape = input(inputs, 0).numbers();
+  int64_t batch_axis = -1;
+  const Shape shape = sizes_of(input(inputs, 0), batch_axis);
   require_moderate(shape);
   Constant one = float_constant({1}, {0.0F});
   if (const AttributeProto* value = find_attribute(node, "value")) one = read_tensor(value->t());
   require(one.elements() == 1, "its value is not one number");
-  return moved(one, shape, [](const Shape&) { return int64_t{0}; });
+  one.origin.clear();
+  Constant result = moved(one, shape, [](const Shape&) { return int64_t{0}; });
+  result.batch_axis = batch_axis;
+  return result;
 }
 
 Constant fold_range(const NodeProto&, Inputs inputs) {
@@ -126,6 +133,8 @@ const std::map<std::string, Arithmetic>& arithmetic() {
       {"Div", {[](float a, float b) { return a / b; }, quotient_of}},
       {"Pow", {[](float a, float b) { return std::pow(a, b); }, nullptr}},
       {"Equal", {nullptr, [](Count a, Count b) { return Count{a == b ? 1 : 0}; }}},
+      {"Max", {[](float a, float b) { return std::max(a, b); }, nullptr}},
+      {"Min", {[](float a, float b) { return std::min(a, b); }, nullptr}},
   };
   return table;
 }
@@ -146,14 +155,6 @@ Constant fold_arithmetic(const NodeProto& node, Inputs inputs) {
     else
       result.integers.push_back(rule.integers(a.integers[i], b.integers[j]));
   });
-  return result;
-}
-
-Constant fold_sqrt(const NodeProto&, Inputs inputs) {
-  Constant result = input(inputs, 0);
-  require(result.floating, "it takes the root of integers");
-  result.origin.clear();
-  for (float& value : result.floats) value = std::sqrt(value);
   return result;
 }
 
@@ -179,7 +180,7 @@ const std::map<std::string, Fold>& table() {
   static const std::map<std::string, Fold> rows = [] {
     std::map<std::string, Fold> all = {
         {"Cast", fold_cast},   {"Constant", fold_constant}, {"ConstantOfShape", fold_constant_of_shape},
-        {"Range", fold_range}, {"Sqrt", fold_sqrt},         {"Where", fold_where},
+        {"Range", fold_range}, {"Where", fold_where},
     };
     for (const auto& [name, rule] : arithmetic()) all.emplace(name, fold_arithmetic);
     return all;
@@ -190,12 +191,13 @@ const std::map<std::string, Fold>& table() {
 }  // namespace
 
 bool folds(const std::string& type) {
-  return find_move(type) != nullptr || table().contains(type);
+  return find_move(type) != nullptr || find_function(type) != nullptr || table().contains(type);
 }
 
 Constant fold(const NodeProto& node, Inputs inputs) {
-  const Fold move = find_move(node.op_type());
-  return move != nullptr ? move(node, inputs) : table().at(node.op_type())(node, inputs);
+  Fold rule = find_move(node.op_type());
+  if (rule == nullptr) rule = find_function(node.op_type());
+  return rule != nullptr ? rule(node, inputs) : table().at(node.op_type())(node, inputs);
 }
 
 const AttributeProto* find_attribute(const NodeProto& node, const std::string& name) {

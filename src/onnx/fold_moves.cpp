@@ -41,6 +41,19 @@ void require_moderate(const Shape& shape) {
   require(!model::too_large(shape) && element_count(shape) <= folded_most, "its result is too large");
 }
 
+Shape sizes_of(const Constant& counts, int64_t& batch_axis) {
+  require(!counts.floating, "its sizes are no integers");
+  Shape shape;
+  for (const Count& count : counts.integers) {
+    if (count.of_batch) {
+      require(batch_axis < 0, "it has the batch size twice");
+      batch_axis = std::ssize(shape);
+    }
+    shape.push_back(count.of_batch ? 1 : count.number);
+  }
+  return shape;
+}
+
 /// Of an element of the broadcast shape: which element of the tensor it is.
 int64_t broadcast_source(const Constant& data, const Shape& index) {
   const Shape strides = strides_of(data.shape);
@@ -73,6 +86,7 @@ Constant with_shape(const Constant& data, Shape shape) {
   require(element_count(shape) == data.elements(), "the shape does not fit the tensor");
   Constant result = data;
   result.shape = std::move(shape);
+  result.batch_axis = -1;
   return result;
 }
 
@@ -94,16 +108,11 @@ Constant fold_transpose(const NodeProto& node, Inputs inputs) {
   require(perm.size() == rank, "perm does not fit the tensor");
   const Shape strides = strides_of(data.shape);
   for (const int64_t axis : perm) shape.push_back(data.shape[static_cast<size_t>(axis)]);
-  Constant result = moved(data, shape, [&](const Shape& index) {
+  return moved(data, shape, [&](const Shape& index) {
     int64_t source = 0;
     for (size_t d = 0; d < rank; ++d) source += index[d] * strides[static_cast<size_t>(perm[d])];
     return source;
   });
-  if (rank == 2 && perm[0] == 1 && !data.origin.empty()) {
-    result.origin = data.origin;
-    result.turned = !data.turned;
-  }
-  return result;
 }
 
 Constant fold_reshape(const NodeProto& node, Inputs inputs) {
@@ -237,10 +246,19 @@ Constant fold_slice(const NodeProto&, Inputs inputs) {
   });
 }
 
+/// Repeated for the samples it stays as it is, and knows that.
 Constant fold_expand(const NodeProto&, Inputs inputs) {
   const Constant& data = input(inputs, 0);
-  const Shape shape = broadcast_shape(data.shape, input(inputs, 1).numbers());
-  return moved(data, shape, [&](const Shape& index) { return broadcast_source(data, index); });
+  int64_t batch_axis = -1;
+  const Shape wanted = sizes_of(input(inputs, 1), batch_axis);
+  const Shape shape = broadcast_shape(data.shape, wanted);
+  Constant result = shape == data.shape ? data : moved(data, shape, [&](const Shape& index) {
+    return broadcast_source(data, index);
+  });
+  if (batch_axis < 0) return result;
+  result.batch_axis = batch_axis + std::ssize(shape) - std::ssize(wanted);
+  require(shape[static_cast<size_t>(result.batch_axis)] == 1, "it repeats for the samples what is not 1");
+  return result;
 }
 
 }  // namespace

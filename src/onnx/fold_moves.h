@@ -40,18 +40,25 @@ void for_indices(const Shape& shape, const Visit& visit) {
   }
 }
 
+/// Sizes that a node takes as an input. The one of the batch, if there is one, is 1, and `batch_axis` its
+/// place.
+Shape sizes_of(const Constant& counts, int64_t& batch_axis);
+
 /// The tensor of `shape` whose element at an index is data's element number from(index).
 template <class From>
 Constant moved(const Constant& data, Shape shape, const From& from) {
   require_moderate(shape);
   Constant result;
   result.floating = data.floating;
+  result.origin = data.floating ? data.origin : "";
   for_indices(shape, [&](const Shape& index) {
     const auto source = static_cast<size_t>(from(index));
     if (data.floating)
       result.floats.push_back(data.floats[source]);
     else
       result.integers.push_back(data.integers[source]);
+    if (!result.origin.empty())
+      result.sources.push_back(data.sources.empty() ? static_cast<int32_t>(source) : data.sources[source]);
   });
   result.shape = std::move(shape);
   return result;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "model/graph.h"
 
@@ -17,6 +18,10 @@ struct ImportSpec {
   Shape input;              ///< one sample of the data, which the network must take
   double l2 = 0;            ///< of all weights
   bool initialise = false;  ///< the file's weights are left aside: all begin as those of deck layers
+  std::vector<std::string> frozen = {};  ///< tensors whose names begin so stay as they are
+  /// Of data with several or named inputs, in their order; empty: one, `input`. The file's inputs are matched
+  /// by name; where one of lengths (NAME.length) or one other is left on both sides, these are matched too.
+  std::vector<model::NamedShape> inputs = {};
 };
 
 /// The network in `bytes` (read_model's). Initial values stand in the graph's initialisers. Throws

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights of an import: parameters and running statistics with their names, their values, and how those begin
 // that the file gives no values for, which is as deck layers begin: products by He et al. where a relu-like
-// activation follows, else by Glorot and Bengio, biases at 0, scales at 1, tables normal; products and tables
-// decay. A constant of a formula, 0.5 * x say, is a frozen parameter. See importer.h.
+// activation follows, else by Glorot and Bengio, recurrent weights orthogonal, biases at 0 (of forget gates
+// 1), scales at 1, tables normal; products and tables decay. A constant of a formula, 0.5 * x say, is a
+// frozen parameter. See importer.h.
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <set>
 
 #include "onnx/importer.h"
@@ -19,22 +22,43 @@ using Kind = Initialiser::Kind;
 constexpr double table_deviation = 0.02;  // as the layer embedding
 
 bool is_product(const std::string& type) {
-  static const std::set<std::string> all = {"Conv", "ConvTranspose", "Gemm", "MatMul", "GRU", "LSTM", "RNN"};
+  static const std::set<std::string> all = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
   return all.contains(type);
 }
-bool is_recurrent(const std::string& type) {
-  return type == "GRU" || type == "LSTM" || type == "RNN";
+/// Gates; 0: the operator is not recurrent.
+int64_t gates_of(const std::string& type) {
+  return type == "LSTM" ? 4 : type == "GRU" ? 3 : type == "RNN" ? 1 : 0;
 }
 
 /// [outputs, inputs, taps...]; of a transposed convolution the other way round.
 void set_fans(const std::string& type, const Shape& shape, Initialiser& initialiser) {
   if (shape.size() < 2) return;
-  const size_t outputs = is_recurrent(type) ? shape.size() - 2 : type == "ConvTranspose" ? 1 : 0;
-  const size_t inputs = is_recurrent(type) ? shape.size() - 1 : 1 - outputs;
+  const size_t outputs = type == "ConvTranspose" ? 1 : 0, inputs = 1 - outputs;
   const bool taps = type == "Conv" || type == "ConvTranspose";
   const int64_t own = taps ? element_count(Shape(shape.begin() + 2, shape.end())) : 1;
   initialiser.fan_in = std::max<int64_t>(1, shape[inputs] * own);
   initialiser.fan_out = std::max<int64_t>(1, shape[outputs] * own);
+}
+
+/// W, R or B: gate by gate, recurrent weights orthogonal, and forget gates open at first.
+Role recurrent_role(const std::string& type, int number, const Shape& shape) {
+  Role role;
+  role.shape = shape;
+  role.decays = number < 3;
+  const int64_t parts = gates_of(type) * (number < 3 ? 1 : 2);
+  const int64_t units = shape.size() < 2 ? 1 : std::max<int64_t>(1, shape[1] / parts);
+  if (number == 1) {
+    role.initialiser.kind = Kind::glorot_uniform;
+    role.initialiser.fan_in = std::max<int64_t>(1, shape.back());
+    role.initialiser.fan_out = units;
+  } else if (number == 2) {
+    role.initialiser.kind = Kind::orthogonal;
+    role.initialiser.fan_in = role.initialiser.fan_out = units;
+  } else if (type == "LSTM") {  // i, o, f and c of W, then of R
+    role.initialiser = {
+        .kind = Kind::columns, .value = 1, .columns_begin = 2 * units, .columns_end = 3 * units};
+  }
+  return role;
 }
 
 /// What is added to each place of a sequence, say: no bias per channel.
@@ -43,12 +67,31 @@ bool is_table(const ImportNode& node, int number, const Shape& shape) {
   return !is_parameter_slot(node.type, number) && wide > 1;
 }
 
-std::vector<float> turned(const std::vector<float>& values, int64_t rows, int64_t columns) {
-  std::vector<float> result(values.size());
+template <class T>
+std::vector<T> turned(const std::vector<T>& values, int64_t rows, int64_t columns) {
+  std::vector<T> result(values.size());
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c)
       result[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * columns + c)];
   return result;
+}
+
+/// Which elements of the initializer stand in the arena, in order; empty: all of `total` as they are.
+std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_t total) {
+  std::vector<int32_t> sources = constant.sources;
+  if (sources.empty() && (role.turned || constant.elements() != total)) {
+    sources.resize(static_cast<size_t>(constant.elements()));
+    std::iota(sources.begin(), sources.end(), 0);
+  }
+  if (role.turned) sources = turned(sources, constant.shape[0], constant.shape[1]);
+  bool all = std::ssize(sources) == total;
+  for (size_t i = 0; i < sources.size() && all; ++i) all = sources[i] == static_cast<int32_t>(i);
+  if (all) sources.clear();
+  return sources;
+}
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
@@ -73,10 +116,10 @@ bool Importer::followed_by_relu(const std::string& name) const {
 }
 
 Role Importer::role_of(const ImportNode& node, int number, const Shape& shape) const {
+  if (gates_of(node.type) > 0 && !shape.empty()) return recurrent_role(node.type, number, shape);
   Role role;
   role.shape = shape;
-  const bool weight = is_product(node.type) && (number == 1 || (number == 2 && is_recurrent(node.type)));
-  if (weight) {
+  if (is_product(node.type) && number == 1) {
     role.decays = true;
     role.initialiser.kind = followed_by_relu(node.proto.output(0)) ? Kind::he_normal : Kind::glorot_uniform;
     set_fans(node.type, shape, role.initialiser);
@@ -101,38 +144,68 @@ Shape Importer::without_batch(const Constant& constant, const Value& value) cons
     const auto at = own.begin() + (value.batch_axis - missing);
     require_import(*at == 1, "the constant " + constant.origin + " of shape " + shape_text(own) +
                                  " differs from sample to sample");
-    own.erase(at);
+    own.insert(own.erase(at), static_cast<size_t>(value.before + value.behind), 1);
   }
   if (own.empty()) own = {1};
   return own;
+}
+
+bool Importer::learns(const ImportNode& node, int number, const Constant& constant) const {
+  if (constant.origin.empty()) return is_parameter_slot(node.type, number);
+  for (const std::string& beginning : spec_.frozen)
+    if (constant.origin.starts_with(beginning)) return false;
+  // One number is a constant of a formula; minus infinity masks.
+  return (constant.elements() > 1 || is_parameter_slot(node.type, number)) && all_finite(constant.floats);
+}
+
+/// A tensor that learns has each of its elements once in the network, but for nodes that share all of it.
+void Importer::claim_elements(const std::string& origin, int64_t total, const std::vector<int32_t>& sources) {
+  std::vector<bool>& claimed = claimed_[origin];
+  claimed.resize(static_cast<size_t>(total), false);
+  const auto claim = [&](size_t element) {
+    require_import(!claimed[element], "it takes " + origin +
+                                          " in another form than another node does, or parts of it twice; "
+                                          "model.onnx_frozen can name it");
+    claimed[element] = true;
+  };
+  if (sources.empty())
+    for (size_t i = 0; i < claimed.size(); ++i) claim(i);
+  for (const int32_t source : sources) claim(static_cast<size_t>(source));
 }
 
 int Importer::add_parameter(const ImportNode& node, int number, const Constant& constant, const Role& role) {
   require_import(constant.floating, "its input " + std::to_string(number) + " is a constant of integers");
   require_import(element_count(role.shape) == constant.elements(),
                  "its input " + std::to_string(number) + " has the shape " + shape_text(constant.shape));
-  const bool learns =
-      !constant.origin.empty() && (constant.elements() > 1 || is_parameter_slot(node.type, number));
-  const bool frozen = !learns && !is_parameter_slot(node.type, number);  // a constant of the formula
+  const bool frozen = !learns(node, number, constant);
+  const Known* whole = known(constant.origin);
+  const int64_t total = whole == nullptr ? constant.elements() : std::get<Constant>(*whole).elements();
+  const std::vector<int32_t> sources = arranged(constant, role, total);
   std::string name = constant.origin;
-  if (name.empty()) name = unique(node.name + "." + std::to_string(number));
+  if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
+    name += "." + std::to_string(sources.front());  // one of several parts
   const auto known = parameters_.find(name);
   if (known != parameters_.end()) {  // weights that several nodes share
     const KnownParameter& other = known->second;
-    require_import(other.shape == role.shape && other.turned == role.turned && !role.statistic,
-                   "it takes " + name + " in another form than another node does");
-    return other.index;
+    if (other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
+        !role.statistic)
+      return other.index;
+    if (frozen) name.clear();
   }
+  if (name.empty()) name = unique(node.name + "." + std::to_string(number));
+  if (!frozen && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
   if (frozen) builder_.begin_use({node.name, "", true, spec_.position});
   const int index = role.statistic
                         ? builder_.add_statistic(name, role.shape, role.initialiser.kind)
                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays && !frozen,
                                                  role.decays && !frozen ? spec_.l2 : 0);
   if (frozen) builder_.end_use();
-  parameters_[name] = {index, role.shape, role.turned};
-  if (!constant.open && (frozen || !spec_.initialise))
-    given_[name] =
-        role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
+  parameters_[name] = {index, role.shape, sources, role.factor};
+  if (!constant.open && (frozen || !spec_.initialise)) {
+    std::vector<float>& values = given_[name];
+    values = role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
+    for (float& value : values) value *= role.factor;
+  }
   return index;
 }
 

@@ -17,30 +17,6 @@ namespace {
 using messages::AttributeProto;
 using messages::NodeProto;
 
-/// Axes of a tensor whose batch dimension stands at `batch`, as they count with the batch in front.
-int64_t batch_first(int64_t axis, int64_t batch, int64_t rank) {
-  if (axis < 0) axis += rank;
-  return axis == batch ? 0 : axis < batch ? axis + 1 : axis;
-}
-
-void move_axes(ops::Attributes& attributes, int64_t batch, int64_t rank) {
-  if (batch == 0) return;
-  for (const char* name : {"axis", "axes"}) {
-    const auto found = attributes.find(name);
-    if (found == attributes.end()) continue;
-    if (auto* axis = std::get_if<int64_t>(&found->second)) *axis = batch_first(*axis, batch, rank);
-    if (auto* axes = std::get_if<std::vector<int64_t>>(&found->second))
-      for (int64_t& one : *axes) one = batch_first(one, batch, rank);
-  }
-  require_import(!attributes.contains("pads"), "it pads where the batch dimension is not the first one");
-}
-
-/// Of operators that broadcast their operands.
-bool broadcasts(const std::string& type) {
-  static const std::set<std::string> all = {"Add", "Sub", "Mul",   "Div",  "Pow",
-                                            "Min", "Max", "Where", "PRelu"};
-  return all.contains(type);
-}
 bool commutes(const std::string& type) {
   return type == "Add" || type == "Mul" || type == "Min" || type == "Max";
 }
@@ -56,6 +32,12 @@ bool is_onnx(const std::string& domain) {
 std::string own_type(const std::string& type) {
   if (ops::find_operator(type) != nullptr) return type;
   return type.substr(0, type.rfind('_'));
+}
+
+Constant in_floats(const Constant& integers) {
+  std::vector<float> floats;
+  for (const int64_t number : integers.numbers()) floats.push_back(static_cast<float>(number));
+  return float_constant(integers.shape, std::move(floats));
 }
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -74,7 +56,11 @@ void require_import(bool condition, const std::string& what) {
 }
 
 Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
-    : model_(model), graph_(model.graph()), spec_(spec), builder_(spec.input) {}
+    : model_(model),
+      graph_(model.graph()),
+      spec_(spec),
+      data_(spec.inputs.empty() ? std::vector<model::NamedShape>{{"input", spec.input}} : spec.inputs),
+      builder_(std::span<const model::NamedShape>(data_)) {}
 
 model::Graph Importer::run() {
   const auto require = [&](bool condition, const std::string& what, const std::string& hint) {
@@ -85,19 +71,25 @@ model::Graph Importer::run() {
           "Export the one alone that gives the scores.");
   find_needed();
   read_constants();
-  read_input();
+  read_inputs();
+  for (const NodeProto& node : graph_.node())  // rules look at those of nodes behind theirs, too
+    if (needed_.contains(&node) && node.op_type() == "Constant") {
+      import_node(node);
+      skip(node);
+    }
   for (const NodeProto& node : graph_.node())
     if (needed_.contains(&node) && !skipped_.contains(&node)) import_node(node);
   require(problems_.empty(), "Lepton does not compute all of this network:" + joined(problems_),
           "`lepton keys` names layers; DESIGN and README the operators.");
   const auto output = known_.find(graph_.output(0).name());
   const Value* scores = output == known_.end() ? nullptr : std::get_if<Value>(&output->second);
-  require(scores != nullptr && scores->index > 0,
+  require(scores != nullptr && !is_network_input(*scores),
           "its output " + graph_.output(0).name() + " is not computed",
           "It must depend on the network's input.");
-  require(scores->batch_axis == 0, "the batch is not the first dimension of its output", "");
+  require(scores->plain(), "the batch is not the first dimension of its output", "");
   model::Graph graph = builder_.finish();
   place_values(graph);
+  check_frozen(graph);
   return graph;
 }
 
@@ -128,53 +120,6 @@ void Importer::read_constants() {
       fail(Exit::deck, spec_.path, error.problem(), "");
     }
   }
-}
-
-/// The network's input is the first that no initializer gives; others may be weights without values.
-void Importer::read_input() {
-  const messages::ValueInfoProto* input = nullptr;
-  std::vector<std::string> others;
-  for (const messages::ValueInfoProto& value : graph_.input()) {
-    if (known_.contains(value.name())) continue;
-    if (input == nullptr) {
-      input = &value;
-      continue;
-    }
-    bool weight = consumers_.contains(value.name());
-    for (const NodeProto* node : consumers_[value.name()])
-      for (int i = 0; i < node->input_size(); ++i)
-        weight = weight && (node->input(i) != value.name() || is_parameter_slot(node->op_type(), i));
-    Constant open;
-    open.floating = open.open = true;
-    open.origin = value.name();
-    for (const auto& dimension : value.type().tensor_type().shape().dim()) {
-      weight = weight && dimension.dim_value() > 0;
-      open.shape.push_back(dimension.dim_value());
-    }
-    if (weight && !model::too_large(open.shape))
-      known_[value.name()] = std::move(open);
-    else
-      others.push_back(value.name() + " " + declared_shape(value));
-  }
-  const std::string where = spec_.position.text();
-  REQUIRE(input != nullptr, Exit::deck, where, spec_.path + ": the network has no input", "");
-  REQUIRE(others.empty(), Exit::deck, where,
-          spec_.path + ": the network has further inputs:" + joined(others),
-          "Lepton trains networks of one input.");
-  const std::string declared = declared_shape(*input);
-  Shape sample;
-  for (const auto& dimension : input->type().tensor_type().shape().dim())
-    sample.push_back(dimension.dim_value());
-  const bool known =
-      !sample.empty() && std::all_of(sample.begin() + 1, sample.end(), [](int64_t d) { return d > 0; });
-  REQUIRE(known, Exit::deck, where,
-          spec_.path + ": the shape of input " + input->name() + " is open: " + declared,
-          "Only its first dimension, the batch, may be; export it with the others fixed.");
-  REQUIRE(Shape(sample.begin() + 1, sample.end()) == spec_.input, Exit::deck, where,
-          spec_.path + ": input " + input->name() + " takes " + declared + ", but a sample of the data is " +
-              shape_text(spec_.input),
-          "The dimensions behind the first, the batch, must be those of the data.");
-  known_[input->name()] = Value{};
 }
 
 std::string Importer::unique(const std::string& wish) {
@@ -212,7 +157,7 @@ void Importer::import_node(const NodeProto& proto) {
   try {
     require_import(node.own || is_onnx(proto.domain()),
                    "Lepton has no operators of the domain " + proto.domain());
-    if (fold_node(node)) return;
+    if (pass_lengths(node) || fold_node(node)) return;
     const ImportRule rule = node.own ? nullptr : find_import_rule(node.type);
     if (rule != nullptr)
       rule(*this, node);
@@ -255,6 +200,10 @@ const Constant* Importer::constant(const ImportNode& node, int number) const {
   const Known* known = input(node, number);
   return known == nullptr ? nullptr : std::get_if<Constant>(known);
 }
+const Lengths* Importer::lengths(const ImportNode& node, int number) const {
+  const Known* known = input(node, number);
+  return known == nullptr ? nullptr : std::get_if<Lengths>(known);
+}
 const Constant& Importer::required(const ImportNode& node, int number) const {
   const Constant* found = constant(node, number);
   require_import(found != nullptr, "its input " + std::to_string(number) + " must be constant");
@@ -280,10 +229,15 @@ void Importer::require_one_output(const ImportNode& node) const {
   for (int i = 1; i < node.proto.output_size(); ++i)
     require_import(!is_used(node, i), "its output " + node.proto.output(i) + " is not computed");
 }
-const NodeProto* Importer::only_consumer(const ImportNode& node) const {
-  const auto found = consumers_.find(node.proto.output(0));
+const NodeProto* Importer::producer(const std::string& output) const {
+  for (const NodeProto* node : needed_)
+    if (std::find(node->output().begin(), node->output().end(), output) != node->output().end()) return node;
+  return nullptr;
+}
+const NodeProto* Importer::only_consumer(const NodeProto& node, int output) const {
+  const auto found = consumers_.find(node.output(output));
   if (found == consumers_.end() || found->second.size() != 1) return nullptr;
-  return node.proto.output(0) == graph_.output(0).name() ? nullptr : found->second.front();
+  return node.output(output) == graph_.output(0).name() ? nullptr : found->second.front();
 }
 
 ops::Attributes Importer::attributes(const ImportNode& node) const {
@@ -302,6 +256,16 @@ ops::Attributes Importer::attributes(const ImportNode& node) const {
       case AttributeProto::INTS:
         attributes[attribute.name()] = std::vector<int64_t>(attribute.ints().begin(), attribute.ints().end());
         break;
+      case AttributeProto::STRINGS:
+        attributes[attribute.name()] =
+            std::vector<std::string>(attribute.strings().begin(), attribute.strings().end());
+        break;
+      case AttributeProto::FLOATS: {
+        std::vector<double> numbers;
+        for (const float number : attribute.floats()) numbers.push_back(shortest(number));
+        attributes[attribute.name()] = std::move(numbers);
+        break;
+      }
       default:
         cannot("its attribute " + attribute.name() + " is of a kind that Lepton's operators do not take");
     }
@@ -311,9 +275,13 @@ ops::Attributes Importer::attributes(const ImportNode& node) const {
 
 Operands Importer::operands(const ImportNode& node) {
   Operands result{attributes(node), {}, {}};
-  const Value* first = nullptr;
-  for (int i = 0; i < node.proto.input_size() && first == nullptr; ++i) first = value(node, i);
-  require_import(first != nullptr, "it does not depend on the network's input");
+  std::vector<int64_t> places;  // of constants
+  const Value* largest = nullptr;
+  for (int i = 0; i < node.proto.input_size(); ++i) {
+    const Value* one = value(node, i);
+    if (one != nullptr && (largest == nullptr || rank(*one) > rank(*largest))) largest = one;
+  }
+  require_import(largest != nullptr, "it does not depend on the network's input");
   for (int i = 0; i < node.proto.input_size(); ++i) {
     if (input(node, i) == nullptr) continue;
     if (const AttributeSlot* slot = node.own ? nullptr : find_slot(node.type, i)) {
@@ -334,51 +302,45 @@ Operands Importer::operands(const ImportNode& node) {
       result.values.push_back(*one);
       continue;
     }
-    const Constant& given = *constant(node, i);
-    if (result.values.empty() && broadcasts(node.type) && !commutes(node.type))
-      result.attributes["parameter_first"] = int64_t{1};
-    const Shape own = broadcasts(node.type) ? without_batch(given, *first) : given.shape;
-    result.parameters.push_back(add_parameter(node, i, given, role_of(node, i, own)));
+    const Constant* given = constant(node, i);
+    Constant numbers;
+    if (broadcasts(node.type) && !given->floating) {  // a mask, say
+      numbers = in_floats(*given);
+      given = &numbers;
+    }
+    places.push_back(i);
+    const Shape own = broadcasts(node.type) ? without_batch(*given, *largest) : given->shape;
+    result.parameters.push_back(add_parameter(node, i, *given, role_of(node, i, own)));
   }
+  if (!broadcasts(node.type) || commutes(node.type) || places.empty()) return result;
+  if (places.size() == 1 && places.front() == 0)
+    result.attributes["parameter_first"] = int64_t{1};
+  else if (places.front() < std::ssize(result.values))  // else they stand behind the values anyway
+    result.attributes["parameter_at"] = places;
   return result;
-}
-
-Value Importer::append(const std::string& type, const std::string& name, Operands operands) {
-  const ops::OperatorRow* row = ops::find_operator(type);
-  require_import(row != nullptr, "Lepton has no operator " + type);
-  require_import(row->takes(operands.values.size()), "Lepton's " + type + " does not take " +
-                                                         std::to_string(operands.values.size()) +
-                                                         " inputs that depend on the network's input");
-  const Value first = operands.values.front();
-  std::vector<int> inputs;
-  for (const Value& one : operands.values) {
-    require_import(one.batch_axis == first.batch_axis && rank(one) == rank(first),
-                   "its inputs have their batch dimension at different places");
-    inputs.push_back(one.index);
-  }
-  move_axes(operands.attributes, first.batch_axis, rank(first));
-  const Value result{builder_.add_node(type, name, std::move(operands.attributes), std::move(inputs),
-                                       std::move(operands.parameters), spec_.position),
-                     first.batch_axis};
-  require_import(first.batch_axis == 0 || rank(result) == rank(first),
-                 "it changes the number of dimensions where the batch is not the first one");
-  return result;
-}
-
-Value Importer::reshaped(const std::string& name, const Value& value, const Shape& wanted) {
-  if (shape(value) == wanted) return value;
-  Operands operands;
-  operands.attributes["shape"] = wanted;
-  operands.values = {{value.index, 0}};
-  return {append("Reshape", name, std::move(operands)).index, value.batch_axis};
 }
 
 void Importer::add_by_table(const ImportNode& node) {
   require_import(ops::find_operator(node.type) != nullptr, "Lepton has no such operator");
-  static const std::set<std::string> others = {"RNN", "LSTM", "GRU", "Resize", "SparseMatMul"};
-  require_import(!others.contains(node.type), "ONNX's form of it is not read yet");
+  require_import(node.type != "SparseMatMul", "its matrix is not in the file");
   require_one_output(node);
   give(node, 0, append(node.type, node.name, operands(node)));
+}
+
+/// Each beginning of a name freezes something, and something is left to train.
+void Importer::check_frozen(const model::Graph& graph) const {
+  const auto& tensors = graph.layout.tensors();
+  for (const std::string& beginning : spec_.frozen)
+    REQUIRE(std::any_of(tensors.begin(), tensors.end(),
+                        [&](const ArenaTensor& tensor) { return tensor.name.starts_with(beginning); }),
+            Exit::deck, spec_.position.text(),
+            "model.onnx_frozen has \"" + beginning + "\", with which no tensor's name of " + spec_.path +
+                " begins",
+            "`lepton inspect` of a model lists its tensors.");
+  REQUIRE(spec_.frozen.empty() || std::any_of(tensors.begin(), tensors.end(),
+                                              [](const ArenaTensor& tensor) { return !tensor.frozen; }),
+          Exit::deck, spec_.position.text(), "all parameters are frozen: nothing is left to train",
+          "Leave some names out of model.onnx_frozen.");
 }
 
 void Importer::place_values(model::Graph& graph) {

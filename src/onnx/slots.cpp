@@ -47,14 +47,12 @@ bool is_parameter_slot(const std::string& type, int input) {
                                                          "ConvTranspose",
                                                          "Gemm",
                                                          "GroupNormalization",
-                                                         "GRU",
-                                                         "LSTM",
                                                          "InstanceNormalization",
                                                          "LayerNormalization",
                                                          "MatMul",
                                                          "PRelu",
-                                                         "RMSNormalization",
-                                                         "RNN"};
+                                                         "RMSNormalization"};
+  if (type == "GRU" || type == "LSTM" || type == "RNN") return input >= 1 && input <= 3;  // W, R and B
   return type == "Gather" ? input == 0 : input > 0 && behind_the_first.contains(type);
 }
 

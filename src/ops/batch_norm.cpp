@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // BatchNormalization (Ioffe and Szegedy 2015) over the last, the channel, dimension of memory, with an
 // optional fused Relu. Training uses the unit's own mean and biased variance (ghost batch norm, Hoffer et al.
-// 2017) and hands out n * mean and n * variance; inference uses the running ones, and so does training with
-// the attribute training_mode = 0 (ONNX's, but 1 where it is absent), which then hands out nothing. Our own
-// loops, vector over channels: the order of every sum is written out, so bits do not depend on the machine.
-// Made by the table, run by model/executor.
+// 2017) and hands out n * mean and n * the unbiased variance, as PyTorch; inference uses the running ones,
+// and so does training with the attribute training_mode = 0 (ONNX's, but 1 where it is absent), which then
+// hands out nothing. Our own loops, vector over channels: the order of every sum is written out, so bits do
+// not depend on the machine. Made by the table, run by model/executor.
 #include <algorithm>
 #include <cmath>
 
@@ -192,6 +192,11 @@ LEPTON_SIMD void input_gradient(const Rows& rows, bool relu, const float* x, con
     input_gradient_rows<false>(rows, x, dy, k, offset, slope, dx);
 }
 
+/// What makes of the mean of squared deviations an estimate without bias (Bessel).
+double unbiased(int64_t pixels) {
+  return pixels > 1 ? static_cast<double>(pixels) / static_cast<double>(pixels - 1) : 1.0;
+}
+
 class BatchNormOp : public Op {
  public:
   explicit BatchNormOp(const OpSpec& spec)
@@ -222,7 +227,7 @@ class BatchNormOp : public Op {
       if (training_) {
         join(means, c, centre, variance);
         run.statistics[0][c] = static_cast<float>(centre * static_cast<double>(n_));
-        run.statistics[1][c] = static_cast<float>(variance * static_cast<double>(n_));
+        run.statistics[1][c] = static_cast<float>(variance * unbiased(pixels_) * static_cast<double>(n_));
       } else {
         centre = static_cast<double>(run.parameters[2][c]);
         variance = static_cast<double>(run.parameters[3][c]);

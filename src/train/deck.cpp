@@ -141,9 +141,11 @@ void require_one_network(const std::string& path, const DeckNode& root) {
           "It is a list of layers: the network, from the inputs to the scores. Or give model.onnx, a file.");
   REQUIRE(layers == nullptr || file == nullptr, Exit::deck, file->position.text(),
           "model.onnx and model.layers are two networks", "Leave one of them out.");
-  const DeckNode* weights = root.at("model.onnx_weights");
-  REQUIRE(weights == nullptr || file != nullptr, Exit::deck, weights->position.text(),
-          "model.onnx_weights says nothing without model.onnx", "Leave it out.");
+  for (const char* key : {"model.onnx_weights", "model.onnx_frozen"}) {
+    const DeckNode* given = root.at(key);
+    REQUIRE(given == nullptr || file != nullptr, Exit::deck, given->position.text(),
+            std::string(key) + " says nothing without model.onnx", "Leave it out.");
+  }
 }
 
 void read_model(Deck& deck, const DeckNode& root) {

@@ -110,6 +110,8 @@ struct CheckpointSpec {
 struct NetworkFile {
   std::string path;         ///< "": the deck has layers
   bool initialise = false;  ///< its weights are left aside
+  /// Beginnings of names of its tensors that stay as they are.
+  std::vector<std::string> frozen;
 };
 
 struct Deck {

@@ -117,9 +117,9 @@ std::vector<DeckKey> network_keys() {
        [](Deck& deck, const DeckValue& value) { deck.model.l2 = value.number; }, at_least(0)},
       // What these give shows in the state that a run begins with, whose hash its record keeps.
       {"model.weights", KeyType::path, operational, "",
-       "safetensors file, relative to the deck, whose tensors replace initial values by their names when a "
-       "run "
-       "begins; a run's model.safetensors is one",
+       "safetensors or ONNX file (.onnx), relative to the deck, whose tensors replace initial values by "
+       "their "
+       "names when a run begins; a run's model.safetensors is one",
        [](Deck& deck, const DeckValue& value) { deck.weights.file = value.texts.front(); }},
       {"model.weights_missing",
        KeyType::choice,
@@ -157,6 +157,9 @@ std::vector<DeckKey> network_keys() {
        [](Deck& deck, const DeckValue& value) { deck.network.initialise = value.choice == 1; },
        {},
        {"file", "initialise"}},
+      {"model.onnx_frozen", KeyType::names, mathematical, "",
+       "beginnings of names of tensors in model.onnx that stay as they are, as frozen layers do",
+       [](Deck& deck, const DeckValue& value) { deck.network.frozen = value.texts; }},
   };
 }
 

@@ -133,7 +133,7 @@ void check_weights(const DeckFacts& facts, const Deck& deck) {
   for (const char* key : {"model.weights_missing", "model.weights_unexpected", "model.weights_rename"})
     if (deck.weights.file.empty() && facts.given(key))
       contradiction(facts, key, std::string(key) + " says nothing without model.weights",
-                    "Set model.weights to a safetensors file, or leave it out.");
+                    "Set model.weights to a safetensors or ONNX file, or leave it out.");
 }
 
 void check_loss(const DeckFacts& facts, const Deck& deck) {

@@ -163,7 +163,7 @@ DeckValue check_names(const DeckKey& key, const DeckNode& node) {
   DeckValue value;
   for (const DeckNode& item : node.children) {
     if (item.kind != DeckNode::Kind::text) wrong(key, node);
-    if (std::ranges::find(key.choices, item.text) == key.choices.end())
+    if (!key.choices.empty() && std::ranges::find(key.choices, item.text) == key.choices.end())
       wrong(key, node, did_you_mean(item.text, key.choices));
     if (std::ranges::find(value.texts, item.text) != value.texts.end())
       wrong(key, node, "\"" + item.text + "\" is there twice.");
@@ -316,6 +316,7 @@ std::string expectation(const DeckKey& key) {
     case KeyType::numbers:
       return "a list of numbers" + key.range.text() + ", as in [0.5, 1]";
     case KeyType::names:
+      if (key.choices.empty()) return "a list of names, each once, as in [\"features.\", \"embedding\"]";
       return "a list of some of " + choices_text(key.choices);
     case KeyType::sizes:
       return "an integer" + key.range.text() + ", or a list of them, one for each side";

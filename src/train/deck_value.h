@@ -35,7 +35,7 @@ enum class KeyType {
   interval_or_duration,  ///< also "60s"
   shares,                ///< a list of "8 cuda"
   numbers,               ///< a list of them
-  names,                 ///< a list of choices, each at most once
+  names,                 ///< a list of choices, or of any names, each at most once
   sizes,                 ///< an integer for all sides, or a list of them, one for each
   layers
 };

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 
+#include "onnx/weights_file.h"
 #include "storage/safetensors.h"
 
 namespace lepton::train {
@@ -34,6 +35,17 @@ class Problems {
   std::string text_;
 };
 
+using NamedWeights = std::map<std::string, onnx::Weights>;
+
+/// By the file's name: ONNX or safetensors.
+NamedWeights weights_in(const std::string& path) {
+  if (path.ends_with(".onnx")) return onnx::read_weights(path);
+  storage::SafetensorsFile file = storage::read_safetensors(path);
+  NamedWeights weights;
+  for (auto& [name, entry] : file.tensors) weights[name] = {std::move(entry.shape), std::move(entry.values)};
+  return weights;
+}
+
 }  // namespace
 
 std::string renamed(const WeightsSpec& spec, const std::string& name) {
@@ -51,10 +63,10 @@ std::string PlacedWeights::text() const {
 
 PlacedWeights place_weights(const WeightsSpec& spec, const model::Graph& graph, std::span<float> parameters,
                             const std::string& hint) {
-  const storage::SafetensorsFile file = storage::read_safetensors(spec.file);
-  std::map<std::string, const storage::SafetensorsFile::Entry*> tensors;
+  const NamedWeights file = weights_in(spec.file);
+  std::map<std::string, const onnx::Weights*> tensors;
   std::vector<std::string> twice, misshapen;
-  for (const auto& [name, entry] : file.tensors)
+  for (const auto& [name, entry] : file)
     if (!tensors.emplace(renamed(spec, name), &entry).second)
       twice.push_back(name + " as " + renamed(spec, name));
   PlacedWeights weights;
@@ -64,7 +76,7 @@ PlacedWeights place_weights(const WeightsSpec& spec, const model::Graph& graph, 
       weights.left.push_back(tensor.name);
       continue;
     }
-    const storage::SafetensorsFile::Entry* entry = found->second;
+    const onnx::Weights* entry = found->second;
     tensors.erase(found);
     weights.placed.push_back(tensor.name);
     if (entry->shape == tensor.shape)

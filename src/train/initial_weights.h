@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Initial weights from a safetensors file by name ([model] weights): what fine-tuning begins with. Everything
-// that does not fit is told at once. Also how a bare model is read. Called by begin_state, check and resume.
+// Initial weights from a safetensors or ONNX file by name ([model] weights): what fine-tuning begins with.
+// Everything that does not fit is told at once. Also how a bare model is read. Called by begin_state, check
+// and resume.
 #pragma once
 
 #include <span>

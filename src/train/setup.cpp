@@ -85,8 +85,8 @@ static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
     REQUIRE(known == deck.mathematical.end() || known->second == toml_text(hex64(hash64(content))), Exit::io,
             deck.network.path, "the file has changed since the deck was read", "Run it again.");
     const model::ModelSpec spec = model_spec(deck, dataset);
-    graph = onnx::import_network(
-        content, {deck.network.path, spec.position, spec.input, spec.l2, deck.network.initialise});
+    graph = onnx::import_network(content, {deck.network.path, spec.position, spec.input, spec.l2,
+                                           deck.network.initialise, deck.network.frozen, spec.inputs});
     require_memory_for(graph, spec);
     model::check_outputs(graph, spec);
   });

@@ -26,13 +26,24 @@ NETWORKS = {
              "{ type = 'transformer_block', heads = 4, key_heads = 2, causal = true }",
              "{ type = 'transformer_block', heads = 2, norm = 'rms_norm', causal = true }", "{ type = 'layer_norm' }"],
             (9,), 12),
+    "lstm": (["{ type = 'embedding', rows = 12, width = 6 }",
+              "{ type = 'lstm', units = 5, bidirectional = true, layers = 2, output = 'sequence', name = 'both',"
+              " from = ['embedding_1', 'input.length'] }",
+              "{ type = 'gru', units = 7, from = ['both', 'input.length'] }"], (9,), 3),
+    "unet": (["{ type = 'conv2d', filters = 4, kernel = 3, padding = 'same', name = 'fine' }", "{ type = 'max_pool2d' }",
+              "{ type = 'group_norm', groups = 2 }", "{ type = 'upsample2d', scale = 2, mode = 'linear' }",
+              "{ type = 'max_pool2d' }", "{ type = 'upsample2d', scale = 2, name = 'up' }",
+              "{ type = 'concat', from = ['up', 'fine'] }", "{ type = 'flatten' }"], (2, 6, 8), 4),
 }
 COMPARE = """
 import sys, h5py, numpy as np, onnxruntime
-x = h5py.File(sys.argv[1])["x"][:].astype(np.float32)
+file = h5py.File(sys.argv[1])
 scores = h5py.File(sys.argv[2])["scores"][:]
 for model in sys.argv[3:]:
-    given = onnxruntime.InferenceSession(model).run(None, {"input": x})[0]
+    session = onnxruntime.InferenceSession(model)
+    names = {"input": "x", "input.length": "lengths"}
+    inputs = {i.name: file[names[i.name]][:].astype("i8" if "int64" in i.type else "f4") for i in session.get_inputs()}
+    given = session.run(None, inputs)[0]
     error = abs(given - scores).max() / (1 + abs(scores).max())
     print(model, error)
     assert given.shape == scores.shape and error < 1e-5, (model, error)
@@ -45,6 +56,11 @@ def write_data(name, shape, classes):
         if name == "gpt":
             tokens = random.integers(0, classes, (96, shape[0] + 1)).astype(np.uint8)
             file["x"], file["y"] = tokens[:, :-1], tokens[:, 1:].astype(np.int32)
+        elif name == "lstm":
+            file["x"] = random.integers(0, 12, (96, *shape)).astype(np.uint8)
+            file["lengths"] = random.integers(1, shape[0] + 1, 96).astype(np.int32)
+            file["lengths"][0] = shape[0]
+            file["y"] = random.integers(0, classes, 96).astype(np.int32)
         else:
             file["x"] = (4 * random.standard_normal((96, *shape)) + 2).astype(np.float32)
             file["y"] = random.integers(0, classes, 96).astype(np.int32)
@@ -52,14 +68,15 @@ def write_data(name, shape, classes):
 
 def write_deck(name, network, directory):
     path = f"{directory}.toml"
-    data = 'target_kind = "classes"' if name == "gpt" else 'normalize = "standardize"'
+    data = "" if name == "lstm" else 'target_kind = "classes"' if name == "gpt" else 'normalize = "standardize"'
+    lengths = 'lengths = "lengths", ' if name == "lstm" else ""
     with open(path, "w") as deck:
         deck.write(f"""[run]
 dir = "{directory}"
 seed = 5
 [data]
 file = "{name}.h5"
-train = {{ inputs = "x", targets = "y" }}
+train = {{ inputs = "x", {lengths}targets = "y" }}
 {data}
 [model]
 {network}
@@ -75,7 +92,8 @@ unit_size = 8
 
 
 def scores_of(deck, name, directory, *checkpoint):
-    run("predict", deck, "--inputs", f"{name}.h5:x", "--output", f"{directory}.scores.h5", *checkpoint,
+    place = "input=x,input.lengths=lengths" if name == "lstm" else "x"
+    run("predict", deck, "--inputs", f"{name}.h5:{place}", "--output", f"{directory}.scores.h5", *checkpoint,
         sets={"run.dir": directory})
     with h5py.File(f"{directory}.scores.h5") as file:
         return file["scores"][:]
@@ -95,13 +113,16 @@ def check(name, python):
     deck = write_deck(name, f"layers = [{layers}]", f"{name}_layers")
     run("train", deck)
     scores = scores_of(deck, name, f"{name}_layers")
-    inside = [] if name == "gpt" else ["--normalize"]
+    inside = [] if name in ("gpt", "lstm") else ["--normalize"]
     models = []
     for opset in ("13", "17", "21"):
         models.append(f"{name}_{opset}.onnx")
         run("export", deck, models[-1], "--opset", opset, *inside)
     run("export", deck, f"{name}.onnx")
     assert "opset: 17" in run("inspect", f"{name}.onnx").out
+    # Its tensors are those of a network of the same layers, by name.
+    tuned = write_deck(name, f'layers = [{layers}]\nweights = "{name}.onnx"', f"{name}_tuned")
+    assert f"{name}.onnx: " in run("check", tuned).out
     # Back again: the same network, and a run that begins with the file has its parameters (statistics go on).
     back = write_deck(name, f'onnx = "{name}.onnx"', f"{name}_file")
     assert "valid" in run("check", back).out

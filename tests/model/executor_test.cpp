@@ -214,7 +214,7 @@ TEST(Executor, BatchStatisticsComeAsSumsOverSamples) {
   for (int64_t c = 0; c < 3; ++c) {
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < 4; ++i) mean += noise(11, 3 * i + c) / 4;
-    for (int64_t i = 0; i < 4; ++i) variance += std::pow(noise(11, 3 * i + c) - mean, 2) / 4;
+    for (int64_t i = 0; i < 4; ++i) variance += std::pow(noise(11, 3 * i + c) - mean, 2) / 3;
     EXPECT_NEAR(sink.gradients.at(tensor_named(bench.graph(), "batch_norm_1.running_mean"))[c], 4 * mean,
                 1e-5);
     EXPECT_NEAR(sink.gradients.at(tensor_named(bench.graph(), "batch_norm_1.running_var"))[c], 4 * variance,

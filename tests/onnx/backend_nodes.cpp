@@ -2,9 +2,10 @@
 // Usage: onnx_backend_nodes DIR...   Runs the models of single operators that the ONNX project publishes with
 // inputs and outputs (folders with model.onnx and test_data_set_0; Debian: libonnx-testdata) through import
 // and forward. A model is applicable if it is imported: its first data input is the network's input, whose
-// first dimension is taken for the batch, and its other inputs are weights with the values given. Prints the
-// models not applicable by reason, those that fail, and a count; exits 1 when an applicable one fails, 77
-// where there are no models.
+// first dimension is taken for the batch (of recurrent layers the second, turned to the front), and its other
+// inputs are weights with the values given; of several outputs each is a network. Prints the models not
+// applicable by reason, those that fail, and a count; exits 1 when an applicable one fails, 77 where there
+// are no models.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +13,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "onnx/fold.h"
+#include "onnx/importer.h"
 #include "onnx/model_file.h"
 #include "onnx/run.h"
 
@@ -39,9 +42,55 @@ std::vector<float> numbers_of(const Constant& constant) {
   return values;
 }
 
-/// "" when the scores are those published, else what differs. Throws for models that are not applicable.
-std::string compare(const fs::path& folder) {
+Constant transposed(const Constant& data, const std::vector<int64_t>& perm) {
+  messages::NodeProto node;
+  node.set_op_type("Transpose");
+  write_attribute("perm", perm, node);
+  return fold(node, std::vector<const Constant*>{&data});
+}
+
+/// A model with its data: of its outputs one is a network's at a time.
+struct Published {
   messages::ModelProto model;
+  Constant input;
+  std::vector<Constant> outputs;
+};
+
+/// The batch in front of input and outputs, by Transposes around the node and of the data.
+void put_samples_first(Published& published) {
+  auto& graph = *published.model.mutable_graph();
+  const auto turn = [&](const std::string& from, const std::string& to, const std::vector<int64_t>& perm) {
+    messages::NodeProto& node = *graph.add_node();
+    node.set_op_type("Transpose");
+    node.add_input(from);
+    node.add_output(to);
+    write_attribute("perm", perm, node);
+  };
+  messages::NodeProto layer = graph.node(0);
+  graph.clear_node();
+  turn(graph.input(0).name(), "turned", {1, 0, 2});
+  published.input = transposed(published.input, {1, 0, 2});
+  auto& dimensions = *graph.mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
+  for (int d = 0; d < 3; ++d)
+    dimensions.mutable_dim(d)->set_dim_value(published.input.shape[static_cast<size_t>(d)]);
+  layer.set_input(0, "turned");
+  *graph.add_node() = layer;
+  for (int i = 0; i < graph.output_size(); ++i) {
+    const bool sequence = published.outputs[static_cast<size_t>(i)].shape.size() == 4;
+    const std::vector<int64_t> perm =
+        sequence ? std::vector<int64_t>{2, 0, 1, 3} : std::vector<int64_t>{1, 0, 2};
+    const std::string name = graph.output(i).name();
+    turn(name, name + ".turned", perm);
+    graph.mutable_output(i)->set_name(name + ".turned");
+    Constant& output = published.outputs[static_cast<size_t>(i)];
+    output = transposed(output, perm);
+  }
+}
+
+/// Throws for models that are not applicable.
+Published read_published(const fs::path& folder) {
+  Published published;
+  messages::ModelProto& model = published.model;
   if (!model.ParseFromString(bytes_of(folder / "model.onnx"))) fail(Exit::data, "", "it is no model", "");
   // A file names the opset that brought its operator, whose definition holds since.
   for (auto& opset : *model.mutable_opset_import())
@@ -52,24 +101,38 @@ std::string compare(const fs::path& folder) {
   const fs::path data = folder / "test_data_set_0";
   int chosen = graph.node_size() == 1 && graph.node(0).op_type() == "Gather" ? 1 : 0;
   if (graph.input_size() <= chosen) fail(Exit::deck, "", "it has no input", "");
-  Constant input;
   for (int i = 0; i < graph.input_size(); ++i) {
     messages::TensorProto tensor = tensor_of(data / ("input_" + std::to_string(i) + ".pb"));
     tensor.set_name(graph.input(i).name());
     if (i == chosen)
-      input = read_tensor(tensor);
+      published.input = read_tensor(tensor);
     else
       *graph.add_initializer() = tensor;
   }
   const messages::ValueInfoProto declared = graph.input(chosen);
   graph.clear_input();
   *graph.add_input() = declared;
-  if (input.shape.size() < 2) fail(Exit::deck, "", "its input has no dimension beside the batch", "");
-  if (input.elements() == 0) fail(Exit::deck, "", "its input is empty", "");
-  const Shape sample(input.shape.begin() + 1, input.shape.end());
+  for (int i = 0; i < graph.output_size(); ++i)
+    published.outputs.push_back(read_tensor(tensor_of(data / ("output_" + std::to_string(i) + ".pb"))));
+  const bool recurrent = find_import_rule(graph.node(0).op_type()) == recurrent_rule;
+  if (recurrent && node_int(graph.node(0), "layout", 0) == 0) put_samples_first(published);
+  if (published.input.shape.size() < 2)
+    fail(Exit::deck, "", "its input has no dimension beside the batch", "");
+  if (published.input.elements() == 0) fail(Exit::deck, "", "its input is empty", "");
+  return published;
+}
+
+/// "" when the scores are those published, else what differs. Throws for models that are not applicable.
+std::string compare_output(const Published& published, int number) {
+  messages::ModelProto model = published.model;
+  auto& graph = *model.mutable_graph();
+  const messages::ValueInfoProto wanted = graph.output(number);
+  graph.clear_output();
+  *graph.add_output() = wanted;
+  const Shape sample(published.input.shape.begin() + 1, published.input.shape.end());
   const model::Graph network = import_network(model.SerializeAsString(), {"", {}, sample});
-  const std::vector<float> scores = run(network, arena_of(network), numbers_of(input));
-  const std::vector<float> expected = numbers_of(read_tensor(tensor_of(data / "output_0.pb")));
+  const std::vector<float> scores = run(network, arena_of(network), numbers_of(published.input));
+  const std::vector<float> expected = numbers_of(published.outputs[static_cast<size_t>(number)]);
   if (scores.size() != expected.size()) return "another number of scores";
   for (size_t i = 0; i < scores.size(); ++i) {
     const bool close = std::abs(scores[i] - expected[i]) <= 1e-5F + 1e-4F * std::abs(expected[i]);
@@ -78,6 +141,13 @@ std::string compare(const fs::path& folder) {
              std::to_string(expected[i]);
   }
   return "";
+}
+
+std::string compare(const fs::path& folder) {
+  const Published published = read_published(folder);
+  std::string differences;
+  for (int i = 0; i < published.model.graph().output_size(); ++i) differences += compare_output(published, i);
+  return differences;
 }
 
 /// Without what is particular to one model.

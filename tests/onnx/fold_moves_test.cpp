@@ -22,7 +22,9 @@ TEST(FoldMoves, TransposeTurnsAndRemembersIt) {
   EXPECT_EQ(turned.shape, (Shape{3, 2}));
   EXPECT_EQ(turned.floats, (std::vector<float>{1, 4, 2, 5, 3, 6}));
   EXPECT_EQ(turned.origin, "w");
-  EXPECT_TRUE(turned.turned);
+  EXPECT_EQ(turned.sources, (std::vector<int32_t>{0, 3, 1, 4, 2, 5}));
+  EXPECT_EQ(folded("Transpose", {turned}, {{"perm", Numbers{1, 0}}}).sources,
+            (std::vector<int32_t>{0, 1, 2, 3, 4, 5}));
   EXPECT_EQ(folded("Transpose", {matrix()}).numbers(), (Numbers{1, 4, 2, 5, 3, 6}));
   expect_no_fold("no permutation", "Transpose", {matrix()}, {{"perm", Numbers{0, 0}}});
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights: which decay, how those without values begin, and what is refused.
+#include <cmath>
+
 #include "onnx/run.h"
 
 namespace lepton::onnx {
 namespace {
 
 using Kind = model::Initialiser::Kind;
+using Numbers = std::vector<int64_t>;
 
 ModelText images() {
   ModelText text({2, 4, 4});
@@ -89,6 +92,96 @@ TEST(ImportWeights, SeveralNodesMayShareWeights) {
       .node("MatMul", {"x", "w"}, "a")
       .node("Gemm", {"a", "w"}, "y", {{"transB", int64_t{1}}});
   turned.refuse({3}, {"another form"});
+}
+
+/// As in x W' and a table W: the same tensor, in whichever form the file takes it.
+TEST(ImportWeights, TurnedTwiceIsTheSame) {
+  ModelText tied({3});
+  tied.weights("w", {5, 4})
+      .weights("v", {4, 4})
+      .node("Gather", {"w", "x"}, "e")
+      .node("MatMul", {"e", "v"}, "h")
+      .node("Transpose", {"w"}, "t", {{"perm", Numbers{1, 0}}})
+      .node("MatMul", {"h", "t"}, "y");
+  const model::Graph graph = tied.import({3});
+  EXPECT_EQ(graph.layout.tensors().size(), 2U);
+  ModelText square({3});
+  square.weights("w", {3, 3})
+      .node("MatMul", {"x", "w"}, "a")
+      .node("Transpose", {"w"}, "t", {{"perm", Numbers{1, 0}}})
+      .node("MatMul", {"a", "t"}, "y");
+  square.refuse({3}, {"takes w in another form"});
+}
+
+TEST(ImportWeights, PlacesAreLearned) {
+  for (const int64_t count : {4, 6}) {  // of 4 that are needed
+    ModelText text({4, 2});
+    text.weights("places", {count, 2}).integers("zero", {0}).integers("one", {1});
+    write_integers("from", {}, {0}, *text.message().mutable_graph()->add_initializer());
+    write_integers("to", {}, {4}, *text.message().mutable_graph()->add_initializer());
+    write_integers("step", {}, {1}, *text.message().mutable_graph()->add_initializer());
+    text.node("Range", {"from", "to", "step"}, "i")
+        .node("Unsqueeze", {"i", "zero"}, "ids")
+        .node("Gather", {"places", "ids"}, "p")
+        .node("Add", {"x", "p"}, "y");
+    const model::Graph graph = text.import({4, 2});
+    ASSERT_EQ(graph.layout.tensors().size(), 1U);
+    EXPECT_EQ(graph.layout.tensors()[0].name, "places");
+    EXPECT_EQ(graph.layout.tensors()[0].shape, (Shape{4, 2}));
+    EXPECT_FALSE(graph.layout.tensors()[0].frozen);
+    expect_near(run(graph, arena_of(graph), std::vector<float>(8, 0)),
+                {.1F, -.2F, .3F, -.4F, .5F, -.6F, .7F, -.8F}, 1e-6F);
+  }
+}
+
+/// Packed weights of which nodes take parts.
+ModelText in_parts(int64_t end, int64_t begin) {
+  ModelText text({3});
+  text.weights("w", {5, 3})
+      .integers("zero", {0})
+      .integers("begin", {begin})
+      .integers("end", {end})
+      .integers("five", {5})
+      .node("Slice", {"w", "zero", "end"}, "first")
+      .node("Slice", {"w", "begin", "five"}, "second")
+      .node("Gemm", {"x", "first"}, "a", {{"transB", int64_t{1}}})
+      .node("Gemm", {"x", "second"}, "b", {{"transB", int64_t{1}}})
+      .node("Concat", {"a", "b"}, "y", {{"axis", int64_t{1}}});
+  return text;
+}
+
+TEST(ImportWeights, PartsOfATensorAreTensors) {
+  const model::Graph graph = in_parts(2, 2).import({3});
+  ASSERT_EQ(graph.layout.tensors().size(), 2U);
+  EXPECT_EQ(graph.layout.tensors()[0].name, "w");
+  EXPECT_EQ(graph.layout.tensors()[1].name, "w.6");
+  expect_near(run(graph, arena_of(graph), {1, 0, 0}), {.1F, -.4F, .7F, -1.0F, 1.3F}, 1e-6F);
+  in_parts(3, 2).refuse({3}, {"takes w in another form than another node does, or parts of it twice"});
+  EXPECT_EQ(in_parts(3, 2).import({3}, false, {"w"}).layout.tensors().size(), 2U);
+}
+
+TEST(ImportWeights, FrozenByName) {
+  const model::Graph graph = images().import({2, 4, 4}, true, {"conv."});
+  const auto& tensors = graph.layout.tensors();
+  EXPECT_TRUE(tensors[0].frozen);
+  EXPECT_FALSE(tensors[0].decays);
+  EXPECT_TRUE(tensors[1].frozen);
+  EXPECT_FALSE(tensors[2].frozen);
+  EXPECT_EQ(arena_of(graph)[0], 0.1F) << "what is frozen has the file's values";
+  const auto refused = [](const std::string& name, const std::vector<std::string>& pieces) {
+    expect_error_of([&] { images().import({2, 4, 4}, false, {name}); }, Exit::deck, pieces);
+  };
+  refused("cnov.", {"\"cnov.\"", "no tensor's name"});
+  refused("", {"nothing is left to train"});
+}
+
+TEST(ImportWeights, MasksOfMinusInfinityDoNotLearn) {
+  ModelText text({2});
+  text.floats("mask", {2}, {0, -INFINITY}).weights("b", {2}).node("Add", {"x", "mask"}, "m");
+  text.node("Add", {"m", "b"}, "y");
+  const model::Graph graph = text.import({2});
+  EXPECT_TRUE(graph.layout.tensors()[0].frozen);
+  EXPECT_FALSE(graph.layout.tensors()[1].frozen);
 }
 
 }  // namespace

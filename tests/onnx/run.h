@@ -40,19 +40,26 @@ inline std::vector<float> arena_of(const model::Graph& graph, uint64_t seed = 5)
   return arena;
 }
 
-/// Scores of inference.
-inline std::vector<float> run(const model::Graph& graph, const std::vector<float>& arena,
-                              const std::vector<float>& x) {
-  const int64_t n = std::ssize(x) / element_count(graph.input_shape());
+/// Scores of inference, of the network's inputs in order.
+inline std::vector<float> run_inputs(const model::Graph& graph, const std::vector<float>& arena,
+                                     const std::vector<std::vector<float>>& inputs) {
+  const int64_t n = std::ssize(inputs.front()) / element_count(graph.input_shape());
   const std::vector<int64_t> sizes{n};
   ops::prepare_compute_thread();
   model::Executor executor(graph, 5, {}, sizes);
-  const std::vector<float> input = reordered(x, graph.input_shape(), true);
-  std::copy(input.begin(), input.end(), executor.input(n, false).begin());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const std::vector<float> input = reordered(inputs[i], graph.values[i].shape, true);
+    std::copy(input.begin(), input.end(), executor.input(static_cast<int>(i), n, false).begin());
+  }
   const std::vector<int64_t> ids(static_cast<size_t>(n), 0);
   const auto scores = executor.forward(n, false, arena.data(), ids, 0);
   const Shape& shape = graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
   return reordered({scores.begin(), scores.end()}, shape, false);
+}
+
+inline std::vector<float> run(const model::Graph& graph, const std::vector<float>& arena,
+                              const std::vector<float>& x) {
+  return run_inputs(graph, arena, {x});
 }
 
 /// A model of one input "x" and one output "y".
@@ -104,9 +111,18 @@ class ModelText {
   messages::NodeProto& last() {
     return *model_.mutable_graph()->mutable_node(model_.graph().node_size() - 1);
   }
-  model::Graph import(const Shape& data, bool initialise = false) const {
+  model::Graph import(const Shape& data, bool initialise = false,
+                      const std::vector<std::string>& frozen = {}) const {
     return import_network(model_.SerializeAsString(),
-                          {"net.onnx", {"deck.toml", 7, 8}, data, 0.25, initialise});
+                          {"net.onnx", {"deck.toml", 7, 8}, data, 0.25, initialise, frozen});
+  }
+  model::Graph import_of(const std::vector<model::NamedShape>& data) const {
+    ImportSpec spec{"net.onnx", {"deck.toml", 7, 8}, data.front().shape};
+    spec.inputs = data;
+    return import_network(model_.SerializeAsString(), spec);
+  }
+  void refuse_of(const std::vector<model::NamedShape>& data, const std::vector<std::string>& pieces) const {
+    expect_error_of([&] { import_of(data); }, Exit::deck, pieces);
   }
   void refuse(const Shape& data, const std::vector<std::string>& pieces, Exit code = Exit::deck) const {
     expect_error_of([&] { import(data); }, code, pieces);

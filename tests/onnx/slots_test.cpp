@@ -17,6 +17,8 @@ TEST(Slots, SayWhatInputsAre) {
   EXPECT_TRUE(is_parameter_slot("Gather", 0));
   EXPECT_FALSE(is_parameter_slot("Gather", 1));
   EXPECT_FALSE(is_parameter_slot("Add", 1));
+  EXPECT_TRUE(is_parameter_slot("LSTM", 3));
+  EXPECT_FALSE(is_parameter_slot("LSTM", 4)) << "lengths";
   EXPECT_EQ(operator_since("LayerNormalization"), 17);
   EXPECT_EQ(operator_since("Conv"), 1);
 }

@@ -96,7 +96,8 @@ TEST(BatchNorm, HandsOutStatisticsTimesSamples) {
   for (size_t c = 0; c < 5; ++c) {
     const Moments m = moments(widen(operands.inputs[0]), 5, c);
     EXPECT_NEAR(static_cast<double>(results.statistics[0][c]), 4 * m.mean, 1e-6);
-    EXPECT_NEAR(static_cast<double>(results.statistics[1][c]), 4 * m.variance, 1e-6);
+    const double rows = 4 * 81;  // the variance is the unbiased one
+    EXPECT_NEAR(static_cast<double>(results.statistics[1][c]), 4 * m.variance * rows / (rows - 1), 1e-6);
   }
 }
 
@@ -108,8 +109,16 @@ TEST(BatchNorm, AccurateFarFromZeroAndOverManyRows) {
   for (size_t c = 0; c < 3; ++c) {
     const Moments m = moments(widen(operands.inputs[0]), 3, c);
     EXPECT_NEAR(static_cast<double>(results.statistics[0][c]) / 64, m.mean, 1e-7 * m.mean);
-    EXPECT_NEAR(static_cast<double>(results.statistics[1][c]) / 64, m.variance, 1e-5 * m.variance);
+    EXPECT_NEAR(static_cast<double>(results.statistics[1][c]) / 64, m.variance * 65536 / 65535,
+                1e-5 * m.variance);
   }
+}
+
+/// There is nothing to estimate a variance from.
+TEST(BatchNorm, OneRowHasNoVariance) {
+  const OpSpec spec = completed(batch_norm(1, {3}));
+  const Results results = run_op(spec, random_operands(spec));
+  for (const float value : results.statistics[1]) EXPECT_EQ(value, 0);
 }
 
 TEST(BatchNorm, NaNReachesTheOutput) {

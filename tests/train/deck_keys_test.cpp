@@ -45,9 +45,9 @@ std::string dump(const Deck& d) {
       << d.data.shuffle_block << ';' << int(d.data.bad_rows) << d.data.needs_classes << ';' << d.model.outputs
       << ';' << d.model.l2 << ';' << d.model.layers.size()
       << (d.model.layers.empty() ? "" : d.model.layers.front().type) << ';' << d.network.path << ';'
-      << d.network.initialise << ';' << int(d.loss.kind) << int(d.precision) << ';' << d.loss.label_smoothing
-      << ';' << d.loss.huber_delta << ';' << d.loss.focal_gamma << ';' << d.loss.focal_alpha << ';'
-      << d.loss.dice_smooth << ';' << d.loss.top << ';';
+      << d.network.initialise << ';' << d.network.frozen.size() << ';' << int(d.loss.kind) << int(d.precision)
+      << ';' << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';' << d.loss.focal_gamma << ';'
+      << d.loss.focal_alpha << ';' << d.loss.dice_smooth << ';' << d.loss.top << ';';
   for (const double weight : d.class_weights) out << weight << ',';
   for (const std::string& metric : d.evaluation.metrics) out << metric << ',';
   out << d.adjacency << ';' << d.weights.file << ';' << d.weights.initialise_missing
@@ -169,6 +169,7 @@ Examples model_examples() {
       {"model.layers", {"[{ type = \"flatten\" }, { type = \"dense\", units = 10 }]"}},
       {"model.onnx", {"other.onnx", {}, true}},
       {"model.onnx_weights", {"initialise", {}, true}},
+      {"model.onnx_frozen", {"[\"features.\"]", {}, true}},
   };
 }
 

@@ -281,6 +281,7 @@ TEST(Deck, ANetworkComesAsLayersOrAsAFile) {
   EXPECT_EQ(parse(deck.resolved).network.path, std::filesystem::absolute("decks/n.onnx").string());
   expect_override_error({{"model.onnx", "n.onnx"}}, {"model.onnx and model.layers are two networks"});
   expect_override_error({{"model.onnx_weights", "file"}}, {"model.onnx_weights says nothing without"});
+  expect_override_error({{"model.onnx_frozen", "[\"a\"]"}}, {"model.onnx_frozen says nothing without"});
   expect_error("[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = \"y\" }\n[model]\nl2 = 1\n", {},
                "decks/deck.toml:4:1", {"model.layers is missing", "model.onnx"});
 }

@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "errors.h"
 #include "model/layers.h"
+#include "onnx/export.h"
 #include "scratch.h"
 #include "storage/safetensors.h"
 
@@ -66,6 +68,24 @@ TEST(InitialWeights, GoByName) {
   spec.file = file_with(scratch, whole);
   EXPECT_EQ(firsts(spec, &placed), (std::vector<float>{2, 4, 3, 1}));
   EXPECT_EQ(placed.text(), "4 tensors");
+}
+
+TEST(InitialWeights, OnnxFilesHoldThemToo) {
+  const Scratch scratch;
+  const model::Graph graph = network();
+  std::vector<float> arena(static_cast<size_t>(graph.layout.elements()));
+  for (const ArenaTensor& tensor : graph.layout.tensors())
+    std::fill_n(arena.begin() + tensor.offset, tensor.count,
+                static_cast<float>(tensor.name.size() + tensor.offset));
+  WeightsSpec spec;
+  spec.file = scratch.file("w.onnx");
+  std::ofstream(spec.file, std::ios::binary) << onnx::export_network(graph, arena, {}).bytes;
+  PlacedWeights placed;
+  EXPECT_EQ(firsts(spec, &placed), (std::vector<float>{8, 18, 24, 30}));
+  EXPECT_EQ(placed.text(), "4 tensors");
+  spec.rename = {{"a.", "c."}};
+  expect_error_of([&] { firsts(spec); }, Exit::data,
+                  {"w.onnx", "without tensors of the network: a.weight, a.bias", "c.bias, c.weight"});
 }
 
 TEST(InitialWeights, MissingAndUnexpectedOnesAreAllowedByKeyOnly) {

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nodes whose form in ONNX is another one: recurrent layers, which have the steps in front there and a
+// dimension for their directions, and Resize, whose scales or sizes count the batch. Also which inputs of the
+// model are integers. See exporter.h.
+#include <algorithm>
+
+#include "onnx/constant.h"
+#include "onnx/exporter.h"
+#include "ops/recurrent_shape.h"
+#include "ops/remap.h"
+
+namespace lepton::onnx {
+
+namespace {
+
+using messages::NodeProto;
+using model::Node;
+using Names = Exporter::Names;
+using List = std::vector<int64_t>;
+
+bool takes_lengths(const Node& node, int value) {
+  const bool recurrent = node.type == "RNN" || node.type == "LSTM" || node.type == "GRU";
+  return recurrent && node.inputs.size() > 1 && node.inputs[1] == value && node.inputs[0] != value;
+}
+
+ops::OpSpec op_spec(const model::Graph& graph, const Node& node) {
+  ops::OpSpec spec;
+  spec.type = node.type;
+  spec.attributes = node.attributes;
+  for (const int input : node.inputs) spec.inputs.push_back(graph.values[static_cast<size_t>(input)].shape);
+  for (const int tensor : node.parameters)
+    spec.parameters.push_back(graph.layout.tensors()[static_cast<size_t>(tensor)].shape);
+  return spec;
+}
+
+}  // namespace
+
+void Exporter::find_integers() {
+  for (const int value : graph_.inputs) {
+    bool any = false, all = true;
+    for (const Node& node : graph_.nodes) {
+      if (std::find(node.inputs.begin(), node.inputs.end(), value) == node.inputs.end()) continue;
+      any = true;
+      all = all && (node.type == "Gather" || takes_lengths(node, value));
+    }
+    if (any && all) integers_.insert(value);
+  }
+}
+
+bool Exporter::is_lengths(int value) const {
+  return integers_.contains(value) && shape(value) == Shape{1} &&
+         std::any_of(graph_.nodes.begin(), graph_.nodes.end(),
+                     [&](const Node& node) { return takes_lengths(node, value); });
+}
+
+std::string Exporter::cast(const std::string& value, int64_t type, const std::string& name) {
+  const std::string own = unique(name);
+  emit("Cast", own, {value}, own, {{"to", type}});
+  return own;
+}
+
+/// As ONNX takes them: int32, [N].
+std::string Exporter::lengths_of(const Node& node) {
+  std::string lengths = values_.at(node.inputs[1]);
+  if (!is_lengths(node.inputs[1])) {
+    const std::string flat = unique(node.name + ".flat_lengths");
+    emit("Reshape", flat, {lengths, integers(flat + ".shape", {-1})}, flat);
+    lengths = flat;
+  }
+  return cast(lengths, messages::TensorProto::INT32, node.name + ".lengths");
+}
+
+void Exporter::recurrent(const Node& node) {
+  const ops::RecurrentShape layer(op_spec(graph_, node));
+  ops::Attributes attributes = node.attributes;
+  attributes.erase("output");
+  attributes["hidden_size"] = layer.units;
+  const std::string steps_first = unique(node.name + ".steps_first");
+  emit("Transpose", steps_first, {values_.at(node.inputs.front())}, steps_first, {{"perm", List{1, 0, 2}}});
+  Names inputs = {steps_first, parameter(node, 0), parameter(node, 1), layer.bias ? parameter(node, 2) : ""};
+  if (layer.lengths) inputs.push_back(lengths_of(node));
+  while (inputs.back().empty()) inputs.pop_back();
+  const std::string states = unique(node.name + (layer.sequence ? ".Y" : ".Y_h"));
+  NodeProto& made = emit(node.type, node.name, inputs, layer.sequence ? states : "", attributes);
+  if (!layer.sequence) made.add_output(states);
+  // [T, D, N, H] or [D, N, H] to samples in front and directions side by side.
+  const std::string samples_first = unique(node.name + ".samples_first");
+  const List perm = layer.sequence ? List{2, 0, 1, 3} : List{1, 0, 2};
+  emit("Transpose", samples_first, {states}, samples_first, {{"perm", perm}});
+  List wanted = shape(node.output);
+  wanted.insert(wanted.begin(), 0);
+  emit("Reshape", samples_first + ".reshape", {samples_first, integers(node.name + ".shape", wanted)},
+       values_.at(node.output));
+}
+
+/// The batch size as it is, and these sizes of a sample.
+std::string Exporter::resized_extent(const Node& node, const List& sizes) {
+  const std::string own = unique(node.name + ".own_sizes"), batch = unique(node.name + ".batch"),
+                    all = unique(node.name + ".sizes");
+  emit("Shape", own, {values_.at(node.inputs.front())}, own);
+  emit("Slice", batch, {own, integers(batch + ".start", {0}), integers(batch + ".end", {1})}, batch);
+  emit("Concat", all, {batch, integers(all + ".sample", sizes)}, all, {{"axis", int64_t{0}}});
+  return all;
+}
+
+void Exporter::resize(const Node& node) {
+  ops::Attributes attributes = node.attributes;
+  std::vector<float> scales = {1};
+  List sizes;
+  for (const ops::AxisRule& rule : ops::axis_rules(op_spec(graph_, node))) {
+    scales.push_back(rule.kind == ops::AxisKind::same ? 1.0F : static_cast<float>(rule.scale));
+    sizes.push_back(rule.out);
+  }
+  Names inputs = {values_.at(node.inputs.front()), ""};
+  if (attributes.contains("sizes")) {
+    inputs.insert(inputs.end(), {"", resized_extent(node, sizes)});
+  } else {
+    inputs.push_back(unique(node.name + ".scales"));
+    write_floats(inputs.back(), {std::ssize(scales)}, scales.data(), *onnx_.add_initializer());
+  }
+  for (const char* name : {"axes", "scales", "sizes"}) attributes.erase(name);
+  emit("Resize", node.name, inputs, values_.at(node.output), attributes);
+}
+
+}  // namespace lepton::onnx

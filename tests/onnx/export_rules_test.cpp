@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recurrent layers and Resize go over and come back as the same graph, with the same forward bits; inputs of
+// integers.
+#include "model/networks.h"
+#include "onnx/export.h"
+#include "onnx/model_file.h"
+#include "onnx/run.h"
+
+namespace lepton::onnx {
+namespace {
+
+using model::layer;
+using Inputs = std::vector<std::vector<float>>;
+
+std::vector<model::NamedShape> inputs_of(const model::Graph& graph) {
+  std::vector<model::NamedShape> inputs;
+  for (const int value : graph.inputs) {
+    const model::Value& input = graph.values[static_cast<size_t>(value)];
+    inputs.push_back({input.name, input.shape});
+  }
+  return inputs;
+}
+
+messages::ModelProto exported(const model::Graph& graph, int64_t opset) {
+  ExportSpec spec;
+  spec.opset = opset;
+  return parse_model("m", export_network(graph, arena_of(graph), spec).bytes);
+}
+
+void expect_back(const model::Graph& graph, const Inputs& inputs) {
+  for (const int64_t opset : {13, 18, 21}) {
+    const std::string bytes = exported(graph, opset).SerializeAsString();
+    ImportSpec spec{"out.onnx", {}, graph.input_shape()};
+    spec.inputs = inputs_of(graph);
+    const model::Graph back = import_network(bytes, spec);
+    ASSERT_EQ(types_of(graph), types_of(back));
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      EXPECT_EQ(graph.nodes[i].name, back.nodes[i].name);
+      EXPECT_EQ(graph.nodes[i].inputs, back.nodes[i].inputs) << graph.nodes[i].name;
+      EXPECT_EQ(graph.nodes[i].parameters, back.nodes[i].parameters) << graph.nodes[i].name;
+      EXPECT_EQ(graph.nodes[i].attributes, back.nodes[i].attributes) << graph.nodes[i].name;
+    }
+    EXPECT_EQ(arena_of(graph), arena_of(back));
+    EXPECT_EQ(run_inputs(graph, arena_of(graph), inputs), run_inputs(back, arena_of(back), inputs));
+  }
+}
+
+model::LayerSpec recurrent(const std::string& type, bool bidirectional, const std::string& output,
+                           int64_t layers = 1) {
+  return layer(
+      type,
+      {{"units", int64_t{3}}, {"bidirectional", bidirectional}, {"output", output}, {"layers", layers}});
+}
+
+TEST(ExportRules, RecurrentLayersComeBack) {
+  for (const std::string type : {"rnn", "lstm", "gru"})
+    for (const bool both : {false, true})
+      for (const std::string output : {"sequence", "last"})
+        expect_back(model::graph_of({4, 2}, {recurrent(type, both, output, 2)}), {counted(2 * 8)});
+  expect_back(
+      model::graph_of(
+          {4, 2},
+          {layer("rnn", {{"units", int64_t{3}}, {"activation", std::string("relu")}, {"bias", false}})}),
+      {counted(2 * 8)});
+  expect_back(model::graph_of({4, 2}, {layer("gru", {{"units", int64_t{3}}, {"reset_after", false}})}),
+              {counted(2 * 8)});
+}
+
+/// Tokens and lengths, as sentences are.
+model::Graph sentences() {
+  model::ModelSpec spec =
+      model::network({4}, {layer("embedding", {{"rows", int64_t{6}}, {"width", int64_t{2}}}),
+                           layer("lstm", {{"units", int64_t{3}},
+                                          {"bidirectional", true},
+                                          {"from", std::vector<std::string>{"embedding_1", "input.length"}}}),
+                           layer("dense", {{"units", int64_t{2}}})});
+  spec.inputs = {{"input", {4}}, {"input.length", {1}}};
+  spec.positions = 0;
+  return model::build_graph(spec);
+}
+
+TEST(ExportRules, LengthsComeBack) {
+  expect_back(sentences(), {{0, 1, 5, 2, 3, 3, 4, 0}, {4, 2}});
+}
+
+TEST(ExportRules, NumbersOfRowsAndLengthsAreIntegers) {
+  const messages::ModelProto model = exported(sentences(), 17);
+  ASSERT_EQ(model.graph().input_size(), 2);
+  EXPECT_EQ(declared_shape(model.graph().input(0)), "[N, 4]");
+  EXPECT_EQ(declared_shape(model.graph().input(1)), "[N]");
+  for (const auto& input : model.graph().input())
+    EXPECT_EQ(input.type().tensor_type().elem_type(), messages::TensorProto::INT64);
+  const model::Graph both =
+      model::graph_of({3}, {layer("embedding", {{"rows", int64_t{6}}, {"width", int64_t{3}}}),
+                            layer("flatten", {{"name", std::string("rows")}}),
+                            layer("concat", {{"from", std::vector<std::string>{"rows", "input"}}})});
+  EXPECT_EQ(exported(both, 17).graph().input(0).type().tensor_type().elem_type(),
+            messages::TensorProto::FLOAT)
+      << "the numbers themselves are taken, too";
+}
+
+TEST(ExportRules, ResizeComesBack) {
+  for (const std::string mode : {"nearest", "linear"})
+    expect_back(model::graph_of({2, 3, 4}, {layer("upsample2d", {{"scale", int64_t{2}}, {"mode", mode}})}),
+                {counted(2 * 24)});
+  expect_back(model::graph_of({5, 2}, {layer("upsample1d", {{"scale", int64_t{3}}})}), {counted(2 * 10)});
+  ModelText sizes({1, 2, 3}, 18);
+  sizes.integers("sizes", {5, 4})
+      .node("Resize", {"x", "", "", "sizes"}, "y",
+            {{"axes", std::vector<int64_t>{2, 3}}, {"mode", std::string("linear")}});
+  expect_back(sizes.import({1, 2, 3}), {counted(2 * 6)});
+}
+
+TEST(ExportRules, GroupNormComesBack) {
+  expect_back(model::graph_of({4, 3, 2}, {layer("group_norm", {{"groups", int64_t{2}}})}), {counted(2 * 24)});
+}
+
+}  // namespace
+}  // namespace lepton::onnx

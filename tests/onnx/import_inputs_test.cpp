@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inputs: which of the data's each of the file's is, where the batch is, and what is refused.
+#include "onnx/run.h"
+
+namespace lepton::onnx {
+namespace {
+
+using Numbers = std::vector<int64_t>;
+using Data = std::vector<model::NamedShape>;
+
+/// x - z.
+ModelText difference() {
+  ModelText text({3});
+  return text.add_input("z", {3}).node("Sub", {"x", "z"}, "y");
+}
+
+TEST(ImportInputs, AreMatchedByName) {
+  const model::Graph same = difference().import_of(Data{{"x", {3}}, {"z", {3}}});
+  const model::Graph turned = difference().import_of(Data{{"z", {3}}, {"x", {3}}});
+  EXPECT_EQ(same.inputs.size(), 2U);
+  EXPECT_EQ(turned.values[0].name, "z");
+  const std::vector<float> a{5, 6, 7}, b{1, 1, 4};
+  expect_near(run_inputs(same, {}, {a, b}), {4, 5, 3}, 0);
+  expect_near(run_inputs(turned, {}, {a, b}), {-4, -5, -3}, 0);
+}
+
+TEST(ImportInputs, TheLastOfItsKindNeedsNoName) {
+  const model::Graph graph = difference().import_of(Data{{"image", {3}}, {"z", {3}}});
+  expect_near(run_inputs(graph, {}, {{5, 6, 7}, {1, 1, 4}}), {4, 5, 3}, 0);
+  difference().refuse_of(Data{{"a", {3}}, {"b", {3}}},
+                         {"further inputs", "x [N, 3]", "z [N, 3]", "a [3], b [3]"});
+}
+
+TEST(ImportInputs, AllThatTheDataGiveIsTaken) {
+  difference().refuse_of(Data{{"x", {3}}, {"z", {3}}, {"w", {2}}}, {"does not take all", "w"});
+  ModelText text({3});
+  text.node("Relu", {"x"}, "y");
+  EXPECT_EQ(text.import_of(Data{{"x", {3}}, {"x.length", {1}}}).inputs.size(), 2U) << "lengths may be left";
+  difference().refuse_of(Data{{"x", {3}}, {"z", {4}}}, {"input z takes [N, 3]", "data's z is [4]"});
+}
+
+/// Sequences with the steps in front, the batch behind them.
+TEST(ImportInputs, TheBatchIsTheOnlyOpenDimension) {
+  ModelText text({3});
+  auto& shape = *text.message()
+                     .mutable_graph()
+                     ->mutable_input(0)
+                     ->mutable_type()
+                     ->mutable_tensor_type()
+                     ->mutable_shape();
+  shape.mutable_dim(0)->set_dim_value(4);
+  shape.mutable_dim(1)->set_dim_param("batch");
+  shape.add_dim()->set_dim_value(2);
+  text.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}}).node("Relu", {"t"}, "y");
+  EXPECT_EQ(types_of(text.import({4, 2})), std::vector<std::string>{"Relu"});
+  text.refuse({2, 4}, {"is open: [4, batch, 2]"});
+  shape.mutable_dim(2)->set_dim_param("features");
+  text.refuse({4, 2}, {"is open: [4, batch, features]"});
+}
+
+TEST(ImportInputs, OneNumberPerSampleGetsADimension) {
+  ModelText text({3});
+  text.add_input("age", {})
+      .integers("one", {1})
+      .node("Unsqueeze", {"age", "one"}, "column")
+      .node("Concat", {"x", "column"}, "y", {{"axis", int64_t{1}}});
+  const Data data{{"x", {3}}, {"age", {1}}};
+  expect_near(run_inputs(text.import_of(data), {}, {{1, 2, 3}, {9}}), {1, 2, 3, 9}, 0);
+  ModelText sum({3});
+  sum.add_input("age", {}).node("Add", {"x", "age"}, "y");
+  sum.refuse_of(data, {"Add_y (Add): it takes an input of one number per sample", "Unsqueeze"});
+}
+
+TEST(ImportInputs, WeightsWithoutValuesAreNoInputsOfTheData) {
+  ModelText text({3});
+  text.add_input("w", {3, 2}, false)
+      .add_input("z", {2})
+      .node("Gemm", {"x", "w"}, "p")
+      .node("Add", {"p", "z"}, "y");
+  const model::Graph graph = text.import_of(Data{{"x", {3}}, {"other", {2}}});
+  EXPECT_EQ(graph.layout.tensors()[0].name, "w");
+  EXPECT_EQ(graph.inputs.size(), 2U);
+}
+
+/// As PyTorch writes nn.Embedding, of two columns of integers.
+TEST(ImportInputs, TablesAreGatheredByIntegers) {
+  ModelText text({2});
+  text.message().mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->set_elem_type(
+      messages::TensorProto::INT64);
+  text.weights("words.weight", {5, 2})
+      .add_input("extra", {2, 2})
+      .node("Gather", {"words.weight", "x"}, "e", {{"axis", int64_t{0}}})
+      .node("Add", {"e", "extra"}, "y");
+  const model::Graph graph = text.import_of(Data{{"tokens", {2}}, {"extra", {2, 2}}});
+  EXPECT_EQ(model::input_rows(graph), 5);
+  EXPECT_EQ(graph.layout.tensors()[0].name, "words.weight");
+  EXPECT_FALSE(graph.layout.tensors()[0].frozen);
+  expect_near(run_inputs(graph, arena_of(graph), {{4, 0}, {1, 1, 0, 0}}), {1.9F, 0, .1F, -.2F}, 1e-6F);
+}
+
+}  // namespace
+}  // namespace lepton::onnx
