@@ -32,6 +32,7 @@ type = "sgd"
 learning_rate = {rate}
 momentum = {momentum}
 [train]
+epochs = 1000
 max_steps = {steps}
 batch_size = {batch}
 unit_size = {unit}
