@@ -76,10 +76,11 @@ std::vector<T> turned(const std::vector<T>& values, int64_t rows, int64_t column
   return result;
 }
 
-/// Which elements of the initializer stand in the arena, in order; empty: all of `total` as they are.
+/// Which elements of the initializer stand in the arena, in order; empty: all of `total` as they are (or, of
+/// one number, several).
 std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_t total) {
   std::vector<int32_t> sources = constant.sources;
-  if (sources.empty() && (role.turned || constant.elements() != total)) {
+  if (sources.empty() && (role.turned || constant.elements() < total)) {
     sources.resize(static_cast<size_t>(constant.elements()));
     std::iota(sources.begin(), sources.end(), 0);
   }
