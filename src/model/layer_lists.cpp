@@ -74,7 +74,10 @@ std::vector<int> sources_of(const LayerOptions& options, const LayerRow& row, in
   if (sources.size() < takes.least || sources.size() > takes.most)
     options.error("from",
                   std::string("a layer of type ") + row.type + " reads " +
-                      (takes.most == 1 ? "one output" : std::to_string(takes.least) + " or more outputs") +
+                      (takes.most == 1 ? "one output"
+                       : takes.most == SIZE_MAX
+                           ? std::to_string(takes.least) + " or more outputs"
+                           : std::to_string(takes.least) + " to " + std::to_string(takes.most) + " outputs") +
                       ", not " + std::to_string(sources.size()),
                   takes.most == 1 ? "Join several by a layer of type add before it."
                                   : "Name them: from = [\"a\", \"b\"].");

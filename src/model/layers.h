@@ -69,6 +69,7 @@ struct InputCount {
   size_t least = 1, most = 1;
 };
 constexpr InputCount several_inputs = {2, SIZE_MAX};
+constexpr InputCount one_or_with_lengths = {1, 2};  ///< from = ["a sequence", "NAME.length"]
 
 struct LayerRow {
   const char* type;
@@ -166,6 +167,9 @@ BuildStep read_global_avg_pool(const LayerReader& reader);
 BuildStep read_global_max_pool(const LayerReader& reader);
 
 // layers_sequence.cpp
+/// The value that holds the length of each sample, [1], which a layer may read as its input `place`; -1: it
+/// reads none, all are as long as the sequence.
+int lengths_of(const LayerContext& context, size_t place = 1);
 BuildStep read_embedding(const LayerReader& reader);
 BuildStep read_positional_embedding(const LayerReader& reader);
 BuildStep read_attention(const LayerReader& reader);

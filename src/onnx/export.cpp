@@ -173,7 +173,8 @@ void Exporter::export_node(const Node& node) {
     return;
   }
   values_[node.output] = unique(node.name);
-  if (operator_since(node.type) > spec_.opset) return by_function(node);
+  const bool ends = node.type.starts_with("Global") && node.inputs.size() > 1;  // at lengths
+  if (ends || operator_since(node.type) > spec_.opset) return by_function(node);
   const Rule rule = find_rule(node.type);
   if (rule != nullptr)
     (this->*rule)(node);
