@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 
 #include "onnx/constant.h"
 #include "onnx/export_functions.h"
@@ -160,9 +161,13 @@ Exported Exporter::run() {
     declare(input, shape(value), *onnx_.add_input());
     values_[value] = spec_.shift.empty() ? input : normalise(input);
   }
-  for (const Node& node : graph_.nodes) export_node(node);
-  const int scores = graph_.nodes.back().output;
-  declare(values_.at(scores), shape(scores), *onnx_.add_output());
+  const auto nodes = std::span(graph_.nodes);  // several outputs go over as they are
+  for (const Node& node : nodes.first(nodes.size() - graph_.joining_nodes)) export_node(node);
+  std::vector<int> outputs;
+  for (const model::Head& head : graph_.heads)
+    if (std::ranges::find(outputs, head.value) == outputs.end()) outputs.push_back(head.value);
+  if (outputs.empty()) outputs.push_back(graph_.nodes.back().output);
+  for (const int output : outputs) declare(values_.at(output), shape(output), *onnx_.add_output());
   REQUIRE(model_.ByteSizeLong() < INT32_MAX, Exit::deck, "", "an ONNX model has at most 2 GiB", "");
   return {model_.SerializeAsString(), notes_};
 }
