@@ -3,8 +3,9 @@
 // because every sum must have an order that depends on shapes alone. A warp owns a query (forward, dQ) or a
 // key (dK, dV) and takes the others 32 at a time: each lane makes the score of one, then all lanes add up
 // columns, one other after the other. Scores are made again wherever they are needed, so memory is linear in
-// the sequence; what is kept of each row of scores is its largest one and its sum. Created by make_attention,
-// for kernels/engine.cu.
+// the sequence; what is kept of each row of scores is its largest one and its sum. What lies behind a
+// sample's length is not looked at; a warp that owns such a row writes zeros. Created by make_attention, for
+// kernels/engine.cu.
 #include <limits>
 
 #include "kernels/operators.h"
@@ -24,16 +25,25 @@ struct RowSoftmax {
   float shift, share;
 };
 
-/// Whole, or of one head of one sample.
+/// Whole, or of one head of one sample. Lengths of all samples, or null.
 struct Operands {
-  const float *q, *k, *v;
+  const float *q, *k, *v, *lengths;
 };
+
+/// What counts of a sample.
+struct Extent {
+  int64_t queries, keys;
+};
+__device__ Extent extent_of(const ops::AttentionShape& s, const Operands& o, int64_t sample) {
+  if (!o.lengths) return {s.queries, s.keys};
+  return {s.queries_of(o.lengths[sample]), s.keys_of(o.lengths[sample])};
+}
 
 __device__ Operands head_of(const ops::AttentionShape& s, const Operands& o, int64_t sample, int64_t head) {
   const int64_t of_keys = head / (s.heads / s.key_heads);
   return {o.q + sample * s.queries * s.row[0] + s.begin[0] + head * s.size,
           o.k + sample * s.keys * s.row[1] + s.begin[1] + of_keys * s.size,
-          o.v + sample * s.keys * s.row[2] + s.begin[2] + of_keys * s.value_size};
+          o.v + sample * s.keys * s.row[2] + s.begin[2] + of_keys * s.value_size, nullptr};
 }
 
 __device__ float dot(int64_t count, const float* a, const float* b) {
@@ -79,6 +89,10 @@ __device__ void store(float* to, int64_t first, int64_t width, const float (&sum
   }
 }
 
+__device__ void store_zeros(float* to, int64_t width) {
+  for (int64_t c = threadIdx.x % warp; c < width; c += warp) to[c] = 0;
+}
+
 /// What this warp owns: a row (query or key) of a head of a sample; `number` counts them.
 struct Place {
   int64_t number, row, head, sample;
@@ -99,9 +113,12 @@ __global__ void __launch_bounds__(query_threads)
   const auto [number, query, head, sample] = place_of_warp(s.queries, s.heads);
   if (number >= rows) return;  // whole warps
   const int lane = threadIdx.x % warp;
+  const Extent extent = extent_of(s, o, sample);
+  float* out = y + output_at(s, sample, head, query);
+  if (query >= extent.queries) return store_zeros(out, s.value_size);
   const Operands h = head_of(s, o, sample, head);
   const float* q = h.q + query * s.row[0];
-  const int64_t keys = s.causal ? query + 1 : s.keys;
+  const int64_t keys = s.causal ? min(query + 1, extent.keys) : extent.keys;
   float largest = -std::numeric_limits<float>::infinity();
   for (int64_t j = lane; j < keys; j += warp) {
     const float score = dot(s.size, q, h.k + j * s.row[1]);
@@ -113,7 +130,6 @@ __global__ void __launch_bounds__(query_threads)
     sum += ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift);
   const float share = 1.0f / sum_of_warp(sum);
   if (kept && lane == 0) kept[number] = {shift, share};
-  float* out = y + output_at(s, sample, head, query);
   for (int64_t first = 0; first < s.value_size; first += columns * warp) {
     float result[columns] = {};
     for (int64_t base = 0; base < keys; base += warp) {
@@ -160,8 +176,10 @@ __global__ void __launch_bounds__(query_threads)
   const Operands h = head_of(s, o, sample, head);
   const float* q = h.q + query * s.row[0];
   const float* d = dy + output_at(s, sample, head, query);
-  const int64_t keys = s.causal ? query + 1 : s.keys;
   float* out = dq + (h.q - o.q) + query * s.row[0];
+  const Extent extent = extent_of(s, o, sample);
+  if (query >= extent.queries) return store_zeros(out, s.size);
+  const int64_t keys = s.causal ? min(query + 1, extent.keys) : extent.keys;
   for (int64_t first = 0; first < s.size; first += columns * warp) {
     float result[columns] = {};
     for (int64_t base = 0; base < keys; base += warp) {
@@ -187,6 +205,10 @@ __global__ void __launch_bounds__(query_threads)
   if (number >= rows) return;
   const int lane = threadIdx.x % warp;
   const int64_t group = s.heads / s.key_heads, width = of_keys ? s.size : s.value_size;
+  constexpr size_t operand = of_keys ? 1 : 2;
+  out += (sample * s.keys + key) * s.row[operand] + s.begin[operand] + key_head * width;
+  const Extent extent = extent_of(s, o, sample);
+  if (key >= extent.keys) return store_zeros(out, width);
   const int64_t from = s.causal ? key / warp * warp : 0;  // no query before sees the key
   for (int64_t first = 0; first < width; first += columns * warp) {
     float result[columns] = {};
@@ -194,20 +216,18 @@ __global__ void __launch_bounds__(query_threads)
       const Operands h = head_of(s, o, sample, head);
       const int64_t row_of_head = (sample * s.heads + head) * s.queries;
       const auto gradient_of = [&](int64_t query) { return dy + output_at(s, sample, head, query); };
-      for (int64_t base = from; base < s.queries; base += warp) {
+      for (int64_t base = from; base < extent.queries; base += warp) {
         const int64_t i = base + lane;
         Pair pair = {};
-        if (i < s.queries && (!s.causal || i >= key))
+        if (i < extent.queries && (!s.causal || i >= key))
           pair = pair_of(s, h.q + i * s.row[0], h.k + key * s.row[1], h.v + key * s.row[2], gradient_of(i),
                          kept[row_of_head + i], means[row_of_head + i]);
         const auto row = [&](int r) { return of_keys ? h.q + (base + r) * s.row[0] : gradient_of(base + r); };
-        add_rows(min(s.queries - base, int64_t{warp}), of_keys ? pair.gradient : pair.share, first, width,
-                 row, result);
+        add_rows(min(extent.queries - base, int64_t{warp}), of_keys ? pair.gradient : pair.share, first,
+                 width, row, result);
       }
     }
-    const size_t operand = of_keys ? 1 : 2;
-    store(out + (sample * s.keys + key) * s.row[operand] + s.begin[operand] + key_head * width, first, width,
-          result);
+    store(out, first, width, result);
   }
 }
 
@@ -234,6 +254,7 @@ class AttentionOp : public ops::Op {
   }
 
   void backward(const ops::OpBackward& run) override {
+    CHECK(!shape_.lengths || !run.input_gradients.back(), "lengths have no gradient");
     const Operands o = operands(run.inputs);
     const auto* kept = reinterpret_cast<const RowSoftmax*>(run.saved);
     float* means = ops::floats_at(run.scratch, 0);
@@ -263,7 +284,8 @@ class AttentionOp : public ops::Op {
 
  private:
   Operands operands(std::span<const float* const> inputs) const {
-    return {inputs[0], inputs[shape_.packed ? 0 : 1], inputs[shape_.packed ? 0 : 2]};
+    return {inputs[0], inputs[shape_.packed ? 0 : 1], inputs[shape_.packed ? 0 : 2],
+            shape_.lengths ? inputs.back() : nullptr};
   }
   float* gradient(const ops::OpBackward& run, size_t operand) const {
     return run.input_gradients[shape_.packed ? 0 : operand];

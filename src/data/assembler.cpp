@@ -14,12 +14,13 @@ Assembler::Assembler(const Dataset& dataset, int source, const Statistics& stati
   for (const Input& input : dataset.inputs())
     inputs_.emplace_back(columns, input, statistics, dataset.first_group(input));
   input_elements_ = dataset.input_elements();
-  input_bytes_ = columns.input_row_bytes();
-  if (columns.targets.empty()) return;
-  target_type_ = columns.targets.type();
-  target_elements_ = static_cast<int64_t>(columns.target_row_bytes()) / target_type_.bytes;
-  one_hot_ = dataset.target_kind() == TargetKind::one_hot;
-  ignored_ = dataset.spec().ignored_class;
+  for (size_t i = 0; i < columns.targets.size(); ++i) {
+    const Column& column = columns.targets[i];
+    const Target& target = dataset.targets()[i];
+    targets_.push_back({column.type(), static_cast<int64_t>(column.row_bytes()) / column.type().bytes,
+                        columns.target_offset(i), target.kind == TargetKind::one_hot,
+                        target.rules.ignored_class});
+  }
 }
 
 void Assembler::input(size_t index, std::span<const std::byte* const> rows, const UnitDraws* draws,
@@ -37,31 +38,33 @@ void Assembler::inputs(std::span<const std::byte* const> rows, const UnitDraws* 
   }
 }
 
-void Assembler::classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const {
-  const int64_t positions = one_hot_ ? 1 : target_elements_;
-  CHECK(classes.size() == rows.size() * static_cast<size_t>(positions) && target_elements_ > 0,
-        "size of a unit's classes");
+void Assembler::classes(std::span<const std::byte* const> rows, std::span<int32_t> classes,
+                        size_t target) const {
+  CHECK(target < targets_.size(), "no such target");
+  const auto& [type, elements, offset, one_hot, ignored] = targets_[target];
+  const int64_t positions = one_hot ? 1 : elements;
+  CHECK(classes.size() == rows.size() * static_cast<size_t>(positions), "size of a unit's classes");
   int32_t* out = classes.data();
   for (const std::byte* row : rows)
     for (int64_t i = 0; i < positions; ++i) {
-      const std::byte* target = row + input_bytes_ + i * target_type_.bytes;
-      const auto id =
-          one_hot_ ? one_hot_class(target_type_, target, target_elements_) : class_id(target_type_, target);
-      const bool none =
-          one_hot_ ? id && ignored_ == int64_t{*id} : is_ignored(target_type_, target, ignored_);
+      const std::byte* at = row + offset + i * type.bytes;
+      const auto id = one_hot ? one_hot_class(type, at, elements) : class_id(type, at);
+      const bool none = one_hot ? id && ignored == int64_t{*id} : is_ignored(type, at, ignored);
       CHECK(id || none, "a label that was not checked");
       *out++ = none ? -1 : *id;
     }
 }
 
-void Assembler::values(std::span<const std::byte* const> rows, std::span<float> values) const {
-  CHECK(values.size() == rows.size() * static_cast<size_t>(target_elements_), "size of a unit's values");
-  with_type(target_type_, [&](auto tag) {
+void Assembler::values(std::span<const std::byte* const> rows, std::span<float> values, size_t target) const {
+  CHECK(target < targets_.size(), "no such target");
+  const StoredTarget& stored = targets_[target];
+  CHECK(values.size() == rows.size() * static_cast<size_t>(stored.elements), "size of a unit's values");
+  with_type(stored.type, [&](auto tag) {
     float* out = values.data();
     for (const std::byte* row : rows)
-      for (int64_t i = 0; i < target_elements_; ++i)
+      for (int64_t i = 0; i < stored.elements; ++i)
         *out++ = static_cast<float>(
-            as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row + input_bytes_, i)));
+            as_double(load<typename decltype(tag)::Type, decltype(tag)::swap>(row + stored.offset, i)));
   });
 }
 

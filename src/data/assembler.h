@@ -26,23 +26,26 @@ class Assembler {
              std::span<float> values) const;
   /// All of them, one behind the other: n x elements of the first, n x elements of the next.
   void inputs(std::span<const std::byte* const> rows, const UnitDraws* draws, std::span<float> values) const;
-  /// Class ids (target_kind classes or one_hot): n x positions; -1 where it is DataSpec::ignored_class.
-  /// Labels have been checked when the store was filled.
-  void classes(std::span<const std::byte* const> rows, std::span<int32_t> classes) const;
-  /// Values (target_kind values): n x outputs.
-  void values(std::span<const std::byte* const> rows, std::span<float> values) const;
+  /// Class ids of a target (kind classes or one_hot): n x positions; -1 where it is its ignored_class. Labels
+  /// have been checked when the store was filled.
+  void classes(std::span<const std::byte* const> rows, std::span<int32_t> classes, size_t target = 0) const;
+  /// Values (kind values): n x outputs.
+  void values(std::span<const std::byte* const> rows, std::span<float> values, size_t target = 0) const;
 
   size_t input_count() const { return inputs_.size(); }
   int64_t input_elements() const { return input_elements_; }  ///< of all inputs
-  int64_t target_elements() const { return target_elements_; }
 
  private:
+  struct StoredTarget {
+    storage::StoredType type;
+    int64_t elements = 0;
+    size_t offset = 0;  ///< in a row
+    bool one_hot = false;
+    std::optional<int64_t> ignored;
+  };
   std::vector<InputConverter> inputs_;
-  storage::StoredType target_type_;
-  int64_t input_elements_ = 0, target_elements_ = 0;
-  size_t input_bytes_ = 0;
-  bool one_hot_ = false;
-  std::optional<int64_t> ignored_;
+  std::vector<StoredTarget> targets_;
+  int64_t input_elements_ = 0;
 };
 
 }  // namespace lepton::data

@@ -75,16 +75,26 @@ size_t Source::input_offset(size_t input) const {
   return offset;
 }
 
-std::string Source::place(int64_t row, int input) const {
+size_t Source::target_offset(size_t target) const {
+  size_t offset = input_row_bytes();
+  for (size_t i = 0; i < target; ++i) offset += targets[i].row_bytes();
+  return offset;
+}
+
+const Column& Source::column(int number) const {
+  return number < 0 ? targets[static_cast<size_t>(in_targets - number)] : inputs[static_cast<size_t>(number)];
+}
+
+std::string Source::place(int64_t row, int number) const {
   const auto behind = std::upper_bound(first_row.begin(), first_row.end(), row);
   const size_t file = static_cast<size_t>(behind - first_row.begin()) - 1;
-  const Column& column = input == in_targets ? targets : inputs[static_cast<size_t>(input)];
-  const storage::ArrayInfo& array = column.arrays[file];
+  const storage::ArrayInfo& array = column(number).arrays[file];
   return array.file + ":" + array.path + ", row " + std::to_string(row - first_row[file]);
 }
 
 Dataset::Dataset(const comm::World& world, const DataSpec& spec)
     : spec_(spec), splits_(std::size(all_splits)) {
+  for (const TargetRules& rules : spec_.target_rules()) targets_.push_back({rules});
   std::string packed;
   comm::agree(world, [&] {
     if (world.rank() == 0) packed = pack_sources(find_sources(spec_));
@@ -104,8 +114,8 @@ Dataset::Dataset(const comm::World& world, const DataSpec& spec)
 
 void Dataset::set_table_rows(size_t input, int64_t rows) {
   inputs_[input].table_rows = rows;
-  const bool next = has(SplitKind::train) && spec_.train->next && target_kind_ == TargetKind::classes;
-  if (next && input == 0 && outputs_ == 0) outputs_ = rows;
+  const bool next = has(SplitKind::train) && spec_.train->next && target_kind() == TargetKind::classes;
+  if (next && input == 0 && outputs() == 0) targets_.front().outputs = rows;
 }
 
 int64_t Dataset::input_elements() const {
@@ -190,9 +200,24 @@ void Dataset::check_transforms(const Input& input, bool targets_have_places) con
   }
 }
 
+void Dataset::resolve_targets(const Source& source, bool first, std::string* description) {
+  for (size_t i = 0; i < source.targets.size(); ++i) {
+    const storage::ArrayInfo& array = source.targets[i].arrays.front();
+    Target& target = targets_[i];
+    const TargetSchema found = target_schema(array, target.rules, spec_.position);
+    const TargetSchema before{target.kind, target.outputs, target.positions};
+    REQUIRE(first || before == found, Exit::data, array.file + ":" + array.path,
+            "its targets differ in kind or number from those of another split", "");
+    target.kind = found.kind;
+    target.outputs = found.outputs;
+    target.positions = found.positions;
+    if (description) *description += " " + array.path + " " + numbers_text(array.shape, array.type);
+  }
+}
+
 void Dataset::resolve_schema() {
   std::string description;
-  std::optional<TargetSchema> targets;
+  bool first = true, targets_have_places = false;
   const int trained_on = has(SplitKind::train) ? split(SplitKind::train).source : -1;
   for (const Source& source : sources_) {
     resolve_inputs(source);
@@ -208,22 +233,11 @@ void Dataset::resolve_schema() {
     for (const SplitKind kind : all_splits)
       if (counts && has(kind) && split(kind).listed() && &source == &sources_[split(kind).source])
         description += std::string(" ") + split_name(kind) + " " + hex64(split(kind).rows.hash());
-    if (source.targets.empty()) continue;
-    const storage::ArrayInfo& target = source.targets.arrays.front();
-    const TargetSchema target_found = target_schema(target, spec_);
-    if (!targets) targets = target_found;
-    REQUIRE(*targets == target_found, Exit::data, target.file + ":" + target.path,
-            "its targets differ in kind or number from those of another split", "");
-    if (counts) description += " " + target.path + " " + numbers_text(target.shape, target.type);
+    resolve_targets(source, first, counts ? &description : nullptr);
+    first = first && source.targets.empty();
+    for (const Column& target : source.targets) targets_have_places |= target.arrays.front().shape.size() > 2;
   }
-  if (targets) {
-    target_kind_ = targets->kind;
-    outputs_ = targets->outputs;
-    positions_ = targets->positions;
-  }
-  bool targets_have_places = positions_ > 1;
-  for (const Source& source : sources_)
-    targets_have_places |= !source.targets.empty() && source.targets.arrays.front().shape.size() > 2;
+  for (const Target& target : targets_) targets_have_places |= target.positions > 1;
   for (const Input& input : inputs_) check_transforms(input, targets_have_places);
   add_lengths();
   fingerprint_ = hash64(description);

@@ -54,7 +54,7 @@ struct Input;
 /// what its columns hold, side by side.
 struct Source {
   std::vector<Column> inputs;
-  Column targets;
+  std::vector<Column> targets;           ///< none: the source has no targets
   std::vector<int64_t> first_row;        ///< of each file, and the total behind
   int64_t used_begin = 0, used_end = 0;  ///< rows that some split can use; only these are read
   /// Where splits are lists of rows: theirs, and only these are looked at; else of no rows, which means all.
@@ -66,11 +66,14 @@ struct Source {
   /// Where the values of a network's input stand in a row, and as what.
   size_t offset_of(const Input& input) const;
   storage::StoredType type_of(const Input& input) const;
-  size_t target_row_bytes() const { return targets.row_bytes(); }
-  size_t row_bytes() const { return input_row_bytes() + target_row_bytes(); }
-  static constexpr int in_targets = -1;
-  /// "file:/path, row r" in the file of an input or of the targets, for errors.
-  std::string place(int64_t row, int input) const;
+  size_t target_offset(size_t target) const;  ///< of its bytes in a row
+  size_t row_bytes() const { return target_offset(targets.size()); }
+  static constexpr int in_targets = -1;  ///< the first; -2 the second, and so on
+  static int in_target(size_t target) { return in_targets - static_cast<int>(target); }
+  /// An input, or of the targets the one that such a number stands for.
+  const Column& column(int number) const;
+  /// "file:/path, row r" in the file of such a column, for errors.
+  std::string place(int64_t row, int number) const;
 };
 
 /// An input of the network, as the data give it: a column, or the lengths of its rows.
@@ -96,6 +99,15 @@ struct Input {
   int64_t stored_channels() const { return groups() / (whole_elements() / stored_elements); }
   Grid grid() const { return grid_of(shape); }
   static Grid grid_of(const Shape& shape);
+};
+
+/// One of the targets, as the data give it.
+struct Target {
+  TargetRules rules = {};
+  TargetKind kind = TargetKind::values;  ///< resolved: classes, one_hot (-> classes), values
+  int64_t outputs = 0;                   ///< classes, or values per sample; 0 while unknown
+  /// Class ids per sample: 1, or one for each token of a sequence or pixel of an image.
+  int64_t positions = 1;
 };
 
 struct SplitInfo {
@@ -126,12 +138,12 @@ class Dataset {
 
   const std::vector<Input>& inputs() const { return inputs_; }
   const Shape& input_shape() const { return inputs_.front().shape; }  ///< of the first input
-  TargetKind target_kind() const {
-    return target_kind_;
-  }                                             ///< resolved: classes, one_hot (-> classes), values
-  int64_t outputs() const { return outputs_; }  ///< classes, or values per sample; 0 while unknown
-  /// Class ids per sample: 1, or one for each token of a sequence or pixel of an image.
-  int64_t positions() const { return positions_; }
+  /// At least one; also where the data hold none.
+  const std::vector<Target>& targets() const { return targets_; }
+  // Of the first.
+  TargetKind target_kind() const { return targets_.front().kind; }
+  int64_t outputs() const { return targets_.front().outputs; }
+  int64_t positions() const { return targets_.front().positions; }
   /// Where targets are the first input's next elements, there are as many classes as rows of its table,
   /// unless the deck says otherwise.
   void set_table_rows(size_t input, int64_t rows);
@@ -161,6 +173,8 @@ class Dataset {
   void add_lengths();
   void check_transforms(const Input& input, bool targets_have_places) const;
   void resolve_schema();
+  /// What the targets of a source are, which must be what those of the `others` are. Adds to `description`.
+  void resolve_targets(const Source& source, bool first, std::string* description);
 
   DataSpec spec_;
   std::vector<Source> sources_;
@@ -168,8 +182,7 @@ class Dataset {
   std::vector<std::vector<int64_t>> bad_rows_;  // per source, sorted
   std::vector<Permutation> permutations_;       // per source, of its good rows
   std::vector<Input> inputs_;
-  TargetKind target_kind_ = TargetKind::values;
-  int64_t outputs_ = 0, positions_ = 1;
+  std::vector<Target> targets_;
   uint64_t fingerprint_ = 0;
 };
 

@@ -100,8 +100,20 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
   return files;
 }
 
+/// In the order of the rules.
+static std::vector<std::string> target_paths(const DataSpec& spec, const SplitSpec& split) {
+  if (split.next) return {split.inputs.front().values};
+  if (!split.targets.empty()) return {split.targets};
+  std::vector<std::string> paths;
+  for (const TargetRules& rules : spec.targets)
+    for (const auto& [name, path] : split.named_targets)
+      if (name == rules.name) paths.push_back(path);
+  CHECK(paths.empty() || paths.size() == spec.targets.size(), "a path for each target");
+  return paths;
+}
+
 Columns columns_of(const DataSpec& spec, const SplitSpec& split) {
-  Columns columns{split.inputs, split.next ? split.inputs.front().values : split.targets};
+  Columns columns{split.inputs, target_paths(spec, split)};
   if (spec.sequence == 0) return columns;
   const int64_t next = split.next ? 1 : 0, length = spec.sequence;
   // Other arrays than the train split's are gone through once.
@@ -162,6 +174,7 @@ static void check_rows(const Source& source, const Column& other, const char* wh
 Source open_source(const std::vector<std::string>& files, const Columns& columns) {
   Source source;
   for (const InputArrays& input : columns.inputs) source.inputs.push_back({input.name, {}});
+  source.targets.resize(columns.targets.size());
   source.first_row.push_back(0);
   for (const std::string& file : files) {
     for (size_t i = 0; i < columns.inputs.size(); ++i) {
@@ -170,15 +183,16 @@ Source open_source(const std::vector<std::string>& files, const Columns& columns
     }
     source.first_row.push_back(source.first_row.back() +
                                source.inputs.front().rows(source.first_row.size() - 1));
-    if (columns.targets.empty()) continue;
-    open_array(source.targets.arrays, file, columns.targets, columns.target_windows);
-    check_rows(source, source.targets, "targets", "Each row of the inputs needs its target.");
+    for (size_t i = 0; i < columns.targets.size(); ++i) {
+      open_array(source.targets[i].arrays, file, columns.targets[i], columns.target_windows);
+      check_rows(source, source.targets[i], "targets", "Each row of the inputs needs its target.");
+    }
   }
   REQUIRE(source.rows() > 0, Exit::data, source.inputs.front().place(), "the dataset has no rows", "");
   for (const Column& input : source.inputs)
     REQUIRE(input.value_bytes() > 0, Exit::data, input.place(), "its rows are empty", "");
-  REQUIRE(source.targets.empty() || source.target_row_bytes() > 0, Exit::data, source.targets.place(),
-          "its rows are empty", "");
+  for (const Column& target : source.targets)
+    REQUIRE(target.value_bytes() > 0, Exit::data, target.place(), "its rows are empty", "");
   return source;
 }
 
@@ -237,19 +251,20 @@ static Column unpack_column(const PackedColumn& packed) {
   return column;
 }
 
-/// Of each source its columns, targets last; of each split its source, and its rows where the files list
+/// Of each source its inputs and its targets; of each split its source, and its rows where the files list
 /// them.
+using PackedColumns = std::vector<PackedColumn>;
 using PackedRows = std::pair<int64_t, std::vector<uint64_t>>;
-using PackedSources =
-    std::pair<std::vector<std::vector<PackedColumn>>, std::pair<std::vector<int>, std::vector<PackedRows>>>;
+using PackedSources = std::pair<std::vector<std::pair<PackedColumns, PackedColumns>>,
+                                std::pair<std::vector<int>, std::vector<PackedRows>>>;
 
 std::string pack_sources(const FoundSources& found) {
   PackedSources packed{{}, {found.source_of_split, {}}};
   for (const RowSet& rows : found.rows_of_split) packed.second.second.emplace_back(rows.rows(), rows.words());
   for (const Source& source : found.sources) {
-    std::vector<PackedColumn>& columns = packed.first.emplace_back();
-    for (const Column& input : source.inputs) columns.push_back(pack_column(input));
-    columns.push_back(pack_column(source.targets));
+    auto& [inputs, targets] = packed.first.emplace_back();
+    for (const Column& input : source.inputs) inputs.push_back(pack_column(input));
+    for (const Column& target : source.targets) targets.push_back(pack_column(target));
   }
   return comm::pack(packed);
 }
@@ -259,11 +274,10 @@ FoundSources unpack_sources(const std::string& bytes) {
   FoundSources found;
   found.source_of_split = packed.second.first;
   for (const auto& [rows, words] : packed.second.second) found.rows_of_split.emplace_back(rows, words);
-  for (const std::vector<PackedColumn>& columns : packed.first) {
+  for (const auto& [inputs, targets] : packed.first) {
     Source& source = found.sources.emplace_back();
-    for (const PackedColumn& column : columns) source.inputs.push_back(unpack_column(column));
-    source.targets = std::move(source.inputs.back());
-    source.inputs.pop_back();
+    for (const PackedColumn& column : inputs) source.inputs.push_back(unpack_column(column));
+    for (const PackedColumn& column : targets) source.targets.push_back(unpack_column(column));
     source.first_row.push_back(0);
     for (size_t file = 0; file < source.inputs.front().arrays.size(); ++file)
       source.first_row.push_back(source.first_row.back() + source.inputs.front().rows(file));

@@ -19,7 +19,7 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
 /// Paths of a source's columns, and the windows that are their rows, if any.
 struct Columns {
   std::vector<InputArrays> inputs;
-  std::string targets;  ///< none: ""
+  std::vector<std::string> targets;
   storage::RowWindows input_windows = {}, target_windows = {};
   bool operator==(const Columns&) const = default;
 };

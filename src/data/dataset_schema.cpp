@@ -144,27 +144,28 @@ Shape after_crop(const Shape& shape, const std::vector<Transform>& transforms, c
   return cut;
 }
 
-TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& spec) {
+TargetSchema target_schema(const storage::ArrayInfo& targets, const TargetRules& rules,
+                           const SourcePosition& position) {
   const Shape row(targets.shape.begin() + 1, targets.shape.end());
   const int64_t values = element_count(row);
   const std::string where = targets.file + ":" + targets.path;
-  TargetKind kind = spec.target_kind;
+  TargetKind kind = rules.kind;
   const bool ids = values == 1 || targets.windows.length > 0 || row.size() > 1;
   if (kind == TargetKind::automatic)
-    kind = !spec.needs_classes ? TargetKind::values : ids ? TargetKind::classes : TargetKind::one_hot;
-  REQUIRE(!(kind == TargetKind::values && spec.needs_classes), Exit::deck, spec.position.text(),
+    kind = !rules.needs_classes ? TargetKind::values : ids ? TargetKind::classes : TargetKind::one_hot;
+  REQUIRE(!(kind == TargetKind::values && rules.needs_classes), Exit::deck, position.text(),
           "the loss needs class ids, but data.targets says that targets are values",
           "Choose another loss, or targets = \"classes\" or \"one_hot\".");
   if (kind == TargetKind::values) return {kind, values};
-  if (kind == TargetKind::classes) return {kind, spec.classes, values};
+  if (kind == TargetKind::classes) return {kind, rules.classes, values};
   REQUIRE(row.size() == 1 && values > 1, Exit::data, where,
           "one-hot targets have shape [N, classes], this array has " + shape_text(targets.shape),
-          spec.target_kind == TargetKind::automatic
+          rules.kind == TargetKind::automatic
               ? "The loss needs class ids: one number per row, or one-hot rows."
               : "");
-  REQUIRE(spec.classes == 0 || spec.classes == values, Exit::data, where,
+  REQUIRE(rules.classes == 0 || rules.classes == values, Exit::data, where,
           "one-hot rows of " + std::to_string(values) +
-              " values, but data.classes = " + std::to_string(spec.classes),
+              " values, but data.classes = " + std::to_string(rules.classes),
           "");
   return {kind, values};
 }

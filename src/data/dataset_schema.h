@@ -41,6 +41,7 @@ struct TargetSchema {
 /// Automatic: where the loss needs class ids, rank 1 (and [N, 1]) are ids, [N, C] is one-hot, and windows and
 /// what has a higher rank are ids of tokens or pixels; otherwise values. Throws Error(data), Error(deck) on
 /// contradictions.
-TargetSchema target_schema(const storage::ArrayInfo& targets, const DataSpec& spec);
+TargetSchema target_schema(const storage::ArrayInfo& targets, const TargetRules& rules,
+                           const SourcePosition& position);
 
 }  // namespace lepton::data

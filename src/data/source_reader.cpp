@@ -23,8 +23,8 @@ SourceReader::SourceReader(const Source& source) : source_(source) {
     else
       columns_.emplace_back(std::in_place_type<storage::Hdf5Rows>, input.arrays);
   }
-  if (!source.targets.empty())
-    columns_.emplace_back(std::in_place_type<storage::Hdf5Rows>, source.targets.arrays);
+  for (const Column& target : source.targets)
+    columns_.emplace_back(std::in_place_type<storage::Hdf5Rows>, target.arrays);
 }
 
 void SourceReader::read(int64_t begin, int64_t end, std::span<std::byte> out) {
@@ -36,8 +36,9 @@ void SourceReader::read(int64_t begin, int64_t end, std::span<std::byte> out) {
   if (columns_.size() == 1) return read_column(0, out);
   size_t offset = 0;
   for (size_t column = 0; column < columns_.size(); ++column) {
-    const bool target = column == source_.inputs.size();
-    const size_t bytes = target ? source_.target_row_bytes() : source_.inputs[column].row_bytes();
+    const size_t inputs = source_.inputs.size();
+    const size_t bytes =
+        (column < inputs ? source_.inputs[column] : source_.targets[column - inputs]).row_bytes();
     scratch_.resize(rows * bytes);
     read_column(column, scratch_);
     interleave(scratch_, bytes, out.data() + offset, row_bytes);

@@ -17,4 +17,9 @@ InputRules DataSpec::rules(const std::string& input) const {
   return rules;
 }
 
+std::vector<TargetRules> DataSpec::target_rules() const {
+  if (!targets.empty()) return targets;
+  return {{"", target_kind, classes, needs_classes, target_range, ignored_class}};
+}
+
 }  // namespace lepton::data

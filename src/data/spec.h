@@ -30,7 +30,9 @@ struct SplitSpec {
       files;  ///< resolved paths or globs; a glob is sorted bytewise, files are concatenated
   std::vector<InputArrays> inputs;  ///< in the order of the train split; unnamed: one, called "input"
   std::string targets;              ///< path inside the files; may be empty (predict)
-  bool next = false;                ///< targets are the inputs moved by one element (with DataSpec::sequence)
+  /// Several targets by name, with their paths, instead of it.
+  std::vector<std::pair<std::string, std::string>> named_targets = {};
+  bool next = false;  ///< targets are the inputs moved by one element (with DataSpec::sequence)
   std::optional<std::pair<int64_t, int64_t>> rows;  ///< [from, to)
   std::optional<double>
       fraction;  ///< of the shuffled rows (by seed); splits of the same arrays take disjoint parts
@@ -80,6 +82,18 @@ struct InputSpec {
   std::optional<std::vector<Transform>> transforms = {};
 };
 
+/// What is asked of targets.
+struct TargetRules {
+  std::string name = {};  ///< of one of several
+  /// automatic: where the loss needs class ids, one number per row is an id and several are one-hot; else
+  /// values
+  TargetKind kind = TargetKind::automatic;
+  int64_t classes = 0;                        ///< 0: largest label of the train split + 1
+  bool needs_classes = false;                 ///< the loss asks for class ids (softmax_cross_entropy)
+  TargetRange range = TargetRange::any;       ///< what the loss asks of targets that are values
+  std::optional<int64_t> ignored_class = {};  ///< positions with this id count nowhere
+};
+
 struct DataSpec {
   std::optional<SplitSpec> train, validation, test;
   std::vector<InputSpec> inputs;      ///< what the deck says of inputs by name; the rest is as follows
@@ -87,10 +101,11 @@ struct DataSpec {
   std::vector<Transform> transforms;  ///< the same
   ImageLayout layout =
       ImageLayout::automatic;  ///< automatic: [N,a,b] hw; [N,a,b,c] chw if a <= 4 else hwc if c <= 4
-  /// automatic: where the loss needs class ids, one number per row is an id and several are one-hot; else
-  /// values
+  /// Of several targets by name, in the order in which rows hold them; none: there is one, of which what
+  /// follows says what TargetRules do.
+  std::vector<TargetRules> targets;
   TargetKind target_kind = TargetKind::automatic;
-  int64_t classes = 0;  ///< 0: largest label of the train split + 1
+  int64_t classes = 0;
   /// Rows are windows of so many elements of arrays of rank 1; 0: rows are rows. Those of the train split and
   /// of splits that are parts of their arrays begin `sequence_stride` elements apart (0: as many as they are
   /// long), those of other splits side by side.
@@ -100,12 +115,14 @@ struct DataSpec {
   int64_t shuffle_window = 65536, shuffle_block = 256;  ///< samples
   BadRows bad_rows = BadRows::error;                    ///< rows with what is not finite as float32
   uint64_t seed = 0;
-  bool needs_classes = false;                   ///< the loss asks for class ids (softmax_cross_entropy)
-  TargetRange target_range = TargetRange::any;  ///< what the loss asks of targets that are values
-  std::optional<int64_t> ignored_class;         ///< positions with this id count nowhere
-  SourcePosition position;                      ///< of [data]
+  bool needs_classes = false;
+  TargetRange target_range = TargetRange::any;
+  std::optional<int64_t> ignored_class;
+  SourcePosition position;  ///< of [data]
 
   InputRules rules(const std::string& input) const;
+  /// Of all targets; at least one.
+  std::vector<TargetRules> target_rules() const;
 };
 
 }  // namespace lepton::data

@@ -97,8 +97,8 @@ void SampleStore::read(Dataset& dataset) {
     const bool mine = !findings[i].bad_rows.empty() && findings[i].bad_rows.front() == source->front();
     const int column = findings[i].first_bad_column;
     REQUIRE(!mine, Exit::data, dataset.sources()[i].place(source->front(), column),
-            (column == Source::in_targets ? "the row holds NaN or Inf"
-                                          : bad_row_text(dataset.inputs()[static_cast<size_t>(column)])) +
+            (column < 0 ? "the row holds NaN or Inf"
+                        : bad_row_text(dataset.inputs()[static_cast<size_t>(column)])) +
                 " (" + std::to_string(bad_count) + " such rows in all)",
             "Clean the data (a number beyond float32 counts as Inf, unless data.normalize scales it), or set "
             "data.bad_rows = \"skip\".");
@@ -124,8 +124,7 @@ void SampleStore::report_cut(const Dataset& dataset, const std::vector<Findings>
 }
 
 void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& findings) {
-  int64_t largest = -1;
-  std::vector<int64_t> hashes;
+  std::vector<int64_t> largest(dataset.targets().size(), -1), hashes;
   for (size_t i = 0; i < parts_.size(); ++i) {
     const bool has_one = findings[i].bad_label_row >= 0;
     const int64_t none = std::numeric_limits<int64_t>::max();
@@ -136,14 +135,16 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
           !has_one || -first[0] != findings[i].bad_label_row, Exit::data,
           dataset.sources()[i].place(findings[i].bad_label_row, findings[i].bad_label_column),
           findings[i].bad_label,
-          findings[i].bad_label_column != Source::in_targets
+          findings[i].bad_label_column >= 0
               ? "Rows count from 0; the embedding's option rows sets how many there are."
-          : dataset.target_kind() == TargetKind::values
+          : dataset.targets()[static_cast<size_t>(Source::in_targets - findings[i].bad_label_column)].kind ==
+                  TargetKind::values
               ? "Map the targets to what it takes, or choose a loss that takes any number (mse, mae, huber)."
               : "Class ids count from 0; data.classes sets their number, data.ignored_class which of them is "
                 "none.");
     });
-    largest = std::max(largest, findings[i].largest_label);
+    for (size_t t = 0; t < findings[i].largest_label.size(); ++t)
+      largest[t] = std::max(largest[t], findings[i].largest_label[t]);
     hashes.push_back(static_cast<int64_t>(findings[i].hash));
   }
   world_.all_sum(hashes);
@@ -151,15 +152,26 @@ void SampleStore::settle_labels(Dataset& dataset, std::vector<Findings>& finding
   for (size_t i = 0; i < hashes.size(); ++i)
     if (trained_on < 0 || trained_on == static_cast<int>(i))
       dataset.fingerprint_ = mix64(dataset.fingerprint_ ^ static_cast<uint64_t>(hashes[i]));
-  int64_t over_all[1] = {largest};
-  world_.all_max(over_all);
-  if (dataset.target_kind() == TargetKind::classes && dataset.outputs_ == 0 && over_all[0] >= 0)
-    settle_classes(dataset, over_all[0]);
+  world_.all_max(largest);
+  bool beyond = false;
+  for (size_t t = 0; t < largest.size(); ++t)
+    if (const Target& target = dataset.targets_[t];
+        target.kind == TargetKind::classes && target.outputs == 0 && largest[t] >= 0)
+      beyond |= settle_classes(dataset, t, largest[t]);
+  if (!beyond) return;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    findings[i] = {};
+    if (part.own_begin < part.own_end)
+      check_rows(dataset.sources()[i], part.own_begin, part.own_end, row(static_cast<int>(i), part.own_begin),
+                 dataset, findings[i]);
+  }
+  settle_labels(dataset, findings);
 }
 
 /// The number of classes is the largest label of the train split + 1; labels of other splits must be below
-/// it.
-void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
+/// it: true where one is not.
+bool SampleStore::settle_classes(Dataset& dataset, size_t target, int64_t largest_label) {
   int64_t trained[1] = {dataset.has(SplitKind::train) ? -1 : largest_label};
   if (dataset.has(SplitKind::train)) {
     const int source = dataset.split(SplitKind::train).source;
@@ -167,21 +179,15 @@ void SampleStore::settle_classes(Dataset& dataset, int64_t largest_label) {
     const Part& part = parts_[static_cast<size_t>(source)];
     for (int64_t row = part.own_begin; row < part.own_end; ++row)
       if (!columns.targets.empty() && dataset.contains(SplitKind::train, row))
-        trained[0] = std::max(trained[0], largest_class(columns.targets.type(),
-                                                        this->row(source, row) + columns.input_row_bytes(),
-                                                        dataset.positions(), dataset.spec().ignored_class));
+        trained[0] =
+            std::max(trained[0], largest_class(columns.targets[target].type(),
+                                               this->row(source, row) + columns.target_offset(target),
+                                               dataset.targets_[target].positions,
+                                               dataset.targets_[target].rules.ignored_class));
     world_.all_max(trained);
   }
-  dataset.outputs_ = trained[0] + 1;
-  if (largest_label < dataset.outputs_) return;
-  std::vector<Findings> findings(parts_.size());
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    const Part& part = parts_[i];
-    if (part.own_begin < part.own_end)
-      check_rows(dataset.sources()[i], part.own_begin, part.own_end, row(static_cast<int>(i), part.own_begin),
-                 dataset, findings[i]);
-  }
-  settle_labels(dataset, findings);
+  dataset.targets_[target].outputs = trained[0] + 1;
+  return largest_label > trained[0];
 }
 
 void SampleStore::compute_statistics(const Dataset& dataset, const Statistics* known) {

@@ -51,7 +51,7 @@ class SampleStore {
   void read(Dataset& dataset);
   void report_cut(const Dataset& dataset, const std::vector<Findings>& findings) const;
   void settle_labels(Dataset& dataset, std::vector<Findings>& findings);
-  void settle_classes(Dataset& dataset, int64_t largest_label);
+  bool settle_classes(Dataset& dataset, size_t target, int64_t largest_label);
   void compute_statistics(const Dataset& dataset, const Statistics* known);
 
   const comm::World& world_;

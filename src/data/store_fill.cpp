@@ -31,13 +31,15 @@ int64_t chunk_rows(const Source& source, size_t file) {
   const Column* largest = &source.inputs.front();
   for (const Column& input : source.inputs)
     if (input.row_bytes() > largest->row_bytes()) largest = &input;
-  if (source.target_row_bytes() > largest->row_bytes()) largest = &source.targets;
+  for (const Column& target : source.targets)
+    if (target.row_bytes() > largest->row_bytes()) largest = &target;
   return largest->by_offsets ? 0 : largest->arrays[file].chunk_rows;  // chunks of flat values hold no rows
 }
 
 size_t file_row_bytes(const Source& source, size_t file) {
-  size_t bytes = source.targets.empty() ? 0 : source.targets.file_row_bytes(file);
+  size_t bytes = 0;
   for (const Column& input : source.inputs) bytes += input.file_row_bytes(file);
+  for (const Column& target : source.targets) bytes += target.file_row_bytes(file);
   return bytes;
 }
 
@@ -56,31 +58,43 @@ std::string number_text(double value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
-void note_bad_label(Findings& findings, int64_t row, const std::string& what) {
+void note_bad_label(Findings& findings, int64_t row, int column, const std::string& what) {
   if (findings.bad_label_row >= 0) return;
   findings.bad_label_row = row;
+  findings.bad_label_column = column;
   findings.bad_label = what;
 }
 
-void check_label(const storage::ArrayInfo& array, const std::byte* target, int64_t row,
-                 const Dataset& dataset, Findings& findings) {
-  const int64_t classes = dataset.outputs();
-  if (dataset.target_kind() == TargetKind::one_hot) {
-    if (!one_hot_class(array.type, target, classes))
-      note_bad_label(findings, row, "the targets are not one-hot: exactly one value must be 1, all others 0");
+/// What the targets number `index` of a row hold, at `at`.
+struct StoredLabels {
+  size_t index;
+  const storage::StoredType& type;
+  const std::byte* at;
+  int64_t row;
+};
+
+void check_label(const StoredLabels& labels, const Target& target, Findings& findings) {
+  const int column = Source::in_target(labels.index);
+  const int64_t classes = target.outputs;
+  if (target.kind == TargetKind::one_hot) {
+    if (!one_hot_class(labels.type, labels.at, classes))
+      note_bad_label(findings, labels.row, column,
+                     "the targets are not one-hot: exactly one value must be 1, all others 0");
     return;
   }
-  for (int64_t i = 0; i < dataset.positions(); ++i, target += array.type.bytes) {
-    if (is_ignored(array.type, target, dataset.spec().ignored_class)) continue;
-    const auto id = class_id(array.type, target);
+  const std::byte* at = labels.at;
+  for (int64_t i = 0; i < target.positions; ++i, at += labels.type.bytes) {
+    if (is_ignored(labels.type, at, target.rules.ignored_class)) continue;
+    const auto id = class_id(labels.type, at);
     if (!id || (classes > 0 && *id >= classes)) {
       const std::string range = classes > 0 ? "in [0, " + std::to_string(classes) + ")" : "from 0 up";
-      note_bad_label(findings, row,
-                     "the label " + number_text(stored_number(array.type, target, 0)) +
+      note_bad_label(findings, labels.row, column,
+                     "the label " + number_text(stored_number(labels.type, at, 0)) +
                          " is not a class id: a whole number " + range);
       return;
     }
-    findings.largest_label = std::max<int64_t>(findings.largest_label, *id);
+    int64_t& largest = findings.largest_label[labels.index];
+    largest = std::max<int64_t>(largest, *id);
   }
 }
 
@@ -91,8 +105,7 @@ std::optional<int> check_inputs(std::span<InputCheck> checks, const std::byte* v
     if (!checks[i].good(values)) return static_cast<int>(i);
     const auto number = checks[i].wrong_number(values);
     if (!number) continue;
-    if (findings.bad_label_row < 0) findings.bad_label_column = static_cast<int>(i);
-    note_bad_label(findings, row,
+    note_bad_label(findings, row, static_cast<int>(i),
                    "the input " + number_text(*number) + " is not the number of a row in a table of " +
                        std::to_string(dataset.inputs()[i].table_rows));
   }
@@ -104,33 +117,37 @@ bool in_range(double value, TargetRange range) {
   return value >= 0 && (value <= 1 || range == TargetRange::not_negative);
 }
 
-void check_range(const storage::ArrayInfo& array, const std::byte* target, int64_t count, int64_t row,
-                 TargetRange range, Findings& findings) {
+void check_range(const StoredLabels& labels, int64_t count, TargetRange range, Findings& findings) {
   for (int64_t i = 0; i < count; ++i) {
-    const double value = stored_number(array.type, target, i);
+    const double value = stored_number(labels.type, labels.at, i);
     if (in_range(value, range)) continue;
     const char* const wanted = range == TargetRange::sign ? " is no label: the loss takes 1, and 0 or -1"
                                : range == TargetRange::not_negative
                                    ? " is below 0: the loss takes counts"
                                    : " is not in [0, 1]: the loss takes 0, 1 and probabilities between them";
-    note_bad_label(findings, row, "the target " + number_text(value) + wanted);
+    note_bad_label(findings, labels.row, Source::in_target(labels.index),
+                   "the target " + number_text(value) + wanted);
     return;
   }
 }
 
-/// The targets of one row whose inputs are good. False: a bad row; labels that are none are noted apart.
-bool check_targets(const Source& source, const std::byte* targets, int64_t row, const Dataset& dataset,
-                   Findings& findings) {
-  const storage::ArrayInfo& array = source.targets.arrays.front();
-  if (dataset.target_kind() != TargetKind::values) {
-    check_label(array, targets, row, dataset, findings);
-    return true;
+/// The targets of one row whose inputs are good. The first that make it a bad row; labels that are none are
+/// noted apart.
+std::optional<int> check_targets(const Source& source, const std::byte* values, int64_t row,
+                                 const Dataset& dataset, Findings& findings) {
+  for (size_t i = 0; i < source.targets.size(); ++i) {
+    const Column& column = source.targets[i];
+    const Target& target = dataset.targets()[i];
+    const StoredLabels labels{i, column.type(), values + source.target_offset(i), row};
+    if (target.kind != TargetKind::values) {
+      check_label(labels, target, findings);
+      continue;
+    }
+    const int64_t count = static_cast<int64_t>(column.row_bytes()) / labels.type.bytes;
+    if (!fits_float32(labels.type, labels.at, count)) return Source::in_target(i);
+    if (target.rules.range != TargetRange::any) check_range(labels, count, target.rules.range, findings);
   }
-  const int64_t count = static_cast<int64_t>(source.target_row_bytes()) / array.type.bytes;
-  if (!fits_float32(array.type, targets, count)) return false;
-  const TargetRange range = dataset.spec().target_range;
-  if (range != TargetRange::any) check_range(array, targets, count, row, range, findings);
-  return true;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -176,17 +193,16 @@ void read_source_rows(const Source& source, int64_t begin, int64_t end, std::spa
 
 void check_rows(const Source& source, int64_t begin, int64_t end, const std::byte* rows,
                 const Dataset& dataset, Findings& findings) {
+  findings.largest_label.resize(dataset.targets().size(), -1);
   std::vector<InputCheck> checks;
   for (size_t i = 0; i < source.inputs.size(); ++i) checks.emplace_back(source, dataset.inputs()[i]);
   for (int64_t row = begin; row < end; ++row, rows += source.row_bytes()) {
     if (!source.uses(row)) continue;
     findings.hash += hash64({rows, source.row_bytes()}, mix64(static_cast<uint64_t>(row)));
-    const std::optional<int> bad_input = check_inputs(checks, rows, row, dataset, findings);
-    const bool good =
-        !bad_input && (source.targets.empty() ||
-                       check_targets(source, rows + source.input_row_bytes(), row, dataset, findings));
-    if (good) continue;
-    if (findings.bad_rows.empty()) findings.first_bad_column = bad_input.value_or(Source::in_targets);
+    std::optional<int> bad = check_inputs(checks, rows, row, dataset, findings);
+    if (!bad) bad = check_targets(source, rows, row, dataset, findings);
+    if (!bad) continue;
+    if (findings.bad_rows.empty()) findings.first_bad_column = *bad;
     findings.bad_rows.push_back(row);
   }
 }

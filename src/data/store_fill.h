@@ -23,10 +23,10 @@ struct Findings {
   int first_bad_column = Source::in_targets;  ///< an input, or in_targets
   int64_t bad_label_row = -1;  ///< the first row whose label or target cannot be taken, and why
   std::string bad_label;
-  int bad_label_column = Source::in_targets;  ///< or an input that is not the number of a row of a table
-  int64_t largest_label = -1;
-  std::vector<int64_t> cut;  ///< per input: rows that were longer than its column
-  uint64_t hash = 0;         ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
+  int bad_label_column = Source::in_targets;  ///< which; or an input that is not the number of a table's row
+  std::vector<int64_t> largest_label;         ///< per target; -1: none
+  std::vector<int64_t> cut;                   ///< per input: rows that were longer than its column
+  uint64_t hash = 0;  ///< sum modulo 2^64 of hashes of (row, bytes): any partition gives the same
 };
 
 /// Reads rows [begin, end) into `out` (inputs, then targets of each row). Throws Error(no_input, data).

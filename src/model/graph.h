@@ -2,8 +2,8 @@
 // The graph: nodes with ONNX operator names, attributes and semantics, in topological order. Deck layers,
 // ONNX import and ONNX export all meet here. Shapes leave out the batch dimension and are static for a run.
 // Invariants: each value is written by one node; the first values are the network's inputs; the last node
-// writes the scores, in their usual layout; `layout` holds every parameter and running statistic that nodes
-// name by index.
+// writes the scores, in their usual layout (of several outputs all, side by side in one vector); `layout`
+// holds every parameter and running statistic that nodes name by index.
 #pragma once
 
 #include <map>
@@ -53,6 +53,13 @@ struct Value {
   Layout layout = Layout::plain;
 };
 
+/// One of several outputs: a part of each sample's scores.
+struct Head {
+  std::string name;              ///< of its loss
+  int value = 0;                 ///< what the layer gives; in the scores its channels, if any, lie last
+  int64_t first = 0, count = 0;  ///< of the scores
+};
+
 struct Graph {
   std::vector<Value> values;
   std::vector<int> inputs;  ///< value indices 0, 1, ... of what the data give, in their order; at least one
@@ -62,6 +69,8 @@ struct Graph {
   /// Initial values from elsewhere, by arena tensor. Needed until the state begins, and then cleared.
   std::map<int, std::vector<float>> given;
   double statistics_momentum = 0.9;  ///< of all running statistics: r' = m r + (1 - m) batch
+  std::vector<Head> heads;           ///< none: the scores are one output
+  size_t joining_nodes = 0;          ///< so many at the end put heads side by side
   const Shape& input_shape() const { return values.front().shape; }  ///< of the first input
   int64_t outputs() const { return element_count(values[nodes.back().output].shape); }
 };

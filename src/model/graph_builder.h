@@ -69,6 +69,7 @@ class GraphBuilder {
   int add_node(const std::string& type, const std::string& name, ops::Attributes attributes,
                std::vector<int> inputs, std::vector<int> parameters, const SourcePosition& position);
 
+  size_t nodes() const { return graph_.nodes.size(); }  ///< so far
   Graph finish();
   int64_t elements() const { return graph_.layout.elements(); }  ///< of parameters so far
 

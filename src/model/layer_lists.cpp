@@ -74,7 +74,10 @@ std::vector<int> sources_of(const LayerOptions& options, const LayerRow& row, in
   if (sources.size() < takes.least || sources.size() > takes.most)
     options.error("from",
                   std::string("a layer of type ") + row.type + " reads " +
-                      (takes.most == 1 ? "one output" : std::to_string(takes.least) + " or more outputs") +
+                      (takes.most == 1 ? "one output"
+                       : takes.most == SIZE_MAX
+                           ? std::to_string(takes.least) + " or more outputs"
+                           : std::to_string(takes.least) + " to " + std::to_string(takes.most) + " outputs") +
                       ", not " + std::to_string(sources.size()),
                   takes.most == 1 ? "Join several by a layer of type add before it."
                                   : "Name them: from = [\"a\", \"b\"].");
@@ -82,9 +85,11 @@ std::vector<int> sources_of(const LayerOptions& options, const LayerRow& row, in
 }
 
 /// Nothing is computed for nobody: most likely somebody forgot a `from`.
-void require_readers(const Wiring& wiring, const std::vector<LayerSpec>& layers, const std::string& scope) {
-  for (size_t i = 0; i + 1 < layers.size(); ++i)
-    if (wiring.readers[i] < 0)
+void require_readers(const NetworkNames& network, const Wiring& wiring, const std::vector<LayerSpec>& layers,
+                     const std::string& scope) {
+  const size_t outputs = scope.empty() && !network.outputs.empty() ? 0 : 1;  // the last one's
+  for (size_t i = 0; i + outputs < layers.size(); ++i)
+    if (wiring.readers[i] < 0 && !network.outputs.contains(scope + wiring.names[i]))
       layer_error(layers[i].position, scope + wiring.names[i], "nobody reads its output",
                   "Name it in the `from` of a later layer, or leave it out.");
 }
@@ -150,7 +155,7 @@ Wiring wire(NetworkNames& network, const std::vector<LayerSpec>& layers, const s
     for (const int source : wiring.sources.back())
       if (source >= 0 && wiring.readers[source] < 0) wiring.readers[source] = index;
   }
-  require_readers(wiring, layers, scope);
+  require_readers(network, wiring, layers, scope);
   return wiring;
 }
 
@@ -175,7 +180,7 @@ std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<Laye
 }
 
 int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<ReadLayer>& layers,
-                 const std::vector<int>& inputs) {
+                 const std::vector<int>& inputs, std::vector<int>* all) {
   std::vector<int> outputs;
   for (const ReadLayer& read : layers) {
     std::vector<int> values;
@@ -186,6 +191,7 @@ int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vecto
     outputs.push_back(read.build({builder, model, *read.layer, read.options, read.name, values}));
     if (particular) builder.end_use();
   }
+  if (all) *all = outputs;
   return outputs.empty() ? inputs.front() : outputs.back();
 }
 

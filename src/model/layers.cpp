@@ -22,12 +22,28 @@ std::vector<std::string> input_names(const ModelSpec& spec) {
   return names;
 }
 
+/// The place of the layer whose output it is.
+size_t layer_of(const HeadSpec& head, const std::vector<ReadLayer>& layers) {
+  const auto found = std::ranges::find(layers, head.from, &ReadLayer::name);
+  if (found != layers.end()) return static_cast<size_t>(found - layers.begin());
+  std::vector<std::string> names;
+  for (const ReadLayer& layer : layers) names.push_back(layer.name);
+  const std::string nearest = nearest_name(head.from, names);
+  fail(Exit::deck, head.position.text(),
+       "the loss \"" + head.name + "\" is of \"" + head.from + "\", but no layer has this name",
+       (nearest.empty() ? "" : "Did you mean \"" + nearest + "\"? ") + "There are " + quoted_list(names) +
+           ".");
+}
+
 /// All layers of a network; the deck's check and the graph both begin with this.
 std::vector<ReadLayer> read_network(const ModelSpec& spec) {
   REQUIRE(!spec.layers.empty(), Exit::deck, spec.position.text(), "the model has no layers",
           "Give [model] layers = [...].");
   NetworkNames network;
-  return read_layers(network, spec.layers, "", "", input_names(spec));
+  for (const HeadSpec& head : spec.heads) network.outputs.insert(head.from);
+  std::vector<ReadLayer> layers = read_layers(network, spec.layers, "", "", input_names(spec));
+  for (const HeadSpec& head : spec.heads) layer_of(head, layers);
+  return layers;
 }
 
 void check_input(const ModelSpec& spec) {
@@ -41,36 +57,71 @@ void check_input(const ModelSpec& spec) {
 }
 
 /// A score per class for every token ([T, classes]) or pixel ([classes, H, W]).
-void check_positions(const Shape& scores, const ModelSpec& spec, const SourcePosition& last,
-                     const std::string& name) {
+void check_positions(const Shape& scores, const HeadSpec& head, const std::string& layer) {
   const bool image = scores.size() >= 3;  // or a volume
   const int64_t classes = image ? scores.front() : scores.back();
-  if (element_count(scores) != spec.positions * classes || (spec.outputs != 0 && classes != spec.outputs))
-    layer_error(last, name,
-                "the last layer gives " + shape_text(scores) + ", but the targets are " +
-                    std::to_string(spec.positions) + " class ids per sample" +
-                    (spec.outputs == 0 ? "" : " of " + std::to_string(spec.outputs) + " classes"),
-                "It must give a score for each class at each of them: [" + std::to_string(spec.positions) +
+  if (element_count(scores) != head.positions * classes || (head.outputs != 0 && classes != head.outputs))
+    layer_error(head.position, head.from,
+                layer + " gives " + shape_text(scores) + ", but the targets are " +
+                    std::to_string(head.positions) + " class ids per sample" +
+                    (head.outputs == 0 ? "" : " of " + std::to_string(head.outputs) + " classes"),
+                "It must give a score for each class at each of them: [" + std::to_string(head.positions) +
                     ", classes] of sequences, [classes, height, width] of images.");
+}
+
+/// What `layer` gives, against what its targets ask.
+void check_head(const Shape& scores, const HeadSpec& head, const std::string& layer) {
+  if (head.positions > 1) return check_positions(scores, head, layer);
+  if (scores.size() != 1)
+    layer_error(head.position, head.from,
+                layer + " must give a flat output [values], but gives " + shape_text(scores),
+                "End with { type = \"flatten\" }, or with global_avg_pool2d or flatten and a dense layer.");
+  if (head.outputs != 0 && scores[0] != head.outputs)
+    layer_error(
+        head.position, head.from,
+        layer + " gives " + shape_text(scores) + ", but the targets ask for " + shape_text({head.outputs}),
+        "For a dense layer, set units = " + std::to_string(head.outputs) + ".");
+}
+
+/// Each output as a vector, one behind the other: positions in their order, each with all its values. So the
+/// rest of the program sees one output, and gradients come together as everywhere in a graph.
+std::vector<Head> join_heads(GraphBuilder& builder, const ModelSpec& spec,
+                             const std::vector<ReadLayer>& layers, const std::vector<int>& values) {
+  std::vector<Head> joined;
+  std::vector<int> vectors;
+  int64_t first = 0;
+  for (const HeadSpec& head : spec.heads) {
+    const int value = values[layer_of(head, layers)];
+    const Shape shape = builder.shape(value);
+    const std::string name = "outputs." + head.name;
+    int from = value;
+    if (shape.size() > 2) {
+      std::vector<int64_t> order = {0};
+      for (size_t d = 2; d <= shape.size(); ++d) order.push_back(static_cast<int64_t>(d));
+      order.push_back(1);
+      from = builder.add_node("Transpose", name + ".channels_last", {{"perm", order}}, {from}, {},
+                              head.position);
+    }
+    vectors.push_back(builder.add_node("Flatten", name, {}, {from}, {}, head.position));
+    joined.push_back({head.name, value, first, element_count(shape)});
+    first += joined.back().count;
+  }
+  if (vectors.size() > 1)
+    builder.add_node("Concat", "outputs", {{"axis", int64_t{1}}}, vectors, {}, spec.position);
+  return joined;
 }
 
 }  // namespace
 
 void check_outputs(const Graph& graph, const ModelSpec& spec) {
-  const Shape& scores = graph.values[graph.nodes.back().output].shape;
+  for (size_t i = 0; i < graph.heads.size(); ++i)
+    if (const HeadSpec& head = spec.heads[i]; head.positions > 0)
+      check_head(graph.values[static_cast<size_t>(graph.heads[i].value)].shape, head,
+                 "what the loss \"" + head.name + "\" is of");
+  if (!graph.heads.empty() || spec.positions == 0) return;
   const SourcePosition& last = spec.layers.empty() ? spec.position : spec.layers.back().position;
-  const std::string& name = graph.nodes.back().name;
-  if (spec.positions == 0) return;
-  if (spec.positions > 1) return check_positions(scores, spec, last, name);
-  if (scores.size() != 1)
-    layer_error(last, name,
-                "the last layer must give a flat output [values], but gives " + shape_text(scores),
-                "End with { type = \"flatten\" }, or with global_avg_pool2d or flatten and a dense layer.");
-  if (spec.outputs != 0 && scores[0] != spec.outputs)
-    layer_error(last, name,
-                "the last layer gives " + shape_text(scores) + ", but the targets ask for " +
-                    shape_text({spec.outputs}),
-                "For a dense layer, set units = " + std::to_string(spec.outputs) + ".");
+  check_head(graph.values[graph.nodes.back().output].shape,
+             {"", graph.nodes.back().name, spec.outputs, spec.positions, last}, "the last layer");
 }
 
 void check_layers(const ModelSpec& spec) {
@@ -116,9 +167,14 @@ Graph build_graph(const ModelSpec& spec) {
   check_input(spec);
   const std::vector<NamedShape> inputs = inputs_of(spec);
   GraphBuilder builder{std::span(inputs)};
-  build_layers(builder, spec, layers, builder.inputs());
+  std::vector<int> values;
+  build_layers(builder, spec, layers, builder.inputs(), &values);
+  const size_t nodes = builder.nodes();
+  std::vector<Head> outputs = join_heads(builder, spec, layers, values);
   check_memory(builder, spec);
   Graph graph = builder.finish();
+  graph.joining_nodes = graph.nodes.size() - nodes;
+  graph.heads = std::move(outputs);
   check_outputs(graph, spec);
   check_frozen(graph, spec);
   return graph;

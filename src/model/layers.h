@@ -23,8 +23,9 @@ namespace lepton::model {
 /// lists. Throws Error(deck) at the place concerned.
 void check_layers(const ModelSpec& spec);
 
-/// Throws Error(deck) at the last layer when it is not flat, or not as wide as spec.outputs (0: any) asks.
-/// Also for a graph built before the data told how many classes there are.
+/// Throws Error(deck) at the last layer when it is not flat, or not as wide as spec.outputs (0: any) asks; of
+/// several outputs the same for each, at its loss. Also for a graph built before the data told how many
+/// classes there are.
 void check_outputs(const Graph& graph, const ModelSpec& spec);
 
 /// What a step of building sees.
@@ -49,6 +50,7 @@ using BuildStep = std::function<int(const LayerContext&)>;
 struct NetworkNames {
   std::set<std::string> names;
   std::vector<std::string> complete;  ///< of layers whose parameters later ones may use, in order
+  std::set<std::string> outputs;  ///< layers whose outputs losses name; none: the last one's is the output
   std::optional<double> statistics_momentum;
 };
 
@@ -69,6 +71,7 @@ struct InputCount {
   size_t least = 1, most = 1;
 };
 constexpr InputCount several_inputs = {2, SIZE_MAX};
+constexpr InputCount one_or_with_lengths = {1, 2};  ///< from = ["a sequence", "NAME.length"]
 
 struct LayerRow {
   const char* type;
@@ -102,9 +105,10 @@ struct ReadLayer {
 std::vector<ReadLayer> read_layers(NetworkNames& network, const std::vector<LayerSpec>& layers,
                                    const std::string& scope, const std::string& follower,
                                    const std::vector<std::string>& inputs = {"input"});
-/// Appends them behind the values of the list's inputs, and returns the last one's output value.
+/// Appends them behind the values of the list's inputs, and returns the last one's output value; in
+/// `outputs`, if not null, those of all.
 int build_layers(GraphBuilder& builder, const ModelSpec& model, const std::vector<ReadLayer>& layers,
-                 const std::vector<int>& inputs);
+                 const std::vector<int>& inputs, std::vector<int>* outputs = nullptr);
 
 // layers_activation.cpp
 std::vector<std::string> activation_names();
@@ -166,6 +170,9 @@ BuildStep read_global_avg_pool(const LayerReader& reader);
 BuildStep read_global_max_pool(const LayerReader& reader);
 
 // layers_sequence.cpp
+/// The value that holds the length of each sample, [1], which a layer may read as its input `place`; -1: it
+/// reads none, all are as long as the sequence.
+int lengths_of(const LayerContext& context, size_t place = 1);
 BuildStep read_embedding(const LayerReader& reader);
 BuildStep read_positional_embedding(const LayerReader& reader);
 BuildStep read_attention(const LayerReader& reader);

@@ -10,9 +10,6 @@
 
 namespace lepton::model {
 
-/// from = ["a sequence", "NAME.length"]
-constexpr InputCount one_or_with_lengths = {1, 2};
-
 std::vector<LayerRow> recurrent_layer_rows() {
   const OptionRow units = {"units", "integer", "", "width of the state, for each direction"};
   const std::vector<OptionRow> common = {
@@ -146,14 +143,7 @@ BuildStep read_recurrent(const LayerReader& reader) {
                         " layer takes a sequence [length, features], but its input is " +
                         shape_text(context.shape()),
                     "Put an embedding before it, or a reshape layer.");
-    const int lengths = context.inputs.size() > 1 ? context.inputs[1] : -1;
-    if (lengths >= 0 && context.builder.shape(lengths) != Shape{1})
-      context.options.error("from",
-                            "the second input of a " + context.layer.type +
-                                " layer is a length for each sample, [1], not " +
-                                shape_text(context.builder.shape(lengths)),
-                            "Inputs with lengths of their own have one: NAME.length.");
-    return add_recurrent(context, options, context.input, lengths);
+    return add_recurrent(context, options, context.input, lengths_of(context));
   };
 }
 

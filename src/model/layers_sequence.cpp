@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers of sequences [T, F]: embeddings of numbers and positions, self-attention, and the block of which
-// transformers consist (Vaswani et al. 2017; with the norms before instead of behind, as Radford et al.
-// 2019). Names of a block's parameters: NAME.norm_1, NAME.attention.qkv, NAME.attention.out, NAME.norm_2,
-// NAME.dense_1, NAME.dense_2.
+// Layers of sequences [T, F]: embeddings of numbers and positions, attention to the sequence itself or to
+// another one, and the block of which transformers consist (Vaswani et al. 2017; with the norms before
+// instead of behind, as Radford et al. 2019). A length for each sample, where one is given, ends its
+// sequence: nobody attends to what lies behind. Names of parameters: of attention NAME.qkv (to another
+// sequence NAME.queries, NAME.keys, NAME.values) and NAME.out; of a block NAME.norm_1, NAME.attention.qkv,
+// NAME.attention.out, NAME.norm_2, NAME.dense_1, NAME.dense_2.
+#include <algorithm>
+
 #include "model/layers.h"
 
 namespace lepton::model {
@@ -42,22 +46,67 @@ Shape sequence_shape(const LayerContext& context) {
   return input;
 }
 
-/// Queries, keys and values by one dense layer, attention, and a dense layer of its results.
-int add_attention(const LayerContext& context, const std::string& name, int value, const HeadOptions& heads,
-                  const WeightOptions& inner, const WeightOptions& outer) {
-  const int64_t width = context.builder.shape(value).back();
-  if (width % heads.heads != 0)
+int64_t head_size(const LayerContext& context, int64_t width, int64_t heads) {
+  if (width % heads != 0)
     context.options.error("heads",
-                          "heads = " + std::to_string(heads.heads) + " does not divide the width " +
+                          "heads = " + std::to_string(heads) + " does not divide the width " +
                               std::to_string(width) + " of the sequence",
                           "");
-  const int64_t size = width / heads.heads;
-  const int qkv = add_dense(context, name + ".qkv", value, (heads.heads + 2 * heads.key_heads) * size, inner);
+  return width / heads;
+}
+
+/// The Attention node of its operands, behind which lengths come where there are some, and a dense layer of
+/// its results.
+int add_attention_node(const LayerContext& context, const std::string& name, std::vector<int> operands,
+                       int lengths, int64_t width, const HeadOptions& heads, const WeightOptions& outer) {
+  if (lengths >= 0) operands.push_back(lengths);
   const int gathered = context.builder.add_node(
       "Attention", name,
       {{"q_num_heads", heads.heads}, {"kv_num_heads", heads.key_heads}, {"is_causal", int64_t{heads.causal}}},
-      {qkv}, {}, context.layer.position);
+      std::move(operands), {}, context.layer.position);
   return add_dense(context, name + ".out", gathered, width, outer);
+}
+
+/// Queries, keys and values of one sequence by one dense layer.
+int add_attention(const LayerContext& context, const std::string& name, int value, int lengths,
+                  const HeadOptions& heads, const WeightOptions& inner, const WeightOptions& outer) {
+  const int64_t width = context.builder.shape(value).back();
+  const int64_t size = head_size(context, width, heads.heads);
+  const int qkv = add_dense(context, name + ".qkv", value, (heads.heads + 2 * heads.key_heads) * size, inner);
+  return add_attention_node(context, name, {qkv}, lengths, width, heads, outer);
+}
+
+/// Queries of one sequence, keys and values of another one, which may be of another width and length.
+int add_cross_attention(const LayerContext& context, int memory, int lengths, const HeadOptions& heads,
+                        const WeightOptions& weights) {
+  if (heads.causal)
+    context.options.error("causal", "causal = true has no meaning where a sequence attends to another one",
+                          "Leave it out.");
+  const std::string& name = context.name;
+  const int64_t width = sequence_shape(context).back();
+  const int64_t size = head_size(context, width, heads.heads), key_width = heads.key_heads * size;
+  const int queries = add_dense(context, name + ".queries", context.input, heads.heads * size, weights);
+  const int keys = add_dense(context, name + ".keys", memory, key_width, weights);
+  const int values = add_dense(context, name + ".values", memory, key_width, weights);
+  return add_attention_node(context, name, {queries, keys, values}, lengths, width, heads, weights);
+}
+
+/// from = ["x"], ["x", "x.length"], ["queries", "memory"] or ["queries", "memory", "memory.length"].
+int build_attention(const LayerContext& context, const HeadOptions& heads, const WeightOptions& weights) {
+  sequence_shape(context);
+  const size_t count = context.inputs.size();
+  const bool crosses = count > 2 || (count == 2 && context.builder.shape(context.inputs[1]) != Shape{1});
+  if (!crosses)
+    return add_attention(context, context.name, context.input, lengths_of(context), heads, weights, weights);
+  const Shape& memory = context.builder.shape(context.inputs[1]);
+  if (memory.size() != 2)
+    context.options.error(
+        "from",
+        "the second input of an attention layer is a sequence [length, features] that the first one attends "
+        "to, or a length for each sample, [1], not " +
+            shape_text(memory),
+        "");
+  return add_cross_attention(context, context.inputs[1], lengths_of(context, 2), heads, weights);
 }
 
 struct BlockOptions {
@@ -82,8 +131,8 @@ int build_block(const LayerContext& context, const BlockOptions& options) {
   const int64_t width = sequence_shape(context).back();
   const std::string& name = context.name;
   const int first = add_layer_norm(context, name + ".norm_1", context.input, options.centred, epsilon);
-  const int gathered =
-      add_attention(context, name + ".attention", first, options.heads, options.inner, options.outer);
+  const int gathered = add_attention(context, name + ".attention", first, lengths_of(context), options.heads,
+                                     options.inner, options.outer);
   const int middle = add_branch(context, name + ".attention", context.input, gathered, options.dropout);
   const int second = add_layer_norm(context, name + ".norm_2", middle, options.centred, epsilon);
   WeightOptions wide = options.inner;
@@ -99,6 +148,21 @@ Initialiser normal(double deviation) {
 }
 
 }  // namespace
+
+int lengths_of(const LayerContext& context, size_t place) {
+  if (context.inputs.size() <= place) return -1;
+  const int lengths = context.inputs[place];
+  // Nothing is learned of a length.
+  const bool given = std::ranges::count(context.builder.inputs(), lengths) == 1;
+  if (!given || context.builder.shape(lengths) != Shape{1})
+    context.options.error("from",
+                          std::string("the ") + (place == 1 ? "second" : "third") + " input of a " +
+                              context.layer.type + " layer is a length for each sample, [1], not " +
+                              (given ? "" : "what a layer gives, ") +
+                              shape_text(context.builder.shape(lengths)),
+                          "Inputs with lengths of their own have one: NAME.length.");
+  return lengths;
+}
 
 /// Bengio et al. 2003: a learned row for each number, a token of a vocabulary say. Rows decay as weights do.
 BuildStep read_embedding(const LayerReader& reader) {
@@ -130,10 +194,7 @@ BuildStep read_positional_embedding(const LayerReader& reader) {
 BuildStep read_attention(const LayerReader& reader) {
   const HeadOptions heads = read_heads(reader);
   const WeightOptions weights = read_weight_options(reader);
-  return [heads, weights](const LayerContext& context) {
-    sequence_shape(context);
-    return add_attention(context, context.name, context.input, heads, weights, weights);
-  };
+  return [heads, weights](const LayerContext& context) { return build_attention(context, heads, weights); };
 }
 
 BuildStep read_transformer_block(const LayerReader& reader) {

@@ -63,7 +63,10 @@ BuildStep read_pool(const LayerReader& reader, const char* type) {
 
 int build_global_pool(const LayerContext& context, const char* type) {
   const int value = channels_first(context, axes_of(context.layer.type), "");
-  const int pooled = context.builder.add_node(type, context.name, {}, {value}, {}, context.layer.position);
+  std::vector<int> inputs = {value};
+  if (const int lengths = lengths_of(context); lengths >= 0) inputs.push_back(lengths);
+  const int pooled =
+      context.builder.add_node(type, context.name, {}, std::move(inputs), {}, context.layer.position);
   return context.builder.add_node("Flatten", context.name + ".flatten", {}, {pooled}, {},
                                   context.layer.position);
 }

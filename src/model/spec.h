@@ -37,6 +37,15 @@ struct NamedShape {
   Shape shape;
 };
 
+/// An output of the network that has a loss of its own.
+struct HeadSpec {
+  std::string name;              ///< of the loss
+  std::string from;              ///< the layer whose output it is, one of ModelSpec::layers
+  int64_t outputs = 0;           ///< as ModelSpec has them
+  int64_t positions = 1;         ///< the same
+  SourcePosition position = {};  ///< of the loss
+};
+
 struct ModelSpec {
   std::vector<LayerSpec> layers;
   Shape input;  ///< one sample, ONNX order: [C, D, H, W], [C, H, W], [T, F] or [F]
@@ -45,6 +54,8 @@ struct ModelSpec {
   int64_t outputs = 0;  ///< what the targets ask of the last layer: classes, or values per sample; 0 = any
   /// Class ids per sample: with more than one the last layer gives scores for each; 0: there are no targets.
   int64_t positions = 1;
+  /// Several outputs; none: the last layer gives the scores. Outputs and positions are then theirs.
+  std::vector<HeadSpec> heads = {};
   std::shared_ptr<const ops::SparseMatrix> adjacency = nullptr;  ///< of the graph whose nodes a sample holds
   double l2 = 0;                         ///< [model] l2: default of every layer with weights
   int64_t memory_bytes_max = INT64_MAX;  ///< parameters that alone exceed it are refused: Error(memory)

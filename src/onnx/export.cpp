@@ -4,6 +4,9 @@
 #include "onnx/export.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <span>
 
 #include "onnx/constant.h"
 #include "onnx/export_functions.h"
@@ -122,9 +125,13 @@ Exported Exporter::run() {
     declare(input, is_lengths(value) ? Shape{} : shape(value), integers_.contains(value), *onnx_.add_input());
     values_[value] = spec_.shift.empty() ? input : normalise(input);
   }
-  for (const Node& node : graph_.nodes) export_node(node);
-  const int scores = graph_.nodes.back().output;
-  declare(values_.at(scores), shape(scores), false, *onnx_.add_output());
+  const auto nodes = std::span(graph_.nodes);  // several outputs go over as they are
+  for (const Node& node : nodes.first(nodes.size() - graph_.joining_nodes)) export_node(node);
+  std::vector<int> outputs;
+  for (const model::Head& head : graph_.heads)
+    if (std::ranges::find(outputs, head.value) == outputs.end()) outputs.push_back(head.value);
+  if (outputs.empty()) outputs.push_back(graph_.nodes.back().output);
+  for (const int output : outputs) declare(values_.at(output), shape(output), false, *onnx_.add_output());
   REQUIRE(model_.ByteSizeLong() < INT32_MAX, Exit::deck, "", "an ONNX model has at most 2 GiB", "");
   return {model_.SerializeAsString(), notes_};
 }
@@ -135,7 +142,8 @@ void Exporter::export_node(const Node& node) {
     return;
   }
   values_[node.output] = unique(node.name);
-  if (operator_since(node.type) > spec_.opset) return by_function(node);
+  const bool ends = node.type.starts_with("Global") && node.inputs.size() > 1;  // at lengths
+  if (ends || operator_since(node.type) > spec_.opset) return by_function(node);
   const Rule rule = find_rule(node.type);
   if (rule != nullptr)
     (this->*rule)(node);

@@ -75,9 +75,24 @@ class Body {
   std::string transpose(const std::string& x, const List& perm) {
     return add("Transpose", {x}, {{"perm", perm}});
   }
-  std::string mean(const std::string& x, const List& axes) {
-    if (opset_ < 18) return add("ReduceMean", {x}, {{"axes", axes}});
-    return add("ReduceMean", {x, integers(axes)});
+  std::string mean(const std::string& x, const List& axes) { return reduce("ReduceMean", x, axes); }
+  /// ReduceMean or ReduceMax.
+  std::string reduce(const std::string& type, const std::string& x, const List& axes) {
+    if (opset_ < 18) return add(type, {x}, {{"axes", axes}});
+    return add(type, {x, integers(axes)});
+  }
+  /// Whether each of `count` places in a row lies before a sample's length, [N, 1]: as `shape`, in which -1
+  /// is those places and 0 the batch.
+  std::string before_the_end(int64_t count, const std::string& length, List shape) {
+    const auto scalar = [&](int64_t value) { return add("Constant", {}, {{"value_int", value}}); };
+    const std::string range = add("Range", {scalar(0), scalar(count), scalar(1)});
+    List places = shape;
+    places[0] = 1;
+    for (int64_t& one : shape) one = one == -1 ? 1 : one;
+    return add("Less", {cast(reshape(range, places)), reshape(length, shape)});
+  }
+  std::string cast(const std::string& x) {
+    return add("Cast", {x}, {{"to", int64_t{messages::TensorProto::FLOAT}}});
   }
 
  private:
@@ -160,7 +175,7 @@ std::string mask(Body& body, const std::string& scores, int64_t tokens) {
   return body.add("Where", {sees, scores, body.number(-INFINITY)});
 }
 
-/// softmax(Q K' scale) V for each head (Vaswani et al. 2017).
+/// softmax(Q K' scale) V for each head (Vaswani et al. 2017); with lengths as ops/attention_shape says.
 void write_attention(Body& body, const FunctionSpec& spec) {
   ops::OpSpec op;
   op.attributes = spec.attributes;
@@ -185,10 +200,38 @@ void write_attention(Body& body, const FunctionSpec& spec) {
       body.add("MatMul", {body.transpose(q, {0, 2, 1, 3}), body.transpose(k, {0, 2, 3, 1})});
   std::string scores = body.add("Mul", {products, body.number(static_cast<double>(shape.scale))});
   if (shape.causal) scores = mask(body, scores, shape.queries);
-  const std::string weights = body.add("Softmax", {scores}, {{"axis", int64_t{-1}}});
+  const std::string length = "x" + std::to_string(spec.inputs.size() - 1);
+  std::string sees;
+  if (shape.lengths) {  // finite, so that nothing is NaN where no key is left
+    sees = body.before_the_end(shape.keys, length, {0, 1, 1, -1});
+    scores = body.add("Where", {sees, scores, body.number(-1e30)});
+  }
+  std::string weights = body.add("Softmax", {scores}, {{"axis", int64_t{-1}}});
+  if (shape.lengths) weights = body.add("Mul", {weights, body.cast(sees)});
   const std::string gathered = body.add("MatMul", {weights, body.transpose(v, {0, 2, 1, 3})});
-  body.reshape(body.transpose(gathered, {0, 2, 1, 3}), {0, shape.queries, shape.heads * shape.value_size},
-               "y");
+  const bool ends = shape.packed && shape.lengths;
+  const std::string rows = body.reshape(body.transpose(gathered, {0, 2, 1, 3}),
+                                        {0, shape.queries, shape.heads * shape.value_size}, ends ? "" : "y");
+  if (ends)
+    body.add("Mul", {rows, body.cast(body.before_the_end(shape.queries, length, {0, -1, 1}))}, {}, "y");
+}
+
+/// Of a sequence [N, C, T] the mean of what lies before its length, [N, 1]; 0 of nothing.
+void write_global_average(Body& body, const FunctionSpec& spec) {
+  const int64_t steps = spec.inputs[0].back();
+  const std::string sees = body.before_the_end(steps, "x1", {0, 1, -1});
+  const std::string mean = body.mean(body.add("Where", {sees, "x0", body.number(0)}), {2});
+  const std::string count = body.mean(body.cast(sees), {2});
+  const std::string some = body.add("Max", {count, body.number(1.0 / static_cast<double>(steps))});
+  body.add("Div", {mean, some}, {}, "y");
+}
+
+/// The largest of them; 0 of nothing.
+void write_global_max(Body& body, const FunctionSpec& spec) {
+  const std::string sees = body.before_the_end(spec.inputs[0].back(), "x1", {0, 1, -1});
+  const std::string seen = body.add("Where", {sees, "x0", body.number(-INFINITY)});
+  const std::string any = body.before_the_end(1, "x1", {0, 1, -1});
+  body.add("Where", {any, body.reduce("ReduceMax", seen, {2}), body.number(0)}, {}, "y");
 }
 
 }  // namespace
@@ -196,6 +239,8 @@ void write_attention(Body& body, const FunctionSpec& spec) {
 bool write_function(const FunctionSpec& spec, FunctionProto& function) {
   static const std::map<std::string, void (*)(Body&, const FunctionSpec&)> table = {
       {"Attention", write_attention},
+      {"GlobalAveragePool", write_global_average},
+      {"GlobalMaxPool", write_global_max},
       {"Gelu", write_gelu},
       {"GroupNormalization", write_group_norm},
       {"LayerNormalization", write_norm},

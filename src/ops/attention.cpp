@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention (Vaswani et al. 2017): softmax(scale Q K^T) V for each head, all keys or, causal, those up to the
-// query. Scores exist for a tile of queries at a time, so memory is linear in the sequence; backward makes
-// them again from what forward keeps of each row, its largest score and its sum (as Dao et al. 2022). With
-// P the softmax and O = P V:
+// query; with lengths those before the sample's end alone, and nothing behind it is computed. Scores exist
+// for a tile of queries at a time, so memory is linear in the sequence; backward makes them again from what
+// forward keeps of each row, its largest score and its sum (as Dao et al. 2022). With P the softmax and O = P
+// V:
 //   dV = P^T dO,   dP = dO V^T,   dS = scale P (dP - rowsum(dP P)),   dQ = dS K,   dK = dS^T Q.
 // Products are our own (ops/small_product), in fp32 whatever the network's precision: they are small, and of
 // a causal one half is left out. Made by the table, run by model/executor. Twin: kernels/attention.cu.
@@ -48,12 +49,17 @@ struct RowSoftmax {
   return largest[0];
 }
 
-/// Scores to shares; of row r the first `first + r` keys count if causal, else all; the others get 0.
+/// Keys that row r sees: the first `first + r` if causal, else all there are.
+[[gnu::always_inline]] inline int64_t seen_by(int64_t r, int64_t keys, int64_t first, bool causal) {
+  return causal ? std::min(keys, first + r) : keys;
+}
+
+/// Scores to shares; keys that a row does not see get 0.
 LEPTON_SIMD void softmax_rows(int64_t rows, int64_t keys, int64_t first, bool causal, float scale, float* s,
                               RowSoftmax* kept) {
   for (int64_t r = 0; r < rows; ++r) {
     float* row = s + r * keys;
-    const int64_t count = causal ? first + r : keys, end = whole(count, keys);
+    const int64_t count = seen_by(r, keys, first, causal), end = whole(count, keys);
     for (int64_t i = 0; i < end; ++i) row[i] *= scale;
     std::fill(row + count, row + end, -std::numeric_limits<float>::infinity());
     const float shift = largest_of(end, row);
@@ -71,7 +77,7 @@ LEPTON_SIMD void softmax_rows_again(int64_t rows, int64_t keys, int64_t first, b
                                     const RowSoftmax* kept, float* s) {
   for (int64_t r = 0; r < rows; ++r) {
     float* row = s + r * keys;
-    const int64_t count = causal ? first + r : keys, end = whole(count, keys);
+    const int64_t count = seen_by(r, keys, first, causal), end = whole(count, keys);
     const float shift = kept[r].shift, share = kept[r].share;
     for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] * scale - shift) * share;
     std::fill(row + count, row + keys, 0.0f);
@@ -84,7 +90,7 @@ LEPTON_SIMD void score_gradients(int64_t rows, int64_t keys, int64_t first, bool
   for (int64_t r = 0; r < rows; ++r) {
     const float* share = p + r * keys;
     float* row = dp + r * keys;
-    const int64_t count = causal ? first + r : keys, end = whole(count, keys);
+    const int64_t count = seen_by(r, keys, first, causal), end = whole(count, keys);
     std::fill(row + count, row + keys, 0.0f);
     const float mean = lane_sum(
         end, [=](int64_t i) __attribute__((always_inline)) { return row[i] * share[i]; });
@@ -110,40 +116,48 @@ class AttentionOp : public Op {
   void forward(const OpForward& run) override {
     const AttentionShape& s = shape_;
     float *shares = floats_at(run.scratch, shares_), *turned = floats_at(run.scratch, keys_turned_);
-    for (int64_t sample = 0; sample < samples_; ++sample)
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const Extent extent = extent_of(run.inputs, sample);
+      const int64_t row = s.heads * s.value_size;
+      std::fill_n(run.output + output_at(sample, 0, extent.queries), (s.queries - extent.queries) * row,
+                  0.0f);
       for (int64_t head = 0; head < s.heads; ++head) {
         const Head h = head_of(run.inputs, sample, head);
-        if (head % s.heads_per_key() == 0) transpose(s.keys, s.size, h.k, s.row[1], turned);
-        for (int64_t first = 0; first < s.queries; first += tile_queries) {
-          const Tile tile = tile_at(first);
+        if (head % s.heads_per_key() == 0) transpose(extent.keys, s.size, h.k, s.row[1], turned);
+        for (int64_t first = 0; first < extent.queries; first += tile_queries) {
+          const Tile tile = tile_at(extent, first);
           compare(tile, s.size, h.q + first * s.row[0], s.row[0], turned, shares);
           softmax_rows(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares,
                        saved_bytes_ > 0 ? kept(run.saved, sample, head) + first : nullptr);
-          gather(tile, shares, s.value_size, h.v, s.row[2], run.output + output_at(sample, head, first),
-                 s.heads * s.value_size);
+          gather(tile, shares, s.value_size, h.v, s.row[2], run.output + output_at(sample, head, first), row);
         }
       }
+    }
   }
 
   void backward(const OpBackward& run) override {
     const AttentionShape& s = shape_;
     float *keys_turned = floats_at(run.scratch, keys_turned_),
           *values_turned = floats_at(run.scratch, values_turned_);
-    for (int64_t sample = 0; sample < samples_; ++sample)
-      for (int64_t head = 0; head < s.heads; ++head) {
+    CHECK(!s.lengths || !run.input_gradients.back(), "lengths have no gradient");
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const Extent extent = extent_of(run.inputs, sample);
+      clear_behind(run, sample, extent);
+      for (int64_t head = 0; head < s.heads && extent.keys > 0; ++head) {
         const Head h = head_of(run.inputs, sample, head);
         if (head % s.heads_per_key() == 0) {
-          transpose(s.keys, s.size, h.k, s.row[1], keys_turned);
-          transpose(s.keys, s.value_size, h.v, s.row[2], values_turned);
+          transpose(extent.keys, s.size, h.k, s.row[1], keys_turned);
+          transpose(extent.keys, s.value_size, h.v, s.row[2], values_turned);
         }
         // The last tile sees all keys, so it comes first, and the others add to what it gave.
         bool more = head % s.heads_per_key() > 0;  // to what another head of these keys gave
-        for (int64_t first = (s.queries - 1) / tile_queries * tile_queries; first >= 0;
+        for (int64_t first = (extent.queries - 1) / tile_queries * tile_queries; first >= 0;
              first -= tile_queries) {
-          backward_tile(run, sample, head, h, first, more);
+          backward_tile(run, sample, head, h, tile_at(extent, first), more);
           more = true;
         }
       }
+    }
   }
 
   BackwardNeeds backward_needs() const override { return {.inputs = true, .output = false}; }
@@ -153,13 +167,36 @@ class AttentionOp : public Op {
     const float *q, *k, *v;
   };
 
-  /// Queries of which scores exist at a time, and the keys that they see.
-  struct Tile {
-    int64_t first, rows, keys;
+  /// What counts of a sample, and whose keys and values lie turned: rows as long as there are keys.
+  struct Extent {
+    int64_t queries, keys;
   };
-  Tile tile_at(int64_t first) const {
-    const int64_t rows = std::min(tile_queries, shape_.queries - first);
-    return {first, rows, shape_.causal ? first + rows : shape_.keys};
+  Extent extent_of(std::span<const float* const> inputs, int64_t sample) const {
+    if (!shape_.lengths) return {shape_.queries, shape_.keys};
+    const float length = inputs.back()[sample];
+    return {shape_.queries_of(length), shape_.keys_of(length)};
+  }
+  /// Gradients of what does not count.
+  void clear_behind(const OpBackward& run, int64_t sample, const Extent& extent) const {
+    const AttentionShape& s = shape_;
+    for (size_t operand = 0; operand < 3; ++operand) {
+      const int64_t rows = operand == 0 ? s.queries : s.keys;
+      const int64_t width = operand == 0   ? s.heads * s.size
+                            : operand == 1 ? s.key_heads * s.size
+                                           : s.key_heads * s.value_size;
+      float* const gradient = gradient_at(run, operand, sample, 0);
+      for (int64_t row = operand == 0 ? extent.queries : extent.keys; gradient && row < rows; ++row)
+        std::fill_n(gradient + row * s.row[operand], width, 0.0f);
+    }
+  }
+
+  /// Queries of which scores exist at a time, and the keys that they see, of so many.
+  struct Tile {
+    int64_t first, rows, keys, keys_turned;
+  };
+  Tile tile_at(const Extent& extent, int64_t first) const {
+    const int64_t rows = std::min(tile_queries, extent.queries - first);
+    return {first, rows, shape_.causal ? std::min(first + rows, extent.keys) : extent.keys, extent.keys};
   }
 
   Triangle left(Triangle triangle) const { return shape_.causal ? triangle : Triangle::none; }
@@ -174,7 +211,7 @@ class AttentionOp : public Op {
               .a_row = query_row,
               .a_inner = 1,
               .b = keys,
-              .b_inner = shape_.keys,
+              .b_inner = tile.keys_turned,
               .c = to,
               .c_row = tile.keys,
               .triangle = left(Triangle::columns),
@@ -214,10 +251,10 @@ class AttentionOp : public Op {
               .first = tile.first});
   }
 
-  void backward_tile(const OpBackward& run, int64_t sample, int64_t head, const Head& h, int64_t first,
+  void backward_tile(const OpBackward& run, int64_t sample, int64_t head, const Head& h, const Tile& tile,
                      bool more) const {
     const AttentionShape& s = shape_;
-    const Tile tile = tile_at(first);
+    const int64_t first = tile.first;
     float *shares = floats_at(run.scratch, shares_), *gradients = floats_at(run.scratch, gradients_);
     const float *q = h.q + first * s.row[0], *dy = run.output_gradient + output_at(sample, head, first);
     const int64_t dy_row = s.heads * s.value_size, key_head = head / s.heads_per_key();

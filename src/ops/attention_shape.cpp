@@ -14,13 +14,19 @@ AttentionShape::AttentionShape(const OpSpec& spec) {
   heads = int_attribute(spec.attributes, "q_num_heads", 1);
   key_heads = int_attribute(spec.attributes, "kv_num_heads", heads);
   causal = int_attribute(spec.attributes, "is_causal", 0) != 0;
-  packed = spec.inputs.size() == 1;
-  require_shape(spec.inputs.size() != 2, "Attention takes Q, K and V, or one input that holds all three");
+  packed = spec.inputs.size() <= 2;
+  lengths = spec.inputs.size() % 2 == 0;
+  require_shape(
+      !lengths || spec.inputs.back() == Shape{1},
+      "Attention takes Q, K and V, or one input that holds all three, and behind them one length per "
+      "sample, [1], not " +
+          shape_text(spec.inputs.back()));
   require_shape(heads >= 1 && key_heads >= 1 && heads % key_heads == 0,
                 "Attention of " + std::to_string(heads) + " heads of queries and " +
                     std::to_string(key_heads) + " of keys: the latter must divide the former");
-  for (const Shape& input : spec.inputs)
-    require_shape(input.size() == 2, "Attention needs sequences [T, F], not " + shape_text(input));
+  for (size_t i = 0; i < (packed ? 1 : 3); ++i)
+    require_shape(spec.inputs[i].size() == 2,
+                  "Attention needs sequences [T, F], not " + shape_text(spec.inputs[i]));
   queries = spec.inputs[0][0];
   keys = packed ? queries : spec.inputs[1][0];
   const auto head_size = [&](int64_t width, int64_t count) {

@@ -10,8 +10,8 @@
 
 #include <cstdint>
 
-#include "base/philox.h"
 #include "ops/op.h"
+#include "ops/sequence_length.h"
 
 namespace lepton::ops {
 
@@ -33,11 +33,5 @@ struct RecurrentShape {
   int64_t output_width() const { return directions * units; }
   bool backwards(int64_t direction) const { return reverse || direction == 1; }
 };
-
-/// Of a sample, from what its input holds: a whole number in [0, steps].
-LEPTON_HD inline int64_t sequence_length(float length, int64_t steps) {
-  if (!(length > 0)) return 0;  // NaN, too
-  return length < static_cast<float>(steps) ? static_cast<int64_t>(length) : steps;
-}
 
 }  // namespace lepton::ops

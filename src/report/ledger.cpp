@@ -27,6 +27,8 @@ constexpr char ledger_name[] = "/ledger.txt";
 constexpr char set_aside_name[] = "/ledger.set-aside";
 constexpr char not_compared_name[] = "/ledger.not-compared";
 
+constexpr char losses_prefix[] = "loss.";
+
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 /// A value as it stands in a line; on the stack, because a line is written in every step.
@@ -56,6 +58,8 @@ void for_each_field(const LedgerLine& line, Visit&& visit) {
   visit("samples", ValueText(line.samples).view());
   visit("attempts", ValueText(int64_t{line.attempts}).view());
   visit("loss", ValueText(line.loss).view());
+  for (const auto& [name, loss] : line.losses)
+    visit((std::string(losses_prefix) + name).c_str(), ValueText(loss).view());
   visit("weight", ValueText(line.weight).view());
   visit("gradient", ValueText(line.gradient).view());
   visit("scales", ValueText(line.scales).view());
@@ -98,6 +102,10 @@ LedgerLine parse(const std::map<std::string, std::string>& values) {
   parse_number(values, "attempts", line.attempts);
   parse_number(values, "loss", line.loss);
   parse_number(values, "weight", line.weight);
+  for (auto at = values.lower_bound(losses_prefix);
+       at != values.end() && at->first.starts_with(losses_prefix); ++at)
+    parse_number(values, at->first.c_str(),
+                 line.losses.emplace_back(at->first.substr(std::size(losses_prefix) - 1), 0.0).second);
   line.gradient = parse_hex64(values.at("gradient"));
   line.scales = parse_hex64(values.at("scales"));
   line.parameters = parse_hex64(values.at("parameters"));

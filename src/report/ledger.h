@@ -23,8 +23,10 @@ struct LedgerLine {
   double loss = 0;                                    ///< mean over the batch
   double weight = 0;                                  ///< sum of weights
   uint64_t gradient = 0, scales = 0, parameters = 0;  ///< checksums
-  uint64_t chain = 0;                                 ///< hash of the line before it and of this one's text
-  std::string note;                                   ///< "" or e.g. "new-arithmetic-class"; no white space
+  /// Of several losses each one's mean, in the order of their names; "loss.NAME".
+  std::vector<std::pair<std::string, double>> losses = {};
+  uint64_t chain = 0;  ///< hash of the line before it and of this one's text
+  std::string note;    ///< "" or e.g. "new-arithmetic-class"; no white space
 
   /// "step=7 epoch=0 ... chain=HEX", without newline; doubles as shortest round-trip decimal.
   std::string encode() const;

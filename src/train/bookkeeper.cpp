@@ -51,6 +51,7 @@ void Bookkeeper::step(const StepReport& report) {
   if (now - last_metrics_s_ >= metrics_interval_s || line.step % steps_per_epoch_ == 0) {
     std::vector<std::pair<std::string, double>> fields{{"loss", line.loss}};
     if (report.classifies) fields.emplace_back("accuracy", static_cast<double>(report.correct) / counted);
+    fields.insert(fields.end(), report.figures.begin(), report.figures.end());
     fields.emplace_back("samples_per_second",
                         static_cast<double>(samples_since_) / std::max(1e-9, now - last_metrics_s_));
     metrics_.write("train", line.step, static_cast<double>(line.step) / static_cast<double>(steps_per_epoch_),

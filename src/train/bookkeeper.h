@@ -34,6 +34,7 @@ struct StepReport {
   report::LedgerLine line;
   int64_t counted = 0, correct = 0;
   bool classifies = false;
+  std::vector<std::pair<std::string, double>> figures = {};  ///< of each of several losses, by name
 };
 
 class Bookkeeper {

@@ -47,6 +47,12 @@ Json data_report(const data::Dataset& dataset) {
     report["inputs"].push_back({{"name", dataset.inputs()[i].name},
                                 {"shape", dataset.inputs()[i].shape},
                                 {"type", dataset.sources().front().type_of(dataset.inputs()[i]).text()}});
+  if (dataset.targets().size() > 1) {
+    report["targets"] = Json::array();
+    for (const data::Target& target : dataset.targets())
+      report["targets"].push_back(
+          {{"name", target.rules.name}, {"kind", kind_text(target.kind)}, {"outputs", target.outputs}});
+  }
   report["values"] = "not read: they are checked when training starts";
   for (const data::SplitKind kind : data::all_splits)
     if (dataset.has(kind)) report["samples"][data::split_name(kind)] = dataset.split(kind).samples;
@@ -62,6 +68,20 @@ std::string inputs_text(const Json& data) {
   for (const Json& input : data["inputs"])
     text += (text.empty() ? "" : ", ") + input["name"].get<std::string>() + " " +
             text_of(input["shape"], input["type"]);
+  return text;
+}
+
+std::string targets_text(const Json& data) {
+  const auto text_of = [](const Json& kind, const Json& outputs) {
+    const auto count = outputs.get<int64_t>();
+    return kind.get<std::string>() +
+           (count > 0 ? " (" + std::to_string(count) + ")" : " (counted when the labels are read)");
+  };
+  if (!data["targets"].is_array()) return text_of(data["targets"], data["outputs"]);
+  std::string text;
+  for (const Json& target : data["targets"])
+    text += (text.empty() ? "" : ", ") + target["name"].get<std::string>() + " " +
+            text_of(target["kind"], target["outputs"]);
   return text;
 }
 
@@ -179,9 +199,7 @@ std::string check_text(const Json& report, const std::string& table) {
   const auto number = [](const Json& value) { return std::to_string(value.get<int64_t>()); };
   std::string text = "deck        " + report["deck"].get<std::string>() + ": valid\ndata        ";
   for (const auto& [name, samples] : data["samples"].items()) text += name + " " + number(samples) + ", ";
-  text += "inputs " + inputs_text(data) + ", targets " + data["targets"].get<std::string>();
-  const auto outputs = data["outputs"].get<int64_t>();
-  text += outputs > 0 ? " (" + std::to_string(outputs) + ")\n" : " (counted when the labels are read)\n";
+  text += "inputs " + inputs_text(data) + ", targets " + targets_text(data) + "\n";
   text += "values      " + data["values"].get<std::string>() + "\n\n" + table + "\n";
   text += "parameters  " + number(report["parameters"]) + ", " +
           report::count_text(report["flops_per_sample"].get<double>()) + " operations per sample\n";

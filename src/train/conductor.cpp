@@ -36,7 +36,7 @@ Conductor::Conductor(const Ensemble& ensemble, RunState state)
       balancer_(e_.world, e_.deck.balance.policy, e_.threads_per_node, e_.classes, e_.node, e_.exchange),
       saving_(e_.world, e_.node, e_.writer, e_.identity, e_.bookkeeper),
       reduction_(e_.world),
-      total_(make_lanes(e_.graph, e_.world.nodes(), e_.tally)) {
+      total_(make_lanes(e_.graph, e_.world.nodes(), e_.tally, e_.parts.size())) {
   if (!state_.scales.empty()) scales_.restore(state_.scales);
   if (const auto last = report::LedgerLine::decode(state_.last_ledger_line)) chain_ = last->chain;
   if (!e_.node.kept_path().empty()) encoded_ = state_.encode();
@@ -175,7 +175,7 @@ void Conductor::decide() {
     control.blamed_place = total_.first_non_finite_place();
   }
   if (control.outcome == Outcome::accept) {
-    CHECK(count_of(total_, Count::samples) == header.samples * e_.dataset.positions(), "every sample once");
+    CHECK(count_of(total_, Count::samples) == header.samples * e_.positions(), "every sample once");
     const double weight = total_.exact(static_cast<int>(Exact::weight)).value();
     CHECK(e_.loss.weighs() || weight == e_.loss.weight_of(header.samples), "the weight of every sample once");
     if (training && e_.two_passes())
@@ -277,6 +277,7 @@ void Conductor::accept_step(bool changed) {
   line.skipped = !changed;
   line.weight = total_.exact(static_cast<int>(Exact::weight)).value();
   line.loss = mean_of(total_.exact(static_cast<int>(Exact::loss)), line.weight);
+  if (!e_.parts.empty()) take_part_figures(total_, e_.parts, line.losses, step_report_->figures);
   // What is left of sums with a gradient that is not finite is each device's own.
   line.gradient = changed ? static_cast<uint64_t>(count_of(total_, Count::gradient_checksum)) : 0;
   line.scales = changed ? used_scales_hash_ : scales_.hash();
@@ -304,12 +305,12 @@ void Conductor::keep_state() {
 }
 
 void Conductor::finish_evaluation_part() {
-  evaluation_.add(total_);
+  evaluation_.add(total_, e_.parts.size());
   repairs_ = 0;
   if (!e_.schedule.last_part(current_->work)) return;
   const int64_t step = current_->work.step;
-  EvaluationReport report = make_report(evaluation_, current_->work.kind, step, e_.loss,
-                                        e_.dataset.positions(), e_.tally, e_.deck.evaluation.metrics);
+  EvaluationReport report = make_report(evaluation_, current_->work.kind, step, e_.loss, e_.positions(),
+                                        e_.tally, e_.deck.evaluation.metrics, e_.parts);
   last_sums_ = std::exchange(evaluation_, {});
   if (e_.schedule.monitor == current_->work.kind && e_.schedule.regular_evaluation(step)) {
     const EvaluationSpec& spec = e_.deck.evaluation;

@@ -55,6 +55,9 @@ struct Ensemble {
   std::string first_note;  ///< of the first ledger line of this start; the same on all leaders
   /// The node's parameters for who reads them on the host (Job::current_parameters).
   std::function<std::span<const float>()> current_parameters;
+  std::span<const LossPart> parts = {};  ///< several losses
+  /// Of a sample, as lanes count them.
+  int64_t positions() const { return parts.empty() ? dataset.positions() : 1; }
   /// Whether the update needs what only the sums of all nodes tell: the norm, or the sum of weights.
   bool two_passes() const { return optimizer.clips_by_norm() || loss.weighs(); }
 };

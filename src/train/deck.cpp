@@ -165,6 +165,8 @@ void check_model(Deck& deck) {
     for (const data::InputArrays& input : deck.data.train->inputs)
       if (!input.lengths.empty() || !input.offsets.empty()) inputs.push_back({input.name + ".length", {}});
   }
+  for (const NamedLoss& loss : deck.losses)
+    deck.model.heads.push_back({.name = loss.name, .from = loss.from, .position = loss.position});
   if (!deck.model.layers.empty()) model::check_layers(deck.model);
 }
 

@@ -114,6 +114,17 @@ struct NetworkFile {
   std::vector<std::string> frozen;
 };
 
+/// One of several losses: of a layer's output, with a target of its own. The sum of their means, each times
+/// its weight, is what training makes small.
+struct NamedLoss {
+  std::string name, from, target;
+  ops::LossSpec spec;
+  double weight = 1;
+  data::TargetKind target_kind = data::TargetKind::automatic;
+  int64_t classes = 0;
+  SourcePosition position;
+};
+
 struct Deck {
   std::string path;
   RunSpec run;
@@ -125,6 +136,7 @@ struct Deck {
   ops::Precision precision = ops::Precision::fp32;
   ops::LossSpec loss;
   std::vector<double> class_weights;  ///< of the loss; empty: all 1
+  std::vector<NamedLoss> losses;      ///< several, instead of the loss; empty: it is the only one
   optim::OptimizerSpec optimizer;
   TrainSpec train;
   EvaluationSpec evaluation;

@@ -58,12 +58,19 @@ std::vector<DeckKey> split_keys(const std::string& table, data::SplitKind kind) 
       }};
   DeckKey targets = {
       table + ".targets",
-      KeyType::text,
+      KeyType::paths,
       mathematical,
       "",
-      "path of the targets in the file; with data.sequence, without them: the element behind each input" +
+      "path of the targets in the file, or of each of several by the names that model.losses uses; with "
+      "data.sequence, without them: the element behind each input" +
           standard,
-      [kind](Deck& deck, const DeckValue& value) { split_of(deck, kind).targets = value.text; }};
+      [kind](Deck& deck, const DeckValue& value) {
+        data::SplitSpec& split = split_of(deck, kind);
+        if (value.paths.size() == 1 && value.paths.front().first.empty())
+          split.targets = value.text;
+        else
+          split.named_targets = value.paths;
+      }};
   inputs.required = train;
   const auto set_files = [kind](Deck& deck, const DeckValue& value) {
     split_of(deck, kind).files = value.texts;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows of [model], [optimizer] and [schedule] in the table of deck keys. See deck_keys.h.
 #include "train/deck_keys.h"
+#include "train/deck_losses.h"
 
 namespace lepton::train {
 
@@ -41,16 +42,10 @@ DeckKey schedule_steps(const char* name, int64_t optim::ScheduleSpec::*member, c
           {.least = 0, .most = 4294967295}};
 }
 
-data::TargetRange range_of(ops::LossKind loss) {
-  if (loss == ops::LossKind::poisson) return data::TargetRange::not_negative;
-  if (loss == ops::LossKind::binary_hinge) return data::TargetRange::sign;
-  return ops::takes_labels(loss) ? data::TargetRange::probability : data::TargetRange::any;
-}
-
 void set_loss(Deck& deck, const DeckValue& value) {
   deck.loss.kind = static_cast<ops::LossKind>(value.choice);
   deck.data.needs_classes = ops::takes_classes(deck.loss.kind);
-  deck.data.target_range = range_of(deck.loss.kind);
+  deck.data.target_range = target_range_of(deck.loss.kind);
 }
 
 /// The loss, and what some of them take.
@@ -65,6 +60,11 @@ std::vector<DeckKey> loss_keys() {
        set_loss,
        {},
        ops::loss_names()},
+      {"model.losses", KeyType::losses, mathematical, "",
+       "several losses instead of model.loss: of each the layer it is of (from), its target, its type and "
+       "its "
+       "weight in their sum; further: name, target_kind, classes, and what the type takes",
+       [](Deck& deck, const DeckValue& value) { deck.losses = value.losses; }},
       {"model.label_smoothing", KeyType::number, mathematical, "0",
        "share of a label that is spread over all classes (softmax_cross_entropy)",
        [](Deck& deck, const DeckValue& value) { deck.loss.label_smoothing = value.number; },

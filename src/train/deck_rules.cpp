@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "train/deck_keys.h"
+#include "train/deck_losses.h"
 
 namespace lepton::train {
 
@@ -79,7 +80,9 @@ void order_inputs(std::optional<data::SplitSpec>& split, const std::optional<dat
 void inherit(std::optional<data::SplitSpec>& split, const std::optional<data::SplitSpec>& train) {
   if (!split || !train || !split->part()) return;
   if (split->inputs.empty()) split->inputs = train->inputs;
-  if (split->targets.empty()) split->targets = train->targets;
+  if (!split->targets.empty() || !split->named_targets.empty()) return;
+  split->targets = train->targets;
+  split->named_targets = train->named_targets;
 }
 
 std::string default_metric(ops::LossKind loss) {
@@ -88,6 +91,7 @@ std::string default_metric(ops::LossKind loss) {
 }
 
 void check_targets(const DeckFacts& facts, const Deck& deck) {
+  if (!deck.losses.empty()) return;  // each has its own
   const bool labels = deck.data.target_kind == data::TargetKind::classes ||
                       deck.data.target_kind == data::TargetKind::one_hot;
   if (!deck.data.needs_classes && labels)
@@ -167,7 +171,7 @@ void check_train(const DeckFacts& facts, const Deck& deck) {
                   "Say how many units each class computes, as in shares = [\"8 cuda\", \"1 cpu\"].");
 }
 
-void check_evaluation(const DeckFacts& facts, Deck& deck) {
+void check_metrics(const DeckFacts& facts, const Deck& deck) {
   const EvaluationSpec& evaluation = deck.evaluation;
   const bool regression = evaluation.metric == "mae" || evaluation.metric == "rmse";
   if (evaluation.metric != "loss" && regression == classifies(deck))
@@ -181,6 +185,11 @@ void check_evaluation(const DeckFacts& facts, Deck& deck) {
         facts, "evaluation.metrics",
         value_text(facts, "evaluation.metrics") + " does not go with " + value_text(facts, "model.loss"),
         "They are of classes: a loss that compares numbers has mae, rmse and r2 without being asked.");
+}
+
+void check_evaluation(const DeckFacts& facts, Deck& deck) {
+  const EvaluationSpec& evaluation = deck.evaluation;
+  if (deck.losses.empty()) check_metrics(facts, deck);
   if (evaluation.min_improvement > 0 && evaluation.patience == 0)
     contradiction(facts, "evaluation.min_improvement",
                   "evaluation.min_improvement says nothing without patience",
@@ -208,7 +217,7 @@ bool ends_with(const std::vector<model::LayerSpec>& layers, const std::string& a
 }
 
 void warn_of_model(Deck& deck) {
-  if (deck.model.layers.empty()) return;
+  if (deck.model.layers.empty() || !deck.losses.empty()) return;
   using enum ops::LossKind;
   const bool softmax = ops::takes_classes(deck.loss.kind) && deck.loss.kind != multiclass_hinge;
   const bool sigmoid = ops::takes_labels(deck.loss.kind) && deck.loss.kind != binary_hinge;
@@ -265,7 +274,9 @@ void derive(Deck& deck) {
   order_inputs(deck.data.validation, deck.data.train);
   order_inputs(deck.data.test, deck.data.train);
   for (std::optional<data::SplitSpec>* split : {&deck.data.train, &deck.data.validation, &deck.data.test})
-    if (*split) (*split)->next = deck.data.sequence > 0 && (*split)->targets.empty();
+    if (*split)
+      (*split)->next = deck.data.sequence > 0 && (*split)->targets.empty() && (*split)->named_targets.empty();
+  derive_losses(deck);
   // A loss that compares numbers takes integers as numbers too.
   if (!deck.data.needs_classes && deck.data.target_kind == data::TargetKind::automatic)
     deck.data.target_kind = data::TargetKind::values;
@@ -281,6 +292,7 @@ void derive(Deck& deck) {
 void check_rules(Deck& deck, const DeckFacts& facts) {
   check_data(facts, deck);
   check_splits(deck, facts);
+  check_losses_fit(deck, facts);
   check_weights(facts, deck);
   check_loss(facts, deck);
   check_optimizer(facts, deck);

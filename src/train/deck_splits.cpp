@@ -51,9 +51,8 @@ void check_split(const DeckFacts& facts, const NamedSplit& named) {
           facts, named.path,
           named.path + " has lengths or offsets of \"" + input.name + "\", which its inputs do not name",
           "Name the input, or take a part of the train split's rows by fraction, rows, indices or mask.");
-  const char* missing = split.inputs.empty()                   ? "inputs"
-                        : split.targets.empty() && !split.next ? "targets"
-                                                               : nullptr;
+  const bool targets = !split.targets.empty() || !split.named_targets.empty() || split.next;
+  const char* missing = split.inputs.empty() ? "inputs" : targets ? nullptr : "targets";
   if (missing != nullptr)
     split_error(facts, named.path, named.path + "." + missing + " is missing",
                 "Name the array in the file, or take a part of the train split's rows by fraction, rows, "

@@ -9,6 +9,7 @@
 
 #include "train/deck_inputs.h"
 #include "train/deck_keys.h"
+#include "train/deck_losses.h"
 #include "train/deck_transforms.h"
 
 namespace lepton::train {
@@ -303,6 +304,9 @@ std::string expectation(const DeckKey& key) {
       return "a list of transforms, as in [{ type = \"log1p\" }, { type = \"clip\", low = 0, high = 5 }]";
     case KeyType::inputs:
       return "a table for each input, as in { title = { normalize = \"unit\" } }";
+    case KeyType::losses:
+      return "a list of losses, as in [{ from = \"dense_2\", target = \"labels\", type = "
+             "\"softmax_cross_entropy\" }]";
     case KeyType::rows:
       return "two rows [from, to] with 0 <= from < to";
     case KeyType::duration:
@@ -339,6 +343,8 @@ DeckValue check_value(const DeckKey& key, const DeckNode& node) {
       return check_paths(key, node);
     case KeyType::inputs:
       return check_inputs(key, node);
+    case KeyType::losses:
+      return check_losses(key, node);
     case KeyType::transforms:
       return check_transforms(key, node);
     case KeyType::sizes:

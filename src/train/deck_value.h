@@ -29,6 +29,7 @@ enum class KeyType {
   paths,                 ///< text, or texts by name: { title = "a", body = "b" }
   transforms,            ///< a list of tables with a type
   inputs,                ///< tables of options by the names of inputs
+  losses,                ///< a list of tables with a type, each a loss
   rows,                  ///< [from, to)
   duration,              ///< "60s"
   interval,              ///< "500 steps", "2 epochs", "end"
@@ -64,6 +65,7 @@ struct DeckValue {
   std::vector<double> numbers;
   std::vector<std::pair<std::string, std::string>> paths;  ///< by name; one without a name: ""
   std::vector<data::InputSpec> inputs;
+  std::vector<NamedLoss> losses;
   std::vector<data::Transform> transforms;
   std::pair<int64_t, int64_t> rows;
   std::vector<std::pair<int64_t, std::string>> shares;

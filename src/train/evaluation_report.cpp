@@ -17,17 +17,26 @@ double mean_of(const ExactSum& sum, double weight) {
   return sum.value() / (weight > 0 ? weight : 1);
 }
 
-void EvaluationSums::add(exact::Lanes& lanes) {
-  samples += lanes.count(static_cast<int>(Count::samples));
-  correct += lanes.count(static_cast<int>(Count::correct));
-  counted += lanes.count(static_cast<int>(Count::counted));
-  correct_top += lanes.count(static_cast<int>(Count::correct_top));
-  weight.merge(lanes.exact(static_cast<int>(Exact::weight)));
-  loss.merge(lanes.exact(static_cast<int>(Exact::loss)));
-  absolute_error.merge(lanes.exact(static_cast<int>(Exact::absolute_error)));
-  squared_error.merge(lanes.exact(static_cast<int>(Exact::squared_error)));
-  target.merge(lanes.exact(static_cast<int>(Exact::target)));
-  target_squared.merge(lanes.exact(static_cast<int>(Exact::target_squared)));
+/// All but the tally.
+static void add_loss_sums(exact::Lanes& lanes, LossLanes from, EvaluationSums& sums) {
+  const auto count = [&](Count which) { return lanes.count(from.counts + static_cast<int>(which)); };
+  const auto exact = [&](Exact which) { return lanes.exact(from.exact + static_cast<int>(which)); };
+  sums.samples += count(Count::samples);
+  sums.correct += count(Count::correct);
+  sums.counted += count(Count::counted);
+  sums.correct_top += count(Count::correct_top);
+  sums.weight.merge(exact(Exact::weight));
+  sums.loss.merge(exact(Exact::loss));
+  sums.absolute_error.merge(exact(Exact::absolute_error));
+  sums.squared_error.merge(exact(Exact::squared_error));
+  sums.target.merge(exact(Exact::target));
+  sums.target_squared.merge(exact(Exact::target_squared));
+}
+
+void EvaluationSums::add(exact::Lanes& lanes, size_t part_count) {
+  add_loss_sums(lanes, {}, *this);
+  parts.resize(part_count);
+  for (size_t i = 0; i < part_count; ++i) add_loss_sums(lanes, lanes_of_part(i), parts[i]);
   const std::span<const int64_t> more = lanes.tallies();
   tally.resize(more.size());
   for (size_t i = 0; i < more.size(); ++i) tally[i] += more[i];
@@ -64,7 +73,7 @@ static void add_metrics(const EvaluationSums& sums, const ops::TallySpec& tally,
 
 EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
                              const ops::Loss& loss, int64_t positions, const ops::TallySpec& tally,
-                             const std::vector<std::string>& metrics) {
+                             const std::vector<std::string>& metrics, std::span<const LossPart> parts) {
   EvaluationReport report;
   report.kind = kind;
   report.step = step;
@@ -73,6 +82,10 @@ EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, 
   const int64_t counted = std::max<int64_t>(1, sums.counted);
   const auto n = static_cast<double>(counted);
   report.loss = mean_of(sums.loss, sums.weight.value());
+  for (size_t i = 0; i < parts.size(); ++i)
+    report.parts.emplace_back(parts[i].name,
+                              make_report(sums.parts[i], kind, step, parts[i].loss, parts[i].positions));
+  if (!parts.empty()) return report;
   if (report.classifies) {
     report.accuracy = static_cast<double>(sums.correct) / n;
     if (ops::takes_classes(loss.spec().kind)) report.top = static_cast<double>(sums.correct_top) / n;
@@ -92,12 +105,34 @@ EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, 
 }
 
 std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
+  if (!parts.empty()) {
+    std::vector<std::pair<std::string, double>> fields{{"loss", loss}};
+    for (const auto& [part, report] : parts)
+      for (const auto& [name, value] : report.fields()) fields.emplace_back(part + "." + name, value);
+    return fields;
+  }
   if (!classifies) return {{"loss", loss}, {"mae", mae}, {"rmse", rmse}, {"r2", r2}};
   std::vector<std::pair<std::string, double>> fields{{"loss", loss}, {"accuracy", accuracy}};
   if (top) fields.emplace_back("top" + std::to_string(top_classes), *top);
   if (perplexity) fields.emplace_back("perplexity", *perplexity);
   fields.insert(fields.end(), metrics.begin(), metrics.end());
   return fields;
+}
+
+void take_part_figures(exact::Lanes& lanes, std::span<const LossPart> parts, Figures& losses,
+                       Figures& figures) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    EvaluationSums sums;
+    add_loss_sums(lanes, lanes_of_part(i), sums);
+    const double loss = mean_of(sums.loss, sums.weight.value());
+    losses.emplace_back(parts[i].name, loss);
+    figures.emplace_back(parts[i].name + ".loss", loss);
+    if (parts[i].loss.classifies())
+      figures.emplace_back(
+          parts[i].name + ".accuracy",
+          static_cast<double>(sums.correct) / static_cast<double>(std::max<int64_t>(1, sums.counted)));
+  }
+  std::ranges::sort(losses);
 }
 
 std::string figure_text(double value, const std::string& format) {

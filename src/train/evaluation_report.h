@@ -14,6 +14,7 @@
 #include "exact/lanes.h"
 #include "ops/loss.h"
 #include "report/scores.h"
+#include "train/loss_parts.h"
 
 namespace lepton::train {
 
@@ -25,7 +26,9 @@ struct EvaluationSums {
   int64_t samples = 0, counted = 0, correct = 0, correct_top = 0;
   ExactSum loss, weight, absolute_error, squared_error, target, target_squared;
   std::vector<int64_t> tally;
-  void add(exact::Lanes& lanes);
+  std::vector<EvaluationSums> parts;  ///< of each of several losses
+  /// With the lanes of so many.
+  void add(exact::Lanes& lanes, size_t part_count = 0);
 };
 
 /// Of sums that have such a tally, of classes.
@@ -45,13 +48,21 @@ struct EvaluationReport {
   std::optional<double> perplexity;  ///< e^loss, where each token has a class
   std::vector<std::pair<std::string, double>> metrics;  ///< that the deck asks for
   bool improved = false;                                ///< the best so far, at a regular evaluation
+  /// Of each of several losses by its name, whose fields come behind the loss as a whole: "NAME.accuracy".
+  std::vector<std::pair<std::string, EvaluationReport>> parts;
   std::vector<std::pair<std::string, double>> fields() const;
 };
 /// `positions`: class ids per sample; losses and rates are means over them. `metrics`: names as in
 /// evaluation.metrics, of what `tally` has.
 EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, int64_t step,
                              const ops::Loss& loss, int64_t positions, const ops::TallySpec& tally = {},
-                             const std::vector<std::string>& metrics = {});
+                             const std::vector<std::string>& metrics = {},
+                             std::span<const LossPart> parts = {});
+using Figures = std::vector<std::pair<std::string, double>>;
+/// What a training step says of each of several losses: their means in the order of their names, for the
+/// ledger; and for metrics "NAME.loss" and, where it classifies, "NAME.accuracy".
+void take_part_figures(exact::Lanes& lanes, std::span<const LossPart> parts, Figures& losses,
+                       Figures& figures);
 /// A figure for people, by an fmt format; "undefined" where it is NaN.
 std::string figure_text(double value, const std::string& format);
 /// The deck's metric in a report, and whether a larger one is better.

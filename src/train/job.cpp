@@ -88,8 +88,8 @@ MemoryNeeds test_memory(const comm::World& world, const Deck& deck, const Thread
 
 NodeState make_node(const comm::World& world, const Deck& deck, const model::Graph& graph,
                     const UnitSizes& sizes, const exact::Slices& slices, int moments,
-                    const ops::TallySpec& tally, const ThreadShare& share, bool device,
-                    const std::string& kept, size_t small_bytes) {
+                    const exact::Lanes& lanes, const ThreadShare& share, bool device, const std::string& kept,
+                    size_t small_bytes) {
   NodeSizes node;
   node.kept_name = device ? "" : kept;
   node.kept_small_bytes = small_bytes;
@@ -100,15 +100,15 @@ NodeState make_node(const comm::World& world, const Deck& deck, const model::Gra
   node.state = state_shape(moments, device, world.nodes());
   std::optional<NodeState> made;
   comm::agree(world, [&] {
-    made.emplace(world, graph.layout, node, make_lanes(graph, world.nodes(), tally), slices.elements,
-                 deck.run.shm_directory);
+    made.emplace(world, graph.layout, node, lanes, slices.elements, deck.run.shm_directory);
   });
   return std::move(*made);
 }
 
 /// `table`: of every class, with a confusion matrix where it is not too large.
-ops::TallySpec tally_for(const EvaluationSpec& evaluation, const ops::Loss& loss, bool table) {
+ops::TallySpec tally_for(const EvaluationSpec& evaluation, const ops::Loss& loss, bool table, bool several) {
   ops::TallySpec tally;
+  if (several) return tally;  // each has its accuracy; there is no table of all
   const int64_t classes = loss.confusion_classes();
   tally.confusion = table && classes > 0 && classes <= confusion_classes_max;
   bool by_class = tally.confusion;
@@ -139,18 +139,19 @@ Job::Job(const comm::World& world_, const Deck& deck_, const data::Statistics* k
       graph(graph_for(world, deck, dataset)),
       store(fill_store(world, deck, dataset, graph, known)),
       sizes(sizes_of(deck, dataset, training)),
-      loss(deck.loss, graph.outputs() / dataset.positions(),
-           {dataset.positions(), deck.data.ignored_class.has_value(), deck.class_weights}),
+      loss(whole_loss(deck, dataset, graph)),
+      parts(loss_parts(deck, dataset, graph)),
       optimizer(training ? deck.optimizer : without_moments(), graph.statistics_momentum),
       slices(exact::cut_arena(graph.layout, world.nodes())),
-      tally(tally_for(deck.evaluation, loss, table)),
+      tally(tally_for(deck.evaluation, loss, table, !parts.empty())),
       needs(test_memory(world, deck, share,
                         memory_needs(dataset, graph, sizes,
                                      {world.nodes(), world.machines(), share.node_threads,
                                       static_cast<int>(optimizer.moments().size()), share.domains.count(),
                                       engine.has_value(), host.precision}))),
-      node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()), tally,
-                     share, engine.has_value(), kept, small_state_bytes())),
+      node(make_node(world, deck, graph, sizes, slices, static_cast<int>(optimizer.moments().size()),
+                     make_lanes(graph, world.nodes(), tally, parts.size()), share, engine.has_value(), kept,
+                     small_state_bytes())),
       exchange(world, dataset, store, sizes.max_samples, deck.run.shm_directory),
       classes(one_class(world.nodes())) {
   for (size_t source = 0; source < dataset.sources().size(); ++source)
@@ -244,14 +245,15 @@ Trainer& Job::start(const Schedule& schedule, checkpoint::Writer* writer,
                     Watchdog* watchdog, const std::string& first_note, RedundantState* redundant) {
   schedule_ = schedule;
   identity_ = identity;
-  const UnitResources resources{deck,          graph, dataset,      exchange, loss,
-                                assemblers,    node,  world.node(), tally,    device ? &*device : nullptr,
-                                host.precision};
+  const UnitResources resources{deck,           graph, dataset,      exchange, loss,
+                                assemblers,     node,  world.node(), tally,    device ? &*device : nullptr,
+                                host.precision, parts};
   const Ensemble ensemble{world,      deck,       graph,      dataset,
                           optimizer,  loss,       *between,   sizes,
                           *schedule_, exchange,   node,       writer,
                           redundant,  *identity_, bookkeeper, threads_per_node,
-                          classes,    tally,      first_note, [this] { return current_parameters(); }};
+                          classes,    tally,      first_note, [this] { return current_parameters(); },
+                          parts};
   trainer_.emplace(world, resources, sizes, ensemble, std::move(state), share.threads, share.node_first,
                    share.node_threads, watchdog);
   return *trainer_;

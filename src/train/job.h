@@ -63,6 +63,7 @@ class Job {
   data::SampleStore store;
   UnitSizes sizes;
   ops::Loss loss;
+  std::vector<LossPart> parts;  ///< several losses
   optim::Optimizer optimizer;
   exact::Slices slices;
   ops::TallySpec tally;

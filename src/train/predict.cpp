@@ -127,22 +127,21 @@ int32_t class_of(ClassRule rule, std::span<const float> scores) {
   return static_cast<int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
-/// The scores of a sample as they lie in memory: [values], [length, values], [height, width, values],
-/// [depth, height, width, values].
-Shape scores_shape(const model::Graph& graph) {
-  Shape shape = graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
-  if (shape.size() >= 3) std::rotate(shape.begin(), shape.begin() + 1, shape.end());
-  return shape;
-}
+/// An output of the network: the byte offsets of its arrays, and what its part of a row's scores is.
+struct OutputPart {
+  int64_t first = 0;                   ///< of a row's scores
+  int64_t outputs = 0, positions = 1;  ///< scores of a position, and positions of a row
+  ClassRule rule = ClassRule::none;
+  int64_t scores_offset = 0, classes_offset = -1;
+  int64_t scores() const { return positions * outputs; }
+};
 
-/// Where rows go: the unfinished file and the byte offsets of its arrays.
+/// Where rows go: the unfinished file and its arrays.
 struct Output {
   std::string path;
   std::unique_ptr<storage::SharedFile> file;
-  int64_t scores_offset = 0, classes_offset = -1;
-  int64_t outputs = 0, positions = 1;  ///< scores of a position, and positions of a row
-  ClassRule rule = ClassRule::none;
-  int64_t scores() const { return positions * outputs; }
+  std::vector<OutputPart> parts;  ///< one, or those of several losses, side by side in a row
+  int64_t scores() const { return parts.back().first + parts.back().scores(); }
 };
 
 /// One compute thread: takes blocks of `unit` rows.
@@ -185,23 +184,27 @@ class Predictor {
     for (size_t i = 0; i < inputs_.size(); ++i)
       assembler_.input(i, pointers_, nullptr, executor_.input(static_cast<int>(i), n, false));
     const std::span<const float> scores = executor_.forward(n, false, parameters_, ids_, 0);
-    scores_.assign(scores.begin(), scores.end());
-    classes_.clear();
-    for (int64_t i = 0; i < n; ++i) {
-      const auto row = std::span(scores_).subspan(i * output_.scores(), output_.scores());
-      if (bad_[i]) std::fill(row.begin(), row.end(), std::numeric_limits<float>::quiet_NaN());
-      for (int64_t p = 0; p < output_.positions; ++p)
-        classes_.push_back(
-            bad_[i] ? -1 : class_of(output_.rule, row.subspan(p * output_.outputs, output_.outputs)));
-    }
-    output_.file->write(std::as_bytes(std::span(scores_)),
-                        output_.scores_offset + begin * output_.scores() * 4);
-    if (output_.rule != ClassRule::none)
-      output_.file->write(std::as_bytes(std::span(classes_)),
-                          output_.classes_offset + begin * output_.positions * 4);
+    for (const OutputPart& part : output_.parts) write(part, scores, begin, n);
   }
 
  private:
+  void write(const OutputPart& part, std::span<const float> scores, int64_t begin, int64_t n) {
+    scores_.clear();
+    classes_.clear();
+    for (int64_t i = 0; i < n; ++i) {
+      const auto row = scores.subspan(i * output_.scores() + part.first, part.scores());
+      if (bad_[i])
+        scores_.insert(scores_.end(), row.size(), std::numeric_limits<float>::quiet_NaN());
+      else
+        scores_.insert(scores_.end(), row.begin(), row.end());
+      for (int64_t p = 0; p < part.positions; ++p)
+        classes_.push_back(bad_[i] ? -1 : class_of(part.rule, row.subspan(p * part.outputs, part.outputs)));
+    }
+    output_.file->write(std::as_bytes(std::span(scores_)), part.scores_offset + begin * part.scores() * 4);
+    if (part.rule != ClassRule::none)
+      output_.file->write(std::as_bytes(std::span(classes_)),
+                          part.classes_offset + begin * part.positions * 4);
+  }
   /// A row with Inf or NaN is an error or, as rows are never left out, gets NaN scores and the class -1.
   /// (What the network makes of it would say nothing: max(NaN, 0) is 0.)
   void check_rows(int64_t begin) {
@@ -241,31 +244,50 @@ class Predictor {
   std::vector<int32_t> classes_;
 };
 
+/// The part of an output whose samples have the shape `value`, and its arrays, scores and perhaps classes,
+/// whose names begin with `name`. Scores of a sample as they lie in memory: [values], [length, values],
+/// [height, width, values], [depth, height, width, values].
+OutputPart describe_part(const Shape& value, const ops::LossSpec& loss, const std::string& name, int64_t rows,
+                         std::vector<storage::NewArray>& arrays) {
+  OutputPart part;
+  Shape scores = value;
+  if (scores.size() >= 3) std::rotate(scores.begin(), scores.begin() + 1, scores.end());
+  Shape classes = scores;
+  part.outputs = loss.kind == ops::LossKind::binary_dice ? 1 : scores.back();
+  if (loss.kind != ops::LossKind::binary_dice) classes.pop_back();
+  part.positions = element_count(scores) / part.outputs;
+  part.rule = class_rule(loss, part.outputs);
+  for (Shape* shape : {&scores, &classes}) shape->insert(shape->begin(), rows);
+  arrays.push_back({name + "scores", {storage::StoredType::Kind::floating, 4, false}, scores});
+  if (part.rule != ClassRule::none)
+    arrays.push_back({name + "classes", {storage::StoredType::Kind::signed_integer, 4, false}, classes});
+  return part;
+}
+
 /// **Collective.** Rank 0 creates the file under a temporary name; all open it.
 Output create_output(const comm::World& world, const Options& options, int64_t rows,
-                     const model::Graph& graph, const ops::LossSpec& loss) {
+                     const model::Graph& graph, const Deck& deck) {
   Output output;
   output.path = unfinished_name(options.output);
-  Shape scores = scores_shape(graph);
-  Shape classes = scores;
-  output.outputs = loss.kind == ops::LossKind::binary_dice ? 1 : scores.back();
-  if (loss.kind != ops::LossKind::binary_dice) classes.pop_back();
-  output.positions = element_count(scores) / output.outputs;
-  output.rule = class_rule(loss, output.outputs);
-  for (Shape* shape : {&scores, &classes}) shape->insert(shape->begin(), rows);
-  std::vector<int64_t> offsets{0, -1};
+  std::vector<storage::NewArray> arrays;
+  const auto shape = [&](int value) { return graph.values[static_cast<size_t>(value)].shape; };
+  for (size_t i = 0; i < deck.losses.size(); ++i) {
+    const model::Head& head = graph.heads[i];
+    output.parts.push_back(
+        describe_part(shape(head.value), deck.losses[i].spec, head.name + ".", rows, arrays));
+    output.parts.back().first = head.first;
+  }
+  if (deck.losses.empty())
+    output.parts.push_back(describe_part(shape(graph.nodes.back().output), deck.loss, "", rows, arrays));
+  std::vector<int64_t> offsets(arrays.size(), 0);
   comm::agree(world, [&] {
-    if (world.rank() != 0) return;
-    std::vector<storage::NewArray> arrays{
-        {"scores", {storage::StoredType::Kind::floating, 4, false}, scores}};
-    if (output.rule != ClassRule::none)
-      arrays.push_back({"classes", {storage::StoredType::Kind::signed_integer, 4, false}, classes});
-    const std::vector<int64_t> made = storage::create_contiguous(output.path, arrays);
-    std::copy(made.begin(), made.end(), offsets.begin());
+    if (world.rank() == 0) offsets = storage::create_contiguous(output.path, arrays);
   });
   world.all_max(offsets);
-  output.scores_offset = offsets[0];
-  output.classes_offset = offsets[1];
+  for (size_t next = 0; OutputPart & part : output.parts) {
+    part.scores_offset = offsets[next++];
+    if (part.rule != ClassRule::none) part.classes_offset = offsets[next++];
+  }
   comm::agree(world, [&] { output.file = std::make_unique<storage::SharedFile>(output.path); });
   return output;
 }
@@ -323,7 +345,7 @@ Exit predict(const comm::World& world, const Options& options) {
   std::vector<int64_t> sizes{unit};
   if (rows % unit != 0) sizes.push_back(rows % unit);
   Unfinished unfinished{world.rank() == 0 ? unfinished_name(options.output) : ""};
-  const Output output = create_output(world, options, rows, graph, deck.loss);
+  const Output output = create_output(world, options, rows, graph, deck);
 
   if (deck.train.device != DeviceKind::cpu && world.rank() == 0) log_info("predicting on the CPU.");
   const int threads = threads_of_rank(world, deck.train.threads);

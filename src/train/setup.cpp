@@ -52,7 +52,12 @@ static model::ModelSpec model_spec(const Deck& deck, const data::Dataset& datase
   spec.inputs.clear();
   for (const data::Input& input : dataset.inputs()) spec.inputs.push_back({input.name, input.shape});
   spec.outputs = dataset.outputs();
-  spec.positions = dataset.sources().front().targets.empty() ? 0 : dataset.positions();
+  const bool targets = !dataset.sources().front().targets.empty();
+  spec.positions = targets ? dataset.positions() : 0;
+  for (size_t i = 0; i < spec.heads.size(); ++i) {
+    spec.heads[i].outputs = dataset.targets()[i].outputs;
+    spec.heads[i].positions = targets ? dataset.targets()[i].positions : 0;
+  }
   spec.memory_bytes_max = static_cast<int64_t>(comm::available_memory_bytes(deck.run.shm_directory));
   const auto file = deck.positions.find("model.onnx");
   if (file != deck.positions.end()) spec.position = file->second;
@@ -132,23 +137,33 @@ static void require_metrics_fit(const Deck& deck, int64_t outputs) {
   }
 }
 
+/// Areas need more than single values.
+static void require_areas(ops::LossKind loss, int64_t positions, int64_t outputs, const std::string& place) {
+  if (loss == ops::LossKind::softmax_dice) {
+    REQUIRE(positions > 1, Exit::deck, place,
+            "softmax_dice compares areas, but targets have one class id per sample",
+            "It needs targets with a class id for each pixel, [N, height, width], or token.");
+    REQUIRE(outputs <= ops::dice_classes_max, Exit::deck, place,
+            "softmax_dice takes at most " + std::to_string(ops::dice_classes_max) +
+                " classes, the network gives scores of " + std::to_string(outputs),
+            "Use softmax_cross_entropy or softmax_focal.");
+  }
+  REQUIRE(loss != ops::LossKind::binary_dice || outputs > 1, Exit::deck, place,
+          "binary_dice compares areas, but targets have one value per sample",
+          "It needs targets with a value from 0 to 1 for each pixel, and as many scores.");
+}
+
 void require_loss_fits(const comm::World& world, const Deck& deck, const data::Dataset& dataset,
                        const model::Graph& graph) {
   comm::agree(world, [&] {
-    const int64_t positions = dataset.positions(), outputs = graph.outputs() / positions;
-    const std::string place = deck.place("model.loss");
-    if (deck.loss.kind == ops::LossKind::softmax_dice) {
-      REQUIRE(positions > 1, Exit::deck, place,
-              "softmax_dice compares areas, but targets have one class id per sample",
-              "It needs targets with a class id for each pixel, [N, height, width], or token.");
-      REQUIRE(outputs <= ops::dice_classes_max, Exit::deck, place,
-              "softmax_dice takes at most " + std::to_string(ops::dice_classes_max) +
-                  " classes, the network gives scores of " + std::to_string(outputs),
-              "Use softmax_cross_entropy or softmax_focal.");
+    for (size_t i = 0; i < deck.losses.size(); ++i) {
+      const int64_t positions = dataset.targets()[i].positions;
+      require_areas(deck.losses[i].spec.kind, positions, graph.heads[i].count / positions,
+                    deck.losses[i].position.text());
     }
-    REQUIRE(deck.loss.kind != ops::LossKind::binary_dice || outputs > 1, Exit::deck, place,
-            "binary_dice compares areas, but targets have one value per sample",
-            "It needs targets with a value from 0 to 1 for each pixel, and as many scores.");
+    if (!deck.losses.empty()) return;
+    const int64_t positions = dataset.positions(), outputs = graph.outputs() / positions;
+    require_areas(deck.loss.kind, positions, outputs, deck.place("model.loss"));
     REQUIRE(deck.class_weights.empty() || std::ssize(deck.class_weights) == outputs, Exit::deck,
             deck.place("model.class_weights"),
             "model.class_weights has " + std::to_string(deck.class_weights.size()) +

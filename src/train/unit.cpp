@@ -10,9 +10,44 @@
 
 namespace lepton::train {
 
-exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally) {
-  return exact::Lanes(static_cast<int>(graph.layout.tensors().size()), nodes, static_cast<int>(Exact::count),
-                      static_cast<int>(Count::fixed_counts), static_cast<size_t>(tally.size()));
+namespace {
+
+// Of a loss: the first of Exact and of Count.
+constexpr int loss_sums = static_cast<int>(Exact::target_squared) + 1,
+              loss_counts = static_cast<int>(Count::correct_top) + 1;
+
+}  // namespace
+
+exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally, size_t parts) {
+  const LossLanes all = lanes_of_part(parts);
+  return exact::Lanes(static_cast<int>(graph.layout.tensors().size()), nodes, all.exact, all.counts,
+                      static_cast<size_t>(tally.size()));
+}
+
+LossLanes lanes_of_part(size_t part) {
+  const auto before = static_cast<int>(part);
+  return {static_cast<int>(Exact::count) + before * loss_sums,
+          static_cast<int>(Count::fixed_counts) + before * loss_counts};
+}
+
+void fold_loss(ops::LossSums& sums, LossLanes to, exact::Lanes& lanes) {
+  const auto count = [&](Count which) -> int64_t& {
+    return lanes.count(to.counts + static_cast<int>(which));
+  };
+  const auto add = [&](Exact which, const ExactSum& sum) {
+    lanes.add_exact(to.exact + static_cast<int>(which), sum);
+  };
+  count(Count::samples) += sums.samples;
+  count(Count::correct) += sums.correct;
+  count(Count::counted) += sums.counted;
+  count(Count::correct_top) += sums.correct_top;
+  add(Exact::weight, sums.weight);
+  add(Exact::loss, sums.loss);
+  add(Exact::absolute_error, sums.absolute_error);
+  add(Exact::squared_error, sums.squared_error);
+  add(Exact::target, sums.target);
+  add(Exact::target_squared, sums.target_squared);
+  sums = {};
 }
 
 Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_sizes,
@@ -27,10 +62,17 @@ Unit::Unit(const UnitResources& resources, std::span<const int64_t> training_siz
   for (int64_t n : inference_sizes) largest = std::max(largest, n);
   ids_.resize(largest);
   rows_.resize(largest);
-  if (resources.dataset.target_kind() == data::TargetKind::values)
-    values_.resize(largest * resources.graph.outputs());
-  else
-    classes_.resize(largest * resources.dataset.positions());
+  for (const data::Target& target : resources.dataset.targets()) {
+    TargetRoom& room = targets_.emplace_back();
+    if (target.kind == data::TargetKind::values)
+      room.values.resize(largest * target.outputs);
+    else
+      room.classes.resize(largest * target.positions);
+  }
+  int64_t widest = 0;
+  for (const LossPart& part : resources.parts) widest = std::max(widest, part.count);
+  part_scores_.resize(largest * widest);
+  part_gradient_.resize(training_sizes.empty() ? 0 : largest * widest);
 }
 
 void Unit::begin(const RoundHeader& header, int64_t number) {
@@ -63,23 +105,49 @@ void Unit::assemble(const RoundHeader& header) {
   for (size_t i = 0; i < assembler.input_count(); ++i)
     assembler.input(i, rows, training ? &draws : nullptr,
                     executor_.input(static_cast<int>(i), samples_, training));
-  if (values_.empty())
-    assembler.classes(rows,
-                      {classes_.data(), static_cast<size_t>(samples_ * resources_.dataset.positions())});
-  else
-    assembler.values(rows, {values_.data(), static_cast<size_t>(samples_ * resources_.graph.outputs())});
+  for (size_t t = 0; t < targets_.size(); ++t) {
+    const data::Target& target = resources_.dataset.targets()[t];
+    TargetRoom& room = targets_[t];
+    if (room.values.empty())
+      assembler.classes(rows, {room.classes.data(), static_cast<size_t>(samples_ * target.positions)}, t);
+    else
+      assembler.values(rows, {room.values.data(), static_cast<size_t>(samples_ * target.outputs)}, t);
+  }
 }
 
-ops::Targets Unit::targets() const {
-  if (values_.empty())
-    return {{classes_.data(), static_cast<size_t>(samples_ * resources_.dataset.positions())}, {}};
-  return {{}, {values_.data(), static_cast<size_t>(samples_ * resources_.graph.outputs())}};
+ops::Targets Unit::targets(size_t t) const {
+  const data::Target& target = resources_.dataset.targets()[t];
+  const TargetRoom& room = targets_[t];
+  if (room.values.empty())
+    return {{room.classes.data(), static_cast<size_t>(samples_ * target.positions)}, {}};
+  return {{}, {room.values.data(), static_cast<size_t>(samples_ * target.outputs)}};
+}
+
+double Unit::run_loss(std::span<const float> scores, std::span<float> gradient) {
+  if (resources_.parts.empty()) return resources_.loss.run(scores, targets(), gradient, sums_.loss);
+  return run_parts(scores, gradient);
+}
+
+double Unit::run_parts(std::span<const float> scores, std::span<float> gradient) {
+  ops::UnitLoss whole;
+  whole.weight = static_cast<double>(samples_);
+  for (size_t i = 0; i < resources_.parts.size(); ++i) {
+    const LossPart& part = resources_.parts[i];
+    const auto count = static_cast<size_t>(samples_ * part.count);
+    const std::span<float> own = std::span(part_scores_).first(count),
+                           own_gradient = std::span(part_gradient_).first(gradient.empty() ? 0 : count);
+    take_part(scores, samples_, part, own);
+    whole.loss += part.factor * part.loss.run(own, targets(i), own_gradient, sums_.parts[i]);
+    if (!gradient.empty()) put_part(own_gradient, samples_, part, gradient);
+  }
+  resources_.loss.add(whole, samples_, sums_.loss);
+  return whole.loss;
 }
 
 bool Unit::add_loss(const RoundHeader& header) {
   run_context().unit = number_;
   const std::span<const float> scores = executor_.scores(samples_, true);
-  const double loss = resources_.loss.run(scores, targets(), executor_.output_gradient(samples_), sums_.loss);
+  const double loss = run_loss(scores, executor_.output_gradient(samples_));
   if (std::isfinite(loss)) return true;
   diagnose(header);
   missing_ = 0;
@@ -90,7 +158,7 @@ void Unit::evaluate(const RoundHeader& header) {
   failpoint("evaluate");
   const float* parameters = resources_.node.parameters(header.slot).data();
   const std::span<const float> scores = executor_.forward(samples_, false, parameters, ids(), 0);
-  const double loss = resources_.loss.run(scores, targets(), {}, sums_.loss);
+  const double loss = run_loss(scores, {});
   if (!std::isfinite(loss)) diagnose(header);
   if (resources_.tally.size() > 0)
     resources_.loss.count(resources_.tally, scores, targets(), sums_.lanes.tallies());

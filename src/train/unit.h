@@ -17,6 +17,7 @@
 #include "exact/lanes.h"
 #include "model/executor.h"
 #include "ops/loss.h"
+#include "train/loss_parts.h"
 #include "train/node_state.h"
 #include "train/setup.h"
 
@@ -38,7 +39,17 @@ inline int64_t count_of(exact::Lanes& lanes, Count which) {
   return lanes.count(static_cast<int>(which));
 }
 
-exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally);
+/// With `parts` losses there are, behind those above, the lanes of each.
+exact::Lanes make_lanes(const model::Graph& graph, int nodes, const ops::TallySpec& tally, size_t parts = 0);
+
+/// The first lanes of an array of exact sums or of counts: those of the loss as a whole, or of one of
+/// several.
+struct LossLanes {
+  int exact = 0, counts = 0;
+};
+LossLanes lanes_of_part(size_t part);
+/// Into lanes; and they are cleared.
+void fold_loss(ops::LossSums& sums, LossLanes to, exact::Lanes& lanes);
 
 /// Seconds of one thread, by phase.
 struct ThreadTimes {
@@ -61,6 +72,7 @@ struct UnitResources {
   ops::TallySpec tally;                             ///< of evaluations
   DeviceState* device = nullptr;                    ///< of a node that computes on a device
   ops::Precision precision = ops::Precision::fp32;  ///< of products on the CPU
+  std::span<const LossPart> parts = {};             ///< several losses; none: `loss` is the only one
 };
 
 /// What the units of one thread add to.
@@ -68,8 +80,9 @@ struct ThreadSums {
   exact::Lanes lanes;
   ops::LossSums loss;
   ThreadTimes times;
-  int thread = 0;  ///< number within the node, rotates the order of blocks
-  int domain = 0;  ///< memory domain that it runs in
+  int thread = 0;                         ///< number within the node, rotates the order of blocks
+  int domain = 0;                         ///< memory domain that it runs in
+  std::vector<ops::LossSums> parts = {};  ///< of each of several losses
 };
 
 class Unit : public model::GradientSink {
@@ -100,7 +113,11 @@ class Unit : public model::GradientSink {
   void assemble(const RoundHeader& header);
   /// Finds and flags the layer where something non-finite first appeared.
   void diagnose(const RoundHeader& header);
-  ops::Targets targets() const;
+  ops::Targets targets(size_t target = 0) const;
+  /// Of one loss or the weighted sum of several, whose sums and gradients (if not empty) are added and
+  /// written.
+  double run_loss(std::span<const float> scores, std::span<float> gradient);
+  double run_parts(std::span<const float> scores, std::span<float> gradient);
   std::span<const int64_t> ids() const { return {ids_.data(), static_cast<size_t>(samples_)}; }
 
   const UnitResources& resources_;
@@ -111,8 +128,12 @@ class Unit : public model::GradientSink {
   int64_t missing_ = 0;  ///< elements of gradients that are not handed on yet
   std::vector<int64_t> ids_;
   std::vector<const std::byte*> rows_;
-  std::vector<int32_t> classes_;
-  std::vector<float> values_;
+  struct TargetRoom {
+    std::vector<int32_t> classes;  ///< or
+    std::vector<float> values;
+  };
+  std::vector<TargetRoom> targets_;
+  std::vector<float> part_scores_, part_gradient_;  ///< of the largest of several losses
 };
 
 }  // namespace lepton::train

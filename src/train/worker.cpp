@@ -11,21 +11,17 @@
 namespace lepton::train {
 
 Worker::Worker(const UnitResources& resources, int thread, int nodes)
-    : resources_(resources), sums_{make_lanes(resources.graph, nodes, resources.tally), {}, {}, thread, 0} {}
+    : resources_(resources),
+      sums_{make_lanes(resources.graph, nodes, resources.tally, resources.parts.size()),
+            {},
+            {},
+            thread,
+            0,
+            std::vector<ops::LossSums>(resources.parts.size())} {}
 
 void Worker::fold_losses() {
-  exact::Lanes& lanes = sums_.lanes;
-  lanes.count(static_cast<int>(Count::samples)) += sums_.loss.samples;
-  lanes.count(static_cast<int>(Count::correct)) += sums_.loss.correct;
-  lanes.count(static_cast<int>(Count::counted)) += sums_.loss.counted;
-  lanes.count(static_cast<int>(Count::correct_top)) += sums_.loss.correct_top;
-  lanes.add_exact(static_cast<int>(Exact::weight), sums_.loss.weight);
-  lanes.add_exact(static_cast<int>(Exact::loss), sums_.loss.loss);
-  lanes.add_exact(static_cast<int>(Exact::absolute_error), sums_.loss.absolute_error);
-  lanes.add_exact(static_cast<int>(Exact::squared_error), sums_.loss.squared_error);
-  lanes.add_exact(static_cast<int>(Exact::target), sums_.loss.target);
-  lanes.add_exact(static_cast<int>(Exact::target_squared), sums_.loss.target_squared);
-  sums_.loss = {};
+  fold_loss(sums_.loss, {}, sums_.lanes);
+  for (size_t i = 0; i < sums_.parts.size(); ++i) fold_loss(sums_.parts[i], lanes_of_part(i), sums_.lanes);
 }
 
 void Worker::finish_units(int64_t round) {

@@ -43,7 +43,7 @@ TEST(OpenSource, Concatenates) {
   const std::string a = scratch / "a.h5", b = scratch / "b.h5";
   make_hdf5(a, {{"x", u8, {3, 2}, ramp(6)}, {"y", u8, {3}, ramp(3)}});
   make_hdf5(b, {{"x", u8, {5, 2}, ramp(10), {2, 2}}, {"y", u8, {5}, ramp(5)}});
-  const Source source = open_source({a, b}, {{{"input", "x"}}, "y"});
+  const Source source = open_source({a, b}, {{{"input", "x"}}, {"y"}});
   EXPECT_EQ(source.first_row, (std::vector<int64_t>{0, 3, 8}));
   EXPECT_EQ(source.row_bytes(), 3u);
   EXPECT_EQ(source.inputs[0].arrays[1].chunk_rows, 2);
@@ -59,26 +59,26 @@ TEST(OpenSource, Concatenates) {
   EXPECT_EQ(copy.sources[0].first_row, source.first_row);
   EXPECT_EQ(copy.sources[0].inputs[0].arrays[1].shape, source.inputs[0].arrays[1].shape);
   EXPECT_EQ(copy.sources[0].inputs[0].arrays[1].type, source.inputs[0].arrays[1].type);
-  EXPECT_EQ(copy.sources[0].targets.arrays[1].file, b);
+  EXPECT_EQ(copy.sources[0].targets[0].arrays[1].file, b);
 }
 
 TEST(ColumnsOf, Windows) {
   DataSpec spec;
   spec.train.emplace();
   spec.train->inputs = {{"input", "x"}};
-  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, ""}));
+  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, {}}));
   spec.sequence = 8;
-  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, "", {8, 8, 0, 8}})) << "inputs alone";
+  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, {}, {8, 8, 0, 8}})) << "inputs alone";
   spec.sequence_stride = 3;
   spec.train->next = true;
-  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, "x", {8, 3, 0, 9}, {8, 3, 1, 9}}));
+  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, {"x"}, {8, 3, 0, 9}, {8, 3, 1, 9}}));
   spec.validation = spec.train;
   EXPECT_EQ(columns_of(spec, *spec.validation).input_windows.stride, 8) << "each element once";
   spec.validation->fraction = 0.5;
   EXPECT_EQ(columns_of(spec, *spec.validation), columns_of(spec, *spec.train)) << "the same rows";
   spec.train->next = false;
   spec.train->targets = "y";
-  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, "y", {8, 3, 0, 8}, {8, 3, 0, 8}}));
+  EXPECT_EQ(columns_of(spec, *spec.train), (Columns{{{"input", "x"}}, {"y"}, {8, 3, 0, 8}, {8, 3, 0, 8}}));
 }
 
 TEST(OpenSource, WindowsOfEachFile) {
@@ -86,14 +86,14 @@ TEST(OpenSource, WindowsOfEachFile) {
   const std::string a = scratch / "a.h5", b = scratch / "b.h5";
   make_hdf5(a, {{"x", u8, {20}, ramp(20)}});
   make_hdf5(b, {{"x", u8, {9}, ramp(9)}});
-  const Columns columns{{{"input", "x"}}, "x", {8, 4, 0, 9}, {8, 4, 1, 9}};
+  const Columns columns{{{"input", "x"}}, {"x"}, {8, 4, 0, 9}, {8, 4, 1, 9}};
   const Source source = open_source({a, b}, columns);
   EXPECT_EQ(source.first_row, (std::vector<int64_t>{0, 3, 4}));
   EXPECT_EQ(source.row_bytes(), 16u);
   FoundSources found;
   found.sources = {source};
   const FoundSources copy = unpack_sources(pack_sources(found));
-  EXPECT_EQ(copy.sources[0].targets.arrays[1].windows, columns.target_windows);
+  EXPECT_EQ(copy.sources[0].targets[0].arrays[1].windows, columns.target_windows);
   EXPECT_EQ(copy.sources[0].inputs[0].arrays[0].shape, (Shape{3, 8}));
 }
 
@@ -107,17 +107,17 @@ TEST(OpenSource, RefusesWhatDoesNotFit) {
                 {"flat", u8, {3, 0}, {}}});
   make_hdf5(b, {{"x", u8, {5, 3}, ramp(15)}, {"y", testing::i32, {5}, ramp(5)}});
   expect_error(Exit::data, "rows have shape [3], those of", [&] {
-    open_source({a, b}, {{{"input", "x"}}, ""});
+    open_source({a, b}, {{{"input", "x"}}, {}});
   });
-  expect_error(Exit::data, "holds int32", [&] { open_source({a, b}, {{{"input", "y"}}, ""}); });
+  expect_error(Exit::data, "holds int32", [&] { open_source({a, b}, {{{"input", "y"}}, {}}); });
   expect_error(Exit::data, "x has 3 rows, short has 2", [&] {
-    open_source({a}, {{{"input", "x"}}, "short"});
+    open_source({a}, {{{"input", "x"}}, {"short"}});
   });
-  expect_error(Exit::data, "no rows", [&] { open_source({a}, {{{"input", "none"}}, ""}); });
-  expect_error(Exit::data, "rows are empty", [&] { open_source({a}, {{{"input", "flat"}}, ""}); });
-  expect_error(Exit::data, "rows are empty", [&] { open_source({a}, {{{"input", "x"}}, "flat"}); });
+  expect_error(Exit::data, "no rows", [&] { open_source({a}, {{{"input", "none"}}, {}}); });
+  expect_error(Exit::data, "rows are empty", [&] { open_source({a}, {{{"input", "flat"}}, {}}); });
+  expect_error(Exit::data, "rows are empty", [&] { open_source({a}, {{{"input", "x"}}, {"flat"}}); });
   expect_error(Exit::no_input, "No such file", [&] {
-    open_source({scratch / "c.h5"}, {{{"input", "x"}}, ""});
+    open_source({scratch / "c.h5"}, {{{"input", "x"}}, {}});
   });
 }
 

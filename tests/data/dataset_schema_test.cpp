@@ -93,29 +93,26 @@ TEST(InputSchema, AsTheDeckSays) {
     expect_error(Exit::data, "needs an array of rank", [&] { input_schema(array({10, 784}), layout); });
 }
 
-DataSpec wanting(TargetKind kind, bool needs_classes, int64_t classes = 0) {
-  DataSpec spec;
-  spec.target_kind = kind;
-  spec.needs_classes = needs_classes;
-  spec.classes = classes;
-  return spec;
+TargetRules wanting(TargetKind kind, bool needs_classes, int64_t classes = 0) {
+  return {.kind = kind, .classes = classes, .needs_classes = needs_classes};
 }
 
 TEST(TargetSchema, Automatic) {
-  const DataSpec classes = wanting(TargetKind::automatic, true),
-                 values = wanting(TargetKind::automatic, false);
-  EXPECT_EQ(target_schema(array({10}), classes), (TargetSchema{TargetKind::classes, 0}));
-  EXPECT_EQ(target_schema(array({10}, testing::f32), classes), (TargetSchema{TargetKind::classes, 0}));
-  EXPECT_EQ(target_schema(array({10, 1}), classes), (TargetSchema{TargetKind::classes, 0}));
-  EXPECT_EQ(target_schema(array({10, 5}), classes), (TargetSchema{TargetKind::one_hot, 5}));
-  EXPECT_EQ(target_schema(array({10}), values), (TargetSchema{TargetKind::values, 1}));
-  EXPECT_EQ(target_schema(array({10, 2, 3}, testing::f32), values), (TargetSchema{TargetKind::values, 6}));
-  EXPECT_EQ(target_schema(array({10}), wanting(TargetKind::automatic, true, 12)).outputs, 12);
+  const TargetRules classes = wanting(TargetKind::automatic, true),
+                    values = wanting(TargetKind::automatic, false);
+  EXPECT_EQ(target_schema(array({10}), classes, {}), (TargetSchema{TargetKind::classes, 0}));
+  EXPECT_EQ(target_schema(array({10}, testing::f32), classes, {}), (TargetSchema{TargetKind::classes, 0}));
+  EXPECT_EQ(target_schema(array({10, 1}), classes, {}), (TargetSchema{TargetKind::classes, 0}));
+  EXPECT_EQ(target_schema(array({10, 5}), classes, {}), (TargetSchema{TargetKind::one_hot, 5}));
+  EXPECT_EQ(target_schema(array({10}), values, {}), (TargetSchema{TargetKind::values, 1}));
+  EXPECT_EQ(target_schema(array({10, 2, 3}, testing::f32), values, {}),
+            (TargetSchema{TargetKind::values, 6}));
+  EXPECT_EQ(target_schema(array({10}), wanting(TargetKind::automatic, true, 12), {}).outputs, 12);
 }
 
 TEST(TargetSchema, AClassForEachTokenOrPixel) {
   const auto found = [](const storage::ArrayInfo& targets, TargetKind kind) {
-    return target_schema(targets, wanting(kind, true));
+    return target_schema(targets, wanting(kind, true), {});
   };
   EXPECT_EQ(found(array({10, 3, 4}), TargetKind::automatic), (TargetSchema{TargetKind::classes, 0, 12}));
   EXPECT_EQ(found(array({10, 3}), TargetKind::classes), (TargetSchema{TargetKind::classes, 0, 3}));
@@ -127,13 +124,14 @@ TEST(TargetSchema, AClassForEachTokenOrPixel) {
 
 TEST(TargetSchema, Contradictions) {
   expect_error(Exit::deck, "needs class ids",
-               [] { target_schema(array({10}), wanting(TargetKind::values, true)); });
-  expect_error(Exit::data, "one-hot", [] { target_schema(array({10}), wanting(TargetKind::one_hot, true)); });
+               [] { target_schema(array({10}), wanting(TargetKind::values, true), {}); });
+  expect_error(Exit::data, "one-hot",
+               [] { target_schema(array({10}), wanting(TargetKind::one_hot, true), {}); });
   expect_error(Exit::data, "one-hot", [] {
-    target_schema(array({10, 3, 4}), wanting(TargetKind::one_hot, true));
+    target_schema(array({10, 3, 4}), wanting(TargetKind::one_hot, true), {});
   });
   expect_error(Exit::data, "data.classes = 4", [] {
-    target_schema(array({10, 3}), wanting(TargetKind::one_hot, true, 4));
+    target_schema(array({10, 3}), wanting(TargetKind::one_hot, true, 4), {});
   });
 }
 

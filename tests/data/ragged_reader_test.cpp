@@ -30,7 +30,7 @@ class RaggedReaderTest : public ::testing::Test {
                   {"offsets", i32, {2}, {0, 1}}});
   }
   Source open(const std::vector<InputArrays>& inputs, int64_t length = 0) {
-    Source source = open_source({a, b}, {inputs, ""});
+    Source source = open_source({a, b}, {inputs, {}});
     if (length > 0) source.inputs[0].length = length;
     return source;
   }
@@ -92,7 +92,7 @@ TEST_F(RaggedReaderTest, StepsOfSeveralValues) {
                                {"padded", u16, {2, 2, 2}, {1, 2, 3, 4, 5, 6, 99, 99}},
                                {"lengths", i32, {2}, {2, 1}}});
   for (const auto& inputs : {padded, flat}) {
-    const Source source = open_source({scratch / "c.h5"}, {inputs, ""});
+    const Source source = open_source({scratch / "c.h5"}, {inputs, {}});
     EXPECT_EQ(source.inputs[0].as_rows().shape, (Shape{2, 2, 2}));
     const std::vector<std::byte> rows = rows_of(source.inputs[0], 1, 2);
     EXPECT_EQ(std::vector(rows.begin(), rows.begin() + 8), stored_bytes(u16, {5, 6, 0, 0}));
@@ -102,7 +102,7 @@ TEST_F(RaggedReaderTest, StepsOfSeveralValues) {
 
 TEST_F(RaggedReaderTest, TheDeckOrTheTrainSplitSaysHowLong) {
   FoundSources found;
-  found.sources = {open_source({a}, {flat, ""}), open_source({b}, {flat, ""})};
+  found.sources = {open_source({a}, {flat, {}}), open_source({b}, {flat, {}})};
   found.source_of_split = {1, 0, -1};
   DataSpec spec;
   settle_lengths(spec, found);
@@ -124,7 +124,7 @@ TEST_F(RaggedReaderTest, Refusals) {
     make_hdf5(c, arrays);
     expect_error_of(
         [&] {
-          const Source source = open_source({c}, {inputs, ""});
+          const Source source = open_source({c}, {inputs, {}});
           rows_of(source.inputs[0], 0, source.rows());
         },
         Exit::data, parts);

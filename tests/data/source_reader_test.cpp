@@ -28,7 +28,7 @@ class SourceReaderTest : public ::testing::Test {
 };
 
 TEST_F(SourceReaderTest, ColumnsSideBySide) {
-  const Source source = open_source({a, b}, {{{"x", "x"}, {"z", "z"}}, "y"});
+  const Source source = open_source({a, b}, {{{"x", "x"}, {"z", "z"}}, {"y"}});
   ASSERT_EQ(source.row_bytes(), 8U);
   EXPECT_EQ(source.input_offset(1), 2U);
   EXPECT_EQ(source.input_row_bytes(), 4U);
@@ -55,13 +55,13 @@ TEST_F(SourceReaderTest, InputsOfUnlikeLength) {
   make_hdf5(scratch / "c.h5", {{"x", u8, {3, 2}, ramp(6)}, {"z", u8, {2}, ramp(2)}});
   expect_error_of(
       [&] {
-        open_source({scratch / "c.h5"}, {{{"x", "x"}, {"z", "z"}}, ""});
+        open_source({scratch / "c.h5"}, {{{"x", "x"}, {"z", "z"}}, {}});
       },
       Exit::data, {"inputs and other inputs differ in length", "x has 3 rows, z has 2"});
 }
 
 TEST_F(SourceReaderTest, AFileThatChanged) {
-  const Source source = open_source({a}, {{{"x", "x"}, {"z", "z"}}, ""});
+  const Source source = open_source({a}, {{{"x", "x"}, {"z", "z"}}, {}});
   make_hdf5(a, {{"x", u8, {3, 2}, ramp(6)}, {"z", u8, {3}, ramp(3)}});
   SourceReader reader(source);
   std::vector<std::byte> rows(3 * 4);

@@ -30,7 +30,7 @@ class SplitRows : public ::testing::Test {
     SplitSpec split;
     split.indices = indices;
     split.mask = mask;
-    const RowSet set = read_split_rows(open_source({a, b}, {{{"x", "x"}}, ""}), split);
+    const RowSet set = read_split_rows(open_source({a, b}, {{{"x", "x"}}, {}}), split);
     EXPECT_EQ(set.rows(), 10);
     std::vector<int64_t> rows;
     for (int64_t i = 0; i < set.size(); ++i) rows.push_back(set[i]);

@@ -19,7 +19,8 @@ Source source_of(const std::vector<std::pair<int64_t, int64_t>>& files) {  // ro
   source.inputs.resize(1);
   for (const auto& [rows, chunk] : files) {
     source.inputs[0].arrays.push_back(array(rows, 10, chunk));
-    source.targets.arrays.push_back(array(rows, 1, 3));  // the smaller column does not count
+    source.targets.resize(1);
+    source.targets[0].arrays.push_back(array(rows, 1, 3));  // the smaller column does not count
     source.first_row.push_back(source.first_row.back() + rows);
   }
   return source;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the store takes for targets: ids that are ignored, and numbers of the range that a loss asks for.
+#include <limits>
+
+#include "data/assembler.h"
 #include "data/datasets.h"
 
 namespace lepton::data {
@@ -56,6 +59,46 @@ TEST(StoreLabels, TargetsOfOtherRanges) {
                   [&] { fill("counts", TargetRange::sign); });
     expect_agreed(world, Exit::data, ":signs, row 0: the target -1 is below 0",
                   [&] { fill("signs", TargetRange::not_negative); });
+  });
+}
+
+TEST(StoreLabels, SeveralTargetsEachWithItsRules) {
+  for_each_nodes([](const comm::World& world) {
+    const SharedScratch scratch(world);
+    std::vector<double> kinds = ramp(100, 0, 1, 3), shares = ramp(100, 0, 0.25, 5);
+    const auto fill = [&](const std::vector<double>& second, const char* name) {
+      const std::string file = scratch.make(
+          name,
+          {{"x", f32, {100, 2}, ramp(200)}, {"kinds", u8, {100}, kinds}, {"shares", f32, {100}, second}});
+      DataSpec spec = spec_of(split_of({file}, "x", ""));
+      spec.train->named_targets = {{"kind", "kinds"}, {"share", "shares"}};
+      spec.targets = {{.name = "share", .kind = TargetKind::values, .range = TargetRange::probability},
+                      {.name = "kind", .needs_classes = true}};
+      Dataset dataset(world, spec);
+      const SampleStore store(world, dataset, shm, nullptr);
+      ASSERT_EQ(dataset.targets().size(), 2u);
+      EXPECT_EQ(dataset.targets()[0].outputs, 1) << "in the order of the rules";
+      EXPECT_EQ(dataset.targets()[1].kind, TargetKind::classes);
+      EXPECT_EQ(dataset.targets()[1].outputs, 3);
+      const Assembler assembler(dataset, 0, {});
+      if (store.owner(0, 5) != world.machine()) return;
+      const std::byte* const rows[] = {store.row(0, 5)};
+      std::vector<float> values(1), inputs(2);
+      std::vector<int32_t> classes(1);
+      assembler.inputs(rows, nullptr, inputs);
+      assembler.values(rows, values, 0);
+      assembler.classes(rows, classes, 1);
+      EXPECT_EQ(inputs[1], 11);
+      EXPECT_EQ(values[0], static_cast<float>(second[5]));
+      EXPECT_EQ(classes[0], 2);
+    };
+    fill(shares, "a.h5");
+    shares[7] = 1.5;
+    expect_agreed(world, Exit::data, ":shares, row 7: the target 1.5 is not in [0, 1]",
+                  [&] { fill(shares, "b.h5"); });
+    shares[7] = std::numeric_limits<double>::infinity();
+    expect_agreed(world, Exit::data, ":shares, row 7: the row holds NaN or Inf",
+                  [&] { fill(shares, "c.h5"); });
   });
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses and metrics of classes, pixels, labels and counts: the same ledger, metrics and figures on 1, 2 and 3 ranks and on
-the debug device, with ignored positions and weights of classes; what evaluate says is what scikit-learn and the formulas
+the debug device, with ignored positions and weights of classes, and of several losses; what evaluate says is what scikit-learn and the formulas
 say of predict's scores; the mean divides by what counts, also where nothing does."""
 import json
 
@@ -74,6 +74,12 @@ def make_data():
         file["table/counts"] = random.poisson(numpy.exp(0.5 * score)).astype("u4")
         for group in ("scenes", "table"):
             file.copy(group, f"test/{group}")
+    with h5py.File("texts.h5", "w") as file:  # rows with lengths of their own: their kind, and how often a 3 is in them
+        text, lengths = random.integers(0, 6, (111, 9)), random.integers(1, 10, 111)
+        valid = numpy.arange(9) < lengths[:, None]
+        file["x"], file["lengths"] = text.astype("u1"), lengths.astype("i4")
+        file["kind"] = ((text * valid).max(1) // 2).astype("i4")
+        file["threes"] = ((text == 3) & valid).sum(1).astype("f4")
 
 
 def make_case(name):
@@ -230,6 +236,58 @@ def running_statistics_are_of_samples():
     assert abs(model["batch_norm_1.running_var"] - last.var()) < 0.1, model
 
 
+SEVERAL = """
+[data]
+file = "texts.h5"
+train = { inputs = { text = "x" }, lengths = { text = "lengths" }, targets = { kind = "kind", threes = "threes" }, rows = [0, 80] }
+test = { rows = [80, 111] }
+[model]
+layers = [
+  { type = "embedding", rows = 6, width = 8, init_deviation = 0.5 },
+  { type = "transformer_block", heads = 2, from = ["embedding_1", "text.length"] },
+  { type = "global_max_pool1d", from = ["transformer_block_1", "text.length"] },
+  { type = "dense", units = 3, name = "kind" },
+  { type = "global_avg_pool1d", from = ["transformer_block_1", "text.length"] },
+  { type = "dense", units = 1, name = "threes" },
+]
+losses = [
+  { from = "kind", target = "kind", type = "softmax_cross_entropy" },
+  { from = "threes", target = "threes", type = "mse", weight = 0.25 },
+  { from = "threes", target = "threes", type = "huber", huber_delta = 0.5, weight = 0.125, name = "robust" },
+]
+"""
+
+
+def several_losses():
+    """Of rows that end where their length says: the same run everywhere; figures by name are those of predict's outputs."""
+    make_deck("several.toml", data="", network=SEVERAL + OPTIMIZER, train=TRAIN)
+    reference = train("several", deck="several.toml")
+    for i, how in enumerate(({"ranks": 2}, {"ranks": 3, "per_node": 1})):
+        result = train(f"several-{i}", deck="several.toml", **how)
+        same_run(f"several-{i}", "several", str(how))
+        assert result.hash() == reference.hash(), result.told("other parameters")
+        assert metrics(f"several-{i}", "test") == metrics("several", "test"), f"{how}: other metrics"
+    run("predict", "several.toml", "--inputs", "texts.h5:text=x,text.lengths=lengths", "--output", "several.h5",
+        ranks=2, sets={"run.dir": "several"})
+    with h5py.File("several.h5") as file, h5py.File("texts.h5") as data:
+        names = {"kind.scores", "kind.classes", "threes.scores", "robust.scores"}
+        assert set(file) == names, set(file)
+        z, classes, guess = (file[name][80:] for name in ("kind.scores", "kind.classes", "threes.scores"))
+        kind, threes = data["kind"][80:], data["threes"][80:]
+    error = abs(guess[:, 0].astype("f8") - threes)
+    entropy = -numpy.log(softmax(z.astype("f8"))[numpy.arange(31), kind]).mean()
+    robust = numpy.where(error < 0.5, error ** 2 / 2, 0.5 * (error - 0.25)).mean()
+    figures = {"loss": entropy + 0.25 * (error ** 2).mean() + 0.125 * robust, "kind.loss": entropy, "robust.loss": robust,
+               "kind.accuracy": (classes == kind).mean(), "threes.mae": error.mean()}
+    for said in (metrics("several", "test")[-1], json.loads(evaluated("several", {}))):
+        expect("several", said, **figures)
+    for line in fields("several"):
+        parts = [float(line[f"loss.{name}"]) for name in ("kind", "threes", "robust")]
+        assert abs(float(line["loss"]) - parts[0] - parts[1] / 4 - parts[2] / 8) < 1e-9, line
+    assert "kind.accuracy" in run("evaluate", "several.toml", sets={"run.dir": "several"}).out
+    assert "kind classes" in run("check", "several.toml").out
+
+
 def refused():
     make_case("two")
     for sets, text in (({"model.loss": "softmax_dice"}, "softmax_dice compares areas"),
@@ -251,6 +309,7 @@ def main():
     in_parallel(same_everywhere, [(name,) for name in CASES])
     the_mean_divides_by_what_counts()
     running_statistics_are_of_samples()
+    several_losses()
     refused()
 
 

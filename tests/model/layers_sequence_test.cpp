@@ -153,6 +153,95 @@ TEST(LayersSequence, TransformerBlockRefuses) {
                     {"takes a sequence [length, features]"});
 }
 
+namespace {
+
+/// A text and its length, and a memory [5, 8] with its own.
+ModelSpec ragged(std::vector<LayerSpec> layers) {
+  ModelSpec spec = network({6}, std::move(layers));
+  spec.inputs = {{"text", {6}}, {"text.length", {1}}, {"memory", {5, 8}}, {"memory.length", {1}}};
+  spec.positions = 0;
+  return spec;
+}
+
+using Names = std::vector<std::string>;
+
+}  // namespace
+
+TEST(LayersSequence, LengthsEndSequences) {
+  const LayerSpec words = layer("embedding", {{"rows", 9}, {"width", 12}, {"init_deviation", 1.0}});
+  for (const char* type : {"attention", "transformer_block"})
+    for (const char* pool : {"global_avg_pool1d", "global_max_pool1d"}) {
+      SCOPED_TRACE(type);
+      const std::string name = std::string(type) + "_1";
+      const Graph graph = build_graph(
+          ragged({words, layer(type, {{"heads", 4}, {"from", Names{"embedding_1", "text.length"}}}),
+                  layer(pool, {{"from", Names{name, "text.length"}}}), layer("dense", {{"units", 2}})}));
+      for (const Node& node : graph.nodes)
+        if (node.type == "Attention" || node.type.starts_with("Global")) {
+          ASSERT_EQ(node.inputs.size(), 2U) << node.name;
+          EXPECT_EQ(node.inputs[1], 1) << node.name;
+        }
+      Bench bench(graph, {6}, {6});
+      if (pool == std::string("global_avg_pool1d")) expect_gradients(bench, 6, 2e-3);
+      const std::vector<float> scores = bench.forward(6, false);
+      bench.fill_input(6, false);  // tokens behind the end, which nobody may see
+      const std::span<float> text = bench.executor.input(0, 6, false),
+                             length = bench.executor.input(1, 6, false);
+      for (size_t i = 0; i < text.size(); ++i)
+        if (static_cast<float>(i % 6) >= length[i / 6]) text[i] = 8 - text[i];
+      const auto again = bench.executor.forward(6, false, bench.arena.data(), bench.ids(6), 4);
+      EXPECT_EQ(scores, std::vector<float>(again.begin(), again.end()));
+    }
+}
+
+TEST(LayersSequence, AttentionToAnotherSequence) {
+  const LayerSpec words = embedding(9, 12);
+  const Options options = {{"heads", 4}, {"key_heads", 2}, {"init", "normal"}, {"init_deviation", 0.4}};
+  for (const bool lengths : {false, true}) {
+    Options all = options;
+    Names from = {"embedding_1", "memory"};
+    if (lengths) from.emplace_back("memory.length");
+    all.emplace_back("from", from);
+    const Graph graph = build_graph(ragged({words, layer("attention", all), layer("flatten")}));
+    const Node& node = node_named(graph, "attention_1");
+    ASSERT_EQ(node.inputs.size(), lengths ? 4U : 3U);
+    if (lengths) {
+      EXPECT_EQ(node.inputs[3], 3);
+    }
+    EXPECT_EQ(output_of(graph, "attention_1.queries"), (Shape{6, 12}));
+    EXPECT_EQ(output_of(graph, "attention_1.keys"), (Shape{5, 6}));
+    EXPECT_EQ(output_of(graph, "attention_1.values"), (Shape{5, 6}));
+    EXPECT_EQ(output_of(graph, "attention_1.out"), (Shape{6, 12}));
+    EXPECT_EQ(attribute(node, "kv_num_heads"), 2);
+    Bench bench(graph, {4});
+    expect_gradients(bench, 4, 2e-3);
+  }
+}
+
+TEST(LayersSequence, RefusesWhatIsNoLengthAndNoSequence) {
+  const auto reads = [](const char* type, const Names& from, const Options& more = {}) {
+    Options options = {{"from", from}};
+    if (!std::string(type).starts_with("global")) options.emplace_back("heads", 4);
+    options.insert(options.end(), more.begin(), more.end());
+    return ragged({embedding(9, 12), layer(type, options)});
+  };
+  expect_deck_error(reads("attention", {"embedding_1", "text"}), "deck.toml:2:100",
+                    {"a sequence [length, features]", "or a length for each sample, [1], not [6]"});
+  expect_deck_error(reads("attention", {"embedding_1", "memory", "text"}), "deck.toml:2:100",
+                    {"third input", "a length for each sample, [1], not [6]"});
+  expect_deck_error(reads("attention", {"embedding_1", "memory"}, {{"causal", true}}), "deck.toml:2:102",
+                    {"no meaning where a sequence attends to another one"});
+  for (const char* type : {"transformer_block", "global_avg_pool1d", "global_max_pool1d"})
+    expect_deck_error(reads(type, {"embedding_1", "memory"}), "deck.toml:2:100",
+                      {"a length for each sample, [1], not [5, 8]"});
+  ModelSpec learned = ragged({embedding(9, 12), layer("flatten"), layer("dense", {{"units", 1}}),
+                              layer("lstm", {{"from", Names{"embedding_1", "dense_1"}}, {"units", 2}})});
+  expect_deck_error(learned, "deck.toml:4:100",
+                    {"a length for each sample, [1], not what a layer gives, [1]"});
+  expect_deck_error(reads("transformer_block", {"embedding_1", "memory", "memory.length"}), "deck.toml:2:100",
+                    {"reads 1 to 2 outputs, not 3"});
+}
+
 TEST(LayersSequence, ScoresForEachPosition) {
   ModelSpec spec = network({6}, {embedding(9, 4), layer("dense", {{"units", 9}})});
   spec.positions = 6;

@@ -116,4 +116,63 @@ TEST(Layers, EndsOfTheNetwork) {
   EXPECT_EQ(build_graph(network({6}, {layer("dense", {{"units", 10}})}, 10)).outputs(), 10);
 }
 
+/// A stem, an image behind it, a vector from that, and one from the stem.
+ModelSpec with_heads(std::vector<HeadSpec> heads) {
+  ModelSpec spec =
+      network({2, 4, 5},
+              {layer("conv2d", {{"filters", 3}, {"kernel", 3}, {"padding", "same"}, {"activation", "tanh"}}),
+               layer("conv2d", {{"filters", 4}, {"kernel", 1}, {"name", "pixels"}}), layer("flatten"),
+               layer("dense", {{"units", 2}, {"name", "kind"}}),
+               layer("flatten", {{"from", std::vector<std::string>{"conv2d_1"}}}),
+               layer("dense", {{"units", 3}, {"name", "size"}})});
+  for (HeadSpec& head : heads) head.position = {"deck.toml", 50, 1};
+  spec.heads = std::move(heads);
+  return spec;
+}
+
+TEST(Layers, SeveralOutputsLieSideBySide) {
+  const Graph graph = build_graph(
+      with_heads({{"a", "pixels", 4, 20}, {"b", "size", 3, 1}, {"c", "kind", 2, 1}, {"d", "size", 0, 1}}));
+  ASSERT_EQ(graph.heads.size(), 4U);
+  EXPECT_EQ(graph.outputs(), 80 + 3 + 2 + 3);
+  const int64_t firsts[] = {0, 80, 83, 85}, counts[] = {80, 3, 2, 3};
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(graph.heads[i].first, firsts[i]);
+    EXPECT_EQ(graph.heads[i].count, counts[i]);
+  }
+  EXPECT_EQ(graph.heads[0].name, "a");
+  EXPECT_EQ(graph.heads[0].value, node_named(graph, "pixels").output);
+  EXPECT_EQ(graph.joining_nodes, 6U) << "a Transpose, a Flatten each, a Concat";
+  Bench bench(graph, {3}, {3});
+  expect_gradients(bench, 3, 2e-3);
+  // Pixels with all their classes, one behind the other, as they are where they are the only output.
+  ModelSpec alone = with_heads({});
+  alone.layers.resize(2);
+  alone.positions = 0;
+  Bench pixels(build_graph(alone), {}, {3});
+  std::copy_n(bench.arena.begin(), pixels.arena.size(), pixels.arena.begin());
+  const std::vector<float> all = bench.forward(3, false), own = pixels.forward(3, false);
+  for (size_t sample = 0; sample < 3; ++sample)
+    for (size_t i = 0; i < 80; ++i) EXPECT_EQ(all[sample * 88 + i], own[sample * 80 + i]) << i;
+}
+
+TEST(Layers, OneOutputByNameIsThatOutput) {
+  ModelSpec spec = with_heads({{"a", "pixels", 4, 20}});
+  spec.layers.resize(2);
+  const Graph graph = build_graph(spec);
+  EXPECT_EQ(graph.joining_nodes, 2U);
+  EXPECT_EQ(graph.outputs(), 80);
+}
+
+TEST(Layers, OutputsAreRefused) {
+  expect_deck_error(with_heads({{"a", "pixel", 0, 1}}), "deck.toml:4:5", {"nobody reads its output"});
+  expect_deck_error(with_heads({{"a", "kind", 2, 1}, {"b", "size", 3, 1}, {"c", "sise", 3, 1}}),
+                    "deck.toml:50:1", {"the loss \"c\" is of \"sise\"", "Did you mean \"size\"?"});
+  expect_deck_error(with_heads({{"a", "kind", 2, 1}}), "deck.toml:6:5", {"nobody reads its output"});
+  expect_deck_error(with_heads({{"a", "kind", 5, 1}, {"b", "size", 3, 1}}), "deck.toml:50:1",
+                    {"what the loss \"a\" is of gives [2]", "the targets ask for [5]"});
+  expect_deck_error(with_heads({{"a", "pixels", 4, 19}, {"b", "size", 3, 1}, {"c", "kind", 2, 1}}),
+                    "deck.toml:50:1", {"19 class ids per sample"});
+}
+
 }  // namespace lepton::model

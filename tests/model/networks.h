@@ -169,6 +169,14 @@ class Bench {
       input[i] = noise(11, static_cast<int64_t>(i));
       if (rows > 0) input[i] = std::floor((input[i] + 1) / 2 * rows);
     }
+    for (size_t k = 1; k < graph_.inputs.size(); ++k) {
+      const auto longest = static_cast<float>(longest_length(graph_, graph_.inputs[k]));
+      const std::span<float> more = executor.input(static_cast<int>(k), n, training);
+      for (size_t i = 0; i < more.size(); ++i) {
+        more[i] = noise(17 + k, static_cast<int64_t>(i));
+        if (longest > 0) more[i] = 1 + std::floor((more[i] + 1) / 2 * longest);
+      }
+    }
   }
 
   std::vector<float> forward(int64_t n, bool training, uint32_t step = 4) {

@@ -49,6 +49,15 @@ TEST(ExportFunctions, AttentionIsWrittenForItsHeads) {
   EXPECT_EQ(all.attribute(0), "q_num_heads");
 }
 
+TEST(ExportFunctions, LengthsAreWritten) {
+  const auto own = function_of({"Attention", {}, {{5, 24}, {1}}, 2, 17});
+  EXPECT_EQ(own.input_size(), 2);
+  EXPECT_EQ(nodes_of(own, "Less"), 2) << "keys and queries";
+  EXPECT_EQ(nodes_of(function_of({"Attention", {}, {{5, 8}, {6, 8}, {6, 8}, {1}}, 4, 17}), "Less"), 1);
+  EXPECT_EQ(nodes_of(function_of({"GlobalAveragePool", {}, {{5, 8}, {1}}, 2, 17}), "Less"), 1);
+  EXPECT_EQ(nodes_of(function_of({"GlobalMaxPool", {}, {{5, 8}, {1}}, 2, 18}), "ReduceMax"), 1);
+}
+
 TEST(ExportFunctions, OthersHaveNone) {
   messages::FunctionProto function;
   EXPECT_FALSE(write_function({"Conv", {}, {{4}}, 1, 17}, function));

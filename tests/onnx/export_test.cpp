@@ -128,5 +128,23 @@ TEST(Export, DilatedPoolsNeedANewerOpset) {
   expect_error_of([&] { export_network(graph, arena_of(graph), in_opset(17)); }, Exit::deck, {"opset 19"});
 }
 
+TEST(Export, SeveralOutputsAndLengthsGoOver) {
+  model::ModelSpec spec = model::network(
+      {6}, {layer("embedding", {{"rows", int64_t{9}}, {"width", int64_t{4}}}),
+            layer("global_avg_pool1d", {{"from", std::vector<std::string>{"embedding_1", "text.length"}}}),
+            layer("dense", {{"units", int64_t{3}}, {"name", std::string("kind")}}),
+            layer("dense", {{"units", int64_t{1}}, {"from", std::string("global_avg_pool1d_1")}})});
+  spec.inputs = {{"text", {6}}, {"text.length", {1}}};
+  spec.heads = {{"a", "kind", 3, 1}, {"b", "dense_2", 1, 1}, {"c", "kind", 3, 1}};
+  const model::Graph graph = model::build_graph(spec);
+  const auto model = parse_model("m", export_network(graph, arena_of(graph), in_opset(17)).bytes);
+  ASSERT_EQ(model.graph().output_size(), 2) << "each once";
+  EXPECT_EQ(declared_shape(model.graph().output(0)), "[N, 3]");
+  EXPECT_EQ(declared_shape(model.graph().output(1)), "[N, 1]");
+  ASSERT_EQ(model.functions_size(), 1);
+  EXPECT_EQ(model.functions(0).name(), "GlobalAveragePool");
+  for (const auto& node : model.graph().node()) EXPECT_NE(node.op_type(), "Concat");
+}
+
 }  // namespace
 }  // namespace lepton::onnx

@@ -44,6 +44,19 @@ TEST(AttentionShape, ThreeInputs) {
   EXPECT_EQ(s.row[2], 10);
 }
 
+TEST(AttentionShape, Lengths) {
+  const AttentionShape own(attention({{5, 12}, {1}}, heads(1, 1, false)));
+  EXPECT_TRUE(own.packed && own.lengths);
+  EXPECT_EQ(own.keys_of(3), 3);
+  EXPECT_EQ(own.queries_of(3), 3) << "of the same sequence";
+  const AttentionShape other(attention({{5, 12}, {9, 6}, {9, 10}, {1}}, heads(4, 2, false)));
+  EXPECT_TRUE(!other.packed && other.lengths);
+  EXPECT_EQ(other.keys_of(3), 3);
+  EXPECT_EQ(other.queries_of(3), 5);
+  EXPECT_EQ(other.queries_of(0), 0) << "no keys are left";
+  EXPECT_FALSE(AttentionShape(attention({{5, 12}}, {})).lengths);
+}
+
 TEST(AttentionShape, OneHeadByDefault) {
   const AttentionShape s(attention({{5, 12}}, {}));
   EXPECT_EQ(s.heads, 1);
@@ -57,6 +70,7 @@ TEST(AttentionShape, Refusals) {
   expect_refused(attention({{5, 4}, {5, 4}}, heads(1, 1, false)), "Q, K and V");
   expect_refused(attention({{5, 4}, {5, 6}, {5, 4}}, heads(1, 1, false)), "do not fit");
   expect_refused(attention({{5, 4}, {6, 4}, {6, 4}}, heads(1, 1, true)), "as many queries as keys");
+  expect_refused(attention({{5, 12}, {9, 6}, {9, 10}, {2}}, heads(4, 2, false)), "one length per sample");
   expect_refused(attention({{3, 4, 5}}, heads(1, 1, false)), "not [3, 4, 5]");
 }
 

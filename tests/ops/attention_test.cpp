@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention against a plain double loop: heads, shared key heads, causal or not, several tiles of queries,
-// one or three inputs, given scale.
+// one or three inputs, given scale, lengths.
+#include <limits>
+
 #include "ops/attention_shape.h"
 #include "ops/harness.h"
 
@@ -25,10 +27,24 @@ OpSpec apart(int64_t n, const std::vector<Shape>& inputs, const Attributes& attr
   return {.type = "Attention", .attributes = attributes, .samples = n, .training = true, .inputs = inputs};
 }
 
-/// One head of one sample, from rows of its operands.
-void attend(const AttentionShape& s, const double* q, const double* k, const double* v, double* y) {
-  for (int64_t i = 0; i < s.queries; ++i) {
-    const int64_t count = s.causal ? i + 1 : s.keys;
+/// The same with one more input, which the last one of the operands has: lengths.
+OpSpec with_lengths(OpSpec spec) {
+  spec.input_needs_gradient.assign(spec.inputs.size(), true);
+  spec.inputs.push_back({1});
+  spec.input_needs_gradient.push_back(false);
+  return spec;
+}
+Operands ending_at(const OpSpec& spec, const Floats& lengths) {
+  Operands operands = random_operands(completed(spec));
+  operands.inputs.back() = lengths;
+  return operands;
+}
+
+/// One head of one sample, from rows of its operands, of which so many count.
+void attend(const AttentionShape& s, int64_t queries, int64_t keys, const double* q, const double* k,
+            const double* v, double* y) {
+  for (int64_t i = 0; i < queries; ++i) {
+    const int64_t count = s.causal ? std::min(i + 1, keys) : keys;
     Numbers shares(static_cast<size_t>(count));
     double sum = 0;
     for (int64_t j = 0; j < count; ++j) {
@@ -50,11 +66,15 @@ Reference reference(const OpSpec& spec) {
     Numbers y(static_cast<size_t>(n * s.queries * s.heads * s.value_size));
     for (int64_t sample = 0; sample < n; ++sample)
       for (int64_t head = 0; head < s.heads; ++head) {
+        const auto given =
+            s.lengths ? static_cast<int64_t>(inputs.back()[static_cast<size_t>(sample)]) : s.keys;
+        const int64_t keys = std::clamp<int64_t>(given, 0, s.keys);
+        const int64_t queries = s.lengths && (s.packed || keys == 0) ? keys : s.queries;
         const auto operand = [&](size_t i, int64_t rows, int64_t at) {
           return inputs[s.packed ? 0 : i].data() + sample * rows * s.row[i] + s.begin[i] + at;
         };
         const int64_t of_keys = head / s.heads_per_key();
-        attend(s, operand(0, s.queries, head * s.size), operand(1, s.keys, of_keys * s.size),
+        attend(s, queries, keys, operand(0, s.queries, head * s.size), operand(1, s.keys, of_keys * s.size),
                operand(2, s.keys, of_keys * s.value_size),
                y.data() + (sample * s.queries * s.heads + head) * s.value_size);
       }
@@ -108,6 +128,65 @@ TEST(Attention, ScaleOfTheScores) {
   spec.attributes["scale"] = 2.0;
   EXPECT_EQ(AttentionShape(spec).scale, 2.0f);
   check(spec);
+}
+
+void check(const OpSpec& open, const Floats& lengths) {
+  const OpSpec spec = with_lengths(open);
+  const Operands operands = ending_at(spec, lengths);
+  check_op(spec, reference(spec), 4e-6, &operands);
+}
+
+TEST(Attention, LengthsEndASequence) {
+  for (const bool causal : {false, true}) {
+    check(packed(5, 6, 3 * 4, heads(2, 2, causal)), {6, 1, 4, 0, 5});
+    check(packed(2, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)), {3, 7});
+    check(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), {66});
+    check(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), {33});
+    check(packed(2, 4, 3 * 2, heads(1, 1, causal)), {9, -2});  // cut
+  }
+}
+
+TEST(Attention, LengthsOfKeysAndValues) {
+  check(apart(3, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)), {4, 9, 0});
+  check(apart(2, {{67, 4}, {20, 2}, {20, 3}}, heads(2, 1, false)), {17, 1});
+  check(apart(2, {{6, 12}, {6, 6}, {6, 10}}, heads(4, 2, true)), {2, 5});
+}
+
+/// Not even what is no number; of K and V, or of the whole sequence.
+TEST(Attention, NothingComesFromBehindTheEnd) {
+  for (const bool causal : {false, true})
+    for (const bool whole : {true, false}) {
+      const OpSpec spec =
+          completed(with_lengths(whole ? packed(2, 6, 3 * 4, heads(2, 2, causal))
+                                       : apart(2, {{6, 4}, {6, 4}, {6, 4}}, heads(2, 2, causal))));
+      Operands operands = ending_at(spec, {4, 6}), other = operands;
+      for (size_t i = whole ? 0 : 1; i < (whole ? 1 : 3); ++i) {
+        const auto row = static_cast<size_t>(spec.inputs[i][1]);
+        std::fill_n(other.inputs[i].begin() + static_cast<int64_t>(4 * row), 2 * row,
+                    std::numeric_limits<float>::quiet_NaN());
+      }
+      const Results one = run_op(spec, operands), two = run_op(spec, other);
+      EXPECT_EQ(one.output, two.output);
+      for (size_t i = whole ? 0 : 1; i < (whole ? 1 : 3); ++i) {
+        EXPECT_EQ(one.input_gradients[i], two.input_gradients[i]);
+        const auto row = static_cast<size_t>(spec.inputs[i][1]);
+        for (size_t c = 4 * row; c < 6 * row; ++c) EXPECT_EQ(one.input_gradients[i][c], 0.0f);
+      }
+      for (size_t c = 4 * 4; c < 6 * 4; ++c) EXPECT_EQ(one.output[c] == 0, whole) << "of padded queries";
+    }
+}
+
+TEST(Attention, FullLengthsAreNone) {
+  for (const bool causal : {false, true}) {
+    const OpSpec without = completed(packed(2, 67, 3 * 4, heads(2, 2, causal)));
+    const OpSpec with = completed(with_lengths(without));
+    Operands operands = ending_at(with, {67, 100});
+    const Results one = run_op(with, operands);
+    operands.inputs.pop_back();
+    const Results two = run_op(without, operands);
+    EXPECT_EQ(one.output, two.output);
+    EXPECT_EQ(one.input_gradients[0], two.input_gradients[0]);
+  }
 }
 
 TEST(Attention, MemoryIsLinearInTheSequence) {

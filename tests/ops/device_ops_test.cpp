@@ -295,6 +295,35 @@ TEST_P(DeviceOps, RecurrentOnesEndWhereTheSampleDoes) {
     }
 }
 
+TEST_P(DeviceOps, AttentionAndPoolsEndWhereTheSampleDoes) {
+  Rig rig(GetParam());
+  const Attributes plainly = {{"q_num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}};
+  Attributes causal = plainly;
+  causal["is_causal"] = int64_t{1};
+  std::vector<OpSpec> specs = {plain("Attention", {37, (4 + 2 * 2) * 5}, plainly),
+                               plain("Attention", {37, (4 + 2 * 2) * 5}, causal),
+                               plain("Attention", {37, 20}, plainly),
+                               plain("Attention", {37, 20}, causal),
+                               plain("GlobalAveragePool", {13, 37}),
+                               plain("GlobalMaxPool", {13, 37}),
+                               plain("GlobalAveragePool", {16, 37})};
+  for (const size_t i : {2, 3}) specs[i].inputs = {{37, 20}, {37, 10}, {37, 14}};
+  for (OpSpec open : specs) {
+    open.samples = 5;
+    open.input_needs_gradient.assign(open.inputs.size(), true);
+    open.inputs.push_back({1});
+    open.input_needs_gradient.push_back(false);
+    const OpSpec spec = completed(open);
+    Operands operands = random_operands(spec, 5);
+    operands.inputs.back() = {37, 33, 1, 0, 12};
+    const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
+    EXPECT_LE(distance(got.output, want.output), 2e-6) << spec.type;
+    for (size_t i = 0; i + 1 < spec.inputs.size(); ++i)
+      EXPECT_LE(distance(got.input_gradients[i], want.input_gradients[i]), 2e-6) << spec.type << i;
+    rig.clear();
+  }
+}
+
 TEST_P(DeviceOps, ElementwiseOnesAndMasksAreTheHostsToTheBit) {
   Rig rig(GetParam());
   for (const OpSpec& open : others()) {

@@ -267,5 +267,22 @@ TEST(Ledger, a_failure_before_the_line_writes_nothing) {
   EXPECT_EQ(read_text(scratch.file("ledger.txt")), undisturbed(2));
 }
 
+TEST(Ledger, SeveralLossesAreFieldsOfTheLine) {
+  LedgerLine line = sample(3);
+  const std::string before = line.encode();
+  line.losses = {{"age", 0.25}, {"kind-2", 1.5}};
+  line.chain = line.chain_after(7);
+  const std::string text = line.encode();
+  EXPECT_NE(text.find(" loss.age=0.25 loss.kind-2=1.5 weight="), std::string::npos) << text;
+  EXPECT_EQ(before.find("loss."), std::string::npos);
+  const auto again = LedgerLine::decode(text);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->losses, line.losses);
+  EXPECT_EQ(again->encode(), text);
+  LedgerLine other = line;
+  other.losses[0].second = 0.5;
+  EXPECT_NE(other.chain_after(7), line.chain) << "part of what is chained";
+}
+
 }  // namespace
 }  // namespace lepton::report

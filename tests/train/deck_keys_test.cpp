@@ -49,6 +49,8 @@ std::string dump(const Deck& d) {
       << ';' << d.loss.label_smoothing << ';' << d.loss.huber_delta << ';' << d.loss.focal_gamma << ';'
       << d.loss.focal_alpha << ';' << d.loss.dice_smooth << ';' << d.loss.top << ';';
   for (const double weight : d.class_weights) out << weight << ',';
+  for (const NamedLoss& loss : d.losses)
+    out << loss.name << loss.from << int(loss.spec.kind) << loss.weight << ',';
   for (const std::string& metric : d.evaluation.metrics) out << metric << ',';
   out << d.adjacency << ';' << d.weights.file << ';' << d.weights.initialise_missing
       << d.weights.ignore_unexpected << ';';
@@ -154,6 +156,10 @@ Examples data_examples() {
 Examples model_examples() {
   return {
       {"model.loss", {"mae"}},
+      {"model.losses",
+       {"[{ from = \"dense_1\", target = \"y\", type = \"mae\" }]",
+        {{"data.train.targets", "{ y = \"y\" }"},
+         {"model.losses", "[{ from = \"dense_1\", target = \"y\", type = \"mse\" }]"}}}},
       {"model.precision", {"bf16"}},
       {"model.label_smoothing", {"0.1"}},
       {"model.class_weights", {"[1, 0.5]"}},

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "ops/loss_math.h"
 #include "train/unit.h"
@@ -191,6 +192,46 @@ TEST(EvaluationReport, TheMetricByItsName) {
   EXPECT_EQ(metric_value(report, "rmse"), 5);
   for (const char* larger : {"accuracy", "top5", "r2"}) EXPECT_TRUE(larger_is_better(larger));
   for (const char* smaller : {"loss", "mae", "rmse"}) EXPECT_FALSE(larger_is_better(smaller));
+}
+
+TEST(EvaluationReport, SeveralLossesEachByItsName) {
+  model::Graph graph;
+  exact::Lanes lanes = make_lanes(graph, 1, {}, 2);
+  const auto fold = [&](LossLanes to, int64_t samples, double weight, double loss, int64_t correct,
+                        double squared) {
+    ops::LossSums sums;
+    sums.samples = sums.counted = samples;
+    sums.correct = correct;
+    sums.weight.add(weight);
+    sums.loss.add(loss);
+    sums.squared_error.add(squared);
+    fold_loss(sums, to, lanes);
+    EXPECT_EQ(sums.samples, 0) << "cleared";
+  };
+  fold({}, 4, 4, 10, 0, 0);
+  fold(lanes_of_part(0), 8, 8, 2, 6, 0);
+  fold(lanes_of_part(1), 4, 4, 1, 0, 36);
+  const std::vector<LossPart> parts = {
+      {"kind", ops::Loss({ops::LossKind::softmax_cross_entropy}, 3, {.positions = 2}), 0, 6, 2, 0.5},
+      {"age", ops::Loss({ops::LossKind::mse}, 1), 6, 1, 1, 1}};
+  EvaluationSums sums;
+  sums.add(lanes, 2);
+  const EvaluationReport report =
+      make_report(sums, exact::RoundKind::test, 1, ops::Loss({ops::LossKind::mse}, 7), 1, {}, {}, parts);
+  EXPECT_EQ(report.samples, 4);
+  std::map<std::string, double> said;
+  for (const auto& [name, value] : report.fields()) said[name] = value;
+  EXPECT_EQ(report.fields().front(), (std::pair<std::string, double>("loss", 2.5)));
+  EXPECT_EQ(said.at("kind.loss"), 0.25);
+  EXPECT_EQ(said.at("kind.accuracy"), 0.75);
+  EXPECT_TRUE(said.contains("kind.perplexity"));
+  EXPECT_EQ(said.at("age.loss"), 0.25);
+  EXPECT_EQ(said.at("age.rmse"), 3);
+  EXPECT_FALSE(said.contains("mae"));
+  Figures losses, figures;
+  take_part_figures(lanes, parts, losses, figures);
+  EXPECT_EQ(losses, (Figures{{"age", 0.25}, {"kind", 0.25}})) << "in the order of names";
+  EXPECT_EQ(figures, (Figures{{"kind.loss", 0.25}, {"kind.accuracy", 0.75}, {"age.loss", 0.25}}));
 }
 
 }  // namespace

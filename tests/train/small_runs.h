@@ -36,6 +36,10 @@ inline const char* const conv_layers =
     "{ type = \"relu\" }, { type = \"max_pool2d\", size = 2 }, { type = \"flatten\" }, "
     "{ type = \"dropout\", rate = 0.25 }, { type = \"dense\", units = 4 }]";
 
+inline const char* const several_layers =
+    "[{ type = \"flatten\" }, { type = \"dense\", units = 16, activation = \"relu\", name = \"stem\" }, "
+    "{ type = \"dense\", units = 4, name = \"quadrant\" }, "
+    "{ type = \"dense\", units = 4, from = \"stem\", name = \"hot\" }]";
 inline const char* const graph_layers =  // no chain: shared and frozen weights, frozen running statistics
     "[{ type = \"flatten\" }, { type = \"dense\", units = 16, activation = \"relu\", name = \"stem\" }, "
     "{ type = \"dense\", units = 16, activation = \"tanh\", name = \"a\" }, "
@@ -72,6 +76,7 @@ class SmallRuns {
                  "type = \"sgd\"\nlearning_rate = 0.1\nmomentum = 0.9\nweight_decay = 1e-4\n");
       write_deck("graph.toml", graph_layers, "type = \"adamw\"\nlearning_rate = 0.01\nweight_decay = 0.1\n");
       write_regression_deck();
+      write_several_deck();
     }
     world_.barrier();
   }
@@ -79,8 +84,8 @@ class SmallRuns {
 
   const comm::World& world() const { return world_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
-  /// What `train` is called with: dense.toml, wide.toml, conv.toml, graph.toml or regression.toml, into run
-  /// directory `run`.
+  /// What `train` is called with: dense.toml, wide.toml, conv.toml, graph.toml, regression.toml or
+  /// several.toml, into run directory `run`.
   Options options(const std::string& deck, const std::string& run,
                   std::vector<Override> overrides = {}) const {
     Options options;
@@ -210,6 +215,25 @@ class SmallRuns {
                "{ type = \"dense\", units = 1 }]\n"
                "[optimizer]\ntype = \"adamw\"\nlearning_rate = 0.02\nclip_norm = 0.5\n"
                "[train]\nepochs = 10\nbatch_size = 32\nunit_size = 8\nthreads = 1\n");
+  }
+
+  /// Two outputs, three losses.
+  void write_several_deck() const {
+    const std::string targets = "/images\", targets = { quadrant = \"", rest = "/labels\", hot = \"";
+    write_text(
+        file("several.toml"),
+        "[run]\nseed = 3\nprogress_every = \"1h\"\n[data]\nfile = \"data.h5\"\nnormalize = \"standardize\"\n"
+        "train = { inputs = \"train" +
+            targets + "train" + rest +
+            "train/one_hot\" } }\n"
+            "test = { inputs = \"test" +
+            targets + "test" + rest + "test/one_hot\" } }\n[model]\nlayers = " + several_layers +
+            "\nlosses = [{ from = \"quadrant\", target = \"quadrant\", type = \"softmax_cross_entropy\" }, "
+            "{ from = \"hot\", target = \"hot\", type = \"binary_cross_entropy\", weight = 0.5, name = "
+            "\"sides\" }, { from = \"hot\", target = \"hot\", type = \"mse\", weight = 0.25 }]\n"
+            "[optimizer]\ntype = \"adam\"\nlearning_rate = 0.01\n"
+            "[train]\nepochs = 3\nbatch_size = 34\nunit_size = 12\nthreads = 1\n"
+            "[checkpoint]\nevery = \"4 steps\"\n");
   }
 
   const comm::World world_;

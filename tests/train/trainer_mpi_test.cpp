@@ -40,6 +40,11 @@ TEST(Trainer, DenseAdamGivesTheSameBits) {
   expect_same_bits(runs, "dense.toml");
 }
 
+TEST(Trainer, SeveralLossesGiveTheSameBits) {
+  const SmallRuns runs;
+  expect_same_bits(runs, "several.toml");
+}
+
 TEST(Trainer, SeveralUnitsInHandGiveTheSameBits) {
   const SmallRuns runs;
   expect_same_bits(runs, "wide.toml", {{"train.epochs", "1"}, {"train.unit_size", "5"}});
