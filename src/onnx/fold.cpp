@@ -65,7 +65,8 @@ Constant fold_range(const NodeProto&, Inputs inputs) {
           "its result is too large");
   std::vector<Count> counts;
   for (int64_t at = first; step > 0 ? at < last : at > last; at += step) counts.push_back({at});
-  return integer_constant({std::ssize(counts)}, std::move(counts));
+  const auto count = std::ssize(counts);
+  return integer_constant({count}, std::move(counts));
 }
 
 Constant fold_cast(const NodeProto& node, Inputs inputs) {
@@ -121,6 +122,15 @@ Count quotient_of(Count a, Count b) {
   return {a.number / b.number, a.of_batch != b.of_batch};
 }
 
+/// The sign is the divisor's, as in Python.
+Count remainder_of(Count a, Count b) {
+  require(!a.of_batch && !b.of_batch, "it divides the batch size");
+  require(b.number != 0, "it divides by 0");
+  if (b.number == -1) return {0};
+  const int64_t rest = a.number % b.number;
+  return {rest != 0 && (rest < 0) != (b.number < 0) ? rest + b.number : rest};
+}
+
 const std::map<std::string, Arithmetic>& arithmetic() {
   static const std::map<std::string, Arithmetic> table = {
       {"Add", {[](float a, float b) { return a + b; }, sum_of}},
@@ -131,8 +141,8 @@ const std::map<std::string, Arithmetic>& arithmetic() {
         }}},
       {"Mul", {[](float a, float b) { return a * b; }, product_of}},
       {"Div", {[](float a, float b) { return a / b; }, quotient_of}},
+      {"Mod", {nullptr, remainder_of}},
       {"Pow", {[](float a, float b) { return std::pow(a, b); }, nullptr}},
-      {"Equal", {nullptr, [](Count a, Count b) { return Count{a == b ? 1 : 0}; }}},
       {"Max", {[](float a, float b) { return std::max(a, b); }, nullptr}},
       {"Min", {[](float a, float b) { return std::min(a, b); }, nullptr}},
   };
@@ -142,6 +152,7 @@ const std::map<std::string, Arithmetic>& arithmetic() {
 Constant fold_arithmetic(const NodeProto& node, Inputs inputs) {
   const Constant &a = input(inputs, 0), &b = input(inputs, 1);
   const Arithmetic& rule = arithmetic().at(node.op_type());
+  require(node_int(node, "fmod", 0) == 0, "fmod is not done");
   require(a.floating == b.floating && (a.floating ? rule.floats != nullptr : rule.integers != nullptr),
           "it computes with types for which that is not done");
   Constant result;

@@ -121,6 +121,7 @@ using Choice = bool (*)(double, double);
 const std::map<std::string, Choice>& comparisons() {
   static const std::map<std::string, Choice> table = {
       {"And", [](double a, double b) { return a != 0 && b != 0; }},
+      {"Equal", [](double a, double b) { return a == b; }},
       {"Greater", [](double a, double b) { return a > b; }},
       {"GreaterOrEqual", [](double a, double b) { return a >= b; }},
       {"Less", [](double a, double b) { return a < b; }},
@@ -131,9 +132,9 @@ const std::map<std::string, Choice>& comparisons() {
   return table;
 }
 
-double number_at(const Constant& data, int64_t at) {
-  if (data.floating) return static_cast<double>(data.floats[static_cast<size_t>(at)]);
-  const Count count = data.integers[static_cast<size_t>(at)];
+double number_at(const Constant& data, size_t at) {
+  if (data.floating) return static_cast<double>(data.floats[at]);
+  const Count count = data.integers[at];
   require(!count.of_batch, "it compares the batch size");
   return static_cast<double>(count.number);
 }
@@ -142,11 +143,13 @@ Constant fold_comparison(const NodeProto& node, Inputs inputs) {
   const Constant &a = input(inputs, 0), &b = input(inputs, 1);
   require(a.floating == b.floating, "it compares different types");
   const Choice choice = comparisons().at(node.op_type());
+  const bool sizes = node.op_type() == "Equal" && !a.floating;  // the batch's is none that is known
   std::vector<Count> results;
   Shape shape = broadcast_shape(a.shape, b.shape);
   for_indices(shape, [&](const Shape& index) {
-    const bool yes =
-        choice(number_at(a, broadcast_source(a, index)), number_at(b, broadcast_source(b, index)));
+    const auto i = static_cast<size_t>(broadcast_source(a, index)),
+               j = static_cast<size_t>(broadcast_source(b, index));
+    const bool yes = sizes ? a.integers[i] == b.integers[j] : choice(number_at(a, i), number_at(b, j));
     results.push_back({yes ? 1 : 0});
   });
   return integer_constant(std::move(shape), std::move(results));

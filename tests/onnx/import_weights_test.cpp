@@ -94,6 +94,19 @@ TEST(ImportWeights, SeveralNodesMayShareWeights) {
   turned.refuse({3}, {"another form"});
 }
 
+/// Exporters for inference merge scales of ones and biases of zeros.
+TEST(ImportWeights, EqualOnesAreNotTied) {
+  ModelText text({3});
+  text.floats("ones", {3}, {1, 1, 1})
+      .weights("b", {3})
+      .node("LayerNormalization", {"x", "ones", "b"}, "n")
+      .node("LayerNormalization", {"n", "ones", "b"}, "y");
+  const model::Graph graph = text.import({3});
+  ASSERT_EQ(graph.layout.tensors().size(), 3U);
+  EXPECT_NE(graph.nodes[0].parameters[0], graph.nodes[1].parameters[0]);
+  EXPECT_EQ(graph.nodes[0].parameters[1], graph.nodes[1].parameters[1]);
+}
+
 /// As in x W' and a table W: the same tensor, in whichever form the file takes it.
 TEST(ImportWeights, TurnedTwiceIsTheSame) {
   ModelText tied({3});
@@ -146,7 +159,8 @@ ModelText in_parts(int64_t end, int64_t begin) {
       .node("Slice", {"w", "begin", "five"}, "second")
       .node("Gemm", {"x", "first"}, "a", {{"transB", int64_t{1}}})
       .node("Gemm", {"x", "second"}, "b", {{"transB", int64_t{1}}})
-      .node("Concat", {"a", "b"}, "y", {{"axis", int64_t{1}}});
+      .node("Concat", {"a", "b"}, "c", {{"axis", int64_t{1}}})
+      .node("Relu", {"c"}, "y");
   return text;
 }
 
@@ -155,9 +169,14 @@ TEST(ImportWeights, PartsOfATensorAreTensors) {
   ASSERT_EQ(graph.layout.tensors().size(), 2U);
   EXPECT_EQ(graph.layout.tensors()[0].name, "w");
   EXPECT_EQ(graph.layout.tensors()[1].name, "w.6");
-  expect_near(run(graph, arena_of(graph), {1, 0, 0}), {.1F, -.4F, .7F, -1.0F, 1.3F}, 1e-6F);
-  in_parts(3, 2).refuse({3}, {"takes w in another form than another node does, or parts of it twice"});
-  EXPECT_EQ(in_parts(3, 2).import({3}, false, {"w"}).layout.tensors().size(), 2U);
+  expect_near(run(graph, arena_of(graph), {1, 0, 0}), {.1F, 0, .7F, 0, 1.3F}, 1e-6F);
+  const std::vector<std::string> twice = {
+      "takes w in another form than another node does, or parts of it twice"};
+  in_parts(3, 2).refuse({3}, twice);
+  ModelText frozen = in_parts(3, 2);
+  frozen.last().set_output(0, "z");
+  frozen.weights("v", {6, 2}).node("MatMul", {"z", "v"}, "y");
+  EXPECT_EQ(frozen.import({3}, false, {"w"}).layout.tensors().size(), 3U);
 }
 
 TEST(ImportWeights, FrozenByName) {

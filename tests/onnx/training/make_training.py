@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 
+import onnx
 import torch
 from torch import nn
 
@@ -33,6 +34,9 @@ def make(name):
     torch.onnx.export(model, (x[:numbers.BATCH],), str(HERE / f"{name}.onnx"), dynamo=False, opset_version=17,
                       training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False, input_names=["x"],
                       output_names=["scores"], dynamic_axes={"x": {0: "N"}, "scores": {0: "N"}})
+    for tensor in onnx.load(HERE / f"{name}.onnx").graph.initializer:  # the tracer moved them
+        if ".running_" in tensor.name:
+            state[tensor.name] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
     model.load_state_dict(state)
     optimizer = torch.optim.SGD(model.parameters(), lr=numbers.RATE, momentum=numbers.MOMENTUM)
     losses, per_epoch = [], -(-len(x) // numbers.BATCH)
