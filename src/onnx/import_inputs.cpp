@@ -68,6 +68,8 @@ void Importer::read_inputs() {
   for (const ValueInfoProto& input : graph_.input())
     if (!known_.contains(input.name())) inputs.push_back(&input);
   REQUIRE(!inputs.empty(), Exit::deck, spec_.position.text(), spec_.path + ": the network has no input", "");
+  const auto unneeded = [&](const ValueInfoProto* input) { return !consumers_.contains(input->name()); };
+  if (!std::all_of(inputs.begin(), inputs.end(), unneeded)) std::erase_if(inputs, unneeded);
   std::set<size_t> data;
   for (size_t i = 0; i < data_.size(); ++i) data.insert(i);
   match_inputs(inputs, data);

@@ -170,12 +170,12 @@ ImportRule find_import_rule(const std::string& type) {
       {"Gemm", gemm_rule},           {"HardSwish", hard_swish_rule},
       {"GRU", recurrent_rule},       {"GroupNormalization", group_norm_rule},
       {"LSTM", recurrent_rule},      {"RNN", recurrent_rule},
-      {"Resize", resize_rule},       {"Identity", identity_rule},
-      {"MatMul", matmul_rule},       {"MaxPool", pool_rule},
-      {"Reshape", reshape_rule},     {"Shape", shape_rule},
-      {"Size", size_rule},           {"Split", split_rule},
-      {"Squeeze", squeeze_rule},     {"Transpose", transpose_rule},
-      {"Unsqueeze", unsqueeze_rule},
+      {"Resize", resize_rule},       {"InstanceNormalization", instance_norm_rule},
+      {"Identity", identity_rule},   {"MatMul", matmul_rule},
+      {"MaxPool", pool_rule},        {"Reshape", reshape_rule},
+      {"Shape", shape_rule},         {"Size", size_rule},
+      {"Split", split_rule},         {"Squeeze", squeeze_rule},
+      {"Transpose", transpose_rule}, {"Unsqueeze", unsqueeze_rule},
   };
   static const std::map<std::string, ImportRule> shapes = {
       {"Concat", concat_rule},     {"Expand", expand_rule},    {"ReduceMax", reduce_rule},

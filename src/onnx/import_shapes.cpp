@@ -359,6 +359,10 @@ void reduce_rule(Importer& importer, const ImportNode& node) {
   importer.require_one_output(node);
   Operands operands = importer.operands(node);
   const Value value = operands.values.front();
+  const bool none = ops::ints_attribute(operands.attributes, "axes", {}).empty();
+  if (none && ops::int_attribute(operands.attributes, "noop_with_empty_axes", 0) != 0)
+    return importer.give(node, 0, value);
+  operands.attributes.erase("noop_with_empty_axes");
   const bool drops = ops::int_attribute(operands.attributes, "keepdims", 1) == 0 && !value.plain();
   List axes = ops::ints_attribute(operands.attributes, "axes", {});
   std::vector<Count> counts = dimensions(importer, value);

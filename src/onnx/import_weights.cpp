@@ -91,6 +91,12 @@ std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_
   return sources;
 }
 
+/// Ones or zeros, say. Exporters for inference merge equal tensors; those that are learned are not tied.
+bool is_uniform(const std::vector<float>& values) {
+  return values.size() > 1 &&
+         std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
+}
+
 bool all_finite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
@@ -182,19 +188,20 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   const Known* whole = known(constant.origin);
   const int64_t total = whole == nullptr ? constant.elements() : std::get<Constant>(*whole).elements();
   const std::vector<int32_t> sources = arranged(constant, role, total);
+  const bool apart = !frozen && is_uniform(constant.floats);
   std::string name = constant.origin;
   if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
     name += "." + std::to_string(sources.front());  // one of several parts
   const auto known = parameters_.find(name);
   if (known != parameters_.end()) {  // weights that several nodes share
     const KnownParameter& other = known->second;
-    if (other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
+    if (!apart && other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
         !role.statistic)
       return other.index;
-    if (frozen) name.clear();
+    if (apart || frozen) name.clear();
   }
   if (name.empty()) name = unique(node.name + "." + std::to_string(number));
-  if (!frozen && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
+  if (!frozen && !apart && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
   if (frozen) builder_.begin_use({node.name, "", true, spec_.position});
   const int index = role.statistic
                         ? builder_.add_statistic(name, role.shape, role.initialiser.kind)

@@ -50,6 +50,27 @@ void expect_back(const model::Graph& graph, const std::vector<float>& x, int64_t
   EXPECT_EQ(run(graph, arena, x), run(back, arena_of(back), x));
 }
 
+TEST(Export, ConstantsStayAtTheirPlacesAmongOperands) {
+  ModelText text({4});
+  text.floats("zero", {1}, {0})
+      .floats("low", {4}, {-5, -6, -7, -8})
+      .node("Greater", {"x", "zero"}, "positive")
+      .node("Where", {"positive", "low", "x"}, "y");
+  const model::Graph graph = text.import({4});
+  EXPECT_EQ(run(graph, arena_of(graph), {-2, -1, 1, 2}), (std::vector<float>{-2, -1, -7, -8}));
+  expect_back(graph, {-2, -1, 1, 2}, 17);
+}
+
+/// How a network is trained is not in the file; opset 13 has no such attribute.
+TEST(Export, FrozenBatchNormIsBatchNorm) {
+  const model::Graph graph = model::graph_of(
+      {3}, {layer("batch_norm", {{"frozen", true}}), layer("dense", {{"units", int64_t{2}}})});
+  ASSERT_TRUE(graph.nodes[0].attributes.contains("training_mode"));
+  const Exported exported = export_network(graph, arena_of(graph), in_opset(13));
+  for (const auto& attribute : parse_model("out.onnx", exported.bytes).graph().node(0).attribute())
+    EXPECT_NE(attribute.name(), "training_mode");
+}
+
 TEST(Export, ConvolutionalNetworksComeBack) {
   const auto graph = model::graph_of(
       {3, 8, 8},

@@ -82,6 +82,13 @@ TEST(ImportInputs, WeightsWithoutValuesAreNoInputsOfTheData) {
   EXPECT_EQ(graph.inputs.size(), 2U);
 }
 
+TEST(ImportInputs, WhatNobodyTakesIsLeftOut) {
+  ModelText text({3});
+  text.add_input("mask", {7}).node("Relu", {"x"}, "y");
+  EXPECT_EQ(text.import({3}).inputs.size(), 1U);
+  text.refuse_of(Data{{"x", {3}}, {"mask", {7}}}, {"does not take all", "mask"});
+}
+
 /// As PyTorch writes nn.Embedding, of two columns of integers.
 TEST(ImportInputs, TablesAreGatheredByIntegers) {
   ModelText text({2});

@@ -232,6 +232,15 @@ TEST(ImportShapes, ReducesWhereTheBatchIsSecond) {
   batch.refuse({3, 2}, {"across the samples"});
 }
 
+TEST(ImportShapes, ReducingNothingByNameIsNothing) {
+  ModelText text({3});
+  text.node("ReduceMean", {"x"}, "r", {{"noop_with_empty_axes", int64_t{1}}}).node("Relu", {"r"}, "y");
+  EXPECT_EQ(types_of(text.import({3})), Types{"Relu"});
+  ModelText mean({3, 2});
+  mean.node("ReduceMean", {"x"}, "y", {{"axes", Numbers{1}}, {"noop_with_empty_axes", int64_t{0}}});
+  EXPECT_FALSE(mean.import({3, 2}).nodes[0].attributes.contains("noop_with_empty_axes"));
+}
+
 TEST(ImportShapes, SplitGivesParts) {
   ModelText text({6});
   text.integers("sizes", {2, 4}).node("Split", {"x", "sizes"}, "a", {{"axis", int64_t{-1}}});

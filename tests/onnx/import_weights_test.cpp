@@ -94,6 +94,19 @@ TEST(ImportWeights, SeveralNodesMayShareWeights) {
   turned.refuse({3}, {"another form"});
 }
 
+/// Exporters for inference merge scales of ones and biases of zeros.
+TEST(ImportWeights, EqualOnesAreNotTied) {
+  ModelText text({3});
+  text.floats("ones", {3}, {1, 1, 1})
+      .weights("b", {3})
+      .node("LayerNormalization", {"x", "ones", "b"}, "n")
+      .node("LayerNormalization", {"n", "ones", "b"}, "y");
+  const model::Graph graph = text.import({3});
+  ASSERT_EQ(graph.layout.tensors().size(), 3U);
+  EXPECT_NE(graph.nodes[0].parameters[0], graph.nodes[1].parameters[0]);
+  EXPECT_EQ(graph.nodes[0].parameters[1], graph.nodes[1].parameters[1]);
+}
+
 /// As in x W' and a table W: the same tensor, in whichever form the file takes it.
 TEST(ImportWeights, TurnedTwiceIsTheSame) {
   ModelText tied({3});
