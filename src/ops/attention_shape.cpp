@@ -49,6 +49,8 @@ AttentionShape::AttentionShape(const OpSpec& spec) {
                       " heads: they do not fit");
   }
   require_shape(!causal || queries == keys, "causal Attention needs as many queries as keys");
+  require_shape(!causal || packed || !lengths,
+                "causal Attention of Q, K and V is computed without lengths only");
   scale = static_cast<float>(
       float_attribute(spec.attributes, "scale", 1.0 / std::sqrt(static_cast<double>(size))));
 }

