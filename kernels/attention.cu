@@ -197,7 +197,8 @@ __global__ void __launch_bounds__(query_threads)
 
 /// dK with `of_keys`, else dV: over the queries of all heads that a key head serves.
 template <bool of_keys>
-__global__ void __launch_bounds__(query_threads)
+__global__ void __launch_bounds__(query_threads,
+                                  6)  // blocks on a multiprocessor: left alone, registers spill
     key_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
                  const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
                  float* __restrict__ out) {
