@@ -218,6 +218,7 @@ struct Meant {
 const std::map<std::string, Meant> meant_for = {
     {"cifar10_resnet20.toml", {{10000, 3, 32, 32}, 10}},
     {"digits.toml", {{1438, 8, 8}, 10}},
+    {"digits_finetune.toml", {{120, 8, 8}, 10}},
     {"friedman_regression.toml", {{5000, 10}, 1}},
     {"mnist_lenet.toml", {{60000, 28, 28}, 10}},
     {"mnist_mlp.toml", {{60000, 28, 28}, 10}},
@@ -235,8 +236,9 @@ const std::filesystem::path inputs = std::filesystem::path(__FILE__).parent_path
 
 TEST(Deck, AllDecksOfInputsGiveAGraphForTheirData) {
   for (const auto& entry : std::filesystem::directory_iterator(inputs)) {
-    if (entry.path().extension() != ".toml") continue;
     const std::string name = entry.path().filename().string();
+    if (entry.path().extension() != ".toml" || name == "digits_onnx.toml")
+      continue;  // whose file is made elsewhere
     ASSERT_TRUE(meant_for.contains(name)) << name << ": say here what data it is meant for";
     const Deck deck = parse_deck(entry.path().string(), file_text(entry.path()), {});
     const Meant& meant = meant_for.at(name);

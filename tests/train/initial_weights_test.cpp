@@ -81,7 +81,7 @@ TEST(InitialWeights, OnnxFilesHoldThemToo) {
   spec.file = scratch.file("w.onnx");
   std::ofstream(spec.file, std::ios::binary) << onnx::export_network(graph, arena, {}).bytes;
   PlacedWeights placed;
-  EXPECT_EQ(firsts(spec, &placed), (std::vector<float>{8, 18, 24, 30}));
+  EXPECT_EQ(firsts(spec, &placed), (std::vector<float>{8, 16 + 6, 32 + 8, 48 + 6}));
   EXPECT_EQ(placed.text(), "4 tensors");
   spec.rename = {{"a.", "c."}};
   expect_error_of([&] { firsts(spec); }, Exit::data,
