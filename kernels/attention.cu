@@ -115,7 +115,10 @@ __global__ void __launch_bounds__(query_threads)
   const int lane = threadIdx.x % warp;
   const Extent extent = extent_of(s, o, sample);
   float* out = y + output_at(s, sample, head, query);
-  if (query >= extent.queries) return store_zeros(out, s.value_size);
+  if (query >= extent.queries) {
+    if (kept && lane == 0) kept[number] = {std::numeric_limits<float>::infinity(), 0.0f};
+    return store_zeros(out, s.value_size);
+  }
   const Operands h = head_of(s, o, sample, head);
   const float* q = h.q + query * s.row[0];
   const int64_t keys = s.causal ? min(query + 1, extent.keys) : extent.keys;
@@ -195,7 +198,8 @@ __global__ void __launch_bounds__(query_threads)
   }
 }
 
-/// dK with `of_keys`, else dV: over the queries of all heads that a key head serves.
+/// dK with `of_keys`, else dV: over the queries of all heads that a key head serves. Those behind a sample's
+/// length have no share (attention_forward), keys there are cleared by clear_keys.
 template <bool of_keys>
 __global__ void __launch_bounds__(query_threads,
                                   6)  // blocks on a multiprocessor: left alone, registers spill
@@ -206,10 +210,6 @@ __global__ void __launch_bounds__(query_threads,
   if (number >= rows) return;
   const int lane = threadIdx.x % warp;
   const int64_t group = s.heads / s.key_heads, width = of_keys ? s.size : s.value_size;
-  constexpr size_t operand = of_keys ? 1 : 2;
-  out += (sample * s.keys + key) * s.row[operand] + s.begin[operand] + key_head * width;
-  const Extent extent = extent_of(s, o, sample);
-  if (key >= extent.keys) return store_zeros(out, width);
   const int64_t from = s.causal ? key / warp * warp : 0;  // no query before sees the key
   for (int64_t first = 0; first < width; first += columns * warp) {
     float result[columns] = {};
@@ -217,19 +217,32 @@ __global__ void __launch_bounds__(query_threads,
       const Operands h = head_of(s, o, sample, head);
       const int64_t row_of_head = (sample * s.heads + head) * s.queries;
       const auto gradient_of = [&](int64_t query) { return dy + output_at(s, sample, head, query); };
-      for (int64_t base = from; base < extent.queries; base += warp) {
+      for (int64_t base = from; base < s.queries; base += warp) {
         const int64_t i = base + lane;
         Pair pair = {};
-        if (i < extent.queries && (!s.causal || i >= key))
+        if (i < s.queries && (!s.causal || i >= key))
           pair = pair_of(s, h.q + i * s.row[0], h.k + key * s.row[1], h.v + key * s.row[2], gradient_of(i),
                          kept[row_of_head + i], means[row_of_head + i]);
         const auto row = [&](int r) { return of_keys ? h.q + (base + r) * s.row[0] : gradient_of(base + r); };
-        add_rows(min(extent.queries - base, int64_t{warp}), of_keys ? pair.gradient : pair.share, first,
-                 width, row, result);
+        add_rows(min(s.queries - base, int64_t{warp}), of_keys ? pair.gradient : pair.share, first, width,
+                 row, result);
       }
     }
-    store(out, first, width, result);
+    const size_t operand = of_keys ? 1 : 2;
+    store(out + (sample * s.keys + key) * s.row[operand] + s.begin[operand] + key_head * width, first, width,
+          result);
   }
+}
+
+/// Zeros for the keys (dK with `of_keys`, else dV) behind a sample's length.
+template <bool of_keys>
+__global__ void __launch_bounds__(threads)
+    clear_keys(int64_t rows, ops::AttentionShape s, Operands o, float* __restrict__ out) {
+  const auto [number, key, key_head, sample] = place_of_warp(s.keys, s.key_heads);
+  if (number >= rows || key < extent_of(s, o, sample).keys) return;
+  constexpr size_t operand = of_keys ? 1 : 2;
+  const int64_t width = of_keys ? s.size : s.value_size;
+  store_zeros(out + (sample * s.keys + key) * s.row[operand] + s.begin[operand] + key_head * width, width);
 }
 
 class AttentionOp : public ops::Op {
@@ -273,11 +286,15 @@ class AttentionOp : public ops::Op {
       key_gradient<true>
           <<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dk);
       check_launch("key_gradient");
+      if (o.lengths) clear_keys<true><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dk);
+      check_launch("clear_keys");
     }
     if (float* dv = gradient(run, 2)) {
       key_gradient<false>
           <<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dv);
       check_launch("value_gradient");
+      if (o.lengths) clear_keys<false><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dv);
+      check_launch("clear_keys");
     }
   }
 
