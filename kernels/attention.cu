@@ -201,8 +201,7 @@ __global__ void __launch_bounds__(query_threads)
 /// dK with `of_keys`, else dV: over the queries of all heads that a key head serves. Those behind a sample's
 /// length have no share (attention_forward), keys there are cleared by clear_keys.
 template <bool of_keys>
-__global__ void __launch_bounds__(query_threads,
-                                  6)  // blocks on a multiprocessor: left alone, registers spill
+__global__ void __launch_bounds__(query_threads)
     key_gradient(int64_t rows, ops::AttentionShape s, Operands o, const float* __restrict__ dy,
                  const RowSoftmax* __restrict__ kept, const float* __restrict__ means,
                  float* __restrict__ out) {
@@ -236,7 +235,7 @@ __global__ void __launch_bounds__(query_threads,
 
 /// Zeros for the keys (dK with `of_keys`, else dV) behind a sample's length.
 template <bool of_keys>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(query_threads)
     clear_keys(int64_t rows, ops::AttentionShape s, Operands o, float* __restrict__ out) {
   const auto [number, key, key_head, sample] = place_of_warp(s.keys, s.key_heads);
   if (number >= rows || key < extent_of(s, o, sample).keys) return;
@@ -286,14 +285,16 @@ class AttentionOp : public ops::Op {
       key_gradient<true>
           <<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dk);
       check_launch("key_gradient");
-      if (o.lengths) clear_keys<true><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dk);
+      if (o.lengths)
+        clear_keys<true><<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dk);
       check_launch("clear_keys");
     }
     if (float* dv = gradient(run, 2)) {
       key_gradient<false>
           <<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dy, kept, means, dv);
       check_launch("value_gradient");
-      if (o.lengths) clear_keys<false><<<blocks, threads, 0, context_.stream>>>(key_rows_, shape_, o, dv);
+      if (o.lengths)
+        clear_keys<false><<<blocks, query_threads, 0, context_.stream>>>(key_rows_, shape_, o, dv);
       check_launch("clear_keys");
     }
   }
