@@ -144,7 +144,7 @@ class Encoder(nn.Module):
             y = torch.cat([self.class_token.expand(x.shape[0], -1, -1), y], 1)
         mask = None
         if self.causal:
-            mask = nn.Transformer.generate_square_subsequent_mask(y.shape[1])
+            mask = nn.Transformer.generate_square_subsequent_mask(y.shape[1], dtype=y.dtype)
         y = self.encoder(y, mask=mask, is_causal=self.causal)
         return self.head(y[:, 0] if self.class_token is not None else y.mean(1))
 
