@@ -162,6 +162,7 @@ class Dataset {
   void resolve_splits(const std::vector<int>& source_of_split, std::vector<RowSet> rows_of_split);
   void resolve_fractions(int source, const std::vector<SplitKind>& members);
   void resolve_rows(int source, SplitKind kind);
+  bool comparable(SplitKind a, SplitKind b) const;
   void refuse_trained_rows() const;
   void warn_of_overlaps() const;
   /// Takes bad rows (sorted, per source) out of the splits. Throws Error(data) when a split has no rows left.

@@ -34,11 +34,30 @@ RowSet shared_rows(const SplitInfo& a, const SplitInfo& b, int64_t rows) {
 
 }  // namespace
 
+/// Do their rows hold the same samples? Their targets may lie in other arrays.
+static bool same_samples(const Source& a, const Source& b) {
+  const auto same_arrays = [](const Column& x, const Column& y) {
+    return std::ranges::equal(x.arrays, y.arrays,
+                              [](const storage::ArrayInfo& m, const storage::ArrayInfo& n) {
+                                return m.file == n.file && m.path == n.path;
+                              });
+  };
+  return &a == &b || std::ranges::equal(a.inputs, b.inputs, same_arrays);
+}
+
+/// May they share rows, so that this is to be looked at? Of nodes of a graph each split has other targets.
+bool Dataset::comparable(SplitKind a, SplitKind b) const {
+  if (!has(a) || !has(b)) return false;
+  if (split(a).source == split(b).source) return true;
+  return !spec_.ignored_class && (split(a).listed() || split(b).listed()) &&
+         same_samples(sources_[static_cast<size_t>(split(a).source)],
+                      sources_[static_cast<size_t>(split(b).source)]);
+}
+
 void Dataset::warn_of_overlaps() const {
   for (const SplitKind a : all_splits)
     for (const SplitKind b : all_splits) {
-      if (a >= b || !has(a) || !has(b) || split(a).source != split(b).source || split(a).by_fraction)
-        continue;
+      if (a >= b || !comparable(a, b) || split(a).by_fraction || split(b).by_fraction) continue;
       const bool listed = split(a).listed() || split(b).listed();
       const int64_t rows = sources_[static_cast<size_t>(split(a).source)].rows();
       const int64_t shared =
@@ -54,8 +73,7 @@ void Dataset::warn_of_overlaps() const {
 /// arrays beside a part of them only bring a warning.)
 void Dataset::refuse_trained_rows() const {
   for (const SplitKind kind : {SplitKind::validation, SplitKind::test}) {
-    if (!has(SplitKind::train) || !has(kind) || split(kind).source != split(SplitKind::train).source)
-      continue;
+    if (!comparable(SplitKind::train, kind)) continue;
     const SplitSpec &trained = *spec_.train, &other = *split_spec(spec_, kind);
     if (!trained.part() || !other.part() || !(trained.listed() || other.listed())) continue;
     const Source& source = sources_[static_cast<size_t>(split(kind).source)];

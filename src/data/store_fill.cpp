@@ -135,17 +135,23 @@ void check_range(const StoredLabels& labels, int64_t count, TargetRange range, F
 /// noted apart.
 std::optional<int> check_targets(const Source& source, const std::byte* values, int64_t row,
                                  const Dataset& dataset, Findings& findings) {
+  const auto labels_of = [&](size_t i) {
+    return StoredLabels{i, source.targets[i].type(), values + source.target_offset(i), row};
+  };
+  const auto count_of = [&](size_t i) {
+    return static_cast<int64_t>(source.targets[i].row_bytes()) / source.targets[i].type().bytes;
+  };
+  // First, as nothing else is looked at in a bad row, whichever of its targets makes it one.
+  for (size_t i = 0; i < source.targets.size(); ++i)
+    if (dataset.targets()[i].kind == TargetKind::values &&
+        !fits_float32(labels_of(i).type, labels_of(i).at, count_of(i)))
+      return Source::in_target(i);
   for (size_t i = 0; i < source.targets.size(); ++i) {
-    const Column& column = source.targets[i];
     const Target& target = dataset.targets()[i];
-    const StoredLabels labels{i, column.type(), values + source.target_offset(i), row};
-    if (target.kind != TargetKind::values) {
-      check_label(labels, target, findings);
-      continue;
-    }
-    const int64_t count = static_cast<int64_t>(column.row_bytes()) / labels.type.bytes;
-    if (!fits_float32(labels.type, labels.at, count)) return Source::in_target(i);
-    if (target.rules.range != TargetRange::any) check_range(labels, count, target.rules.range, findings);
+    if (target.kind != TargetKind::values)
+      check_label(labels_of(i), target, findings);
+    else if (target.rules.range != TargetRange::any)
+      check_range(labels_of(i), count_of(i), target.rules.range, findings);
   }
   return std::nullopt;
 }

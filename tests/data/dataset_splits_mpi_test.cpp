@@ -180,6 +180,12 @@ TEST_F(ListedSplits, TrainedRowsAreNotInOtherSplits) {
   spec.test->mask = "";
   spec.test->indices = "clash";
   expect_refused(spec, "a.h5:x, row 2: the test split has 2 rows that the train split has too");
+  spec.test->targets = "other";
+  expect_refused(spec, "the test split has 2 rows that the train split has too");
+  spec.ignored_class = 9;  // each split counts other positions of the same samples
+  EXPECT_NO_THROW(Dataset(world, spec));
+  spec.ignored_class.reset();
+  spec.test->targets = "y";
   spec.validation = spec.test;
   spec.test.reset();
   expect_refused(spec, "the validation split has 2 rows");

@@ -99,6 +99,18 @@ TEST(StoreLabels, SeveralTargetsEachWithItsRules) {
     shares[7] = std::numeric_limits<double>::infinity();
     expect_agreed(world, Exit::data, ":shares, row 7: the row holds NaN or Inf",
                   [&] { fill(shares, "c.h5"); });
+    kinds[7] = 200;  // in a row that is left out for another of its targets
+    const std::string file = scratch.make(
+        "d.h5",
+        {{"x", f32, {100, 2}, ramp(200)}, {"kinds", u8, {100}, kinds}, {"shares", f32, {100}, shares}});
+    DataSpec spec = spec_of(split_of({file}, "x", ""));
+    spec.bad_rows = BadRows::skip;
+    spec.train->named_targets = {{"kind", "kinds"}, {"share", "shares"}};
+    spec.targets = {{.name = "kind", .needs_classes = true}, {.name = "share", .kind = TargetKind::values}};
+    Dataset dataset(world, spec);
+    const SampleStore store(world, dataset, shm, nullptr);
+    EXPECT_EQ(dataset.targets()[0].outputs, 3);
+    EXPECT_EQ(dataset.split(SplitKind::train).samples, 99);
   });
 }
 
