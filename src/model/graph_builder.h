@@ -45,6 +45,7 @@ class GraphBuilder {
   std::optional<int> input(const std::string& name) const { return find_input(graph_, name); }
 
   const Shape& shape(int value) const { return graph_.values[value].shape; }
+  int64_t longest_length(int input) const { return model::longest_length(graph_, input); }
 
   /// Until end_use() all that is added is used in this way. Uses may be nested.
   void begin_use(ParameterUse use);

@@ -93,7 +93,7 @@ std::vector<Head> join_heads(GraphBuilder& builder, const ModelSpec& spec,
   for (const HeadSpec& head : spec.heads) {
     const int value = values[layer_of(head, layers)];
     const Shape shape = builder.shape(value);
-    const std::string name = "outputs." + head.name;
+    const std::string name = "(outputs)." + head.name;  // no name that a layer may have
     int from = value;
     if (shape.size() > 2) {
       std::vector<int64_t> order = {0};
@@ -107,7 +107,7 @@ std::vector<Head> join_heads(GraphBuilder& builder, const ModelSpec& spec,
     first += joined.back().count;
   }
   if (vectors.size() > 1)
-    builder.add_node("Concat", "outputs", {{"axis", int64_t{1}}}, vectors, {}, spec.position);
+    builder.add_node("Concat", "(outputs)", {{"axis", int64_t{1}}}, vectors, {}, spec.position);
   return joined;
 }
 

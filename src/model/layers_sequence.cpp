@@ -161,6 +161,14 @@ int lengths_of(const LayerContext& context, size_t place) {
                               (given ? "" : "what a layer gives, ") +
                               shape_text(context.builder.shape(lengths)),
                           "Inputs with lengths of their own have one: NAME.length.");
+  // A stride or a padded window makes another sequence, of other lengths.
+  const Shape& sequence = context.builder.shape(context.inputs[place - 1]);
+  const int64_t longest = context.builder.longest_length(lengths);
+  if (longest > 0 && std::ranges::find(sequence, longest) == sequence.end())
+    context.options.error("from",
+                          "the lengths are of sequences of " + std::to_string(longest) + " steps, but the " +
+                              context.layer.type + " layer reads one of shape " + shape_text(sequence),
+                          "Put the layer before what shortens the sequence.");
   return lengths;
 }
 

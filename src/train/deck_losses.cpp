@@ -216,6 +216,11 @@ void check_losses_fit(const Deck& deck, const DeckFacts& facts) {
   if (deck.evaluation.metric != "loss")
     refuse(facts, "evaluation.metric", "of several losses evaluation.metric is \"loss\", their weighted sum",
            "Leave it out.");
+  if (facts.given("evaluation.top_k") && std::ranges::none_of(deck.losses, [](const NamedLoss& loss) {
+        return ops::takes_classes(loss.spec.kind);
+      }))
+    refuse(facts, "evaluation.top_k", "evaluation.top_k is of classes, which none of model.losses takes",
+           "Leave it out.");
   for (const NamedLoss& loss : deck.losses) {
     const bool labels =
         loss.target_kind == data::TargetKind::classes || loss.target_kind == data::TargetKind::one_hot;

@@ -240,6 +240,10 @@ TEST(LayersSequence, RefusesWhatIsNoLengthAndNoSequence) {
                     {"a length for each sample, [1], not what a layer gives, [1]"});
   expect_deck_error(reads("transformer_block", {"embedding_1", "memory", "memory.length"}), "deck.toml:2:100",
                     {"reads 1 to 2 outputs, not 3"});
+  const auto halved = layer("conv1d", {{"filters", 4}, {"kernel", 2}, {"stride", 2}});
+  const auto pool = layer("global_avg_pool1d", {{"from", Names{"conv1d_1", "text.length"}}});
+  expect_deck_error(ragged({embedding(9, 12), halved, pool}), "deck.toml:3:100",
+                    {"the lengths are of sequences of 6 steps", "reads one of shape"});
 }
 
 TEST(LayersSequence, ScoresForEachPosition) {

@@ -115,6 +115,11 @@ TEST(DeckLosses, RefusesWhatDoesNotFit) {
          {"model.class_weights does not go with model.losses"});
   refuse(deck_with(two, "", "[evaluation]\nmetric = \"accuracy\"\n"), {"evaluation.metric is \"loss\""});
   refuse(deck_with(two, "", "[evaluation]\nmetrics = [\"auc\"]\n"), {"evaluation.metrics does not go with"});
+  refuse(deck_with(
+             "{ from = \"age\", target = \"a\", type = \"mse\" }, { from = \"kind\", target = \"k\", type = "
+             "\"mse\" }",
+             "", "[evaluation]\ntop_k = 3\n"),
+         {"evaluation.top_k is of classes"});
   refuse(
       deck_with(
           "{ from = \"kind\", target = \"k\", type = \"softmax_cross_entropy\", target_kind = \"values\" }, "
