@@ -60,8 +60,9 @@ Constant fold_range(const NodeProto&, Inputs inputs) {
   require(start.elements() == 1 && limit.elements() == 1 && delta.elements() == 1, "it takes single numbers");
   const int64_t first = start.numbers()[0], last = limit.numbers()[0], step = delta.numbers()[0];
   constexpr int64_t limit_most = int64_t{1} << 60;
-  require(step != 0 && std::abs(step) < limit_most && std::abs(first) < limit_most &&
-              std::abs(last) < limit_most && std::abs(last - first) / std::abs(step) <= folded_most,
+  const auto moderate = [&](int64_t number) { return number > -limit_most && number < limit_most; };
+  require(step != 0 && moderate(step) && moderate(first) && moderate(last) &&
+              std::abs(last - first) / std::abs(step) <= folded_most,
           "its result is too large");
   std::vector<Count> counts;
   for (int64_t at = first; step > 0 ? at < last : at > last; at += step) counts.push_back({at});
@@ -149,10 +150,7 @@ const std::map<std::string, Arithmetic>& arithmetic() {
   return table;
 }
 
-Constant fold_arithmetic(const NodeProto& node, Inputs inputs) {
-  const Constant &a = input(inputs, 0), &b = input(inputs, 1);
-  const Arithmetic& rule = arithmetic().at(node.op_type());
-  require(node_int(node, "fmod", 0) == 0, "fmod is not done");
+Constant fold_pair(const Arithmetic& rule, const Constant& a, const Constant& b) {
   require(a.floating == b.floating && (a.floating ? rule.floats != nullptr : rule.integers != nullptr),
           "it computes with types for which that is not done");
   Constant result;
@@ -166,6 +164,18 @@ Constant fold_arithmetic(const NodeProto& node, Inputs inputs) {
     else
       result.integers.push_back(rule.integers(a.integers[i], b.integers[j]));
   });
+  return result;
+}
+
+/// Max and Min take any number of inputs.
+Constant fold_arithmetic(const NodeProto& node, Inputs inputs) {
+  const bool any_number = node.op_type() == "Max" || node.op_type() == "Min";
+  require(node_int(node, "fmod", 0) == 0, "fmod is not done");
+  require(any_number || inputs.size() == 2, "it takes two inputs");
+  const Arithmetic& rule = arithmetic().at(node.op_type());
+  if (inputs.size() == 1) return fold_pair(rule, input(inputs, 0), input(inputs, 0));
+  Constant result = fold_pair(rule, input(inputs, 0), input(inputs, 1));
+  for (size_t i = 2; i < inputs.size(); ++i) result = fold_pair(rule, result, input(inputs, i));
   return result;
 }
 

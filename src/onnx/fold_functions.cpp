@@ -79,9 +79,13 @@ Constant fold_size(const NodeProto&, Inputs inputs) {
 Constant fold_trilu(const NodeProto& node, Inputs inputs) {
   Constant result = input(inputs, 0);
   result.origin.clear();
-  const int64_t k = inputs.size() > 1 && inputs[1] != nullptr ? input(inputs, 1).numbers().at(0) : 0;
+  int64_t k = 0;
+  if (inputs.size() > 1 && inputs[1] != nullptr) {
+    require(input(inputs, 1).elements() == 1, "its diagonal is not one number");
+    k = input(inputs, 1).numbers()[0];
+  }
   require(result.shape.size() >= 2, "it takes matrices");
-  require(std::abs(k) <= folded_most, "its diagonal is outside");
+  require(k >= -folded_most && k <= folded_most, "its diagonal is outside");
   const bool upper = node_int(node, "upper", 1) != 0;
   size_t i = 0;
   for_indices(result.shape, [&](const Shape& index) {

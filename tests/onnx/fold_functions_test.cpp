@@ -59,6 +59,8 @@ TEST(FoldFunctions, Triangles) {
   EXPECT_EQ(folded("Trilu", {ones, integer_constant({}, {{1}})}).floats,
             (std::vector<float>{0, 1, 1, 0, 0, 1}));
   expect_no_fold("matrices", "Trilu", {list({1})});
+  expect_no_fold("not one number", "Trilu", {ones, list({})});
+  expect_no_fold("outside", "Trilu", {ones, list({INT64_MIN})});
 }
 
 }  // namespace

@@ -67,5 +67,19 @@ TEST(Fold, MakesNumbers) {
   expect_no_fold("negative", "ConstantOfShape", {list({-1})});
 }
 
+TEST(Fold, MaxAndMinTakeAnyNumber) {
+  const Constant a = float_constant({2}, {1, 5}), b = float_constant({}, {3}), c = float_constant({}, {4});
+  EXPECT_EQ(folded("Max", {a, b, c}).floats, (std::vector<float>{4, 5}));
+  EXPECT_EQ(folded("Min", {c, b, a}).floats, (std::vector<float>{1, 3}));
+  EXPECT_EQ(folded("Max", {a}).floats, a.floats);
+  expect_no_fold("two inputs", "Add", {a, b, c});
+  expect_no_fold("missing", "Max", {});
+}
+
+TEST(Fold, RangesOfTheLeastNumber) {
+  expect_no_fold("too large", "Range", {list({INT64_MIN}), list({0}), list({1})});
+  expect_no_fold("too large", "Range", {list({0}), list({1}), list({INT64_MIN})});
+}
+
 }  // namespace
 }  // namespace lepton::onnx
