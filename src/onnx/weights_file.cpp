@@ -19,12 +19,21 @@ struct Uses {
   bool learned = false;    ///< as a parameter or running statistic
   bool operand = false;    ///< as something else than an attribute of ours
   bool by_columns = true;  ///< as a weight [in, out] alone
+  float factor = 1;        ///< by which all that take it as an operand multiply it
+  bool factors_differ = false;
 };
 
 /// The node's input is a weight that Lepton has the other way round.
 bool is_by_columns(const messages::NodeProto& node, int input) {
   return input == 1 &&
          (node.op_type() == "MatMul" || (node.op_type() == "Gemm" && node_int(node, "transB", 0) == 0));
+}
+
+/// alpha and beta of Gemm, which an import makes part of the parameters.
+float factor_of(const messages::NodeProto& node, int input) {
+  if (node.op_type() != "Gemm" || input == 0) return 1;
+  const messages::AttributeProto* factor = find_attribute(node, input == 1 ? "alpha" : "beta");
+  return factor == nullptr ? 1 : static_cast<float>(shortest(factor->f()));
 }
 
 /// Numbers that Lepton has as attributes, or states that begin at 0.
@@ -40,7 +49,12 @@ std::map<std::string, Uses> uses_of(const messages::GraphProto& graph) {
       Uses& uses = all[node.input(i)];
       const bool learned = is_parameter_slot(node.op_type(), i);
       uses.learned = uses.learned || learned;
-      uses.operand = uses.operand || learned || !is_setting(node, i);
+      if (learned || !is_setting(node, i)) {
+        const float factor = factor_of(node, i);
+        uses.factors_differ = uses.factors_differ || (uses.operand && uses.factor != factor);
+        uses.factor = factor;
+        uses.operand = true;
+      }
       uses.by_columns = uses.by_columns && is_by_columns(node, i);
     }
   return all;
@@ -71,6 +85,10 @@ std::map<std::string, Weights> read_weights(const std::string& path) {
       fail(Exit::deck, path, error.problem(), "");
     }
     if (!constant.floating || (constant.elements() <= 1 && !used->second.learned)) continue;
+    REQUIRE(!used->second.factors_differ, Exit::deck, path,
+            "nodes take " + tensor.name() + " with different factors, alpha or beta",
+            "Export the network with Gemms whose alpha and beta are 1.");
+    for (float& value : constant.floats) value *= used->second.factor;
     const bool turned = used->second.by_columns && constant.shape.size() == 2;
     if (turned) {
       std::vector<float> values = by_rows(constant);

@@ -76,5 +76,17 @@ TEST_F(WeightsFile, RefusesWhatIsNoModel) {
   expect_error_of([&] { read_weights(file("none.onnx")); }, Exit::no_input, {"none.onnx"});
 }
 
+TEST_F(WeightsFile, HasTheFactorsOfGemm) {
+  ModelText text({2});
+  text.floats("w", {2, 2}, {1, 2, 3, 4})
+      .floats("b", {2}, {8, -8})
+      .node("Gemm", {"x", "w", "b"}, "1", {{"alpha", 0.5}, {"beta", 0.25}});
+  const auto weights = weights_of(text);
+  EXPECT_EQ(weights.at("w").values, (std::vector<float>{0.5F, 1.5F, 1, 2}));
+  EXPECT_EQ(weights.at("b").values, (std::vector<float>{2, -2}));
+  text.node("MatMul", {"1", "w"}, "2");
+  expect_error_of([&] { weights_of(text); }, Exit::deck, {"net.onnx", "take w with different factors"});
+}
+
 }  // namespace
 }  // namespace lepton::onnx
