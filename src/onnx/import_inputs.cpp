@@ -35,6 +35,13 @@ int64_t batch_axis_of(const Shape& declared, const Shape& data) {
   return others == data ? found - declared.begin() : 0;
 }
 
+/// Undeclared is floating.
+bool is_floating(int64_t type) {
+  using Type = messages::TensorProto;
+  return type == Type::UNDEFINED || type == Type::FLOAT || type == Type::DOUBLE || type == Type::FLOAT16 ||
+         type == Type::BFLOAT16;
+}
+
 bool is_of_lengths(const std::string& name) {
   return name.ends_with(".length");
 }
@@ -134,6 +141,9 @@ void Importer::bind_input(const ValueInfoProto& input, size_t number) {
   const int index = builder_.inputs()[number];
   Shape sample = declared_dimensions(input);
   const int64_t batch = batch_axis_of(sample, data.shape);
+  const int64_t size = sample.empty() ? 0 : sample[static_cast<size_t>(batch)];
+  declared_batch_ = declared_batch_ < 0 || declared_batch_ == size ? size : 0;
+  if (!is_floating(input.type().tensor_type().elem_type())) integer_inputs_.insert(index);
   if (!sample.empty()) sample.erase(sample.begin() + batch);
   const bool known = input.type().tensor_type().shape().dim_size() > 0 &&
                      std::all_of(sample.begin(), sample.end(), [](int64_t d) { return d > 0; });

@@ -4,6 +4,7 @@
 // shapes is in import_shapes.cpp. Called by the importer.
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "onnx/fold.h"
 #include "onnx/import_shapes.h"
@@ -21,14 +22,33 @@ void identity_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, importer.required_value(node, 0));
 }
 
+/// Nothing but rows of tables is taken by these numbers, which are whole then.
+bool only_gathers(const Importer& importer, const std::string& name) {
+  static const std::set<std::string> same = {"Cast",    "Flatten",   "Identity", "Reshape",
+                                             "Squeeze", "Transpose", "Unsqueeze"};
+  const auto consumers = importer.consumers(name);
+  return !consumers.empty() && std::all_of(consumers.begin(), consumers.end(), [&](const NodeProto* next) {
+    if (next->op_type() == "Gather") return next->input(0) != name;
+    const bool truth = next->op_type() == "Cast" && node_int(*next, "to", 0) == messages::TensorProto::BOOL;
+    return same.contains(next->op_type()) && !truth && next->output_size() > 0 && next->input(0) == name &&
+           only_gathers(importer, next->output(0));
+  });
+}
+
 void cast_rule(Importer& importer, const ImportNode& node) {
   using Type = messages::TensorProto;
   const Value& value = importer.required_value(node, 0);
   const int64_t to = node_int(node.proto, "to", 0);
   const bool floating =
       to == Type::FLOAT || to == Type::DOUBLE || to == Type::FLOAT16 || to == Type::BFLOAT16;
-  // The data's numbers are whole where the network takes them as such.
+  if (to == Type::BOOL) {
+    const Value none = importer.append("Not", node.name + ".not", {{}, {value}, {}});
+    return importer.give(node, 0, importer.append("Not", node.name, {{}, {none}, {}}));
+  }
   require_import(floating || importer.is_network_input(value), "it rounds what the network computes");
+  // The data's numbers are whole where the network takes them as such.
+  require_import(floating || importer.is_integer_input(value) || only_gathers(importer, node.proto.output(0)),
+                 "it rounds an input that the file does not declare to be integers");
   importer.give(node, 0, value);
 }
 
@@ -83,8 +103,9 @@ int add_bias(Importer& importer, const ImportNode& node, int number, const Const
     if (!bias.open) each.floats.assign(static_cast<size_t>(outputs), bias.floats.at(0));
     return add_bias(importer, node, number, each, outputs, factor);
   }
-  require_import(bias.elements() == outputs, "its bias has the shape " + shape_text(bias.shape) + " for " +
-                                                 std::to_string(outputs) + " outputs");
+  const bool across = outputs == 1 || (!bias.shape.empty() && bias.shape.back() == outputs);
+  require_import(bias.elements() == outputs && across, "its bias has the shape " + shape_text(bias.shape) +
+                                                           " for " + std::to_string(outputs) + " outputs");
   Role role = importer.role_of(node, number, {outputs});
   role.factor = factor;
   return importer.add_parameter(node, number, bias, role);

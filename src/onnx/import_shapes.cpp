@@ -82,7 +82,8 @@ std::vector<Count> resolved(const std::vector<Count>& before, std::vector<Count>
   return after;
 }
 
-/// A fixed batch, as of files exported for one sample, stands for any where the rest fits a sample.
+/// A fixed batch that the file's input declares, of one sample say, stands for any where the rest fits a
+/// sample.
 bool has_fixed_batch(const Importer& importer, const Value& value, const std::vector<Count>& asked) {
   int64_t known = 1, open = 0;
   for (size_t d = 1; d < asked.size(); ++d) {
@@ -93,8 +94,9 @@ bool has_fixed_batch(const Importer& importer, const Value& value, const std::ve
       return false;
   }
   const int64_t count = element_count(importer.shape(value));
-  return value.plain() && !asked.empty() && !asked[0].of_batch && open <= 1 && known > 0 &&
-         (open > 0 ? asked[0].number != -1 && count % known == 0 : known == count);
+  return value.plain() && importer.declared_batch() > 0 && !asked.empty() &&
+         asked[0] == Count{importer.declared_batch()} && open <= 1 && known > 0 &&
+         (open > 0 ? count % known == 0 : known == count);
 }
 
 /// Dimensions before and behind the batch stay there; in the one that has the batch, factors of either side
@@ -203,6 +205,7 @@ static std::vector<int64_t> axes_of(Importer& importer, const ImportNode& node, 
     if (axis < 0) axis += rank;
     require_import(axis >= 0 && axis < rank, "its axes do not fit");
   }
+  require_distinct(axes);
   std::sort(axes.begin(), axes.end());
   return axes;
 }
@@ -266,8 +269,11 @@ void gather_rule(Importer& importer, const ImportNode& node) {
   const Constant& indices = importer.required(node, 1);
   List places = indices.numbers();
   require_import(!places.empty(), "it gathers nothing");
-  for (int64_t& place : places)
-    if (place < 0) place += counts[static_cast<size_t>(axis)].number;
+  const int64_t size = counts[static_cast<size_t>(axis)].number;
+  for (int64_t& place : places) {
+    if (place < 0) place += size;
+    require_import(place >= 0 && place < size, "its indices are outside of " + std::to_string(size));
+  }
   const int64_t step = places.size() > 1 ? places[1] - places[0] : 1;
   for (size_t i = 1; i < places.size(); ++i)
     require_import(step > 0 && places[i] - places[i - 1] == step,
@@ -283,7 +289,10 @@ void gather_rule(Importer& importer, const ImportNode& node) {
 /// Along the batch nothing may be cut off.
 void slice_rule(Importer& importer, const ImportNode& node) {
   Value value = importer.required_value(node, 0);
-  const auto counts = [&](int number) { return importer.required(node, number).integers; };
+  const auto counts = [&](int number) {
+    require_import(!importer.required(node, number).floating, "it cuts at numbers that are no integers");
+    return importer.required(node, number).integers;
+  };
   const std::vector<Count> starts = counts(1), ends = counts(2);
   List axes(starts.size()), steps(starts.size(), 1);
   std::iota(axes.begin(), axes.end(), 0);
@@ -318,8 +327,10 @@ void split_rule(Importer& importer, const ImportNode& node) {
   std::vector<int64_t> sizes(static_cast<size_t>(parts), part);
   sizes.back() = size - part * (parts - 1);
   if (importer.input(node, 1) != nullptr) sizes = importer.required(node, 1).numbers();
+  const bool parted =
+      std::all_of(sizes.begin(), sizes.end(), [&](int64_t one) { return one > 0 && one <= size; });
   require_import(
-      std::ssize(sizes) == parts && std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == size,
+      parted && std::ssize(sizes) == parts && std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == size,
       "its parts do not fit " + shape_text(importer.shape(value)));
   int64_t begin = 0;
   for (int i = 0; i < node.proto.output_size(); begin += sizes[static_cast<size_t>(i++)]) {
@@ -332,6 +343,7 @@ void split_rule(Importer& importer, const ImportNode& node) {
 
 void expand_rule(Importer& importer, const ImportNode& node) {
   const Value& value = importer.required_value(node, 0);
+  require_import(!importer.required(node, 1).floating, "its shape is not of integers");
   std::vector<Count> own = dimensions(importer, value), asked = importer.required(node, 1).integers;
   const size_t rank = std::max(own.size(), asked.size());
   own.insert(own.begin(), rank - own.size(), Count{1});
@@ -368,6 +380,7 @@ void reduce_rule(Importer& importer, const ImportNode& node) {
   std::vector<Count> counts = dimensions(importer, value);
   for (int64_t& axis : axes)
     axis = axis_in(importer, value, axis, "it computes across the samples of the batch");
+  require_distinct(axes);
   if (!drops) return importer.give(node, 0, importer.append(node.type, node.name, std::move(operands)));
   operands.attributes["keepdims"] = int64_t{1};
   const Value kept = importer.append(node.type, node.name, std::move(operands));

@@ -23,27 +23,6 @@ const Constant* filled(const Importer& importer, const ImportNode& node, int num
   return given.elements() == 0 ? nullptr : &given;
 }
 
-/// One scale for all axes: the smallest or the largest that the sizes ask for.
-void keep_aspect_ratio(const std::string& policy, const List& axes, const List& before,
-                       ops::Attributes& attributes) {
-  require_import(policy == "not_larger" || policy == "not_smaller",
-                 "it has no keep_aspect_ratio_policy \"" + policy + "\"");
-  const auto sizes = ops::ints_attribute(attributes, "sizes", {});
-  require_import(!sizes.empty(), "its keep_aspect_ratio_policy needs sizes");
-  std::vector<double> scales;
-  for (size_t k = 0; k < axes.size(); ++k)
-    scales.push_back(static_cast<double>(sizes[k]) / static_cast<double>(before[k]));
-  const double scale = policy == "not_larger" ? *std::min_element(scales.begin(), scales.end())
-                                              : *std::max_element(scales.begin(), scales.end());
-  for (const int64_t size : before) {
-    const double exact = scale * static_cast<double>(size);
-    require_import(std::floor(exact) == std::floor(exact + 0.5),
-                   "its keep_aspect_ratio_policy rounds a size up, which Lepton's Resize does not");
-  }
-  attributes.erase("sizes");
-  attributes["scales"] = std::vector<double>(axes.size(), scale);
-}
-
 /// Of all axes that the node names, or has: those that are not the batch, in the file's numbers.
 struct ResizedAxes {
   List axes;                    ///< as Lepton counts them, with the batch in front
@@ -59,16 +38,48 @@ ResizedAxes resized_axes(const Importer& importer, const Value& value, const ops
   all = ops::ints_attribute(attributes, "axes", all);
   ResizedAxes result;
   result.count = all.size();
-  for (size_t k = 0; k < all.size(); ++k) {
-    const int64_t axis = all[k] < 0 ? all[k] + rank : all[k];
+  for (int64_t& axis : all) {
+    if (axis < 0) axis += rank;
     require_import(axis >= 0 && axis < rank, "its axes do not fit");
-    if (axis == value.batch_axis) continue;
-    const int64_t own = axis < value.batch_axis ? axis + 1 : axis;
+  }
+  require_distinct(all);
+  for (size_t k = 0; k < all.size(); ++k) {
+    if (all[k] == value.batch_axis) continue;
+    const int64_t own = importer.own_axis(value, all[k]);
     result.axes.push_back(own);
     result.before.push_back(importer.shape(value)[static_cast<size_t>(own - 1)]);
     result.entries.push_back(k);
   }
   return result;
+}
+
+/// One scale for all axes that the node names, which is the smallest or the largest that its sizes ask for;
+/// of the batch that is 1. False: it is 1.
+bool keep_aspect_ratio(const std::string& policy, const ResizedAxes& axes, const Constant* sizes,
+                       ops::Attributes& attributes) {
+  require_import(policy == "not_larger" || policy == "not_smaller",
+                 "it has no keep_aspect_ratio_policy \"" + policy + "\"");
+  require_import(sizes != nullptr, "its keep_aspect_ratio_policy needs sizes");
+  const bool with_batch = axes.entries.size() < axes.count;
+  std::vector<double> scales;
+  if (with_batch) scales.push_back(1);
+  for (size_t k = 0; k < axes.axes.size(); ++k) {
+    const Count& size = sizes->integers[axes.entries[k]];
+    require_import(!size.of_batch, "its sizes depend on the batch size");
+    scales.push_back(static_cast<double>(size.number) / static_cast<double>(axes.before[k]));
+  }
+  const double scale = policy == "not_larger" ? *std::min_element(scales.begin(), scales.end())
+                                              : *std::max_element(scales.begin(), scales.end());
+  if (scale == 1) return false;
+  require_import(!with_batch, "it changes the batch");
+  for (const int64_t size : axes.before) {
+    const double exact = scale * static_cast<double>(size);
+    require_import(std::floor(exact) == std::floor(exact + 0.5),
+                   "its keep_aspect_ratio_policy rounds a size up, which Lepton's Resize does not");
+  }
+  attributes["axes"] = axes.axes;
+  attributes["scales"] = std::vector<double>(axes.axes.size(), scale);
+  return true;
 }
 
 /// Sets axes and scales, or sizes, of those axes that change; false: none does.
@@ -80,15 +91,17 @@ bool set_extent(const Importer& importer, const ImportNode& node, const ResizedA
   require_import(
       given.elements() == static_cast<int64_t>(axes.count) && given.floating == (scales != nullptr),
       "its scales or sizes do not fit its axes");
+  const std::string policy = ops::string_attribute(attributes, "keep_aspect_ratio_policy", "stretch");
+  attributes.erase("keep_aspect_ratio_policy");
+  if (policy != "stretch") return keep_aspect_ratio(policy, axes, sizes, attributes);
   const bool corners =
       ops::string_attribute(attributes, "coordinate_transformation_mode", "") == "align_corners";
-  List changed, before, wanted_sizes;
+  List changed, wanted_sizes;
   std::vector<double> wanted_scales;
   for (size_t k = 0; k < axes.axes.size(); ++k) {
     const size_t at = axes.entries[k];
     if (scales != nullptr ? given.floats[at] == 1 : given.integers[at] == Count{axes.before[k]}) continue;
     changed.push_back(axes.axes[k]);
-    before.push_back(axes.before[k]);
     if (scales != nullptr) {
       const double scale = shortest(given.floats[at]), size = scale * static_cast<double>(axes.before[k]);
       // ONNX takes the size before it is cut for the place of the last corner, runtimes the one behind it.
@@ -111,9 +124,6 @@ bool set_extent(const Importer& importer, const ImportNode& node, const ResizedA
     attributes["scales"] = wanted_scales;
   else
     attributes["sizes"] = wanted_sizes;
-  const std::string policy = ops::string_attribute(attributes, "keep_aspect_ratio_policy", "stretch");
-  attributes.erase("keep_aspect_ratio_policy");
-  if (policy != "stretch" && !changed.empty()) keep_aspect_ratio(policy, changed, before, attributes);
   return !changed.empty();
 }
 
@@ -178,9 +188,8 @@ void resize_rule(Importer& importer, const ImportNode& node) {
   if (ops::int_attribute(attributes, "antialias", 0) == 0) attributes.erase("antialias");
   const ResizedAxes axes = resized_axes(importer, value, attributes);
   if (!set_extent(importer, node, axes, attributes)) return importer.give(node, 0, value);
-  Value result = importer.append("Resize", node.name, {std::move(attributes), {{value.index, 0}}, {}});
-  result.batch_axis = value.batch_axis;
-  importer.give(node, 0, result);
+  const Value result = importer.append("Resize", node.name, {std::move(attributes), {{value.index, 0}}, {}});
+  importer.give(node, 0, value.with(result.index));
 }
 
 void group_norm_rule(Importer& importer, const ImportNode& node) {

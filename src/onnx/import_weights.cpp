@@ -91,9 +91,13 @@ std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_
   return sources;
 }
 
-/// Ones or zeros, say. Exporters for inference merge equal tensors; those that are learned are not tied.
-bool is_uniform(const std::vector<float>& values) {
-  return values.size() > 1 &&
+/// Ones or zeros, say. Exporters for inference merge equal tensors; those that are learned are not tied. Of
+/// one number that is known only where it is the one that such tensors begin at.
+bool may_be_merged(const std::vector<float>& values, const Initialiser& begins) {
+  if (values.size() == 1)
+    return (begins.kind == Kind::zeros && values[0] == 0) || (begins.kind == Kind::ones && values[0] == 1) ||
+           (begins.kind == Kind::constant && values[0] == static_cast<float>(begins.value));
+  return !values.empty() &&
          std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
 }
 
@@ -170,6 +174,7 @@ void Importer::claim_elements(const std::string& origin, int64_t total, const st
   std::vector<bool>& claimed = claimed_[origin];
   claimed.resize(static_cast<size_t>(total), false);
   const auto claim = [&](size_t element) {
+    CHECK(element < claimed.size(), "an element of the tensor that the network takes");
     require_import(!claimed[element], "it takes " + origin +
                                           " in another form than another node does, or parts of it twice; "
                                           "model.onnx_frozen can name it");
@@ -185,10 +190,11 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   require_import(element_count(role.shape) == constant.elements(),
                  "its input " + std::to_string(number) + " has the shape " + shape_text(constant.shape));
   const bool frozen = !learns(node, number, constant);
-  const Known* whole = known(constant.origin);
-  const int64_t total = whole == nullptr ? constant.elements() : std::get<Constant>(*whole).elements();
+  const Known* origin = constant.origin.empty() ? nullptr : known(constant.origin);
+  const Constant* whole = origin == nullptr ? nullptr : std::get_if<Constant>(origin);
+  const int64_t total = whole == nullptr ? constant.elements() : whole->elements();
   const std::vector<int32_t> sources = arranged(constant, role, total);
-  const bool apart = !frozen && is_uniform(constant.floats);
+  const bool apart = !frozen && may_be_merged(constant.floats, role.initialiser);
   std::string name = constant.origin;
   if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
     name += "." + std::to_string(sources.front());  // one of several parts

@@ -55,6 +55,11 @@ void require_import(bool condition, const std::string& what) {
   if (!condition) cannot(what);
 }
 
+void require_distinct(std::vector<int64_t> axes) {
+  std::sort(axes.begin(), axes.end());
+  require_import(std::adjacent_find(axes.begin(), axes.end()) == axes.end(), "it names an axis twice");
+}
+
 Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
     : model_(model),
       graph_(model.graph()),
@@ -93,8 +98,20 @@ model::Graph Importer::run() {
   return graph;
 }
 
+/// A name stands for one thing.
+void Importer::refuse_names_twice() const {
+  std::set<std::string> given;
+  for (const messages::TensorProto& tensor : graph_.initializer()) given.insert(tensor.name());
+  for (const messages::ValueInfoProto& input : graph_.input()) given.insert(input.name());
+  for (const NodeProto& node : graph_.node())
+    for (const std::string& output : node.output())
+      REQUIRE(output.empty() || given.insert(output).second, Exit::deck, spec_.position.text(),
+              spec_.path + ": two things have the name " + output, "Each output of a node has its own.");
+}
+
 /// Backwards from the output; what nobody needs is left out.
 void Importer::find_needed() {
+  refuse_names_twice();
   std::map<std::string, const NodeProto*> producers;
   for (const NodeProto& node : graph_.node())
     for (const std::string& output : node.output()) producers[output] = &node;
@@ -108,7 +125,8 @@ void Importer::find_needed() {
   }
   for (const NodeProto& node : graph_.node())
     if (needed_.contains(&node))
-      for (const std::string& input : node.input()) consumers_[input].push_back(&node);
+      for (const std::string& input : node.input())
+        if (!input.empty()) consumers_[input].push_back(&node);
 }
 
 void Importer::read_constants() {
@@ -138,7 +156,7 @@ ImportNode Importer::named(const NodeProto& proto) {
 
 void Importer::note_problem(const ImportNode& node, const std::string& what) {
   problems_.push_back(node.name + " (" + node.type + "): " + what);
-  for (const std::string& output : node.proto.output()) known_[output] = Unknown{};
+  for (int i = 0; i < node.proto.output_size(); ++i) give(node, i, Unknown{});
 }
 
 void Importer::import_node(const NodeProto& proto) {
@@ -151,7 +169,7 @@ void Importer::import_node(const NodeProto& proto) {
     unknown = unknown || std::holds_alternative<Unknown>(found->second);
   }
   if (unknown) {  // told where it began
-    for (const std::string& output : proto.output()) known_[output] = Unknown{};
+    for (int i = 0; i < proto.output_size(); ++i) give(node, i, Unknown{});
     return;
   }
   try {
@@ -233,6 +251,10 @@ const NodeProto* Importer::producer(const std::string& output) const {
   for (const NodeProto* node : needed_)
     if (std::find(node->output().begin(), node->output().end(), output) != node->output().end()) return node;
   return nullptr;
+}
+std::vector<const NodeProto*> Importer::consumers(const std::string& name) const {
+  const auto found = consumers_.find(name);
+  return found == consumers_.end() ? std::vector<const NodeProto*>{} : found->second;
 }
 const NodeProto* Importer::only_consumer(const NodeProto& node, int output) const {
   const auto found = consumers_.find(node.output(output));

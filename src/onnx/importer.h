@@ -64,6 +64,8 @@ struct Role {
 /// Throws Error(deck) that names the node when it is caught.
 [[noreturn]] void cannot(const std::string& what);
 void require_import(bool condition, const std::string& what);
+/// Of axes that are counted from 0 on.
+void require_distinct(std::vector<int64_t> axes);
 
 class Importer {
  public:
@@ -85,7 +87,10 @@ class Importer {
   /// An axis in the file as it counts among our dimensions, the batch being 0.
   int64_t own_axis(const Value& value, int64_t axis) const;
   bool is_network_input(const Value& value) const { return value.index < std::ssize(data_); }
-  const Known* known(const std::string& name) const;  ///< null: not yet
+  /// An input of the network that the file declares to be integers or truth values.
+  bool is_integer_input(const Value& value) const { return integer_inputs_.contains(value.index); }
+  int64_t declared_batch() const { return declared_batch_; }  ///< 0: open
+  const Known* known(const std::string& name) const;          ///< null: not yet
   void give(const ImportNode& node, int output, Known known);
   /// Refuses nodes of which more than the first output is used.
   void require_one_output(const ImportNode& node) const;
@@ -96,6 +101,8 @@ class Importer {
     return only_consumer(node.proto, 0);
   }
   const messages::NodeProto* producer(const std::string& output) const;  ///< null: no node gives it
+  /// All nodes that the network needs and that take it.
+  std::vector<const messages::NodeProto*> consumers(const std::string& name) const;
   void skip(const messages::NodeProto& node) { skipped_.insert(&node); }
   /// A node's inputs and attributes as the table of slots says.
   Operands operands(const ImportNode& node);
@@ -125,6 +132,7 @@ class Importer {
 
  private:
   void find_needed();
+  void refuse_names_twice() const;
   void read_constants();
   void read_inputs();  ///< import_inputs.cpp, like the five behind it
   void bind_input(const messages::ValueInfoProto& input, size_t data);
@@ -164,6 +172,8 @@ class Importer {
   std::map<std::string, std::vector<bool>> claimed_;  ///< elements of initializers that learn
   std::map<std::string, std::vector<float>> given_;   ///< initial values by the tensor's name
   std::vector<std::string> problems_;
+  std::set<int> integer_inputs_;
+  int64_t declared_batch_ = -1;  ///< -1: no input yet
 };
 
 /// Operators that broadcast their operands.

@@ -110,5 +110,25 @@ TEST(ImportRules, TablesAreGatheredByTheInput) {
   rounds.refuse({3}, {"it rounds what the network computes"});
 }
 
+TEST(ImportRules, CastsOfTheInput) {
+  ModelText truth({3});
+  truth.node("Cast", {"x"}, "b", {{"to", int64_t{9}}}).node("Cast", {"b"}, "y", {{"to", int64_t{1}}});
+  const model::Graph graph = truth.import({3});
+  EXPECT_EQ(run(graph, arena_of(graph), {-2, 0, 0.5F}), (std::vector<float>{1, 0, 1}));
+  ModelText rounds({3});
+  rounds.node("Cast", {"x"}, "i", {{"to", int64_t{7}}})
+      .node("Cast", {"i"}, "f", {{"to", int64_t{1}}})
+      .node("Relu", {"f"}, "y");
+  rounds.refuse({3}, {"Cast_i", "does not declare to be integers"});
+  rounds.message().mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->set_elem_type(6);
+  EXPECT_EQ(types_of(rounds.import({3})), Types{"Relu"});
+}
+
+TEST(ImportRules, BiasesAreAcrossTheOutputs) {
+  ModelText text({3});
+  text.weights("w", {3, 2}).weights("b", {2, 1}).node("Gemm", {"x", "w", "b"}, "y");
+  text.refuse({3}, {"Gemm_y", "its bias has the shape [2, 1] for 2 outputs"});
+}
+
 }  // namespace
 }  // namespace lepton::onnx

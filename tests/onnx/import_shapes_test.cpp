@@ -35,7 +35,6 @@ TEST(ImportShapes, ReshapeKeepsTheBatchByItself) {
   };
   EXPECT_EQ(shape_of({-1, 12}), Shape{12});
   EXPECT_EQ(shape_of({0, 3, -1}), (Shape{3, 4}));
-  EXPECT_EQ(shape_of({1, 4, 3}), (Shape{4, 3}));  // exported for one sample
   EXPECT_EQ(shape_of({0, 0, 2, 3}), (Shape{2, 2, 3}));
   EXPECT_EQ(shape_of({-1, 6, 2, 1}), (Shape{6, 2, 1}));
   reshaped({-1, 6}).refuse({2, 6}, {"batch is not the first dimension of its output"});
@@ -247,6 +246,53 @@ TEST(ImportShapes, SplitGivesParts) {
   text.last().add_output("y");
   const std::vector<float> x = counted(6);
   expect_near(computed(text, {6}), {x[2], x[3], x[4], x[5]}, 0);
+}
+
+TEST(ImportShapes, AxesAreNamedOnce) {
+  ModelText added({3});
+  added.integers("axes", {1, 1}).node("Unsqueeze", {"x", "axes"}, "y");
+  added.refuse({3}, {"Unsqueeze_y", "names an axis twice"});
+  ModelText reduced({3, 2});
+  reduced.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}})
+      .node("ReduceMean", {"t"}, "y", {{"axes", Numbers{2, -1}}, {"keepdims", int64_t{0}}});
+  reduced.refuse({3, 2}, {"ReduceMean_y", "names an axis twice"});
+}
+
+TEST(ImportShapes, IndicesAndPartsAreInside) {
+  for (const int64_t place : {-5, 4}) {
+    ModelText text({4, 2});
+    text.integers("i", {place}).node("Gather", {"x", "i"}, "y", {{"axis", int64_t{1}}});
+    text.refuse({4, 2}, {"Gather_y", "outside of 4"});
+  }
+  ModelText parts({6});
+  parts.integers("sizes", {-1, 7}).node("Split", {"x", "sizes"}, "a", {{"axis", int64_t{1}}});
+  parts.last().add_output("y");
+  parts.refuse({6}, {"its parts do not fit"});
+}
+
+TEST(ImportShapes, FloatsAreNoSizes) {
+  ModelText cut({4});
+  cut.floats("from", {1}, {1}).integers("to", {3}).integers("axis", {1});
+  cut.node("Slice", {"x", "from", "to", "axis"}, "y").refuse({4}, {"Slice_y", "no integers"});
+  ModelText repeated({1});
+  repeated.floats("to", {2}, {1, 3}).node("Expand", {"x", "to"}, "y");
+  repeated.refuse({1}, {"Expand_y", "not of integers"});
+}
+
+TEST(ImportShapes, AFixedBatchIsTheDeclaredOne) {
+  const auto reshaped = [](int64_t declared, int64_t first) {
+    ModelText text({2, 6});
+    auto& input = *text.message().mutable_graph()->mutable_input(0);
+    auto& batch = *input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0);
+    if (declared > 0) batch.set_dim_value(declared);
+    return text.integers("shape", {first, 4, 3}).node("Reshape", {"x", "shape"}, "y");
+  };
+  for (const int64_t size : {1, 8}) {
+    const model::Graph graph = reshaped(size, size).import({2, 6});
+    EXPECT_EQ(graph.values[static_cast<size_t>(graph.nodes[0].output)].shape, (Shape{4, 3}));
+  }
+  reshaped(8, 1).refuse({2, 6}, {"mixes the batch"});
+  reshaped(0, 1).refuse({2, 6}, {"mixes the batch"});
 }
 
 }  // namespace

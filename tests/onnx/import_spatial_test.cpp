@@ -163,5 +163,47 @@ TEST(ImportSpatial, ScalesThatAnExporterMadeUpDoNotLearn) {
   EXPECT_TRUE(text.import({2, 6}).layout.tensors()[1].frozen);
 }
 
+/// Of what the batch is joined with [2, 3, 4] stays, behind it [T, heads, D] has 4 in the last place.
+TEST(ImportSpatial, ResizeWhereTheBatchIsJoined) {
+  ModelText text({2, 6}, 18);
+  text.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}})
+      .node("Transpose", {"x"}, "u", {{"perm", Numbers{1, 0, 2}}})
+      .integers("joined", {2, -1, 3})
+      .integers("whole", {2, -1, 12})
+      .floats("scales", {3}, {1, 1, 2})
+      .node("Reshape", {"t", "joined"}, "j")
+      .node("Resize", {"j", "", "scales"}, "r", repeated)
+      .node("Reshape", {"r", "whole"}, "w")
+      .node("Transpose", {"w"}, "y", {{"perm", Numbers{1, 0, 2}}});
+  const model::Graph graph = text.import({2, 6});
+  const std::vector<float> x = counted(24);
+  std::vector<float> expected;
+  for (const float value : x) expected.insert(expected.end(), 2, value);
+  expect_near(run(graph, arena_of(graph), x), expected, 0);
+}
+
+TEST(ImportSpatial, AxesThatKeepTheirSizesCountForTheAspectRatio) {
+  const auto kept = [](const std::string& policy, const ops::Attributes& more, const Numbers& sizes) {
+    ModelText text({1, 4, 8}, 18);
+    ops::Attributes attributes = repeated;
+    attributes.insert(more.begin(), more.end());
+    attributes["keep_aspect_ratio_policy"] = policy;
+    text.integers("sizes", sizes)
+        .node("Resize", {"x", "", "", "sizes"}, "r", attributes)
+        .node("Relu", {"r"}, "y");
+    return text;
+  };
+  const auto shape = [&](const std::string& policy) {
+    const model::Graph graph = kept(policy, {{"axes", Numbers{2, 3}}}, {8, 8}).import({1, 4, 8});
+    return graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
+  };
+  EXPECT_EQ(shape("not_larger"), (Shape{1, 4, 8}));
+  EXPECT_EQ(shape("not_smaller"), (Shape{1, 8, 16}));
+  // All axes, the batch and the channel among them.
+  EXPECT_EQ(types_of(kept("not_larger", {}, {1, 1, 8, 8}).import({1, 4, 8})), Types{"Relu"});
+  kept("not_smaller", {}, {1, 1, 8, 8}).refuse({1, 4, 8}, {"it changes the batch"});
+  kept("not_larger", {{"axes", Numbers{2, -2}}}, {8, 8}).refuse({1, 4, 8}, {"names an axis twice"});
+}
+
 }  // namespace
 }  // namespace lepton::onnx

@@ -203,5 +203,14 @@ TEST(ImportWeights, MasksOfMinusInfinityDoNotLearn) {
   EXPECT_FALSE(graph.layout.tensors()[1].frozen);
 }
 
+/// Also of one number, where it is the one that such tensors begin at.
+TEST(ImportWeights, EqualSlopesAreNotTied) {
+  for (const float value : {0.25F, 0.75F}) {
+    ModelText text({3});
+    text.floats("slope", {1}, {value}).node("PRelu", {"x", "slope"}, "p").node("PRelu", {"p", "slope"}, "y");
+    EXPECT_EQ(text.import({3}).layout.tensors().size(), value == 0.25F ? 2U : 1U);
+  }
+}
+
 }  // namespace
 }  // namespace lepton::onnx

@@ -153,5 +153,30 @@ TEST(Importer, OutputsThatAreNotComputedAreRefusedWhereTheyAreUsed) {
   text.refuse({1, 4}, {"its output indices is not computed"});
 }
 
+TEST(Importer, NamesStandForOneThing) {
+  ModelText again = two_layers();
+  again.node("Relu", {"y"}, "h");
+  again.refuse({3}, {"net.onnx: two things have the name h"});
+  ModelText weight = two_layers();
+  weight.node("Relu", {"y"}, "w1");
+  weight.refuse({3}, {"two things have the name w1"});
+  ModelText input = two_layers();
+  input.node("Relu", {"y"}, "x");
+  input.refuse({3}, {"two things have the name x"});
+}
+
+/// What is left out has no name, also behind a node that is not computed.
+TEST(Importer, NoNameIsNoThing) {
+  for (const char* type : {"Foo", "Relu"}) {
+    ModelText text({3});
+    text.node("Foo", {"x"}, "a").node(type, {"a"}, "b");
+    for (int i = 0; i < 2; ++i) text.message().mutable_graph()->mutable_node(i)->add_output("");
+    text.node("Constant", {}, "half", {{"value_float", 0.5}})
+        .node("Mul", {"x", "half"}, "h")
+        .node("Add", {"h", "b"}, "y");
+    text.refuse({3}, {"Foo_a (Foo): Lepton has no such operator"});
+  }
+}
+
 }  // namespace
 }  // namespace lepton::onnx
