@@ -139,6 +139,8 @@ Exported Exporter::run() {
 void Exporter::export_node(const Node& node) {
   if (node.type == "Identity") {  // of one layout to another
     values_[node.output] = values_.at(node.inputs.front());
+    const auto truth = truths_.find(node.inputs.front());
+    if (truth != truths_.end()) truths_[node.output] = truth->second;
     return;
   }
   values_[node.output] = unique(node.name);
@@ -158,6 +160,9 @@ Exporter::Rule Exporter::find_rule(const std::string& type) {
       {"Gemm", &Exporter::gemm},        {"Reshape", &Exporter::reshape},
       {"GRU", &Exporter::recurrent},    {"LSTM", &Exporter::recurrent},
       {"RNN", &Exporter::recurrent},    {"Resize", &Exporter::resize},
+      {"Equal", &Exporter::truth},      {"Greater", &Exporter::truth},
+      {"Less", &Exporter::truth},       {"Not", &Exporter::truth},
+      {"Where", &Exporter::where},
   };
   const auto found = table.find(type);
   return found == table.end() ? nullptr : found->second;

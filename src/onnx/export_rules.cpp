@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nodes whose form in ONNX is another one: recurrent layers, which have the steps in front there and a
-// dimension for their directions, and Resize, whose scales or sizes count the batch. Also which inputs of the
-// model are integers. See exporter.h.
+// dimension for their directions, Resize, whose scales or sizes count the batch, and truth values, which are
+// numbers in Lepton and a type of their own in ONNX. Also which inputs of the model are integers. See
+// exporter.h.
 #include <algorithm>
 
 #include "onnx/constant.h"
@@ -21,6 +22,18 @@ using List = std::vector<int64_t>;
 bool takes_lengths(const Node& node, int value) {
   const bool recurrent = node.type == "RNN" || node.type == "LSTM" || node.type == "GRU";
   return recurrent && node.inputs.size() > 1 && node.inputs[1] == value && node.inputs[0] != value;
+}
+
+/// Operators that ask of their first operand alone whether it is 0.
+bool asks_truth(const Node& node) {
+  return node.type == "Not" || node.type == "Where";
+}
+
+/// The first operand is a value, not a parameter.
+bool value_first(const Node& node) {
+  const auto places = ops::ints_attribute(node.attributes, "parameter_at", {});
+  return ops::int_attribute(node.attributes, "parameter_first", 0) == 0 &&
+         (places.empty() || places.front() > 0);
 }
 
 ops::OpSpec op_spec(const model::Graph& graph, const Node& node) {
@@ -91,6 +104,47 @@ void Exporter::recurrent(const Node& node) {
   wanted.insert(wanted.begin(), 0);
   emit("Reshape", samples_first + ".reshape", {samples_first, integers(node.name + ".shape", wanted)},
        values_.at(node.output));
+}
+
+/// Anything but Not and conditions takes it, or it is an output.
+bool Exporter::needs_number(int value) const {
+  bool taken = false;
+  for (const Node& node : graph_.nodes) {
+    const auto times = std::count(node.inputs.begin(), node.inputs.end(), value);
+    if (times == 0) continue;
+    taken = true;
+    const bool asked = asks_truth(node) && value_first(node) && node.inputs.front() == value && times == 1;
+    if (!asked && (node.type != "Identity" || needs_number(node.output))) return true;
+  }
+  const auto is_value = [&](const model::Head& head) { return head.value == value; };
+  return !taken || std::ranges::any_of(graph_.heads, is_value);
+}
+
+/// The first operand, of this name, as a truth value.
+std::string Exporter::condition(const Node& node, const std::string& operand) {
+  const auto truth = value_first(node) ? truths_.find(node.inputs.front()) : truths_.end();
+  return truth != truths_.end() ? truth->second
+                                : cast(operand, messages::TensorProto::BOOL, node.name + ".condition");
+}
+
+/// As a number, 0 or 1, only where that is needed.
+void Exporter::truth(const Node& node) {
+  Names names = operands(node);
+  if (asks_truth(node)) names.front() = condition(node, names.front());
+  const bool number = needs_number(node.output);
+  const std::string& output = values_.at(node.output);
+  const std::string own = number ? unique(node.name + ".truth") : output;
+  emit(node.type, node.name, names, own);
+  truths_[node.output] = own;
+  if (number)
+    emit("Cast", unique(node.name + ".number"), {own}, output,
+         {{"to", int64_t{messages::TensorProto::FLOAT}}});
+}
+
+void Exporter::where(const Node& node) {
+  Names names = operands(node);
+  names.front() = condition(node, names.front());
+  emit("Where", node.name, names, values_.at(node.output));
 }
 
 /// The batch size as it is, and these sizes of a sample.

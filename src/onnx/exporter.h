@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exporter: one export under way. It goes through the graph's nodes in order; each becomes ONNX's node of the
 // same name, or several where a rule says so. Inside of module onnx; the walk and most rules are in
-// export.cpp, recurrent layers and Resize in export_rules.cpp.
+// export.cpp, recurrent layers, Resize and truth values in export_rules.cpp.
 #pragma once
 
 #include <map>
@@ -58,6 +58,10 @@ class Exporter {
   void pool(const model::Node& node);
   void recurrent(const model::Node& node);
   void resize(const model::Node& node);
+  void truth(const model::Node& node);
+  void where(const model::Node& node);
+  std::string condition(const model::Node& node, const std::string& operand);
+  bool needs_number(int value) const;
   void slots(const model::Node& node, ops::Attributes& attributes, Names& inputs);
 
   const model::Graph& graph_;
@@ -66,6 +70,7 @@ class Exporter {
   messages::ModelProto model_;
   messages::GraphProto& onnx_;
   std::map<int, std::string> values_;  ///< names
+  std::map<int, std::string> truths_;  ///< names as truth values
   std::set<int> integers_;
   std::set<std::string> taken_;
   std::map<std::string, std::string> functions_;  ///< names by type and attributes

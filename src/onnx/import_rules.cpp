@@ -35,6 +35,15 @@ bool only_gathers(const Importer& importer, const std::string& name) {
   });
 }
 
+/// What takes it asks by itself whether it is 0.
+bool only_conditions(const Importer& importer, const std::string& name) {
+  const auto consumers = importer.consumers(name);
+  return !consumers.empty() && std::all_of(consumers.begin(), consumers.end(), [&](const NodeProto* next) {
+    const bool once = std::count(next->input().begin(), next->input().end(), name) == 1;
+    return (next->op_type() == "Not" || next->op_type() == "Where") && once && next->input(0) == name;
+  });
+}
+
 void cast_rule(Importer& importer, const ImportNode& node) {
   using Type = messages::TensorProto;
   const Value& value = importer.required_value(node, 0);
@@ -42,6 +51,7 @@ void cast_rule(Importer& importer, const ImportNode& node) {
   const bool floating =
       to == Type::FLOAT || to == Type::DOUBLE || to == Type::FLOAT16 || to == Type::BFLOAT16;
   if (to == Type::BOOL) {
+    if (only_conditions(importer, node.proto.output(0))) return importer.give(node, 0, value);
     const Value none = importer.append("Not", node.name + ".not", {{}, {value}, {}});
     return importer.give(node, 0, importer.append("Not", node.name, {{}, {none}, {}}));
   }

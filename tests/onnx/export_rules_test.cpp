@@ -115,5 +115,33 @@ TEST(ExportRules, GroupNormComesBack) {
   expect_back(model::graph_of({4, 3, 2}, {layer("group_norm", {{"groups", int64_t{2}}})}), {counted(2 * 24)});
 }
 
+/// Truth values have a type of their own in ONNX, numbers in Lepton.
+TEST(ExportRules, TruthValuesAreCast) {
+  ModelText text({4});
+  text.floats("zero", {1}, {0})
+      .floats("mask", {4}, {0, 1, 0, 1})
+      .node("Greater", {"x", "zero"}, "positive")
+      .node("Not", {"positive"}, "not_positive")
+      .node("Cast", {"not_positive"}, "numbers", {{"to", int64_t{1}}})
+      .node("Mul", {"numbers", "x"}, "product")
+      .node("Where", {"positive", "x", "product"}, "first")
+      .node("Where", {"x", "first", "zero"}, "second")
+      .node("Where", {"mask", "second", "x"}, "y");
+  const model::Graph graph = text.import({4});
+  const std::vector<float> arena = arena_of(graph), x{-2, 0, 1, 3};
+  const Exported exported = export_network(graph, arena, {});
+  const auto model = parse_model("m", exported.bytes);
+  std::vector<std::string> types;
+  for (const auto& node : model.graph().node()) types.push_back(node.op_type());
+  EXPECT_EQ(types, (std::vector<std::string>{"Greater", "Not", "Cast", "Mul", "Where", "Cast", "Where",
+                                             "Cast", "Where"}));
+  const std::vector<std::pair<int, int64_t>> casts = {{2, 1}, {5, 9}, {7, 9}};
+  for (const auto& [node, to] : casts) EXPECT_EQ(model.graph().node(node).attribute(0).i(), to) << node;
+  EXPECT_EQ(model.graph().node(4).input(0), model.graph().node(0).output(0));
+  const model::Graph back = import_network(exported.bytes, {"out.onnx", {}, {4}});
+  EXPECT_EQ(types_of(back), types_of(graph));
+  EXPECT_EQ(run(back, arena_of(back), x), run(graph, arena, x));
+}
+
 }  // namespace
 }  // namespace lepton::onnx
