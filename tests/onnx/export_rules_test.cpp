@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recurrent layers and Resize go over and come back as the same graph, with the same forward bits; inputs of
-// integers.
+// integers and truth values.
 #include "model/networks.h"
 #include "onnx/export.h"
 #include "onnx/model_file.h"
@@ -119,27 +119,29 @@ TEST(ExportRules, GroupNormComesBack) {
 TEST(ExportRules, TruthValuesAreCast) {
   ModelText text({4});
   text.floats("zero", {1}, {0})
+      .floats("nine", {1}, {9})
       .floats("mask", {4}, {0, 1, 0, 1})
       .node("Greater", {"x", "zero"}, "positive")
       .node("Not", {"positive"}, "not_positive")
       .node("Cast", {"not_positive"}, "numbers", {{"to", int64_t{1}}})
-      .node("Mul", {"numbers", "x"}, "product")
-      .node("Where", {"positive", "x", "product"}, "first")
-      .node("Where", {"x", "first", "zero"}, "second")
-      .node("Where", {"mask", "second", "x"}, "y");
+      .node("Add", {"numbers", "x"}, "sum")
+      .node("Where", {"positive", "x", "sum"}, "first")
+      .node("Where", {"x", "first", "nine"}, "second")
+      .node("Where", {"mask", "second", "zero"}, "y");
   const model::Graph graph = text.import({4});
   const std::vector<float> arena = arena_of(graph), x{-2, 0, 1, 3};
   const Exported exported = export_network(graph, arena, {});
   const auto model = parse_model("m", exported.bytes);
   std::vector<std::string> types;
   for (const auto& node : model.graph().node()) types.push_back(node.op_type());
-  EXPECT_EQ(types, (std::vector<std::string>{"Greater", "Not", "Cast", "Mul", "Where", "Cast", "Where",
+  EXPECT_EQ(types, (std::vector<std::string>{"Greater", "Not", "Cast", "Add", "Where", "Cast", "Where",
                                              "Cast", "Where"}));
   const std::vector<std::pair<int, int64_t>> casts = {{2, 1}, {5, 9}, {7, 9}};
   for (const auto& [node, to] : casts) EXPECT_EQ(model.graph().node(node).attribute(0).i(), to) << node;
   EXPECT_EQ(model.graph().node(4).input(0), model.graph().node(0).output(0));
   const model::Graph back = import_network(exported.bytes, {"out.onnx", {}, {4}});
   EXPECT_EQ(types_of(back), types_of(graph));
+  EXPECT_EQ(run(graph, arena, x), (std::vector<float>{0, 9, 0, 3}));
   EXPECT_EQ(run(back, arena_of(back), x), run(graph, arena, x));
 }
 
