@@ -50,7 +50,7 @@ TEST(DeckLosses, WhatTheyAskOfDataAndNetwork) {
 TEST(DeckLosses, EveryOptionIsTaken) {
   const auto loss = [](const std::string& type, const std::string& more) {
     return parse(deck_with("{ from = \"kind\", target = \"k\", type = \"" + type + "\", " + more +
-                               " }, { from = \"age\", target = \"a\", type = \"mse\" }",
+                               " }, { from = \"age\", target = \"a\", type = \"softmax_cross_entropy\" }",
                            "", "[evaluation]\ntop_k = 2\n"))
         .losses[0];
   };
