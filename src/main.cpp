@@ -141,8 +141,8 @@ void CommandLine::add_predict() {
   add_checkpoint(predict);
   predict
       ->add_option("--inputs", options.inputs,
-                   "FILE.h5:PATH of the inputs; FILE.h5 may be a quoted glob, whose files are concatenated, "
-                   "sorted by name")
+                   "FILE.h5:PATH of the inputs, of several NAME=PATH,NAME.lengths=PATH,...; FILE.h5 may be "
+                   "a quoted glob, whose files are concatenated, sorted by name")
       ->required();
   predict
       ->add_option("--output", options.output,

@@ -41,10 +41,38 @@ void Exporter::write_head() {
   opset.set_version(spec_.opset);
 }
 
+/// Where the operator has this parameter.
+static int parameter_input(const Node& node, size_t parameter) {
+  const auto places = ops::ints_attribute(node.attributes, "parameter_at", {});
+  if (!places.empty()) return static_cast<int>(places[parameter]);
+  const bool first = ops::int_attribute(node.attributes, "parameter_first", 0) != 0;
+  return static_cast<int>((first ? 0 : node.inputs.size()) + parameter);
+}
+
+/// Frozen numbers of formulas alone, c * x say, which as an initializer would learn in what is imported.
+static bool is_of_formulas(const model::Graph& graph, int tensor) {
+  const ArenaTensor& numbers = graph.layout.tensors()[static_cast<size_t>(tensor)];
+  if (!numbers.frozen || element_count(numbers.shape) == 1) return false;
+  for (const Node& node : graph.nodes)
+    for (size_t i = 0; i < node.parameters.size(); ++i)
+      if (node.parameters[i] == tensor && is_parameter_slot(node.type, parameter_input(node, i)))
+        return false;
+  return true;
+}
+
 void Exporter::write_tensors() {
-  for (const ArenaTensor& tensor : graph_.layout.tensors()) {
+  for (int i = 0; i < std::ssize(graph_.layout.tensors()); ++i) {
+    const ArenaTensor& tensor = graph_.layout.tensors()[static_cast<size_t>(i)];
     taken_.insert(tensor.name);
-    write_floats(tensor.name, tensor.shape, arena_.data() + tensor.offset, *onnx_.add_initializer());
+    const float* values = arena_.data() + tensor.offset;
+    if (is_of_formulas(graph_, i)) {
+      messages::AttributeProto& value = *emit("Constant", tensor.name, {}, tensor.name).add_attribute();
+      value.set_name("value");
+      value.set_type(messages::AttributeProto::TENSOR);
+      write_floats("", tensor.shape, values, *value.mutable_t());
+    } else {
+      write_floats(tensor.name, tensor.shape, values, *onnx_.add_initializer());
+    }
   }
 }
 
@@ -212,7 +240,8 @@ void Exporter::by_function(const Node& node) {
     function.set_name(name);
     if (written) *model_.add_functions() = function;
   }
-  emit(name, node.name, operands(node), values_.at(node.output), node.attributes).set_domain("lepton");
+  emit(name, node.name, function_operands(node), values_.at(node.output), node.attributes)
+      .set_domain("lepton");
   if (model_.opset_import_size() == 1) {
     auto& own = *model_.add_opset_import();
     own.set_domain("lepton");

@@ -20,8 +20,8 @@ using Names = Exporter::Names;
 using List = std::vector<int64_t>;
 
 bool takes_lengths(const Node& node, int value) {
-  const bool recurrent = node.type == "RNN" || node.type == "LSTM" || node.type == "GRU";
-  return recurrent && node.inputs.size() > 1 && node.inputs[1] == value && node.inputs[0] != value;
+  const size_t at = place_of_lengths(node.type, node.inputs.size());
+  return at > 0 && std::ranges::count(node.inputs, value) == 1 && node.inputs[at] == value;
 }
 
 /// Operators that ask of their first operand alone whether it is 0.
@@ -70,6 +70,17 @@ std::string Exporter::cast(const std::string& value, int64_t type, const std::st
   const std::string own = unique(name);
   emit("Cast", own, {value}, own, {{"to", type}});
   return own;
+}
+
+/// As functions take them: float32, [N, 1].
+Names Exporter::function_operands(const Node& node) {
+  Names names = operands(node);
+  const size_t at = place_of_lengths(node.type, node.inputs.size());
+  if (at == 0 || !is_lengths(node.inputs[at])) return names;
+  const std::string column = unique(node.name + ".length_column");
+  emit("Unsqueeze", column, {names[at], integers(column + ".axis", {1})}, column);
+  names[at] = cast(column, messages::TensorProto::FLOAT, node.name + ".length_number");
+  return names;
 }
 
 /// As ONNX takes them: int32, [N].

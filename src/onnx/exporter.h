@@ -45,6 +45,7 @@ class Exporter {
   bool is_lengths(int value) const;
   std::string cast(const std::string& value, int64_t type, const std::string& name);
   std::string lengths_of(const model::Node& node);
+  Names function_operands(const model::Node& node);
   std::string resized_extent(const model::Node& node, const std::vector<int64_t>& sizes);
 
   void export_node(const model::Node& node);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "onnx/importer.h"
+#include "onnx/slots.h"
 #include "ops/table.h"
 
 namespace lepton::onnx {
@@ -99,10 +100,13 @@ Value Importer::append(const std::string& type, const std::string& name, Operand
                                                          " inputs that depend on the network's input");
   align(type, name, operands.values);
   const Value first = operands.values.front();
+  const size_t lengths = place_of_lengths(type, operands.values.size());
   std::vector<int> inputs;
   for (const Value& one : operands.values) {
-    require_import(one.batch_axis == first.batch_axis && rank(one) == rank(first) &&
-                       one.before == first.before && one.behind == first.behind,
+    const bool like_first =
+        rank(one) == rank(first) || (lengths > 0 && inputs.size() == lengths && first.plain());
+    require_import(one.batch_axis == first.batch_axis && like_first && one.before == first.before &&
+                       one.behind == first.behind,
                    "its inputs have their batch dimension at different places");
     inputs.push_back(one.index);
   }

@@ -56,6 +56,11 @@ bool is_parameter_slot(const std::string& type, int input) {
   return type == "Gather" ? input == 0 : input > 0 && behind_the_first.contains(type);
 }
 
+size_t place_of_lengths(const std::string& type, size_t values) {
+  static const std::set<std::string> last = {"GRU", "GlobalAveragePool", "GlobalMaxPool", "LSTM", "RNN"};
+  return last.contains(type) || (type == "Attention" && values % 2 == 0) ? values - 1 : 0;
+}
+
 int64_t operator_since(const std::string& type) {
   static const std::map<std::string, int64_t> later = {
       {"Attention", 23},          {"Gelu", 20}, {"GroupNormalization", 21}, {"HardSwish", 14},

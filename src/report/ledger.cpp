@@ -50,7 +50,8 @@ class ValueText {
   char* end_;
 };
 
-/// Calls visit(name, value) for the fields of a line but its chain, in their order.
+/// Calls visit(name, value) for the fields of a line but its chain, in their order, of names in two parts
+/// with the first as well.
 template <class Visit>
 void for_each_field(const LedgerLine& line, Visit&& visit) {
   visit("step", ValueText(line.step).view());
@@ -58,8 +59,7 @@ void for_each_field(const LedgerLine& line, Visit&& visit) {
   visit("samples", ValueText(line.samples).view());
   visit("attempts", ValueText(int64_t{line.attempts}).view());
   visit("loss", ValueText(line.loss).view());
-  for (const auto& [name, loss] : line.losses)
-    visit((std::string(losses_prefix) + name).c_str(), ValueText(loss).view());
+  for (const auto& [name, loss] : line.losses) visit(name, ValueText(loss).view(), losses_prefix);
   visit("weight", ValueText(line.weight).view());
   visit("gradient", ValueText(line.gradient).view());
   visit("scales", ValueText(line.scales).view());
@@ -71,8 +71,9 @@ void for_each_field(const LedgerLine& line, Visit&& visit) {
 /// What is hashed for a line's chain: the chain before it, a space, and the line up to its own.
 void write_hashed(const LedgerLine& line, uint64_t previous, std::string& text) {
   text.assign(ValueText(previous).view());
-  for_each_field(line, [&](const char* name, std::string_view value) {
+  for_each_field(line, [&](std::string_view name, std::string_view value, std::string_view before = "") {
     text += ' ';
+    text += before;
     text += name;
     text += '=';
     text += value;
@@ -189,7 +190,9 @@ std::string LedgerLine::encode() const {
 
 std::vector<std::pair<std::string, std::string>> LedgerLine::fields() const {
   Fields fields;
-  for_each_field(*this, [&](const char* name, std::string_view value) { fields.emplace_back(name, value); });
+  for_each_field(*this, [&](std::string_view name, std::string_view value, std::string_view before = "") {
+    fields.emplace_back(std::string(before).append(name), value);
+  });
   return fields;
 }
 
@@ -252,7 +255,9 @@ Ledger::Ledger(const std::string& directory, const std::optional<LedgerLine>& la
       expected_(prepare(directory, last, compare)),
       file_(directory + ledger_name) {}
 
-const std::string& Ledger::append(LedgerLine line) {
+const std::string& Ledger::append(const LedgerLine& said) {
+  LedgerLine& line = next_;
+  line = said;
   CHECK(line.note.find_first_of(" \t\n=") == std::string::npos, "a note is one word: " + line.note);
   line.chain_onto(last_ ? last_->chain : 0, text_);
   while (!expected_.empty() && expected_.front().step < line.step) expected_.pop_front();
@@ -261,7 +266,7 @@ const std::string& Ledger::append(LedgerLine line) {
   written_ = text_;
   failpoint("ledger", std::as_writable_bytes(std::span(written_)));
   file_.append(written_);
-  last_ = std::move(line);
+  last_ = line;
   if (compared) {
     expected_.pop_front();
     if (expected_.empty()) {  // all that was lost is there again

@@ -50,13 +50,14 @@ class Ledger {
   Ledger(const std::string& directory, const std::optional<LedgerLine>& last, bool compare);
   /// Chains and appends; compares with a set-aside line of this step, which throws Error(software) on a
   /// difference. Returns the line's text, valid until the next one. Allocates nothing after the first.
-  const std::string& append(LedgerLine line);
+  const std::string& append(const LedgerLine& said);
   const std::optional<LedgerLine>& last() const { return last_; }
   void make_durable();  ///< safe to call from the writer thread
 
  private:
   std::string directory_;
   std::optional<LedgerLine> last_;
+  LedgerLine next_;  ///< what is appended; kept, so that its memory is
   std::string text_, written_;
   std::deque<LedgerLine> expected_;
   storage::LineFile file_;

@@ -265,11 +265,11 @@ void Conductor::accept_step(bool changed) {
   }
   state_.step = step;
   state_.scales.assign(scales_.current().begin(), scales_.current().end());
-  step_report_.emplace();
-  step_report_->counted = count_of(total_, Count::counted);
-  step_report_->correct = count_of(total_, Count::correct);
-  step_report_->classifies = e_.loss.classifies();
-  report::LedgerLine& line = step_report_->line;
+  step_made_ = true;
+  step_report_.counted = count_of(total_, Count::counted);
+  step_report_.correct = count_of(total_, Count::correct);
+  step_report_.classifies = e_.loss.classifies();
+  report::LedgerLine& line = step_report_.line;
   line.step = step;
   line.epoch = batches_->epoch(step - 1) + 1;
   line.samples = current_->samples;
@@ -277,7 +277,7 @@ void Conductor::accept_step(bool changed) {
   line.skipped = !changed;
   line.weight = total_.exact(static_cast<int>(Exact::weight)).value();
   line.loss = mean_of(total_.exact(static_cast<int>(Exact::loss)), line.weight);
-  if (!e_.parts.empty()) take_part_figures(total_, e_.parts, line.losses, step_report_->figures);
+  if (!e_.parts.empty()) take_part_figures(total_, e_.parts, line.losses, step_report_.figures);
   // What is left of sums with a gradient that is not finite is each device's own.
   line.gradient = changed ? static_cast<uint64_t>(count_of(total_, Count::gradient_checksum)) : 0;
   line.scales = changed ? used_scales_hash_ : scales_.hash();
@@ -366,19 +366,18 @@ void Conductor::begin_checkpoint() {
 
 void Conductor::after_release() {
   if (e_.redundant) e_.redundant->after_release();
+  const bool made = std::exchange(step_made_, false);
   if (!e_.bookkeeper) {
-    step_report_.reset();
     evaluation_report_.reset();
     return;
   }
   if (e_.redundant)
     if (const auto copied = e_.redundant->take_copied()) e_.bookkeeper->copied(*copied);
-  if (step_report_) {
-    e_.bookkeeper->step(*step_report_);
-    e_.bookkeeper->balance(step_report_->line.step, balancer_.record());
+  if (made) {
+    e_.bookkeeper->step(step_report_);
+    e_.bookkeeper->balance(step_report_.line.step, balancer_.record());
     balancer_.warn_of_grain(e_.deck.train, 20);
   }
-  step_report_.reset();
   if (!evaluation_report_) return;
   e_.bookkeeper->evaluation(*evaluation_report_);
   if (evaluation_report_->improved && e_.deck.evaluation.keep_best)

@@ -142,7 +142,8 @@ class Conductor {
   exact::Lanes total_;
   EvaluationSums evaluation_, last_sums_;
   EvaluationReport last_evaluation_;
-  std::optional<StepReport> step_report_;
+  StepReport step_report_;  ///< of the last step made,
+  bool step_made_ = false;  ///< in the round at hand: it is yet to be told
   std::optional<EvaluationReport> evaluation_report_;
   std::optional<data::BatchPlan> batches_;
   std::optional<Prepared> current_, next_;

@@ -121,18 +121,25 @@ std::vector<std::pair<std::string, double>> EvaluationReport::fields() const {
 
 void take_part_figures(exact::Lanes& lanes, std::span<const LossPart> parts, Figures& losses,
                        Figures& figures) {
+  if (losses.empty()) {
+    for (const LossPart& part : parts) losses.emplace_back(part.name, 0);
+    std::ranges::sort(losses);
+  }
+  size_t at = 0;
+  const auto put = [&](const LossPart& part, const char* figure, double value) {
+    if (at == figures.size()) figures.emplace_back(part.name + figure, 0);
+    figures[at++].second = value;
+  };
   for (size_t i = 0; i < parts.size(); ++i) {
+    const LossPart& part = parts[i];
     EvaluationSums sums;
     add_loss_sums(lanes, lanes_of_part(i), sums);
     const double loss = mean_of(sums.loss, sums.weight.value());
-    losses.emplace_back(parts[i].name, loss);
-    figures.emplace_back(parts[i].name + ".loss", loss);
-    if (parts[i].loss.classifies())
-      figures.emplace_back(
-          parts[i].name + ".accuracy",
-          static_cast<double>(sums.correct) / static_cast<double>(std::max<int64_t>(1, sums.counted)));
+    std::ranges::find(losses, part.name, &Figures::value_type::first)->second = loss;
+    put(part, ".loss", loss);
+    const double counted = static_cast<double>(std::max<int64_t>(1, sums.counted));
+    if (part.loss.classifies()) put(part, ".accuracy", static_cast<double>(sums.correct) / counted);
   }
-  std::ranges::sort(losses);
 }
 
 std::string figure_text(double value, const std::string& format) {

@@ -60,7 +60,8 @@ EvaluationReport make_report(const EvaluationSums& sums, exact::RoundKind kind, 
                              std::span<const LossPart> parts = {});
 using Figures = std::vector<std::pair<std::string, double>>;
 /// What a training step says of each of several losses: their means in the order of their names, for the
-/// ledger; and for metrics "NAME.loss" and, where it classifies, "NAME.accuracy".
+/// ledger; and for metrics "NAME.loss" and, where it classifies, "NAME.accuracy". Both are empty or of the
+/// step before.
 void take_part_figures(exact::Lanes& lanes, std::span<const LossPart> parts, Figures& losses,
                        Figures& figures);
 /// A figure for people, by an fmt format; "undefined" where it is NaN.

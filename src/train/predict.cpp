@@ -50,26 +50,24 @@ std::string* place_of(std::vector<data::InputArrays>& inputs, const std::string&
   return nullptr;
 }
 
-/// "images"; or by the deck's names "title=new/title,body=new/body", in any order.
+/// "images", a single input; or by the deck's names "title=new/title,body=new/body", in any order.
 std::vector<data::InputArrays> input_arrays(const Deck& deck, const std::string& paths) {
   std::vector<data::InputArrays> inputs = deck.data.train->inputs;
   for (data::InputArrays& input : inputs) input = {input.name, "", "", ""};
-  if (inputs.size() == 1 && paths.find('=') == std::string::npos)
-    inputs.front().values = paths;
-  else {
-    std::istringstream list(paths);
-    for (std::string item; std::getline(list, item, ',');) {
-      const size_t equals = item.find('=');
-      std::string* const path =
-          equals == std::string::npos ? nullptr : place_of(inputs, item.substr(0, equals));
-      REQUIRE(
-          path != nullptr && path->empty() && equals + 1 < item.size(), Exit::usage, "--inputs",
-          fmt::format("'{}' is not NAME=PATH, NAME.lengths=PATH or NAME.offsets=PATH of one of the deck's "
-                      "inputs, each once",
-                      item),
-          "The deck's data.train.inputs names them; one without a name is called input.");
-      *path = item.substr(equals + 1);
-    }
+  const char separator = paths.find('=') == std::string::npos ? '\0' : ',';
+  std::istringstream list(paths);
+  for (std::string item; std::getline(list, item, separator);) {
+    const size_t equals = item.find('=');
+    const bool only = equals == std::string::npos && inputs.size() == 1;
+    const std::string name = only ? inputs.front().name : item.substr(0, equals);
+    const std::string given = only ? item : equals == std::string::npos ? "" : item.substr(equals + 1);
+    std::string* const path = place_of(inputs, name);
+    REQUIRE(path != nullptr && path->empty() && !given.empty(), Exit::usage, "--inputs",
+            fmt::format("'{}' is not NAME=PATH, NAME.lengths=PATH or NAME.offsets=PATH of one of the deck's "
+                        "inputs, each once",
+                        item),
+            "The deck's data.train.inputs names them; one without a name is called input.");
+    *path = given;
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     const data::InputArrays &input = inputs[i], &trained = deck.data.train->inputs[i];

@@ -92,7 +92,7 @@ unit_size = 8
 
 
 def scores_of(deck, name, directory, *checkpoint):
-    place = "input=x,input.lengths=lengths" if name == "lstm" else "x"
+    place = "x,input.lengths=lengths" if name == "lstm" else "x"
     run("predict", deck, "--inputs", f"{name}.h5:{place}", "--output", f"{directory}.scores.h5", *checkpoint,
         sets={"run.dir": directory})
     with h5py.File(f"{directory}.scores.h5") as file:

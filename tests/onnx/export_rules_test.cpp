@@ -83,6 +83,41 @@ TEST(ExportRules, LengthsComeBack) {
   expect_back(sentences(), {{0, 1, 5, 2, 3, 3, 4, 0}, {4, 2}});
 }
 
+/// Of recurrent layers, which take them as they are, and of functions, which take them as numbers.
+TEST(ExportRules, LengthsOfSeveralKindsComeBack) {
+  using From = std::vector<std::string>;
+  model::ModelSpec spec = model::network(
+      {4}, {layer("embedding", {{"rows", int64_t{6}}, {"width", int64_t{2}}, {"name", std::string("rows")}}),
+            layer("lstm", {{"units", int64_t{4}},
+                           {"output", std::string("sequence")},
+                           {"from", From{"rows", "input.length"}}}),
+            layer("attention", {{"heads", int64_t{2}}, {"from", From{"lstm_1", "input.length"}}}),
+            layer("global_avg_pool1d", {{"from", From{"attention_1", "input.length"}}}),
+            layer("dense", {{"units", int64_t{2}}})});
+  spec.inputs = {{"input", {4}}, {"input.length", {1}}};
+  spec.positions = 0;
+  const model::Graph graph = model::build_graph(spec);
+  expect_back(graph, {{0, 1, 5, 2, 3, 3, 4, 0}, {4, 2}});
+  EXPECT_EQ(declared_shape(exported(graph, 17).graph().input(1)), "[N]");
+}
+
+/// What the formula c * x + b takes, b of which learns.
+TEST(ExportRules, ConstantsStayConstants) {
+  ModelText text({3});
+  text.weights("b", {3})
+      .node("Constant", {}, "c", {{"value_floats", std::vector<double>{2, 3, 4}}})
+      .node("Mul", {"x", "c"}, "m")
+      .node("Add", {"m", "b"}, "y");
+  const model::Graph graph = text.import({3});
+  ASSERT_TRUE(graph.layout.tensors()[0].frozen);
+  expect_back(graph, {{1, 2, 3, 4, 5, 6}});
+  const auto model = exported(graph, 17);
+  EXPECT_EQ(model.graph().initializer_size(), 1);
+  const model::Graph back = import_network(model.SerializeAsString(), {"out.onnx", {}, {3}});
+  EXPECT_TRUE(back.layout.tensors()[0].frozen);
+  EXPECT_FALSE(back.layout.tensors()[1].frozen);
+}
+
 TEST(ExportRules, NumbersOfRowsAndLengthsAreIntegers) {
   const messages::ModelProto model = exported(sentences(), 17);
   ASSERT_EQ(model.graph().input_size(), 2);

@@ -19,6 +19,11 @@ TEST(Slots, SayWhatInputsAre) {
   EXPECT_FALSE(is_parameter_slot("Add", 1));
   EXPECT_TRUE(is_parameter_slot("LSTM", 3));
   EXPECT_FALSE(is_parameter_slot("LSTM", 4)) << "lengths";
+  EXPECT_EQ(place_of_lengths("GRU", 2), 1U);
+  EXPECT_EQ(place_of_lengths("GlobalMaxPool", 1), 0U);
+  EXPECT_EQ(place_of_lengths("Attention", 3), 0U);
+  EXPECT_EQ(place_of_lengths("Attention", 4), 3U);
+  EXPECT_EQ(place_of_lengths("Concat", 2), 0U);
   EXPECT_EQ(operator_since("LayerNormalization"), 17);
   EXPECT_EQ(operator_since("Conv"), 1);
 }

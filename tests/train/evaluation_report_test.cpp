@@ -231,6 +231,11 @@ TEST(EvaluationReport, SeveralLossesEachByItsName) {
   Figures losses, figures;
   take_part_figures(lanes, parts, losses, figures);
   EXPECT_EQ(losses, (Figures{{"age", 0.25}, {"kind", 0.25}})) << "in the order of names";
+  Figures again = losses, of_metrics = figures;
+  for (auto& [name, value] : again) value = 9;
+  take_part_figures(lanes, parts, again, of_metrics);
+  EXPECT_EQ(again, losses);
+  EXPECT_EQ(of_metrics, figures);
   EXPECT_EQ(figures, (Figures{{"kind.loss", 0.25}, {"kind.accuracy", 0.75}, {"age.loss", 0.25}}));
 }
 

@@ -63,7 +63,7 @@ TEST(Step, AllocatesNothingAfterTheFirst) {
   SKIP_WHERE_NOTHING_IS_COUNTED();
   const SmallRuns runs;
   for (const Subject& deck : {Subject{"dense.toml"}, Subject{"wide.toml"}, Subject{"conv.toml"},
-                              Subject{"regression.toml"}, many_inputs()})
+                              Subject{"regression.toml"}, Subject{"several.toml"}, many_inputs()})
     for (const int ranks_per_node : {1000, 1}) {
       // The least of a few tries, for on a slow machine a line may come at any time. All ranks try as often.
       int64_t least = INT64_MAX;
