@@ -13,7 +13,7 @@ namespace {
 
 using namespace lepton::testing;
 
-Source source_of(const StoredType& type, int64_t width) {
+Source checked_source(const StoredType& type, int64_t width) {
   Source source;
   source.inputs.push_back({"x", {{"f", "x", {1, width}, type}}});
   return source;
@@ -28,10 +28,10 @@ Input input_of(int64_t width, const std::vector<Transform>& transforms = {}) {
 }
 
 TEST(InputCheck, StoredNumbers) {
-  InputCheck plain(source_of(f64, 2), input_of(2));
+  InputCheck plain(checked_source(f64, 2), input_of(2));
   Input normalised = input_of(2);
   normalised.rules.normalisation = Normalisation::unit;
-  InputCheck wide(source_of(f64, 2), normalised);
+  InputCheck wide(checked_source(f64, 2), normalised);
   EXPECT_TRUE(plain.good(stored_bytes(f64, {1, 2}).data()));
   EXPECT_FALSE(plain.good(stored_bytes(f64, {1, 1e300}).data())) << "no float32";
   EXPECT_TRUE(wide.good(stored_bytes(f64, {1, 1e300}).data())) << "normalisation is in double";
@@ -48,7 +48,7 @@ TEST(InputCheck, WhatTransformsMakeOfThem) {
   const auto good = [](const std::vector<Transform>& transforms, double value, Shape shape = {1}) {
     Input input = input_of(1, transforms);
     input.shape = std::move(shape);
-    return InputCheck(source_of(f32, 1), input).good(stored_bytes(f32, {value}).data());
+    return InputCheck(checked_source(f32, 1), input).good(stored_bytes(f32, {value}).data());
   };
   EXPECT_TRUE(good({log1p}, -0.5));
   EXPECT_FALSE(good({log1p}, -1));
@@ -67,11 +67,12 @@ TEST(InputCheck, NumbersOfRows) {
   Input input = input_of(2);
   input.table_rows = 5;
   const std::vector<std::byte> bytes = stored_bytes(i32, {4, 7});
-  EXPECT_EQ(InputCheck(source_of(i32, 2), input).wrong_number(bytes.data()), 7);
+  EXPECT_EQ(InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()), 7);
   input.rules.transforms = {clip};
-  EXPECT_EQ(InputCheck(source_of(i32, 2), input).wrong_number(bytes.data()), std::nullopt);
+  EXPECT_EQ(InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()), std::nullopt);
   input.table_rows = 0;
-  EXPECT_EQ(InputCheck(source_of(i32, 2), input).wrong_number(bytes.data()), std::nullopt) << "any numbers";
+  EXPECT_EQ(InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()), std::nullopt)
+      << "any numbers";
 }
 
 TEST(InputCheck, TheTextNamesTransforms) {

@@ -18,12 +18,6 @@ namespace lepton::model {
 
 namespace {
 
-LayerSpec dense(int64_t units, const Options& more = {}) {
-  Options options = {{"units", units}};
-  options.insert(options.end(), more.begin(), more.end());
-  return layer("dense", options);
-}
-
 LayerSpec conv(int64_t filters, const Options& more = {}) {
   Options options = {{"filters", filters}, {"kernel", 3}, {"padding", "same"}};
   options.insert(options.end(), more.begin(), more.end());

@@ -13,12 +13,6 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-LayerSpec dense(int64_t units, const Options& more = {}) {
-  Options options = {{"units", units}};
-  options.insert(options.end(), more.begin(), more.end());
-  return layer("dense", options);
-}
-
 LayerSpec add(const Names& from, const Options& more = {}) {
   Options options = {{"from", from}};
   options.insert(options.end(), more.begin(), more.end());

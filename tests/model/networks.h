@@ -32,6 +32,12 @@ inline LayerSpec layer(const std::string& type, const Options& options = {}) {
   return spec;
 }
 
+inline LayerSpec dense(int64_t units, const Options& more = {}) {
+  Options options = {{"units", units}};
+  options.insert(options.end(), more.begin(), more.end());
+  return layer("dense", options);
+}
+
 inline LayerSpec residual(std::vector<LayerSpec> layers, std::vector<LayerSpec> projection = {},
                           const Options& options = {}) {
   LayerSpec spec = layer("residual", options);

@@ -15,12 +15,6 @@ namespace lepton::model {
 
 namespace {
 
-LayerSpec dense(int64_t units, const Options& more = {}) {
-  Options options = {{"units", units}};
-  options.insert(options.end(), more.begin(), more.end());
-  return layer("dense", options);
-}
-
 std::vector<std::string> step_names(const Graph& graph, bool training = true) {
   ops::prepare_compute_thread();
   Plan plan(graph, 1, 2, training);

@@ -18,6 +18,7 @@
 #include "onnx/importer.h"
 #include "onnx/model_file.h"
 #include "onnx/run.h"
+#include "onnx/slots.h"
 
 namespace {
 
@@ -112,6 +113,7 @@ Published read_published(const fs::path& folder, bool several) {
   if (first.size() < 2) fail(Exit::deck, "", "its input has no dimension beside the batch", "");
   if (published.inputs.front().elements() == 0) fail(Exit::deck, "", "its input is empty", "");
   const std::string type = graph.node(0).op_type();
+  if (type == "Div" && !published.inputs.front().floating) fail(Exit::deck, "", "it divides integers", "");
   std::vector<messages::ValueInfoProto> declared = {graph.input(chosen)};
   for (int i = 0; i < graph.input_size(); ++i) {
     if (i == chosen) continue;

@@ -11,7 +11,7 @@ namespace {
 
 using namespace testing;
 
-Attributes heads(int64_t queries, int64_t keys, bool causal) {
+Attributes shape_heads(int64_t queries, int64_t keys, bool causal) {
   return {{"q_num_heads", queries}, {"kv_num_heads", keys}, {"is_causal", int64_t{causal}}};
 }
 
@@ -20,7 +20,7 @@ OpSpec attention(const std::vector<Shape>& inputs, const Attributes& attributes)
 }
 
 TEST(AttentionShape, OneInputOfAllThree) {
-  const AttentionShape s(attention({{5, (4 + 2 * 2) * 3}}, heads(4, 2, true)));
+  const AttentionShape s(attention({{5, (4 + 2 * 2) * 3}}, shape_heads(4, 2, true)));
   EXPECT_TRUE(s.packed && s.causal);
   EXPECT_EQ(s.queries, 5);
   EXPECT_EQ(s.keys, 5);
@@ -34,7 +34,7 @@ TEST(AttentionShape, OneInputOfAllThree) {
 }
 
 TEST(AttentionShape, ThreeInputs) {
-  const AttentionShape s(attention({{5, 12}, {9, 6}, {9, 10}}, heads(4, 2, false)));
+  const AttentionShape s(attention({{5, 12}, {9, 6}, {9, 10}}, shape_heads(4, 2, false)));
   EXPECT_FALSE(s.packed || s.causal);
   EXPECT_EQ(s.keys, 9);
   EXPECT_EQ(s.size, 3);
@@ -45,11 +45,11 @@ TEST(AttentionShape, ThreeInputs) {
 }
 
 TEST(AttentionShape, Lengths) {
-  const AttentionShape own(attention({{5, 12}, {1}}, heads(1, 1, false)));
+  const AttentionShape own(attention({{5, 12}, {1}}, shape_heads(1, 1, false)));
   EXPECT_TRUE(own.packed && own.lengths);
   EXPECT_EQ(own.keys_of(3), 3);
   EXPECT_EQ(own.queries_of(3), 3) << "of the same sequence";
-  const AttentionShape other(attention({{5, 12}, {9, 6}, {9, 10}, {1}}, heads(4, 2, false)));
+  const AttentionShape other(attention({{5, 12}, {9, 6}, {9, 10}, {1}}, shape_heads(4, 2, false)));
   EXPECT_TRUE(!other.packed && other.lengths);
   EXPECT_EQ(other.keys_of(3), 3);
   EXPECT_EQ(other.queries_of(3), 5);
@@ -65,14 +65,15 @@ TEST(AttentionShape, OneHeadByDefault) {
 }
 
 TEST(AttentionShape, Refusals) {
-  expect_refused(attention({{5, 13}}, heads(2, 2, false)), "rows of 13 into 6 heads");
-  expect_refused(attention({{5, 12}}, heads(3, 2, false)), "the latter must divide");
-  expect_refused(attention({{5, 4}, {5, 4}}, heads(1, 1, false)), "Q, K and V");
-  expect_refused(attention({{5, 4}, {5, 6}, {5, 4}}, heads(1, 1, false)), "do not fit");
-  expect_refused(attention({{5, 4}, {6, 4}, {6, 4}}, heads(1, 1, true)), "as many queries as keys");
-  expect_refused(attention({{5, 12}, {9, 6}, {9, 10}, {2}}, heads(4, 2, false)), "one length per sample");
-  expect_refused(attention({{5, 4}, {5, 4}, {5, 4}, {1}}, heads(1, 1, true)), "without lengths only");
-  expect_refused(attention({{3, 4, 5}}, heads(1, 1, false)), "not [3, 4, 5]");
+  expect_refused(attention({{5, 13}}, shape_heads(2, 2, false)), "rows of 13 into 6 heads");
+  expect_refused(attention({{5, 12}}, shape_heads(3, 2, false)), "the latter must divide");
+  expect_refused(attention({{5, 4}, {5, 4}}, shape_heads(1, 1, false)), "Q, K and V");
+  expect_refused(attention({{5, 4}, {5, 6}, {5, 4}}, shape_heads(1, 1, false)), "do not fit");
+  expect_refused(attention({{5, 4}, {6, 4}, {6, 4}}, shape_heads(1, 1, true)), "as many queries as keys");
+  expect_refused(attention({{5, 12}, {9, 6}, {9, 10}, {2}}, shape_heads(4, 2, false)),
+                 "one length per sample");
+  expect_refused(attention({{5, 4}, {5, 4}, {5, 4}, {1}}, shape_heads(1, 1, true)), "without lengths only");
+  expect_refused(attention({{3, 4, 5}}, shape_heads(1, 1, false)), "not [3, 4, 5]");
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ namespace {
 using testing::Floats;
 using testing::random_floats;
 
-constexpr size_t count = 1003;
+constexpr size_t loop_elements = 1003;
 
 /// Everything that the loops of one width give for fixed operands, as bits.
 struct Outcome {
@@ -70,36 +70,37 @@ struct Outcome {
 };
 
 Floats values_of_all_sizes() {
-  Floats g = random_floats(count, 5);
-  for (size_t i = 0; i < count; ++i) g[i] = std::ldexp(g[i], static_cast<int>(i % 80) - 60);
+  Floats g = random_floats(loop_elements, 5);
+  for (size_t i = 0; i < loop_elements; ++i) g[i] = std::ldexp(g[i], static_cast<int>(i % 80) - 60);
   for (size_t i = 0; i < 40; ++i) g[i] = (static_cast<float>(i) - 20) * 0x1p-31f;  // ties at scale 30
   return g;
 }
 
-#define OUTCOME(width)                                                                                \
-  Outcome outcome_of_##width() {                                                                      \
-    Outcome outcome;                                                                                  \
-    const Floats g = values_of_all_sizes(), w = random_floats(count, 6), m = random_floats(count, 7); \
-    const Floats v = random_floats(count, 8, 0, 1);                                                   \
-    std::vector<int64_t> sum(count, 12345);                                                           \
-    const Quantised quantised = width::quantise_add(g, 30, sum);                                      \
-    outcome.integers.push_back(static_cast<int64_t>(quantised.check));                                \
-    outcome.integers.push_back(static_cast<int64_t>(width::checksum(sum)));                           \
-    outcome.integers.push_back(quantised.magnitude_bits);                                             \
-    outcome.integers.push_back(std::bit_cast<int64_t>(width::sum_of_squares(g)));                     \
-    outcome.integers.insert(outcome.integers.end(), sum.begin(), sum.end());                          \
-    Floats a(count), b(count), c(count), math(6 * count);                                             \
-    width::dequantise(sum, 30, a);                                                                    \
-    outcome.add(a);                                                                                   \
-    width::adam({0.9f, 0.1f, 0.999f, 0.001f, 1e-8f, 0.01f, 1.5f, 0.1f, 0.99f}, g, w, m, v, a, b, c);  \
-    outcome.add(a), outcome.add(b), outcome.add(c);                                                   \
-    width::sgd({0.1f, 0.9f, 0.01f, true}, g, w, m, a, b);                                             \
-    outcome.add(a), outcome.add(b);                                                                   \
-    width::normalise_gradient(a, 3, 0.7f, 0.01f, w, 0.5f);                                            \
-    outcome.add(a);                                                                                   \
-    width::math_loops(count, g.data(), math.data());                                                  \
-    outcome.add(math);                                                                                \
-    return outcome;                                                                                   \
+#define OUTCOME(width)                                                                               \
+  Outcome outcome_of_##width() {                                                                     \
+    Outcome outcome;                                                                                 \
+    const Floats g = values_of_all_sizes(), w = random_floats(loop_elements, 6),                     \
+                 m = random_floats(loop_elements, 7);                                                \
+    const Floats v = random_floats(loop_elements, 8, 0, 1);                                          \
+    std::vector<int64_t> sum(loop_elements, 12345);                                                  \
+    const Quantised quantised = width::quantise_add(g, 30, sum);                                     \
+    outcome.integers.push_back(static_cast<int64_t>(quantised.check));                               \
+    outcome.integers.push_back(static_cast<int64_t>(width::checksum(sum)));                          \
+    outcome.integers.push_back(quantised.magnitude_bits);                                            \
+    outcome.integers.push_back(std::bit_cast<int64_t>(width::sum_of_squares(g)));                    \
+    outcome.integers.insert(outcome.integers.end(), sum.begin(), sum.end());                         \
+    Floats a(loop_elements), b(loop_elements), c(loop_elements), math(6 * loop_elements);            \
+    width::dequantise(sum, 30, a);                                                                   \
+    outcome.add(a);                                                                                  \
+    width::adam({0.9f, 0.1f, 0.999f, 0.001f, 1e-8f, 0.01f, 1.5f, 0.1f, 0.99f}, g, w, m, v, a, b, c); \
+    outcome.add(a), outcome.add(b), outcome.add(c);                                                  \
+    width::sgd({0.1f, 0.9f, 0.01f, true}, g, w, m, a, b);                                            \
+    outcome.add(a), outcome.add(b);                                                                  \
+    width::normalise_gradient(a, 3, 0.7f, 0.01f, w, 0.5f);                                           \
+    outcome.add(a);                                                                                  \
+    width::math_loops(loop_elements, g.data(), math.data());                                         \
+    outcome.add(math);                                                                               \
+    return outcome;                                                                                  \
   }
 
 OUTCOME(ops_narrow)

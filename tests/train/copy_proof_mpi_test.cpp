@@ -17,9 +17,9 @@ namespace lepton::train {
 namespace {
 
 /// A node with a state that is not zero, and a copy of its slice.
-class Copied {
+class CopiedState {
  public:
-  Copied(int ranks_per_node, StateShape shape) : world(60, ranks_per_node) {
+  CopiedState(int ranks_per_node, StateShape shape) : world(60, ranks_per_node) {
     layout.add("a", {9000}, TensorRole::parameter, true);
     layout.finish();
     const exact::Slices slices = exact::cut_arena(layout, world.nodes());
@@ -40,7 +40,7 @@ class Copied {
       copy[array] = values[array];
     }
   }
-  ~Copied() { world.barrier(); }
+  ~CopiedState() { world.barrier(); }
 
   const comm::World world;
   ArenaLayout layout;
@@ -56,7 +56,7 @@ void flip(float& value, int bit) {
 TEST(CopyProof, AWholeCopyPassesAndAFlippedBitDoesNot) {
   for (const int ranks_per_node : {1000, 1, 2})
     for (const int moments : {0, 1, 2}) {
-      Copied state(ranks_per_node, {.moments = moments});
+      CopiedState state(ranks_per_node, {.moments = moments});
       const CopyProof proof(*state.node);
       EXPECT_NO_THROW(proof.require(state.copy));
       for (int array = 0; array < 1 + moments; ++array)
@@ -71,7 +71,7 @@ TEST(CopyProof, AWholeCopyPassesAndAFlippedBitDoesNot) {
 }
 
 TEST(CopyProof, MomentsOnADeviceHaveNoSums) {
-  Copied state(1000, {.moments = 2, .parameter_slots = 1, .moment_slots = 1});
+  CopiedState state(1000, {.moments = 2, .parameter_slots = 1, .moment_slots = 1});
   const CopyProof proof(*state.node);
   flip(state.values[2][7], 3);
   EXPECT_NO_THROW(proof.require(state.copy));

@@ -15,8 +15,8 @@ namespace lepton::train {
 namespace {
 
 /// Nodes of one rank with a debug device each, whose parameters are all a number of the node's.
-struct Bench {
-  Bench()
+struct ExchangeBench {
+  ExchangeBench()
       : slices(exact::cut_arena(layout, world.nodes())),
         node(world, layout, NodeSizes{.max_samples = 8, .max_units = 8}, exact::Lanes(1, world.nodes(), 1, 1),
              slices.elements, "/dev/shm"),
@@ -51,7 +51,7 @@ struct Bench {
 };
 
 TEST(DeviceExchange, TheHostsCopyIsLeftAlone) {
-  Bench bench;
+  ExchangeBench bench;
   bench.exchange.gather_parameters(0, {});
   EXPECT_TRUE(std::ranges::all_of(bench.node.parameters(0), [](float value) { return value == -1.f; }));
   bench.state.refresh_host(0);
@@ -79,7 +79,7 @@ class SlowGroup : public DeviceGroup {
 
 // Where others wait for rows of ours while we wait for their sums, nothing would ever move.
 TEST(DeviceExchange, MessagesMoveWhileSumsAreWaitedFor) {
-  Bench bench;
+  ExchangeBench bench;
   SlowGroup group;
   DeviceState state(bench.engine, bench.layout, bench.node, bench.slices, 8, &group);
   DeviceExchange exchange(state, bench.slices, bench.node);
@@ -91,7 +91,7 @@ TEST(DeviceExchange, MessagesMoveWhileSumsAreWaitedFor) {
 }
 
 TEST(DeviceExchange, AHashThatItsOwnerStatesWronglyIsNoticedByAll) {
-  Bench bench;
+  ExchangeBench bench;
   if (bench.world.node() == 0) {
     const uint64_t wrong = 1;
     bench.state.upload(std::as_bytes(std::span(&wrong, 1)), bench.state.hashes());

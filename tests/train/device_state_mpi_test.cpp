@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t units_max = 11;
 constexpr size_t bounce = size_t{8} << 20, memory_bytes = size_t{256} << 20;
 
-ArenaLayout sample_layout() {
+ArenaLayout device_layout() {
   ArenaLayout layout;
   layout.add("a", {70, 70}, TensorRole::parameter, true, 0.01);
   layout.add("b", {33}, TensorRole::parameter, false);
@@ -31,8 +31,8 @@ ArenaLayout sample_layout() {
 }
 
 /// A state on a debug device of its own, of a node with so many moments.
-struct Bench {
-  explicit Bench(int moments, int parameter_slots = 2, int moment_slots = 2)
+struct StateBench {
+  explicit StateBench(int moments, int parameter_slots = 2, int moment_slots = 2)
       : world(60, 1),
         slices(exact::cut_arena(layout, world.nodes())),
         node(
@@ -43,12 +43,12 @@ struct Bench {
         engine(ops::open_debug_engine(memory_bytes, static_cast<uint64_t>(world.rank()))),
         free_before(engine.backend->properties().bytes_free),
         state(engine, layout, node, slices, units_max) {}
-  ~Bench() { world.barrier(); }
+  ~StateBench() { world.barrier(); }
 
   int64_t slice() { return node.slice_end() - node.slice_begin(); }
 
   const comm::World world;
-  const ArenaLayout layout = sample_layout();
+  const ArenaLayout layout = device_layout();
   const exact::Slices slices;
   NodeState node;
   ops::Engine engine;
@@ -63,7 +63,7 @@ std::vector<std::byte> noise(size_t count) {
 }
 
 TEST(DeviceState, CopiesOfAnySizeComeBack) {
-  Bench bench(0);
+  StateBench bench(0);
   for (const size_t size : {size_t{1}, size_t{4097}, bounce - 1, bounce, bounce + 1, 2 * bounce + 12345}) {
     const std::vector<std::byte> sent = noise(size);
     const Buffer memory(bench.engine.device(), size + 2, "a test");
@@ -82,7 +82,7 @@ TEST(DeviceState, CopiesOfAnySizeComeBack) {
 }
 
 TEST(DeviceState, BeginsWithZeros) {
-  Bench bench(2);
+  StateBench bench(2);
   const auto elements = static_cast<size_t>(bench.layout.elements()),
              slice = static_cast<size_t>(bench.slice());
   for (int slot = 0; slot < 2; ++slot) {
@@ -100,7 +100,7 @@ TEST(DeviceState, BeginsWithZeros) {
 
 TEST(DeviceState, TheHostsStateGoesToASlotAndParametersComeBack) {
   for (const int slot : {0, 1}) {
-    Bench bench(2);
+    StateBench bench(2);
     const auto fill = [](std::span<float> values, float from) {
       std::iota(values.begin(), values.end(), from);
     };
@@ -131,7 +131,7 @@ TEST(DeviceState, TheHostsStateGoesToASlotAndParametersComeBack) {
 }
 
 TEST(DeviceState, TheHostsOnlyCopyServesBothSlots) {
-  Bench bench(1, 1, 1);
+  StateBench bench(1, 1, 1);
   std::fill(bench.node.parameters(0).begin(), bench.node.parameters(0).end(), 3.f);
   bench.state.upload_state(1);
   std::fill(bench.node.parameters(0).begin(), bench.node.parameters(0).end(), 4.f);
@@ -145,14 +145,14 @@ TEST(DeviceState, TheHostsOnlyCopyServesBothSlots) {
 TEST(DeviceState, BytesAreWhatTheDeviceLoses) {
   constexpr int64_t page = 4096;
   for (const int moments : {0, 1, 2}) {
-    Bench bench(moments);
+    StateBench bench(moments);
     const auto lost = static_cast<int64_t>(bench.free_before - bench.engine.backend->properties().bytes_free);
     const int64_t stated = DeviceState::bytes(bench.layout, bench.slices, bench.slice(), moments, units_max);
     const int64_t arrays = 2 + 2 * moments + 10;
     EXPECT_GE(lost + page, stated) << moments << " moments: more is stated than taken";
     EXPECT_LE(lost, stated + arrays * page) << moments << " moments: more is taken than stated";
   }
-  const ArenaLayout layout = sample_layout();
+  const ArenaLayout layout = device_layout();
   const exact::Slices slices = exact::cut_arena(layout, 1);
   EXPECT_EQ(DeviceState::bytes(layout, slices, 8192, 2, 1) - DeviceState::bytes(layout, slices, 8192, 1, 1),
             2 * 4 * 8192);
@@ -161,7 +161,7 @@ TEST(DeviceState, BytesAreWhatTheDeviceLoses) {
 }
 
 TEST(DeviceState, AFullDeviceIsAnErrorOfMemory) {
-  Bench bench(0);
+  StateBench bench(0);
   ops::Engine small = ops::open_debug_engine(100'000, 0);
   try {
     const DeviceState state(small, bench.layout, bench.node, bench.slices, units_max);
@@ -172,7 +172,7 @@ TEST(DeviceState, AFullDeviceIsAnErrorOfMemory) {
 }
 
 TEST(DeviceState, TheTableHoldsTheLayout) {
-  Bench bench(0);
+  StateBench bench(0);
   const ops::BlockTable table = bench.state.table();
   EXPECT_EQ(table.elements, bench.layout.elements());
   const auto count = static_cast<int64_t>(bench.layout.segments().size());
@@ -196,7 +196,7 @@ TEST(DeviceState, TheTableHoldsTheLayout) {
 }
 
 TEST(DeviceState, BlocksAreThoseOfTheSlice) {
-  Bench bench(0);
+  StateBench bench(0);
   EXPECT_EQ(bench.state.elements(), bench.layout.elements());
   EXPECT_LE(bench.state.first_block(), bench.state.end_block());
   std::vector<int64_t> blocks{bench.state.end_block() - bench.state.first_block()};

@@ -16,10 +16,10 @@ namespace {
 
 /// Units of a round on each rank's own device. All three of them: rows of other nodes' units are not here, so
 /// `mine` says which.
-struct Bench {
-  explicit Bench(const SmallRuns& runs, const std::string& deck,
-                 exact::RoundKind kind = exact::RoundKind::train, bool confusion = false,
-                 const std::vector<Override>& more = {})
+struct UnitsBench {
+  explicit UnitsBench(const SmallRuns& runs, const std::string& deck,
+                      exact::RoundKind kind = exact::RoundKind::train, bool confusion = false,
+                      const std::vector<Override>& more = {})
       : round(runs, 1, deck, kind, confusion, computing_on("debug", more)),
         state(*round.job.device),
         header(round.job.node.control().header),
@@ -56,9 +56,9 @@ struct Bench {
 };
 
 /// Quantises what the host's executor hands out.
-class SumSink : public model::GradientSink {
+class DeviceSumSink : public model::GradientSink {
  public:
-  explicit SumSink(const ArenaLayout& layout)
+  explicit DeviceSumSink(const ArenaLayout& layout)
       : layout_(layout),
         sums(static_cast<size_t>(layout.elements()), 0),
         largest(layout.tensors().size(), 0) {}
@@ -79,11 +79,11 @@ class SumSink : public model::GradientSink {
 };
 
 /// The same units on the host, one after another.
-struct ByHand {
-  explicit ByHand(Bench& bench)
+struct UnitsByHand {
+  explicit UnitsByHand(UnitsBench& bench)
       : sink(bench.layout()),
         executor(bench.round.job.graph, bench.round.deck.run.seed, bench.round.job.sizes.training, {}) {}
-  ops::UnitLoss add(Bench& bench, int unit) {
+  ops::UnitLoss add(UnitsBench& bench, int unit) {
     const Round& round = bench.round;
     const int64_t first = round.begins[unit], n = bench.samples_of(unit);
     std::vector<const std::byte*> rows;
@@ -107,7 +107,7 @@ struct ByHand {
     executor.backward(n, parameters, samples, 7, sink);
     return loss;
   }
-  SumSink sink;
+  DeviceSumSink sink;
   model::Executor executor;
 };
 
@@ -124,9 +124,9 @@ void expect_same_loss(const ops::UnitLoss& a, const ops::UnitLoss& b) {
 TEST(DeviceUnits, ReportAndAddWhatTheHostGives) {
   const SmallRuns runs;
   for (const char* deck : {"dense.toml", "conv.toml", "graph.toml", "wide.toml", "regression.toml"}) {
-    Bench bench(runs, deck, exact::RoundKind::train, false,
-                deck == std::string("regression.toml") ? as_round : std::vector<Override>());
-    ByHand hand(bench);
+    UnitsBench bench(runs, deck, exact::RoundKind::train, false,
+                     deck == std::string("regression.toml") ? as_round : std::vector<Override>());
+    UnitsByHand hand(bench);
     uint32_t place = 0;
     for (const int unit : bench.round.mine) bench.start(unit, place++);
     const std::vector<ops::UnitReport> reports = bench.reports(place + 1);
@@ -157,7 +157,7 @@ TEST(DeviceUnits, ReportAndAddWhatTheHostGives) {
 // of one unit to another.
 TEST(DeviceUnits, ManyUnitsInFlightKeepApart) {
   const SmallRuns runs;
-  Bench bench(runs, "conv.toml");
+  UnitsBench bench(runs, "conv.toml");
   const std::vector<int>& mine = bench.round.mine;
   if (mine.empty()) return;
   constexpr uint32_t rounds = 8;
@@ -173,7 +173,7 @@ TEST(DeviceUnits, ManyUnitsInFlightKeepApart) {
       losses[i].push_back(report.loss.loss);
     }
   }
-  ByHand hand(bench);
+  UnitsByHand hand(bench);
   for (size_t i = 0; i < mine.size(); ++i) {
     const double expected = hand.add(bench, mine[i]).loss;
     for (const double loss : losses[i]) EXPECT_EQ(loss, expected);
@@ -185,7 +185,7 @@ TEST(DeviceUnits, ManyUnitsInFlightKeepApart) {
 
 TEST(DeviceUnits, ReadTheSlotOfTheHeader) {
   const SmallRuns runs;
-  Bench bench(runs, "dense.toml");
+  UnitsBench bench(runs, "dense.toml");
   if (bench.round.mine.empty()) return;
   const int unit = bench.round.mine[0];
   bench.start(unit, 0);
@@ -201,7 +201,7 @@ TEST(DeviceUnits, ReadTheSlotOfTheHeader) {
 
 TEST(DeviceUnits, EvaluationFillsTheConfusionMatrixAndNoSums) {
   const SmallRuns runs;
-  Bench bench(runs, "dense.toml", exact::RoundKind::test, true);
+  UnitsBench bench(runs, "dense.toml", exact::RoundKind::test, true);
   ASSERT_EQ(bench.units.counts_bytes(), 16 * sizeof(int64_t));
   int64_t samples = 0, correct = 0, diagonal = 0, all = 0;
   for (const int unit : bench.round.mine) {
@@ -221,7 +221,7 @@ TEST(DeviceUnits, EvaluationFillsTheConfusionMatrixAndNoSums) {
 
 TEST(DeviceUnits, FindTheLayerThatIsNotFinite) {
   const SmallRuns runs;
-  Bench bench(runs, "dense.toml");
+  UnitsBench bench(runs, "dense.toml");
   if (bench.round.mine.empty()) return;
   const int unit = bench.round.mine[0];
   EXPECT_EQ(bench.units.first_non_finite(bench.header, unit), -1);
@@ -240,7 +240,7 @@ TEST(DeviceUnits, BytesAreWhatTheDeviceLoses) {
   const SmallRuns runs;
   for (const char* deck : {"dense.toml", "conv.toml"})
     for (const bool confusion : {false, true}) {
-      Bench bench(runs, deck, exact::RoundKind::train, confusion);
+      UnitsBench bench(runs, deck, exact::RoundKind::train, confusion);
       const auto lost =
           static_cast<int64_t>(bench.free_before - bench.state.engine().backend->properties().bytes_free);
       const int64_t stated =

@@ -14,8 +14,8 @@ namespace lepton::train {
 namespace {
 
 /// The network of a deck with initial parameters, on a debug device.
-struct Bench {
-  Bench(const SmallRuns& runs, const std::string& deck, const std::vector<Override>& more = {})
+struct PrintBench {
+  PrintBench(const SmallRuns& runs, const std::string& deck, const std::vector<Override>& more = {})
       : round(runs, 1, deck, exact::RoundKind::train, false, computing_on("debug", more)),
         graph(round.job.graph),
         parameters(copied(round.job.node.parameters(0))) {}
@@ -32,7 +32,7 @@ struct Bench {
 TEST(Fingerprint, TheDebugDeviceComputesAsTheHost) {
   const SmallRuns runs;
   for (const char* deck : {"dense.toml", "conv.toml", "wide.toml", "regression.toml"}) {
-    Bench bench(runs, deck, deck == std::string("regression.toml") ? as_round : std::vector<Override>());
+    PrintBench bench(runs, deck, deck == std::string("regression.toml") ? as_round : std::vector<Override>());
     const uint64_t host = bench.on_host(12);
     EXPECT_NE(host, 0U);
     EXPECT_EQ(bench.on_host(12), host) << deck << ": not stable";
@@ -48,7 +48,7 @@ TEST(Fingerprint, AnotherNetworkUnitOrParameterGivesAnother) {
   const SmallRuns runs;
   std::set<uint64_t> found;
   for (const char* deck : {"dense.toml", "conv.toml"}) {
-    Bench bench(runs, deck);
+    PrintBench bench(runs, deck);
     for (const int64_t samples : {11, 12}) EXPECT_TRUE(found.insert(bench.on_device(samples)).second) << deck;
     for (const ArenaTensor& tensor : bench.graph.layout.tensors()) {
       if (tensor.role == TensorRole::statistic) continue;  // training does not read it
@@ -67,7 +67,7 @@ TEST(Fingerprint, AnotherPrecisionGivesAnother) {
   if (!refusal.empty()) GTEST_SKIP() << refusal;
   const SmallRuns runs;
   for (const char* deck : {"dense.toml", "conv.toml"}) {
-    const Bench bench(runs, deck);
+    const PrintBench bench(runs, deck);
     const auto in_bf16 = [&] { return fingerprint(bench.graph, 12, bench.parameters, ops::Precision::bf16); };
     EXPECT_NE(in_bf16(), bench.on_host(12)) << deck;
     EXPECT_EQ(in_bf16(), in_bf16()) << deck << ": not stable";
@@ -76,7 +76,7 @@ TEST(Fingerprint, AnotherPrecisionGivesAnother) {
 
 TEST(Fingerprint, LeavesTheDevicesStateAndMemoryAlone) {
   const SmallRuns runs;
-  Bench bench(runs, "conv.toml");
+  PrintBench bench(runs, "conv.toml");
   DeviceState& state = *bench.round.job.device;
   state.upload_parameters(0);
   Backend& backend = *state.engine().backend;

@@ -12,7 +12,7 @@
 namespace lepton::train {
 namespace {
 
-ArenaLayout sample_layout() {
+ArenaLayout node_layout() {
   ArenaLayout layout;
   layout.add("a", {3000}, TensorRole::parameter, true);
   layout.add("b", {21000}, TensorRole::parameter, true);
@@ -24,7 +24,7 @@ ArenaLayout sample_layout() {
 /// Runs `test` with a state on each cut of the ranks into nodes.
 template <class Test>
 void with_states(int moments, Test&& test) {
-  const ArenaLayout layout = sample_layout();
+  const ArenaLayout layout = node_layout();
   const exact::Lanes lanes(3, 1, 2, 5);
   for (const int ranks_per_node : {1000, 1, 2, 3}) {
     const comm::World world(60, ranks_per_node);
@@ -133,7 +133,7 @@ struct OneCopy {
              exact::Lanes(3, 1, 2, 5), slices.elements, "/dev/shm") {}
   ~OneCopy() { world.barrier(); }
   const comm::World world{60, 1};
-  const ArenaLayout layout = sample_layout();
+  const ArenaLayout layout = node_layout();
   const exact::Slices slices;
   NodeState node;
 };

@@ -23,9 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A job with copies in a directory of its own.
-class Copied {
+class CopiedRun {
  public:
-  Copied(const SmallRuns& runs, const char* deck_name, std::vector<Override> overrides = {})
+  CopiedRun(const SmallRuns& runs, const char* deck_name, std::vector<Override> overrides = {})
       : world_(60, 1),
         shm_(runs.file("copies-shm")),
         deck_(load_deck(world_, runs.options(deck_name, "run", with_shm(std::move(overrides))))),
@@ -38,7 +38,7 @@ class Copied {
     redundant_.emplace(job_, copies_name(deck_.run.directory, 1, world_.node()), 1,
                        checkpoint::Identity{"cpu", {}, "data"}, [this] { ++removals_; });
   }
-  ~Copied() { world_.barrier(); }
+  ~CopiedRun() { world_.barrier(); }
   const comm::World& world() const { return world_; }
   const std::string& shm() const { return shm_; }
   Job& job() { return job_; }
@@ -129,7 +129,7 @@ class Copied {
 
 TEST(RedundantState, IsFoundByALaterStartAlsoWithoutOneOfItsNodes) {
   const SmallRuns runs;
-  Copied run(runs, "dense.toml", {{"run.redundancy_every", "\"2 steps\""}});
+  CopiedRun run(runs, "dense.toml", {{"run.redundancy_every", "\"2 steps\""}});
   if (run.world().nodes() == 1) {
     EXPECT_FALSE(run.copies().exists()) << "there is no other node, and the living state stays";
     return;
@@ -173,7 +173,7 @@ TEST(RedundantState, IsFoundByALaterStartAlsoWithoutOneOfItsNodes) {
 
 TEST(RedundantState, DamageCountsAsLost) {
   const SmallRuns runs;
-  Copied run(runs, "dense.toml");
+  CopiedRun run(runs, "dense.toml");
   if (!run.copies().exists()) GTEST_SKIP() << "one node";
   EXPECT_TRUE(run.step(1));
   const std::vector<std::string> files = run.files();
@@ -191,11 +191,11 @@ TEST(RedundantState, DamageCountsAsLost) {
 
 TEST(RedundantState, IsNotMadeWhereNobodyNeedsIt) {
   const SmallRuns runs;
-  EXPECT_FALSE(Copied(runs, "dense.toml", {{"run.redundancy", "0"}}).copies().exists());
+  EXPECT_FALSE(CopiedRun(runs, "dense.toml", {{"run.redundancy", "0"}}).copies().exists());
   const char* without_moments = "\"sgd\"";
-  EXPECT_FALSE(Copied(runs, "dense.toml", {{"optimizer.type", without_moments}}).copies().exists())
+  EXPECT_FALSE(CopiedRun(runs, "dense.toml", {{"optimizer.type", without_moments}}).copies().exists())
       << "parameters are whole on each node";
-  Copied device(runs, "dense.toml", {{"run.redundancy", "0"}, {"train.device", "\"debug\""}});
+  CopiedRun device(runs, "dense.toml", {{"run.redundancy", "0"}, {"train.device", "\"debug\""}});
   EXPECT_TRUE(device.copies().exists()) << "the living state goes with the process";
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 /// Runs `work`, which must throw with this code on every rank; returns the message.
 template <class Work>
-std::string error_of(Exit code, Work&& work) {
+std::string agreed_error_of(Exit code, Work&& work) {
   try {
     work();
     ADD_FAILURE() << "nothing thrown";
@@ -40,12 +40,12 @@ TEST(LoadDeck, IsTheSameOnAllRanksWithOverrides) {
 
 TEST(LoadDeck, ErrorsAreAgreed) {
   const SmallRuns runs;
-  error_of(Exit::no_input, [&] { load_deck(runs.world(), runs.options("nowhere.toml", "run")); });
-  const std::string message = error_of(Exit::deck, [&] {
+  agreed_error_of(Exit::no_input, [&] { load_deck(runs.world(), runs.options("nowhere.toml", "run")); });
+  const std::string message = agreed_error_of(Exit::deck, [&] {
     load_deck(runs.world(), runs.options("dense.toml", "run", {{"train.epochs", "0"}}));
   });
   EXPECT_NE(message.find("train.epochs"), std::string::npos) << message;
-  const std::string layer = error_of(Exit::deck, [&] {
+  const std::string layer = agreed_error_of(Exit::deck, [&] {
     load_deck(runs.world(), runs.options("dense.toml", "run", {{"model.layers", "[{ type = \"dens\" }]"}}));
   });
   EXPECT_NE(layer.find("Did you mean \"dense\"?"), std::string::npos) << layer;
@@ -87,7 +87,7 @@ TEST(GraphFor, NeedsNoRowsButForTheNumberOfClasses) {
   EXPECT_NO_THROW(require_outputs(runs.world(), deck, dataset, graph)) << "any number while unknown";
   const data::SampleStore store(runs.world(), dataset, "/dev/shm", nullptr);
   const std::string message =
-      error_of(Exit::deck, [&] { require_outputs(runs.world(), deck, dataset, graph); });
+      agreed_error_of(Exit::deck, [&] { require_outputs(runs.world(), deck, dataset, graph); });
   EXPECT_NE(message.find("gives [5], but the targets ask for [4]"), std::string::npos) << message;
 }
 
@@ -95,7 +95,8 @@ TEST(GraphFor, ALastLayerOfTheWrongWidthIsADeckErrorNamingIt) {
   const SmallRuns runs;
   const Loaded five(runs, "dense.toml",
                     {{"model.layers", "[{ type = \"flatten\" }, { type = \"dense\", units = 5 }]"}});
-  const std::string message = error_of(Exit::deck, [&] { graph_for(runs.world(), five.deck, five.dataset); });
+  const std::string message =
+      agreed_error_of(Exit::deck, [&] { graph_for(runs.world(), five.deck, five.dataset); });
   EXPECT_NE(message.find("dense_1"), std::string::npos) << message;
   EXPECT_NE(message.find("5"), std::string::npos) << message;
   EXPECT_NE(message.find("4"), std::string::npos) << message;
@@ -106,7 +107,7 @@ TEST(RequireLossFits, RefusesWhatTheNetworkAndTheTargetsAreNot) {
   const auto refused = [&](std::vector<Override> overrides, const std::string& part,
                            const char* deck = "dense.toml") {
     const Loaded loaded(runs, deck, std::move(overrides));
-    const std::string message = error_of(Exit::deck, [&] {
+    const std::string message = agreed_error_of(Exit::deck, [&] {
       require_loss_fits(runs.world(), loaded.deck, loaded.dataset,
                         graph_for(runs.world(), loaded.deck, loaded.dataset));
     });
