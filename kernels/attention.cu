@@ -4,8 +4,8 @@
 // key (dK, dV) and takes the others 32 at a time: each lane makes the score of one, then all lanes add up
 // columns, one other after the other. Scores are made again wherever they are needed, so memory is linear in
 // the sequence; what is kept of each row of scores is its largest one and its sum. What lies behind a
-// sample's length is not looked at; a warp that owns such a row writes zeros. Created by make_attention, for
-// kernels/engine.cu.
+// sample's length is not looked at; a warp that owns such a row writes zeros. Keys that a mask hides have no
+// share. Created by make_attention, for kernels/engine.cu.
 #include <limits>
 
 #include "kernels/operators.h"
@@ -25,9 +25,11 @@ struct RowSoftmax {
   float shift, share;
 };
 
-/// Whole, or of one head of one sample. Lengths of all samples, or null.
+/// Whole, or of one head of one sample. Lengths of all samples, or null; masks of all or of one, or null.
 struct Operands {
-  const float *q, *k, *v, *lengths;
+  const float *q, *k, *v, *lengths, *mask;
+
+  __device__ bool shows(int64_t key) const { return !mask || mask[key] != 0; }
 };
 
 /// What counts of a sample.
@@ -43,7 +45,8 @@ __device__ Operands head_of(const ops::AttentionShape& s, const Operands& o, int
   const int64_t of_keys = head / (s.heads / s.key_heads);
   return {o.q + sample * s.queries * s.row[0] + s.begin[0] + head * s.size,
           o.k + sample * s.keys * s.row[1] + s.begin[1] + of_keys * s.size,
-          o.v + sample * s.keys * s.row[2] + s.begin[2] + of_keys * s.value_size, nullptr};
+          o.v + sample * s.keys * s.row[2] + s.begin[2] + of_keys * s.value_size, nullptr,
+          o.mask ? o.mask + sample * s.keys : nullptr};
 }
 
 __device__ float dot(int64_t count, const float* a, const float* b) {
@@ -124,21 +127,28 @@ __global__ void __launch_bounds__(query_threads)
   const int64_t keys = s.causal ? min(query + 1, extent.keys) : extent.keys;
   float largest = -std::numeric_limits<float>::infinity();
   for (int64_t j = lane; j < keys; j += warp) {
+    if (!h.shows(j)) continue;
     const float score = dot(s.size, q, h.k + j * s.row[1]);
     largest = score > largest ? score : largest;
   }
   const float shift = largest_of_warp(largest) * s.scale;
   float sum = 0;
   for (int64_t j = lane; j < keys; j += warp)
-    sum += ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift);
-  const float share = 1.0f / sum_of_warp(sum);
+    if (h.shows(j)) sum += ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift);
+  sum = sum_of_warp(sum);
+  if (h.mask && sum == 0) {  // it sees nothing
+    if (kept && lane == 0) kept[number] = {std::numeric_limits<float>::infinity(), 0.0f};
+    return store_zeros(out, s.value_size);
+  }
+  const float share = 1.0f / sum;
   if (kept && lane == 0) kept[number] = {shift, share};
   for (int64_t first = 0; first < s.value_size; first += columns * warp) {
     float result[columns] = {};
     for (int64_t base = 0; base < keys; base += warp) {
       const int64_t j = base + lane;
-      const float p =
-          j < keys ? ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift) * share : 0.0f;
+      const float p = j < keys && h.shows(j)
+                          ? ops::math::exp(dot(s.size, q, h.k + j * s.row[1]) * s.scale - shift) * share
+                          : 0.0f;
       const auto row = [&](int i) { return h.v + (base + i) * s.row[2]; };
       add_rows(min(keys - base, int64_t{warp}), p, first, s.value_size, row, result);
     }
@@ -188,7 +198,7 @@ __global__ void __launch_bounds__(query_threads)
     for (int64_t base = 0; base < keys; base += warp) {
       const int64_t j = base + lane;
       const float gradient =
-          j < keys
+          j < keys && h.shows(j)
               ? pair_of(s, q, h.k + j * s.row[1], h.v + j * s.row[2], d, kept[number], means[number]).gradient
               : 0.0f;
       const auto row = [&](int i) { return h.k + (base + i) * s.row[1]; };
@@ -219,7 +229,7 @@ __global__ void __launch_bounds__(query_threads)
       for (int64_t base = from; base < s.queries; base += warp) {
         const int64_t i = base + lane;
         Pair pair = {};
-        if (i < s.queries && (!s.causal || i >= key))
+        if (i < s.queries && (!s.causal || i >= key) && h.shows(key))
           pair = pair_of(s, h.q + i * s.row[0], h.k + key * s.row[1], h.v + key * s.row[2], gradient_of(i),
                          kept[row_of_head + i], means[row_of_head + i]);
         const auto row = [&](int r) { return of_keys ? h.q + (base + r) * s.row[0] : gradient_of(base + r); };
@@ -267,7 +277,8 @@ class AttentionOp : public ops::Op {
   }
 
   void backward(const ops::OpBackward& run) override {
-    CHECK(!shape_.lengths || !run.input_gradients.back(), "lengths have no gradient");
+    CHECK(!(shape_.lengths || shape_.mask) || !run.input_gradients.back(),
+          "lengths and masks have no gradient");
     const Operands o = operands(run.inputs);
     const auto* kept = reinterpret_cast<const RowSoftmax*>(run.saved);
     float* means = ops::floats_at(run.scratch, 0);
@@ -304,7 +315,7 @@ class AttentionOp : public ops::Op {
  private:
   Operands operands(std::span<const float* const> inputs) const {
     return {inputs[0], inputs[shape_.packed ? 0 : 1], inputs[shape_.packed ? 0 : 2],
-            shape_.lengths ? inputs.back() : nullptr};
+            shape_.lengths ? inputs.back() : nullptr, shape_.mask ? inputs.back() : nullptr};
   }
   float* gradient(const ops::OpBackward& run, size_t operand) const {
     return run.input_gradients[shape_.packed ? 0 : operand];

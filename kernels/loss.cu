@@ -13,10 +13,10 @@ namespace {
 constexpr int sample_threads = 32;  // one warp: samples are few, and each has a lot to do
 
 __device__ inline ops::LossTerm term_of(const ops::LossRun& run, int64_t i) {
-  const int64_t first = i * run.term_positions * run.outputs;
+  const int64_t position = i * run.term_positions, first = run.scores_at(position);
   return {run.scores + first,
-          run.classes ? run.classes + i * run.term_positions : nullptr,
-          run.classes ? nullptr : run.values + first,
+          run.classes ? run.classes + position : nullptr,
+          run.classes ? nullptr : run.values + position * run.outputs,
           run.gradient ? run.gradient + first : nullptr,
           run.class_weights,
           run.term_positions};
@@ -35,6 +35,8 @@ __global__ void __launch_bounds__(sample_threads) loss_of_terms(const __grid_con
   ops::UnitLoss loss;
   ops::add_term(run.spec, run.outputs, term, loss);
   run.per_sample[i] = loss;
+  if (run.part.row > 0 && term.gradient)
+    for (int64_t k = 0; k < run.term_positions * run.outputs; ++k) term.gradient[k] *= run.part.factor;
   if (!run.counts) return;
   // Unsigned addition is that of int64_t, for which there is no atomic.
   auto* counts = reinterpret_cast<unsigned long long*>(run.counts);
@@ -80,7 +82,10 @@ __global__ void __launch_bounds__(threads) sum_of_losses(const __grid_constant__
   if (threadIdx.x != 0) return;
   for (int warp = 1; warp < warps; ++warp) add_loss(sum, of_warps[warp]);
   ops::UnitReport& report = run.reports[run.tag->report];
-  report.loss = sum;
+  if (run.part.row > 0)
+    run.part.sums[run.tag->report * run.part.losses + run.part.number] = sum;
+  else
+    report.loss = sum;
   report.unit_plus_1 = run.tag->unit + 1;
 }
 

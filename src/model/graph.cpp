@@ -77,6 +77,13 @@ static ops::OpSpec spec_of(const Graph& graph, const Node& node) {
   return spec;
 }
 
+bool is_mask(const Graph& graph, int input) {
+  return std::ranges::any_of(graph.nodes, [&](const Node& node) {
+    return node.type == "Attention" && node.inputs.back() == input &&
+           ops::AttentionShape(spec_of(graph, node)).mask;
+  });
+}
+
 /// Scores and what is gathered by them; of causal attention half.
 static double attention_flops(const Graph& graph, const Node& node) {
   const ops::AttentionShape shape(spec_of(graph, node));

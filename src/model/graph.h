@@ -103,6 +103,9 @@ int64_t input_rows(const Graph& graph, int input = 0);
 /// NAME; 0: the input is no length.
 int64_t longest_length(const Graph& graph, int input);
 
+/// Whether an Attention node has the input as the mask of its keys.
+bool is_mask(const Graph& graph, int input);
+
 /// Floating-point operations of one sample, forward and backward (products and convolutions; for reports).
 double training_flops_per_sample(const Graph& graph);
 

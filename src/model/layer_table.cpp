@@ -190,14 +190,15 @@ std::vector<LayerRow> sequence_rows() {
        read_positional_embedding},
       {"attention",
        "Each token gathers from the others what its heads look for; up to the length with from = [\"x\", "
-       "\"NAME.length\"], from another sequence with [\"queries\", \"memory\"] or with its length behind.",
+       "\"NAME.length\"], from another sequence with [\"queries\", \"memory\"] or with its length behind; "
+       "an input [T] in place of a length is a mask: tokens where it is 0 are not looked at.",
        {heads, key_heads, causal, bias, init, init_deviation, l2},
        {},
        read_attention,
        {1, 3}},
       {"transformer_block",
        "x + attention(norm(x)), then that + dense(activation(dense(norm(that)))); attention up to the length "
-       "with from = [\"x\", \"NAME.length\"].",
+       "with from = [\"x\", \"NAME.length\"], or by a mask.",
        {heads,
         key_heads,
         causal,

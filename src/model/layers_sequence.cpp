@@ -2,9 +2,9 @@
 // Layers of sequences [T, F]: embeddings of numbers and positions, attention to the sequence itself or to
 // another one, and the block of which transformers consist (Vaswani et al. 2017; with the norms before
 // instead of behind, as Radford et al. 2019). A length for each sample, where one is given, ends its
-// sequence: nobody attends to what lies behind. Names of parameters: of attention NAME.qkv (to another
-// sequence NAME.queries, NAME.keys, NAME.values) and NAME.out; of a block NAME.norm_1, NAME.attention.qkv,
-// NAME.attention.out, NAME.norm_2, NAME.dense_1, NAME.dense_2.
+// sequence: nobody attends to what lies behind; a mask, [T], hides tokens where it is 0. Names of parameters:
+// of attention NAME.qkv (to another sequence NAME.queries, NAME.keys, NAME.values) and NAME.out; of a block
+// NAME.norm_1, NAME.attention.qkv, NAME.attention.out, NAME.norm_2, NAME.dense_1, NAME.dense_2.
 #include <algorithm>
 
 #include "model/layers.h"
@@ -55,11 +55,32 @@ int64_t head_size(const LayerContext& context, int64_t width, int64_t heads) {
   return width / heads;
 }
 
-/// The Attention node of its operands, behind which lengths come where there are some, and a dense layer of
-/// its results.
+/// What says which tokens of the sequence before it among the layer's inputs count: lengths, or a mask.
+/// -1: none.
+int bound_of(const LayerContext& context, size_t place) {
+  if (context.inputs.size() <= place) return -1;
+  const int bound = context.inputs[place];
+  const GraphBuilder& builder = context.builder;
+  const Shape& shape = builder.shape(bound);
+  if (shape == Shape{1}) return lengths_of(context, place);
+  const Shape mask = {builder.shape(context.inputs[place - 1]).front()};
+  // Nothing is learned of a mask.
+  const bool given = std::ranges::count(builder.inputs(), bound) == 1;
+  if (!given || shape != mask)
+    context.options.error("from",
+                          std::string("the ") + (place == 1 ? "second" : "third") + " input of a " +
+                              context.layer.type + " layer is a length for each sample, [1], or a mask, " +
+                              shape_text(mask) + ", not " + (given ? "" : "what a layer gives, ") +
+                              shape_text(shape),
+                          "Inputs with lengths of their own have one: NAME.length.");
+  return bound;
+}
+
+/// The Attention node of its operands, behind which lengths or a mask come where there are some (bound_of),
+/// and a dense layer of its results.
 int add_attention_node(const LayerContext& context, const std::string& name, std::vector<int> operands,
-                       int lengths, int64_t width, const HeadOptions& heads, const WeightOptions& outer) {
-  if (lengths >= 0) operands.push_back(lengths);
+                       int bound, int64_t width, const HeadOptions& heads, const WeightOptions& outer) {
+  if (bound >= 0) operands.push_back(bound);
   const int gathered = context.builder.add_node(
       "Attention", name,
       {{"q_num_heads", heads.heads}, {"kv_num_heads", heads.key_heads}, {"is_causal", int64_t{heads.causal}}},
@@ -68,16 +89,16 @@ int add_attention_node(const LayerContext& context, const std::string& name, std
 }
 
 /// Queries, keys and values of one sequence by one dense layer.
-int add_attention(const LayerContext& context, const std::string& name, int value, int lengths,
+int add_attention(const LayerContext& context, const std::string& name, int value, int bound,
                   const HeadOptions& heads, const WeightOptions& inner, const WeightOptions& outer) {
   const int64_t width = context.builder.shape(value).back();
   const int64_t size = head_size(context, width, heads.heads);
   const int qkv = add_dense(context, name + ".qkv", value, (heads.heads + 2 * heads.key_heads) * size, inner);
-  return add_attention_node(context, name, {qkv}, lengths, width, heads, outer);
+  return add_attention_node(context, name, {qkv}, bound, width, heads, outer);
 }
 
 /// Queries of one sequence, keys and values of another one, which may be of another width and length.
-int add_cross_attention(const LayerContext& context, int memory, int lengths, const HeadOptions& heads,
+int add_cross_attention(const LayerContext& context, int memory, int bound, const HeadOptions& heads,
                         const WeightOptions& weights) {
   if (heads.causal)
     context.options.error("causal", "causal = true has no meaning where a sequence attends to another one",
@@ -88,25 +109,26 @@ int add_cross_attention(const LayerContext& context, int memory, int lengths, co
   const int queries = add_dense(context, name + ".queries", context.input, heads.heads * size, weights);
   const int keys = add_dense(context, name + ".keys", memory, key_width, weights);
   const int values = add_dense(context, name + ".values", memory, key_width, weights);
-  return add_attention_node(context, name, {queries, keys, values}, lengths, width, heads, weights);
+  return add_attention_node(context, name, {queries, keys, values}, bound, width, heads, weights);
 }
 
-/// from = ["x"], ["x", "x.length"], ["queries", "memory"] or ["queries", "memory", "memory.length"].
+/// from = ["x"], ["x", "x.length"], ["queries", "memory"] or ["queries", "memory", "memory.length"]; a mask
+/// wherever a length may stand.
 int build_attention(const LayerContext& context, const HeadOptions& heads, const WeightOptions& weights) {
   sequence_shape(context);
   const size_t count = context.inputs.size();
-  const bool crosses = count > 2 || (count == 2 && context.builder.shape(context.inputs[1]) != Shape{1});
+  const bool crosses = count > 2 || (count == 2 && context.builder.shape(context.inputs[1]).size() > 1);
   if (!crosses)
-    return add_attention(context, context.name, context.input, lengths_of(context), heads, weights, weights);
+    return add_attention(context, context.name, context.input, bound_of(context, 1), heads, weights, weights);
   const Shape& memory = context.builder.shape(context.inputs[1]);
   if (memory.size() != 2)
     context.options.error(
         "from",
         "the second input of an attention layer is a sequence [length, features] that the first one attends "
-        "to, or a length for each sample, [1], not " +
+        "to, a length for each sample, [1], or a mask, [length], not " +
             shape_text(memory),
         "");
-  return add_cross_attention(context, context.inputs[1], lengths_of(context, 2), heads, weights);
+  return add_cross_attention(context, context.inputs[1], bound_of(context, 2), heads, weights);
 }
 
 struct BlockOptions {
@@ -131,7 +153,7 @@ int build_block(const LayerContext& context, const BlockOptions& options) {
   const int64_t width = sequence_shape(context).back();
   const std::string& name = context.name;
   const int first = add_layer_norm(context, name + ".norm_1", context.input, options.centred, epsilon);
-  const int gathered = add_attention(context, name + ".attention", first, lengths_of(context), options.heads,
+  const int gathered = add_attention(context, name + ".attention", first, bound_of(context, 1), options.heads,
                                      options.inner, options.outer);
   const int middle = add_branch(context, name + ".attention", context.input, gathered, options.dropout);
   const int second = add_layer_norm(context, name + ".norm_2", middle, options.centred, epsilon);

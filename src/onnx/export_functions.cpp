@@ -175,7 +175,8 @@ std::string mask(Body& body, const std::string& scores, int64_t tokens) {
   return body.add("Where", {sees, scores, body.number(-INFINITY)});
 }
 
-/// softmax(Q K' scale) V for each head (Vaswani et al. 2017); with lengths as ops/attention_shape says.
+/// softmax(Q K' scale) V for each head (Vaswani et al. 2017); with lengths or a mask as ops/attention_shape
+/// says.
 void write_attention(Body& body, const FunctionSpec& spec) {
   ops::OpSpec op;
   op.attributes = spec.attributes;
@@ -200,20 +201,21 @@ void write_attention(Body& body, const FunctionSpec& spec) {
       body.add("MatMul", {body.transpose(q, {0, 2, 1, 3}), body.transpose(k, {0, 2, 3, 1})});
   std::string scores = body.add("Mul", {products, body.number(static_cast<double>(shape.scale))});
   if (shape.causal) scores = mask(body, scores, shape.queries);
-  const std::string length = "x" + std::to_string(spec.inputs.size() - 1);
+  const std::string bound = "x" + std::to_string(spec.inputs.size() - 1);
   std::string sees;
-  if (shape.lengths) {  // finite, so that nothing is NaN where no key is left
-    sees = body.before_the_end(shape.keys, length, {0, 1, 1, -1});
-    scores = body.add("Where", {sees, scores, body.number(-1e30)});
-  }
+  if (shape.lengths) sees = body.before_the_end(shape.keys, bound, {0, 1, 1, -1});
+  if (shape.mask)
+    sees = body.add("Not", {body.add("Equal", {body.reshape(bound, {0, 1, 1, -1}), body.number(0)})});
+  // Finite, so that nothing is NaN where no key is left.
+  if (!sees.empty()) scores = body.add("Where", {sees, scores, body.number(-1e30)});
   std::string weights = body.add("Softmax", {scores}, {{"axis", int64_t{-1}}});
-  if (shape.lengths) weights = body.add("Mul", {weights, body.cast(sees)});
+  if (!sees.empty()) weights = body.add("Mul", {weights, body.cast(sees)});
   const std::string gathered = body.add("MatMul", {weights, body.transpose(v, {0, 2, 1, 3})});
   const bool ends = shape.packed && shape.lengths;
   const std::string rows = body.reshape(body.transpose(gathered, {0, 2, 1, 3}),
                                         {0, shape.queries, shape.heads * shape.value_size}, ends ? "" : "y");
   if (ends)
-    body.add("Mul", {rows, body.cast(body.before_the_end(shape.queries, length, {0, -1, 1}))}, {}, "y");
+    body.add("Mul", {rows, body.cast(body.before_the_end(shape.queries, bound, {0, -1, 1}))}, {}, "y");
 }
 
 /// Of a sequence [N, C, T] the mean of what lies before its length, [N, 1]; 0 of nothing.

@@ -76,7 +76,12 @@ std::string Exporter::cast(const std::string& value, int64_t type, const std::st
 Names Exporter::function_operands(const Node& node) {
   Names names = operands(node);
   const size_t at = place_of_lengths(node.type, node.inputs.size());
-  if (at == 0 || !is_lengths(node.inputs[at])) return names;
+  if (at == 0) return names;
+  if (!is_lengths(node.inputs[at])) {
+    if (integers_.contains(node.inputs[at]))
+      names[at] = cast(names[at], messages::TensorProto::FLOAT, node.name + ".mask_number");
+    return names;
+  }
   const std::string column = unique(node.name + ".length_column");
   emit("Unsqueeze", column, {names[at], integers(column + ".axis", {1})}, column);
   names[at] = cast(column, messages::TensorProto::FLOAT, node.name + ".length_number");

@@ -25,7 +25,7 @@ const AttributeSlot* find_slot(const std::string& type, int input);
 /// Whether input number `input` of an operator holds what is learned or measured, if not a value of the
 /// network: weights, biases, scales, tables.
 bool is_parameter_slot(const std::string& type, int input);
-/// Which of an operator's values in Lepton are lengths, of so many; 0: none.
+/// Which of an operator's values in Lepton are lengths (of an Attention: or a mask), of so many; 0: none.
 size_t place_of_lengths(const std::string& type, size_t values);
 
 /// Since which opset ONNX has the operator (1: longer than it matters here).

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention (Vaswani et al. 2017): softmax(scale Q K^T) V for each head, all keys or, causal, those up to the
-// query; with lengths those before the sample's end alone, and nothing behind it is computed. Scores exist
-// for a tile of queries at a time, so memory is linear in the sequence; backward makes them again from what
-// forward keeps of each row, its largest score and its sum (as Dao et al. 2022). With P the softmax and O = P
-// V:
+// query; with lengths those before the sample's end alone, and nothing behind it is computed; with a mask
+// those where it is not 0. Scores exist for a tile of queries at a time, so memory is linear in the sequence;
+// backward makes them again from what forward keeps of each row, its largest score and its sum (as Dao et
+// al. 2022). With P the softmax and O = P V:
 //   dV = P^T dO,   dP = dO V^T,   dS = scale P (dP - rowsum(dP P)),   dQ = dS K,   dK = dS^T Q.
 // Products are our own (ops/small_product), in fp32 whatever the network's precision: they are small, and of
 // a causal one half is left out. Made by the table, run by model/executor. Twin: kernels/attention.cu.
@@ -49,52 +49,71 @@ struct RowSoftmax {
   return largest[0];
 }
 
-/// Keys that row r sees: the first `first + r` if causal, else all there are.
-[[gnu::always_inline]] inline int64_t seen_by(int64_t r, int64_t keys, int64_t first, bool causal) {
-  return causal ? std::min(keys, first + r) : keys;
-}
+/// Rows of queries with their scores for the first keys of a sample, and what they may see of those.
+struct ScoreRows {
+  int64_t rows, keys;
+  int64_t first;  ///< causal: keys that row 0 sees, row r sees r more
+  bool causal;
+  float scale;
+  const float* mask;  ///< of the keys, 0 where nobody sees one; null: none
+
+  [[gnu::always_inline]] int64_t seen_by(int64_t r) const {
+    return causal ? std::min(keys, first + r) : keys;
+  }
+};
+
+constexpr float no_score = -std::numeric_limits<float>::infinity();
 
 /// Scores to shares; keys that a row does not see get 0.
-LEPTON_SIMD void softmax_rows(int64_t rows, int64_t keys, int64_t first, bool causal, float scale, float* s,
-                              RowSoftmax* kept) {
-  for (int64_t r = 0; r < rows; ++r) {
-    float* row = s + r * keys;
-    const int64_t count = seen_by(r, keys, first, causal), end = whole(count, keys);
-    for (int64_t i = 0; i < end; ++i) row[i] *= scale;
-    std::fill(row + count, row + end, -std::numeric_limits<float>::infinity());
+LEPTON_SIMD void softmax_rows(const ScoreRows& of, float* s, RowSoftmax* kept) {
+  const float* const mask = of.mask;
+  for (int64_t r = 0; r < of.rows; ++r) {
+    float* row = s + r * of.keys;
+    const int64_t count = of.seen_by(r), end = whole(count, of.keys);
+    if (mask)
+      for (int64_t i = 0; i < end; ++i) row[i] = mask[i] != 0 ? row[i] * of.scale : no_score;
+    else
+      for (int64_t i = 0; i < end; ++i) row[i] *= of.scale;
+    std::fill(row + count, row + end, no_score);
     const float shift = largest_of(end, row);
+    if (mask && shift == no_score) {  // it sees nothing
+      std::fill(row, row + of.keys, 0.0f);
+      if (kept) kept[r] = {-no_score, 0.0f};
+      continue;
+    }
     for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] - shift);
     const float share = 1.0f / lane_sum(
                                    end, [=](int64_t i) __attribute__((always_inline)) { return row[i]; });
     for (int64_t i = 0; i < end; ++i) row[i] *= share;
-    std::fill(row + end, row + keys, 0.0f);
+    std::fill(row + end, row + of.keys, 0.0f);
     if (kept) kept[r] = {shift, share};
   }
 }
 
 /// The same from what was kept.
-LEPTON_SIMD void softmax_rows_again(int64_t rows, int64_t keys, int64_t first, bool causal, float scale,
-                                    const RowSoftmax* kept, float* s) {
-  for (int64_t r = 0; r < rows; ++r) {
-    float* row = s + r * keys;
-    const int64_t count = seen_by(r, keys, first, causal), end = whole(count, keys);
+LEPTON_SIMD void softmax_rows_again(const ScoreRows& of, const RowSoftmax* kept, float* s) {
+  const float* const mask = of.mask;
+  for (int64_t r = 0; r < of.rows; ++r) {
+    float* row = s + r * of.keys;
+    const int64_t count = of.seen_by(r), end = whole(count, of.keys);
     const float shift = kept[r].shift, share = kept[r].share;
-    for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] * scale - shift) * share;
-    std::fill(row + count, row + keys, 0.0f);
+    for (int64_t i = 0; i < end; ++i) row[i] = math::exp(row[i] * of.scale - shift) * share;
+    if (mask)
+      for (int64_t i = 0; i < end; ++i) row[i] = mask[i] != 0 ? row[i] : 0.0f;
+    std::fill(row + count, row + of.keys, 0.0f);
   }
 }
 
 /// dP to dS, in place; of keys that the query does not see, 0.
-LEPTON_SIMD void score_gradients(int64_t rows, int64_t keys, int64_t first, bool causal, float scale,
-                                 const float* p, float* dp) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* share = p + r * keys;
-    float* row = dp + r * keys;
-    const int64_t count = seen_by(r, keys, first, causal), end = whole(count, keys);
-    std::fill(row + count, row + keys, 0.0f);
+LEPTON_SIMD void score_gradients(const ScoreRows& of, const float* p, float* dp) {
+  for (int64_t r = 0; r < of.rows; ++r) {
+    const float* share = p + r * of.keys;
+    float* row = dp + r * of.keys;
+    const int64_t count = of.seen_by(r), end = whole(count, of.keys);
+    std::fill(row + count, row + of.keys, 0.0f);
     const float mean = lane_sum(
         end, [=](int64_t i) __attribute__((always_inline)) { return row[i] * share[i]; });
-    for (int64_t i = 0; i < end; ++i) row[i] = scale * (share[i] * (row[i] - mean));
+    for (int64_t i = 0; i < end; ++i) row[i] = of.scale * (share[i] * (row[i] - mean));
   }
 }
 
@@ -127,7 +146,7 @@ class AttentionOp : public Op {
         for (int64_t first = 0; first < extent.queries; first += tile_queries) {
           const Tile tile = tile_at(extent, first);
           compare(tile, s.size, h.q + first * s.row[0], s.row[0], turned, shares);
-          softmax_rows(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares,
+          softmax_rows(score_rows(tile, h), shares,
                        saved_bytes_ > 0 ? kept(run.saved, sample, head) + first : nullptr);
           gather(tile, shares, s.value_size, h.v, s.row[2], run.output + output_at(sample, head, first), row);
         }
@@ -139,7 +158,7 @@ class AttentionOp : public Op {
     const AttentionShape& s = shape_;
     float *keys_turned = floats_at(run.scratch, keys_turned_),
           *values_turned = floats_at(run.scratch, values_turned_);
-    CHECK(!s.lengths || !run.input_gradients.back(), "lengths have no gradient");
+    CHECK(!(s.lengths || s.mask) || !run.input_gradients.back(), "lengths and masks have no gradient");
     for (int64_t sample = 0; sample < samples_; ++sample) {
       const Extent extent = extent_of(run.inputs, sample);
       clear_behind(run, sample, extent);
@@ -165,6 +184,7 @@ class AttentionOp : public Op {
  private:
   struct Head {
     const float *q, *k, *v;
+    const float* mask;  ///< of the sample, or null
   };
 
   /// What counts of a sample, and whose keys and values lie turned: rows as long as there are keys.
@@ -197,6 +217,10 @@ class AttentionOp : public Op {
   Tile tile_at(const Extent& extent, int64_t first) const {
     const int64_t rows = std::min(tile_queries, extent.queries - first);
     return {first, rows, shape_.causal ? std::min(first + rows, extent.keys) : extent.keys, extent.keys};
+  }
+
+  ScoreRows score_rows(const Tile& tile, const Head& head) const {
+    return {tile.rows, tile.keys, tile.first + 1, shape_.causal, shape_.scale, head.mask};
   }
 
   Triangle left(Triangle triangle) const { return shape_.causal ? triangle : Triangle::none; }
@@ -259,14 +283,14 @@ class AttentionOp : public Op {
     const float *q = h.q + first * s.row[0], *dy = run.output_gradient + output_at(sample, head, first);
     const int64_t dy_row = s.heads * s.value_size, key_head = head / s.heads_per_key();
     compare(tile, s.size, q, s.row[0], floats_at(run.scratch, keys_turned_), shares);
-    softmax_rows_again(tile.rows, tile.keys, first + 1, s.causal, s.scale,
-                       kept(run.saved, sample, head) + first, shares);
+    const ScoreRows rows = score_rows(tile, h);
+    softmax_rows_again(rows, kept(run.saved, sample, head) + first, shares);
     if (float* dv = gradient_at(run, 2, sample, key_head))
       scatter(tile, shares, s.value_size, dy, dy_row, dv, s.row[2], more);
     float *const dq = gradient_at(run, 0, sample, head), *const dk = gradient_at(run, 1, sample, key_head);
     if (!dq && !dk) return;
     compare(tile, s.value_size, dy, dy_row, floats_at(run.scratch, values_turned_), gradients);
-    score_gradients(tile.rows, tile.keys, first + 1, s.causal, s.scale, shares, gradients);
+    score_gradients(rows, shares, gradients);
     if (dk) scatter(tile, gradients, s.size, q, s.row[0], dk, s.row[1], more);
     if (dq) gather(tile, gradients, s.size, h.k, s.row[1], dq + first * s.row[0], s.row[0]);
   }
@@ -282,7 +306,8 @@ class AttentionOp : public Op {
     const int64_t key_head = head / shape_.heads_per_key();
     return {inputs[0] + head_at(0, sample, head),
             inputs[shape_.packed ? 0 : 1] + head_at(1, sample, key_head),
-            inputs[shape_.packed ? 0 : 2] + head_at(2, sample, key_head)};
+            inputs[shape_.packed ? 0 : 2] + head_at(2, sample, key_head),
+            shape_.mask ? inputs.back() + sample * shape_.keys : nullptr};
   }
   float* gradient_at(const OpBackward& run, size_t operand, int64_t sample, int64_t head) const {
     float* const gradient = run.input_gradients[shape_.packed ? 0 : operand];

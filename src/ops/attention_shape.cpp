@@ -15,12 +15,6 @@ AttentionShape::AttentionShape(const OpSpec& spec) {
   key_heads = int_attribute(spec.attributes, "kv_num_heads", heads);
   causal = int_attribute(spec.attributes, "is_causal", 0) != 0;
   packed = spec.inputs.size() <= 2;
-  lengths = spec.inputs.size() % 2 == 0;
-  require_shape(
-      !lengths || spec.inputs.back() == Shape{1},
-      "Attention takes Q, K and V, or one input that holds all three, and behind them one length per "
-      "sample, [1], not " +
-          shape_text(spec.inputs.back()));
   require_shape(heads >= 1 && key_heads >= 1 && heads % key_heads == 0,
                 "Attention of " + std::to_string(heads) + " heads of queries and " +
                     std::to_string(key_heads) + " of keys: the latter must divide the former");
@@ -29,6 +23,15 @@ AttentionShape::AttentionShape(const OpSpec& spec) {
                   "Attention needs sequences [T, F], not " + shape_text(spec.inputs[i]));
   queries = spec.inputs[0][0];
   keys = packed ? queries : spec.inputs[1][0];
+  if (spec.inputs.size() % 2 == 0) {
+    lengths = spec.inputs.back() == Shape{1};
+    mask = !lengths && spec.inputs.back() == Shape{keys};
+    require_shape(
+        lengths || mask,
+        "Attention takes Q, K and V, or one input that holds all three, and behind them one length per "
+        "sample, [1], or a mask of the keys, " +
+            shape_text({keys}) + ", not " + shape_text(spec.inputs.back()));
+  }
   const auto head_size = [&](int64_t width, int64_t count) {
     require_shape(width % count == 0, "Attention cannot cut rows of " + std::to_string(width) + " into " +
                                           std::to_string(count) + " heads");

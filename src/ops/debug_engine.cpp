@@ -207,12 +207,34 @@ std::span<T> span_of(T* data, int64_t count) {
   return {data, data ? static_cast<size_t>(count) : 0};
 }
 
+/// A part of each sample's scores, side by side.
+std::vector<float> part_of(const LossRun& run, const float* scores) {
+  std::vector<float> part;
+  for (int64_t i = 0; i < run.samples; ++i)
+    part.insert(part.end(), scores + run.scores_at(i), scores + run.scores_at(i) + run.outputs);
+  return part;
+}
+
+/// One of several losses of a unit.
+UnitLoss loss_of_part(const LossRun& run, const Loss& loss, const Targets& targets) {
+  const std::vector<float> scores = part_of(run, run.scores);
+  std::vector<float> gradient(run.gradient ? scores.size() : 0);
+  const UnitLoss sums = loss.unit(scores, targets, gradient);
+  for (size_t i = 0; i < gradient.size(); ++i) {
+    const auto k = static_cast<int64_t>(i);
+    run.gradient[run.scores_at(k / run.outputs) + k % run.outputs] = gradient[i] * run.part.factor;
+  }
+  return sums;
+}
+
 void DebugStepMath::loss(const LossRun& run) {
-  const int64_t numbers = run.samples * run.outputs;
-  site_.need(run.scores, numbers, "the scores");
+  const int64_t numbers = run.samples * run.outputs,
+                reach = run.samples > 0 ? run.scores_at(run.samples - 1) + run.outputs : 0;
+  site_.need(run.scores, reach, "the scores");
   site_.need(run.classes, run.samples, "the classes");
   site_.need(run.values, numbers, "the targets");
-  site_.need(run.gradient, numbers, "the scores' gradient");
+  site_.need(run.gradient, reach, "the scores' gradient");
+  site_.need(run.part.sums, run.part.losses, "the sums of losses");
   site_.need(run.class_weights, run.outputs, "the weights of classes");
   site_.need(run.counts, run.tally.size(), "the counts of metrics");
   site_.need(run.per_sample, run.samples, "the losses of samples");
@@ -220,11 +242,15 @@ void DebugStepMath::loss(const LossRun& run) {
   site_.enqueue([=] {
     const std::span<const double> weights = span_of(run.class_weights, run.outputs);
     const Loss loss(run.spec, run.outputs, {run.term_positions, false, {weights.begin(), weights.end()}});
-    const std::span<const float> scores = span_of(run.scores, numbers);
     const Targets targets{span_of(run.classes, run.samples), span_of(run.values, numbers)};
     UnitReport& report = run.reports[run.tag->report];
-    report.loss = loss.unit(scores, targets, span_of(run.gradient, numbers));
     report.unit_plus_1 = run.tag->unit + 1;
+    if (run.part.row > 0) {
+      run.part.sums[run.tag->report * run.part.losses + run.part.number] = loss_of_part(run, loss, targets);
+      return;
+    }
+    const std::span<const float> scores = span_of(run.scores, numbers);
+    report.loss = loss.unit(scores, targets, span_of(run.gradient, numbers));
     if (run.counts) loss.count(run.tally, scores, targets, span_of(run.counts, run.tally.size()));
   });
 }

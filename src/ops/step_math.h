@@ -30,6 +30,16 @@ struct UnitReport {
   uint32_t blame = 0;       ///< complement of the lowest tensor whose gradient is not finite; 0: none
 };
 
+/// Which of several losses a run is of: its scores are a part of each sample's, and so is its gradient.
+struct LossOfSeveral {
+  int64_t row = 0;        ///< all scores of a sample; 0: there is one loss, of all of them
+  int64_t positions = 1;  ///< of a sample in this loss
+  float factor = 1;       ///< of the gradient
+  int64_t number = 0;     ///< of the loss, of `losses`
+  int64_t losses = 1;
+  UnitLoss* sums = nullptr;  ///< sums[tag->report * losses + number]: = in place of the report's
+};
+
 struct LossRun {
   LossSpec spec;
   int64_t samples = 0, outputs = 0;  ///< samples: positions
@@ -44,6 +54,13 @@ struct LossRun {
   UnitLoss* per_sample = nullptr;         ///< scratch, one per sample
   const UnitTag* tag = nullptr;
   UnitReport* reports = nullptr;  ///< reports[tag->report].loss and .unit_plus_1: =
+  LossOfSeveral part = {};        ///< scores and gradient begin at the part of the first sample
+
+  /// Where the scores of a position lie.
+  LEPTON_HD int64_t scores_at(int64_t position) const {
+    if (part.row == 0) return position * outputs;
+    return position / part.positions * part.row + position % part.positions * outputs;
+  }
 };
 
 /// A node's sum of gradients (exact/accumulator.h has the layout and what the checksums promise).

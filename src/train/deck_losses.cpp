@@ -211,8 +211,6 @@ void check_losses_fit(const Deck& deck, const DeckFacts& facts) {
     if (facts.given(key))
       refuse(facts, key, std::string(key) + " does not go with model.losses",
              "Leave it out; `lepton keys` says what each of several losses takes.");
-  if (deck.train.device != DeviceKind::cpu)
-    refuse(facts, "train.device", "several losses are computed on CPUs only", "Set train.device = \"cpu\".");
   if (deck.evaluation.metric != "loss")
     refuse(facts, "evaluation.metric", "of several losses evaluation.metric is \"loss\", their weighted sum",
            "Leave it out.");

@@ -36,6 +36,7 @@ DeviceRunner::Mail DeviceRunner::mail_layout() const {
   const auto blocks = static_cast<size_t>(resources_.graph.layout.blocks());
   Mail mail;
   mail.reports = place(mail.bytes, units, sizeof(ops::UnitReport));
+  mail.part_losses = place(mail.bytes, units_.part_losses_bytes(), 1);
   mail.magnitudes = place(mail.bytes, resources_.graph.layout.tensors().size(), sizeof(uint32_t));
   mail.checks = place(mail.bytes, blocks, sizeof(ops::BlockCheck));
   mail.hashes = place(mail.bytes, blocks, sizeof(uint64_t));
@@ -95,6 +96,8 @@ void DeviceRunner::enqueue_reports(const RoundHeader& header) {
   Queue& queue = *state_.engine().queue;
   const size_t reports = numbers_.size() * sizeof(ops::UnitReport);
   if (reports > 0) queue.copy(mail_.data() + layout_.reports, state_.reports(), reports);
+  const size_t parts = numbers_.size() * resources_.parts.size() * sizeof(ops::UnitLoss);
+  if (parts > 0) queue.copy(mail_.data() + layout_.part_losses, units_.part_losses(), parts);
   if (header.id.kind == exact::RoundKind::train)
     queue.copy(mail_.data() + layout_.magnitudes, state_.sums().magnitudes, scales_.bytes());
   else if (units_.counts_bytes() > 0)
@@ -107,7 +110,7 @@ void DeviceRunner::collect(const RoundHeader& header) {
   state_.finish();
   if (!first) return;
   const auto reports = mail<const ops::UnitReport>(layout_.reports, std::ssize(numbers_));
-  for (size_t i = 0; i < numbers_.size(); ++i) collect_unit(header, numbers_[i], reports[i]);
+  for (size_t i = 0; i < numbers_.size(); ++i) collect_unit(header, numbers_[i], i, reports[i]);
   if (header.id.kind == exact::RoundKind::train)
     collect_magnitudes();
   else
@@ -116,14 +119,31 @@ void DeviceRunner::collect(const RoundHeader& header) {
   fold_losses();
 }
 
-void DeviceRunner::collect_unit(const RoundHeader& header, int64_t number, const ops::UnitReport& report) {
+ops::UnitLoss DeviceRunner::collect_parts(size_t place, int64_t samples) {
+  const std::span<const LossPart> parts = resources_.parts;
+  const auto count = std::ssize(parts);
+  const auto losses = mail<const ops::UnitLoss>(layout_.part_losses, std::ssize(numbers_) * count)
+                          .subspan(place * parts.size(), parts.size());
+  ops::UnitLoss whole;
+  whole.weight = static_cast<double>(samples);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i].loss.add(losses[i], samples * parts[i].positions, sums_.parts[i]);
+    whole.loss += parts[i].factor * losses[i].loss;
+  }
+  return whole;
+}
+
+void DeviceRunner::collect_unit(const RoundHeader& header, int64_t number, size_t place,
+                                const ops::UnitReport& report) {
   CHECK(report.unit_plus_1 == number + 1, "the report of another unit");
   const std::span<const int64_t> begins = resources_.node.unit_begins(header.ticket);
   const int64_t samples = begins[number + 1] - begins[number];
-  resources_.loss.add(report.loss, samples * resources_.dataset.positions(), sums_.loss);
+  const bool several = !resources_.parts.empty();
+  const ops::UnitLoss loss = several ? collect_parts(place, samples) : report.loss;
+  resources_.loss.add(loss, samples * (several ? 1 : resources_.dataset.positions()), sums_.loss);
   exact::Lanes& lanes = sums_.lanes;
   const int nodes = static_cast<int>(resources_.graph.nodes.size());
-  if (!std::isfinite(report.loss.loss)) {
+  if (!std::isfinite(loss.loss)) {
     const int node = units_.first_non_finite(header, number);
     lanes.flag_non_finite(number, node >= 0 ? node : nodes - 1);
   } else if (report.blame != 0) {

@@ -35,7 +35,9 @@ class DeviceRunner : public Worker {
   void enqueue_reports(const RoundHeader& header);
   /// Waits for everything that was enqueued; counts the round's units, the first time.
   void collect(const RoundHeader& header);
-  void collect_unit(const RoundHeader& header, int64_t number, const ops::UnitReport& report);
+  void collect_unit(const RoundHeader& header, int64_t number, size_t place, const ops::UnitReport& report);
+  /// Of the unit of the report at `place`: each of several losses into its sums; returns their weighted sum.
+  ops::UnitLoss collect_parts(size_t place, int64_t samples);
   void collect_magnitudes();
   void collect_counts();
   /// The sums and their checksums to the host's accumulator, or the slice's back.
@@ -55,7 +57,7 @@ class DeviceRunner : public Worker {
 
   /// Offsets of what comes back, in pinned memory.
   struct Mail {
-    size_t reports = 0, magnitudes = 0, checks = 0, hashes = 0, counts = 0, bytes = 0;
+    size_t reports = 0, part_losses = 0, magnitudes = 0, checks = 0, hashes = 0, counts = 0, bytes = 0;
   };
   Mail mail_layout() const;
   template <class T>

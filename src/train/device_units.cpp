@@ -25,6 +25,13 @@ int64_t largest_unit(const UnitSizes& sizes) {
   return largest;
 }
 
+/// Of all targets, the most that a sample has.
+size_t positions_most(const data::Dataset& dataset) {
+  int64_t most = 1;
+  for (const data::Target& target : dataset.targets()) most = std::max(most, target.positions);
+  return static_cast<size_t>(most);
+}
+
 template <class T>
 T* at(const Buffer& buffer, size_t offset) {
   return reinterpret_cast<T*>(buffer.data() + offset);
@@ -32,39 +39,40 @@ T* at(const Buffer& buffer, size_t offset) {
 
 }  // namespace
 
-DeviceUnits::Parts DeviceUnits::parts_of(const model::Graph& graph, const data::Dataset& dataset,
-                                         const UnitSizes& sizes) {
+DeviceUnits::Parts DeviceUnits::parts_of(const data::Dataset& dataset, const UnitSizes& sizes) {
   const auto n = static_cast<size_t>(largest_unit(sizes));
-  const bool values = dataset.target_kind() == data::TargetKind::values;
-  const size_t targets = n * static_cast<size_t>(values ? graph.outputs() : dataset.positions());
   Parts parts;
   parts.ids = aligned(sizeof(ops::UnitTag));
-  parts.targets = parts.ids + aligned(n * sizeof(int64_t));
-  parts.inputs = parts.targets + aligned(targets * 4);
+  parts.inputs = parts.ids + aligned(n * sizeof(int64_t));
+  for (const data::Target& target : dataset.targets()) {
+    parts.targets.push_back(parts.inputs);
+    const bool values = target.kind == data::TargetKind::values;
+    parts.inputs += aligned(n * static_cast<size_t>(values ? target.outputs : target.positions) * 4);
+  }
   parts.bytes = parts.inputs + n * static_cast<size_t>(dataset.input_elements()) * sizeof(float);
   return parts;
 }
 
 int64_t DeviceUnits::bytes(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes,
                            const ops::Loss& loss, const ops::TallySpec& tally, ops::Arithmetic& arithmetic) {
-  const Parts parts = parts_of(graph, dataset, sizes);
+  const Parts parts = parts_of(dataset, sizes);
   const size_t workspace =
       model::Executor::workspace_bytes(graph, sizes.training, sizes.inference, arithmetic);
-  const auto samples = static_cast<size_t>(largest_unit(sizes) * dataset.positions());
-  return static_cast<int64_t>(workspace + 2 * parts.bytes + parts.inputs + samples * sizeof(ops::UnitLoss)) +
+  const size_t samples = static_cast<size_t>(largest_unit(sizes)) * positions_most(dataset),
+               losses = samples + graph.heads.size() * static_cast<size_t>(sizes.max_units);
+  return static_cast<int64_t>(workspace + 2 * parts.bytes + parts.inputs + losses * sizeof(ops::UnitLoss)) +
          tally.size() * 8 + static_cast<int64_t>(loss.class_weights().size_bytes());
 }
 
-int64_t DeviceUnits::pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
-                                  const UnitSizes& sizes) {
+int64_t DeviceUnits::pinned_bytes(const data::Dataset& dataset, const UnitSizes& sizes) {
   constexpr size_t places = std::tuple_size_v<decltype(places_)>;
-  return static_cast<int64_t>(places * parts_of(graph, dataset, sizes).bytes);
+  return static_cast<int64_t>(places * parts_of(dataset, sizes).bytes);
 }
 
 DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
     : resources_(resources),
       state_(*resources.device),
-      parts_(parts_of(resources.graph, resources.dataset, sizes)),
+      parts_(parts_of(resources.dataset, sizes)),
       executor_(resources.graph, resources.deck.run.seed, sizes.training, sizes.inference,
                 *state_.engine().arithmetic),
       copies_(state_.engine().backend->make_queue()) {
@@ -78,9 +86,11 @@ DeviceUnits::DeviceUnits(const UnitResources& resources, const UnitSizes& sizes)
   }
   current_ = Buffer(device, parts_.inputs, "ids and targets of a unit");
   const auto samples = static_cast<size_t>(largest_unit(sizes));
-  per_sample_ =
-      Buffer(device, samples * static_cast<size_t>(resources.dataset.positions()) * sizeof(ops::UnitLoss),
-             "losses of samples");
+  per_sample_ = Buffer(device, samples * positions_most(resources.dataset) * sizeof(ops::UnitLoss),
+                       "losses of samples");
+  part_losses_ =
+      Buffer(device, resources.parts.size() * static_cast<size_t>(sizes.max_units) * sizeof(ops::UnitLoss),
+             "sums of several losses");
   counts_ =
       Buffer(device, static_cast<size_t>(resources.tally.size()) * sizeof(int64_t), "counts of metrics");
   const std::span<const double> weights = resources.loss.class_weights();
@@ -110,12 +120,16 @@ int64_t DeviceUnits::assemble(const RoundHeader& header, int64_t number, uint32_
   const data::UnitDraws draws{resources_.deck.run.seed, header.epoch, {ids, count}};
   assembler.inputs(rows, header.id.kind == exact::RoundKind::train ? &draws : nullptr,
                    {inputs, count * static_cast<size_t>(assembler.input_elements())});
-  if (resources_.dataset.target_kind() == data::TargetKind::values)
-    assembler.values(rows, {reinterpret_cast<float*>(to + parts_.targets),
-                            count * static_cast<size_t>(resources_.graph.outputs())});
-  else
-    assembler.classes(rows, {reinterpret_cast<int32_t*>(to + parts_.targets),
-                             count * static_cast<size_t>(resources_.dataset.positions())});
+  for (size_t t = 0; t < parts_.targets.size(); ++t) {
+    const data::Target& target = resources_.dataset.targets()[t];
+    std::byte* const place = to + parts_.targets[t];
+    if (target.kind == data::TargetKind::values)
+      assembler.values(rows, {reinterpret_cast<float*>(place), count * static_cast<size_t>(target.outputs)},
+                       t);
+    else
+      assembler.classes(
+          rows, {reinterpret_cast<int32_t*>(place), count * static_cast<size_t>(target.positions)}, t);
+  }
   return n;
 }
 
@@ -183,18 +197,36 @@ void DeviceUnits::enqueue(int64_t samples, int slot, bool training) {
 }
 
 void DeviceUnits::run_loss(int64_t samples, bool training) {
+  if (resources_.parts.empty())
+    return run_one(resources_.loss, 0, resources_.dataset.positions(), {}, 0, samples, training);
+  ops::LossOfSeveral of_several;
+  of_several.row = resources_.graph.outputs();
+  of_several.losses = std::ssize(resources_.parts);
+  of_several.sums = part_losses();
+  for (size_t i = 0; i < resources_.parts.size(); ++i) {
+    const LossPart& part = resources_.parts[i];
+    of_several.positions = part.positions;
+    of_several.factor = static_cast<float>(part.factor);
+    of_several.number = static_cast<int64_t>(i);
+    run_one(part.loss, i, part.positions, of_several, part.first, samples, training);
+  }
+}
+
+void DeviceUnits::run_one(const ops::Loss& loss, size_t target, int64_t positions, ops::LossOfSeveral part,
+                          int64_t first, int64_t samples, bool training) {
   ops::LossRun run;
-  run.spec = resources_.loss.spec();
-  run.samples = samples * resources_.dataset.positions();
-  run.outputs = resources_.loss.outputs();
-  run.term_positions = resources_.loss.term_positions();
-  if (class_weights_.bytes() > 0) run.class_weights = class_weights_.as<double>().data();
-  run.scores = executor_.scores(samples, training).data();
-  if (resources_.dataset.target_kind() == data::TargetKind::values)
-    run.values = at<float>(current_, parts_.targets);
+  run.spec = loss.spec();
+  run.part = part;
+  run.samples = samples * positions;
+  run.outputs = loss.outputs();
+  run.term_positions = loss.term_positions();
+  if (!loss.class_weights().empty()) run.class_weights = class_weights_.as<double>().data();
+  run.scores = executor_.scores(samples, training).data() + first;
+  if (resources_.dataset.targets()[target].kind == data::TargetKind::values)
+    run.values = at<float>(current_, parts_.targets[target]);
   else
-    run.classes = at<int32_t>(current_, parts_.targets);
-  if (training) run.gradient = executor_.output_gradient(samples).data();
+    run.classes = at<int32_t>(current_, parts_.targets[target]);
+  if (training) run.gradient = executor_.output_gradient(samples).data() + first;
   run.tally = resources_.tally;
   if (!training && counts_.bytes() > 0) run.counts = counts();
   run.per_sample = per_sample_.as<ops::UnitLoss>().data();

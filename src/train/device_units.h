@@ -32,8 +32,7 @@ class DeviceUnits : public model::GradientSink {
                        const ops::Loss& loss, const ops::TallySpec& tally, ops::Arithmetic& arithmetic);
 
   /// Pinned host bytes that it takes.
-  static int64_t pinned_bytes(const model::Graph& graph, const data::Dataset& dataset,
-                              const UnitSizes& sizes);
+  static int64_t pinned_bytes(const data::Dataset& dataset, const UnitSizes& sizes);
 
   /// Waits, calling `between` if it is not empty, until at most one unit is ahead on the queue; stages and
   /// enqueues unit `number` of the round; its report goes to place `report`.
@@ -46,13 +45,17 @@ class DeviceUnits : public model::GradientSink {
   /// Sums over evaluation units, since they were cleared: as UnitResources::tally has them.
   int64_t* counts() const { return counts_.as<int64_t>().data(); }
   size_t counts_bytes() const { return counts_.bytes(); }
+  /// Of several losses the sums of each unit, by its report and in the order of the losses.
+  ops::UnitLoss* part_losses() const { return part_losses_.as<ops::UnitLoss>().data(); }
+  size_t part_losses_bytes() const { return part_losses_.bytes(); }
 
   void gradient(int tensor, int64_t first, std::span<const float> values) override;
 
  private:
   /// Where one unit's parts lie in a place: the tag first, inputs last.
   struct Parts {
-    size_t ids = 0, targets = 0, inputs = 0, bytes = 0;
+    size_t ids = 0, inputs = 0, bytes = 0;
+    std::vector<size_t> targets;
   };
   struct Place {
     Buffer pinned, device;
@@ -60,13 +63,16 @@ class DeviceUnits : public model::GradientSink {
   };
   using Key = std::tuple<int64_t, int, bool>;  // samples, slot, training
 
-  static Parts parts_of(const model::Graph& graph, const data::Dataset& dataset, const UnitSizes& sizes);
+  static Parts parts_of(const data::Dataset& dataset, const UnitSizes& sizes);
   /// Assembles into pinned memory; returns the samples.
   int64_t assemble(const RoundHeader& header, int64_t number, uint32_t report, std::byte* to);
   /// Enqueues its copies; the unit becomes the current one.
   void bring(Place& place, int64_t samples, bool training);
   void enqueue(int64_t samples, int slot, bool training);
   void run_loss(int64_t samples, bool training);
+  /// A loss over all of a sample's scores, or one of several; its target has this number.
+  void run_one(const ops::Loss& loss, size_t target, int64_t positions, ops::LossOfSeveral part,
+               int64_t first, int64_t samples, bool training);
   model::UnitRun current(int64_t samples);
 
   UnitResources resources_;
@@ -75,7 +81,7 @@ class DeviceUnits : public model::GradientSink {
   model::Executor executor_;
   std::unique_ptr<Queue> copies_;
   std::array<Place, 2> places_;
-  Buffer current_, per_sample_, counts_, class_weights_;
+  Buffer current_, per_sample_, part_losses_, counts_, class_weights_;
   std::map<Key, std::unique_ptr<Recording>> recordings_;
   std::vector<const std::byte*> rows_;
   uint64_t started_ = 0;

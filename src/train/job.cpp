@@ -49,11 +49,13 @@ data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::D
                              const model::Graph& graph, const data::Statistics* known) {
   for (size_t i = 0; i < dataset.inputs().size(); ++i) {
     const int64_t rows = model::input_rows(graph, graph.inputs[i]);
+    const bool mask = model::is_mask(graph, graph.inputs[i]);
     const data::Input& input = dataset.inputs()[i];
     comm::agree(world, [&] {
-      REQUIRE(rows == 0 || input.rules.normalisation == data::Normalisation::none, Exit::deck,
+      REQUIRE((rows == 0 && !mask) || input.rules.normalisation == data::Normalisation::none, Exit::deck,
               deck.place("data.normalize"),
-              "the network's embedding takes whole numbers, not normalised ones",
+              mask ? "attention's mask is 0 or is not, which normalised numbers are not"
+                   : "the network's embedding takes whole numbers, not normalised ones",
               deck.data.inputs.empty() ? "Leave data.normalize out."
                                        : "Set normalize = \"none\" in [data.inputs." + input.name + "].");
     });

@@ -64,7 +64,7 @@ MemoryNeeds memory_needs(const data::Dataset& dataset, const model::Graph& graph
   if (cut.machines > 1) needs.staging = data::RowExchange::slots * sizes.max_samples * row_bytes_max;
   needs.threads = cut.threads;
   if (cut.device) {
-    needs.per_thread = DeviceUnits::pinned_bytes(graph, dataset, sizes);
+    needs.per_thread = DeviceUnits::pinned_bytes(dataset, sizes);
     return needs;
   }
   const size_t workspace = model::Executor::workspace_bytes(graph, sizes.training, sizes.inference,

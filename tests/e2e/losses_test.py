@@ -262,8 +262,9 @@ def several_losses():
     """Of rows that end where their length says: the same run everywhere; figures by name are those of predict's outputs."""
     make_deck("several.toml", data="", network=SEVERAL + OPTIMIZER, train=TRAIN)
     reference = train("several", deck="several.toml")
-    for i, how in enumerate(({"ranks": 2}, {"ranks": 3, "per_node": 1})):
-        result = train(f"several-{i}", deck="several.toml", **how)
+    for i, how in enumerate(({"ranks": 2}, {"ranks": 3, "per_node": 1}, {"ranks": 2, "per_node": 1, "device": "debug"})):
+        device = how.pop("device", "cpu")
+        result = train(f"several-{i}", deck="several.toml", sets={"train.device": device}, **how)
         same_run(f"several-{i}", "several", str(how))
         assert result.hash() == reference.hash(), result.told("other parameters")
         assert metrics(f"several-{i}", "test") == metrics("several", "test"), f"{how}: other metrics"

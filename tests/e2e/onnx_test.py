@@ -30,10 +30,19 @@ NETWORKS = {
               "{ type = 'lstm', units = 5, bidirectional = true, layers = 2, output = 'sequence', name = 'both',"
               " from = ['embedding_1', 'input.length'] }",
               "{ type = 'gru', units = 7, from = ['both', 'input.length'] }"], (9,), 3),
+    "bert": (["{ type = 'embedding', rows = 12, width = 8 }",
+              "{ type = 'transformer_block', heads = 2, from = ['embedding_1', 'mask'] }",
+              "{ type = 'attention', heads = 4, key_heads = 2, causal = true, from = ['transformer_block_1', 'mask'] }",
+              "{ type = 'global_max_pool1d' }"], (9,), 3),
     "unet": (["{ type = 'conv2d', filters = 4, kernel = 3, padding = 'same', name = 'fine' }", "{ type = 'max_pool2d' }",
               "{ type = 'group_norm', groups = 2 }", "{ type = 'upsample2d', scale = 2, mode = 'linear' }",
               "{ type = 'max_pool2d' }", "{ type = 'upsample2d', scale = 2, name = 'up' }",
               "{ type = 'concat', from = ['up', 'fine'] }", "{ type = 'flatten' }"], (2, 6, 8), 4),
+}
+PLAIN = ('inputs = "x"', "x")
+SOURCES = {  # of networks with more than one input, or with lengths: in decks, and for predict
+    "lstm": ('inputs = "x", lengths = "lengths"', "x,input.lengths=lengths"),
+    "bert": ('inputs = { input = "x", mask = "mask" }', "input=x,mask=mask"),
 }
 COMPARE = """
 import sys, h5py, numpy as np, onnxruntime
@@ -41,7 +50,7 @@ file = h5py.File(sys.argv[1])
 scores = h5py.File(sys.argv[2])["scores"][:]
 for model in sys.argv[3:]:
     session = onnxruntime.InferenceSession(model)
-    names = {"input": "x", "input.length": "lengths"}
+    names = {"input": "x", "input.length": "lengths", "mask": "mask"}
     inputs = {i.name: file[names[i.name]][:].astype("i8" if "int64" in i.type else "f4") for i in session.get_inputs()}
     given = session.run(None, inputs)[0]
     error = abs(given - scores).max() / (1 + abs(scores).max())
@@ -56,10 +65,12 @@ def write_data(name, shape, classes):
         if name == "gpt":
             tokens = random.integers(0, classes, (96, shape[0] + 1)).astype(np.uint8)
             file["x"], file["y"] = tokens[:, :-1], tokens[:, 1:].astype(np.int32)
-        elif name == "lstm":
+        elif name in SOURCES:
             file["x"] = random.integers(0, 12, (96, *shape)).astype(np.uint8)
             file["lengths"] = random.integers(1, shape[0] + 1, 96).astype(np.int32)
             file["lengths"][0] = shape[0]
+            file["mask"] = random.integers(0, 3, (96, *shape)) > 0
+            file["mask"][5] = False
             file["y"] = random.integers(0, classes, 96).astype(np.int32)
         else:
             file["x"] = (4 * random.standard_normal((96, *shape)) + 2).astype(np.float32)
@@ -68,15 +79,15 @@ def write_data(name, shape, classes):
 
 def write_deck(name, network, directory):
     path = f"{directory}.toml"
-    data = "" if name == "lstm" else 'target_kind = "classes"' if name == "gpt" else 'normalize = "standardize"'
-    lengths = 'lengths = "lengths", ' if name == "lstm" else ""
+    data = "" if name in SOURCES else 'target_kind = "classes"' if name == "gpt" else 'normalize = "standardize"'
+    source = SOURCES.get(name, PLAIN)[0]
     with open(path, "w") as deck:
         deck.write(f"""[run]
 dir = "{directory}"
 seed = 5
 [data]
 file = "{name}.h5"
-train = {{ inputs = "x", {lengths}targets = "y" }}
+train = {{ {source}, targets = "y" }}
 {data}
 [model]
 {network}
@@ -92,7 +103,7 @@ unit_size = 8
 
 
 def scores_of(deck, name, directory, *checkpoint):
-    place = "x,input.lengths=lengths" if name == "lstm" else "x"
+    place = SOURCES.get(name, PLAIN)[1]
     run("predict", deck, "--inputs", f"{name}.h5:{place}", "--output", f"{directory}.scores.h5", *checkpoint,
         sets={"run.dir": directory})
     with h5py.File(f"{directory}.scores.h5") as file:
@@ -113,7 +124,7 @@ def check(name, python):
     deck = write_deck(name, f"layers = [{layers}]", f"{name}_layers")
     run("train", deck)
     scores = scores_of(deck, name, f"{name}_layers")
-    inside = [] if name in ("gpt", "lstm") else ["--normalize"]
+    inside = [] if name == "gpt" or name in SOURCES else ["--normalize"]
     models = []
     for opset in ("13", "17", "21"):
         models.append(f"{name}_{opset}.onnx")

@@ -194,6 +194,31 @@ TEST(LayersSequence, LengthsEndSequences) {
     }
 }
 
+TEST(LayersSequence, MasksHideTokens) {
+  const LayerSpec words = layer("embedding", {{"rows", 9}, {"width", 12}, {"init_deviation", 1.0}});
+  for (const char* type : {"attention", "transformer_block"}) {
+    SCOPED_TRACE(type);
+    const bool block = type == std::string("transformer_block");
+    ModelSpec spec = network({6}, {words, layer(type, {{"heads", 4}, {"from", Names{"embedding_1", "mask"}}}),
+                                   layer("flatten"), layer("dense", {{"units", 2}})});
+    spec.inputs = {{"text", {6}}, {"mask", {6}}};
+    const Graph graph = build_graph(spec);
+    EXPECT_EQ(node_named(graph, block ? "transformer_block_1.attention" : "attention_1").inputs[1], 1);
+    EXPECT_TRUE(is_mask(graph, 1));
+    EXPECT_FALSE(is_mask(graph, 0));
+    Bench bench(graph, {4}, {4});
+    expect_gradients(bench, 4, 2e-3);
+  }
+  ModelSpec both =
+      network({6}, {embedding(9, 12),
+                    layer("attention", {{"heads", 2}, {"from", Names{"embedding_1", "memory", "mask"}}}),
+                    layer("flatten")});
+  both.inputs = {{"text", {6}}, {"memory", {5, 8}}, {"mask", {5}}};
+  EXPECT_TRUE(is_mask(build_graph(both), 2));
+  both.inputs.back().shape = {6};
+  expect_deck_error(both, "deck.toml:2:101", {"a length for each sample, [1], or a mask, [5], not [6]"});
+}
+
 TEST(LayersSequence, AttentionToAnotherSequence) {
   const LayerSpec words = embedding(9, 12);
   const Options options = {{"heads", 4}, {"key_heads", 2}, {"init", "normal"}, {"init_deviation", 0.4}};
@@ -225,15 +250,13 @@ TEST(LayersSequence, RefusesWhatIsNoLengthAndNoSequence) {
     options.insert(options.end(), more.begin(), more.end());
     return ragged({embedding(9, 12), layer(type, options)});
   };
-  expect_deck_error(reads("attention", {"embedding_1", "text"}), "deck.toml:2:100",
-                    {"a sequence [length, features]", "or a length for each sample, [1], not [6]"});
   expect_deck_error(reads("attention", {"embedding_1", "memory", "text"}), "deck.toml:2:100",
-                    {"third input", "a length for each sample, [1], not [6]"});
+                    {"third input", "a length for each sample, [1], or a mask, [5], not [6]"});
   expect_deck_error(reads("attention", {"embedding_1", "memory"}, {{"causal", true}}), "deck.toml:2:102",
                     {"no meaning where a sequence attends to another one"});
   for (const char* type : {"transformer_block", "global_avg_pool1d", "global_max_pool1d"})
     expect_deck_error(reads(type, {"embedding_1", "memory"}), "deck.toml:2:100",
-                      {"a length for each sample, [1], not [5, 8]"});
+                      {"a length for each sample, [1],", "not [5, 8]"});
   ModelSpec learned = ragged({embedding(9, 12), layer("flatten"), layer("dense", {{"units", 1}}),
                               layer("lstm", {{"from", Names{"embedding_1", "dense_1"}}, {"units", 2}})});
   expect_deck_error(learned, "deck.toml:4:100",

@@ -54,6 +54,9 @@ TEST(ExportFunctions, LengthsAreWritten) {
   EXPECT_EQ(own.input_size(), 2);
   EXPECT_EQ(nodes_of(own, "Less"), 2) << "keys and queries";
   EXPECT_EQ(nodes_of(function_of({"Attention", {}, {{5, 8}, {6, 8}, {6, 8}, {1}}, 4, 17}), "Less"), 1);
+  const auto masked = function_of({"Attention", {}, {{5, 24}, {5}}, 2, 17});
+  EXPECT_EQ(nodes_of(masked, "Less"), 0);
+  EXPECT_EQ(nodes_of(masked, "Equal"), 1);
   EXPECT_EQ(nodes_of(function_of({"GlobalAveragePool", {}, {{5, 8}, {1}}, 2, 17}), "Less"), 1);
   EXPECT_EQ(nodes_of(function_of({"GlobalMaxPool", {}, {{5, 8}, {1}}, 2, 18}), "ReduceMax"), 1);
 }

@@ -57,6 +57,15 @@ TEST(AttentionShape, Lengths) {
   EXPECT_FALSE(AttentionShape(attention({{5, 12}}, {})).lengths);
 }
 
+TEST(AttentionShape, Masks) {
+  const AttentionShape own(attention({{5, 12}, {5}}, shape_heads(1, 1, true)));
+  EXPECT_TRUE(own.packed && own.mask && !own.lengths);
+  const AttentionShape other(attention({{5, 12}, {9, 6}, {9, 10}, {9}}, shape_heads(4, 2, false)));
+  EXPECT_TRUE(!other.packed && other.mask && !other.lengths);
+  EXPECT_TRUE(AttentionShape(attention({{5, 4}, {5, 4}, {5, 4}, {5}}, shape_heads(1, 1, true))).mask);
+  EXPECT_TRUE(AttentionShape(attention({{1, 12}, {1}}, {})).lengths) << "of one key, which says the same";
+}
+
 TEST(AttentionShape, OneHeadByDefault) {
   const AttentionShape s(attention({{5, 12}}, {}));
   EXPECT_EQ(s.heads, 1);
@@ -71,7 +80,7 @@ TEST(AttentionShape, Refusals) {
   expect_refused(attention({{5, 4}, {5, 6}, {5, 4}}, shape_heads(1, 1, false)), "do not fit");
   expect_refused(attention({{5, 4}, {6, 4}, {6, 4}}, shape_heads(1, 1, true)), "as many queries as keys");
   expect_refused(attention({{5, 12}, {9, 6}, {9, 10}, {2}}, shape_heads(4, 2, false)),
-                 "one length per sample");
+                 "one length per sample, [1], or a mask of the keys, [9], not [2]");
   expect_refused(attention({{5, 4}, {5, 4}, {5, 4}, {1}}, shape_heads(1, 1, true)), "without lengths only");
   expect_refused(attention({{3, 4, 5}}, shape_heads(1, 1, false)), "not [3, 4, 5]");
 }

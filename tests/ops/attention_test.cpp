@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention against a plain double loop: heads, shared key heads, causal or not, several tiles of queries,
-// one or three inputs, given scale, lengths.
+// one or three inputs, given scale, lengths, masks.
 #include <limits>
 
 #include "ops/attention_shape.h"
@@ -40,9 +40,16 @@ Operands ending_at(const OpSpec& spec, const Floats& lengths) {
   return operands;
 }
 
-/// One head of one sample, from rows of its operands, of which so many count.
-void attend(const AttentionShape& s, int64_t queries, int64_t keys, const double* q, const double* k,
-            const double* v, double* y) {
+OpSpec with_mask(OpSpec spec) {
+  const int64_t keys = AttentionShape(spec).keys;
+  spec = with_lengths(spec);
+  spec.inputs.back() = {keys};
+  return spec;
+}
+
+/// One head of one sample, from rows of its operands, of which so many count, or those that a mask shows.
+void attend(const AttentionShape& s, int64_t queries, int64_t keys, const double* mask, const double* q,
+            const double* k, const double* v, double* y) {
   for (int64_t i = 0; i < queries; ++i) {
     const int64_t count = s.causal ? std::min(i + 1, keys) : keys;
     Numbers shares(static_cast<size_t>(count));
@@ -50,8 +57,10 @@ void attend(const AttentionShape& s, int64_t queries, int64_t keys, const double
     for (int64_t j = 0; j < count; ++j) {
       double score = 0;
       for (int64_t c = 0; c < s.size; ++c) score += q[i * s.row[0] + c] * k[j * s.row[1] + c];
-      sum += shares[static_cast<size_t>(j)] = std::exp(score * static_cast<double>(s.scale));
+      const bool seen = !mask || mask[j] != 0;
+      sum += shares[static_cast<size_t>(j)] = seen ? std::exp(score * static_cast<double>(s.scale)) : 0.0;
     }
+    if (sum == 0) continue;  // y is 0
     for (int64_t c = 0; c < s.value_size; ++c) {
       double value = 0;
       for (int64_t j = 0; j < count; ++j) value += shares[static_cast<size_t>(j)] / sum * v[j * s.row[2] + c];
@@ -74,8 +83,9 @@ Reference reference(const OpSpec& spec) {
           return inputs[s.packed ? 0 : i].data() + sample * rows * s.row[i] + s.begin[i] + at;
         };
         const int64_t of_keys = head / s.heads_per_key();
-        attend(s, queries, keys, operand(0, s.queries, head * s.size), operand(1, s.keys, of_keys * s.size),
-               operand(2, s.keys, of_keys * s.value_size),
+        const double* mask = s.mask ? inputs.back().data() + sample * s.keys : nullptr;
+        attend(s, queries, keys, mask, operand(0, s.queries, head * s.size),
+               operand(1, s.keys, of_keys * s.size), operand(2, s.keys, of_keys * s.value_size),
                y.data() + (sample * s.queries * s.heads + head) * s.value_size);
       }
     return y;
@@ -187,6 +197,61 @@ TEST(Attention, FullLengthsAreNone) {
     EXPECT_EQ(one.output, two.output);
     EXPECT_EQ(one.input_gradients[0], two.input_gradients[0]);
   }
+}
+
+void check_masked(const OpSpec& open, const Floats& mask) {
+  const OpSpec spec = with_mask(open);
+  const Operands operands = ending_at(spec, mask);
+  check_op(spec, reference(spec), 4e-6, &operands);
+}
+
+/// Of samples with so many keys: ones and zeros at random, the last sample sees nothing.
+Floats mask_of(int64_t samples, int64_t keys) {
+  Floats mask(static_cast<size_t>(samples * keys));
+  for (size_t i = 0; i < mask.size(); ++i) mask[i] = (i * 2654435761U >> 7) % 3 == 0 ? 0.0f : 1.0f;
+  std::fill(mask.end() - keys, mask.end(), 0.0f);
+  return mask;
+}
+
+TEST(Attention, MasksHideKeys) {
+  for (const bool causal : {false, true}) {
+    check_masked(packed(2, 4, 3 * 4, heads(2, 2, causal)), {0, 1, 0, 0.5f, -1, 0, 0, 1});
+    check_masked(packed(3, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)), mask_of(3, 7));
+    Floats longer = mask_of(2, 70);
+    longer.resize(70);
+    check_masked(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), longer);
+    check_masked(apart(3, {{6, 12}, {6, 6}, {6, 10}}, heads(4, 2, causal)), mask_of(3, 6));
+  }
+  check_masked(apart(3, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)), mask_of(3, 9));
+  check_masked(apart(2, {{67, 4}, {20, 2}, {20, 3}}, heads(2, 1, false)), mask_of(2, 20));
+}
+
+TEST(Attention, AMaskOfOnesIsNone) {
+  for (const bool causal : {false, true}) {
+    const OpSpec without = completed(packed(2, 67, 3 * 4, heads(2, 2, causal)));
+    const OpSpec with = completed(with_mask(without));
+    Operands operands = ending_at(with, Floats(2 * 67, 1.0f));
+    const Results one = run_op(with, operands);
+    operands.inputs.pop_back();
+    const Results two = run_op(without, operands);
+    EXPECT_EQ(one.output, two.output);
+    EXPECT_EQ(one.input_gradients[0], two.input_gradients[0]);
+  }
+}
+
+TEST(Attention, NothingComesFromHiddenKeys) {
+  const OpSpec spec = completed(with_mask(apart(2, {{6, 4}, {6, 4}, {6, 4}}, heads(2, 2, false))));
+  const Floats mask = {1, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1};
+  const Operands operands = ending_at(spec, mask);
+  Operands other = operands;
+  for (size_t key = 0; key < mask.size(); ++key)
+    for (size_t c = 4 * key; mask[key] == 0 && c < 4 * key + 4; ++c)
+      other.inputs[1][c] += 3, other.inputs[2][c] -= 5;
+  const Results one = run_op(spec, operands), two = run_op(spec, other);
+  EXPECT_EQ(one.output, two.output);
+  EXPECT_EQ(one.input_gradients[0], two.input_gradients[0]);
+  for (size_t i : {size_t{1}, size_t{2}})
+    for (size_t c = 0; c < 4 * mask.size(); ++c) EXPECT_EQ(one.input_gradients[i][c] == 0, mask[c / 4] == 0);
 }
 
 TEST(Attention, MemoryIsLinearInTheSequence) {

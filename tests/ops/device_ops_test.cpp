@@ -307,19 +307,28 @@ TEST_P(DeviceOps, AttentionAndPoolsEndWhereTheSampleDoes) {
                                plain("GlobalMaxPool", {13, 37}),
                                plain("GlobalAveragePool", {16, 37})};
   specs[2].inputs = {{37, 20}, {29, 10}, {29, 14}};
-  for (OpSpec open : specs) {
+  const auto compare = [&](OpSpec open, int64_t width, const Floats& last) {
     open.samples = 5;
     open.input_needs_gradient.assign(open.inputs.size(), true);
-    open.inputs.push_back({1});
+    open.inputs.push_back({width});
     open.input_needs_gradient.push_back(false);
     const OpSpec spec = completed(open);
     Operands operands = random_operands(spec, 5);
-    operands.inputs.back() = {37, 33, 1, 0, 12};
+    operands.inputs.back() = last;
     const Results got = run_on(rig, spec, operands), want = run_op(spec, operands);
     EXPECT_LE(distance(got.output, want.output), 2e-6) << spec.type;
     for (size_t i = 0; i + 1 < spec.inputs.size(); ++i)
       EXPECT_LE(distance(got.input_gradients[i], want.input_gradients[i]), 2e-6) << spec.type << i;
     rig.clear();
+  };
+  for (const OpSpec& open : specs) compare(open, 1, {37, 33, 1, 0, 12});
+  for (size_t i = 0; i < 3; ++i) {  // masks: of keys, all of them and none
+    const int64_t keys = specs[i].inputs.back().front();
+    Floats mask(static_cast<size_t>(5 * keys));
+    for (size_t k = 0; k < mask.size(); ++k) mask[k] = k % 3 == 0 ? 0.0f : 1.0f;
+    std::fill_n(mask.begin(), keys, 1.0f);
+    std::fill_n(mask.begin() + 3 * keys, keys, 0.0f);
+    compare(specs[i], keys, mask);
   }
 }
 

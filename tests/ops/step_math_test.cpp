@@ -147,6 +147,45 @@ TEST_P(StepMath, LossesAreTheHosts) {
   }
 }
 
+// Of rows of scores a part, its gradient multiplied and nothing else of the row touched.
+TEST_P(StepMath, ALossOfSeveralIsTheHostsOfItsPart) {
+  constexpr int64_t before = 3, behind = 2;
+  for (const LossCase& c : loss_cases()) {
+    Arena arena(GetParam());
+    const LossData data(c);
+    const std::string name = loss_names()[static_cast<size_t>(c.spec.kind)];
+    const int64_t positions = c.targets.positions > 1 ? c.targets.positions : 2,
+                  width = positions * c.outputs, row = before + width + behind,
+                  samples = LossData::samples / positions;
+    Floats scores(static_cast<size_t>(samples * row), 9.0f), gradient(data.scores.size());
+    const UnitLoss want =
+        Loss(c.spec, c.outputs, c.targets).unit(data.scores, {data.classes, data.values}, gradient);
+    Floats wanted(scores.size(), -7.0f);
+    for (int64_t i = 0; i < samples; ++i)
+      for (int64_t k = 0; k < width; ++k) {
+        const auto at = static_cast<size_t>(i * row + before + k), from = static_cast<size_t>(i * width + k);
+        scores[at] = data.scores[from];
+        wanted[at] = gradient[from] * 0.3f;
+      }
+    LossRun run = upload(arena.rig, c, data, arena.tag, arena.reports);
+    run.scores = arena.rig.up(scores) + before;
+    float* const whole = arena.rig.up(Floats(scores.size(), -7.0f));
+    run.gradient = whole + before;
+    UnitLoss* const sums = arena.rig.room<UnitLoss>(4 * 3);
+    arena.rig.write(sums, std::vector<UnitLoss>(4 * 3));
+    run.part = {.row = row, .positions = positions, .factor = 0.3f, .number = 1, .losses = 3, .sums = sums};
+    arena.math().loss(run);
+    expect_bits(arena.rig.down(whole, std::ssize(wanted)), wanted, name);
+    const std::vector<UnitLoss> got = arena.rig.down(sums, 4 * 3);
+    for (size_t i = 0; i < got.size(); ++i)
+      expect_same_loss(got[i], i == 2 * 3 + 1 ? want : UnitLoss{}, name + " " + std::to_string(i));
+    EXPECT_EQ(arena.all_reports()[2].unit_plus_1, 42);
+    run.gradient = nullptr;
+    arena.math().loss(run);
+    expect_same_loss(arena.rig.down(sums, 4 * 3)[2 * 3 + 1], want, name + " without a gradient");
+  }
+}
+
 TEST_P(StepMath, ALossWithoutGradientOnlySums) {
   const LossCase c = loss_cases()[0];
   Arena arena(GetParam());

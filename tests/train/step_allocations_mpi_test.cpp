@@ -65,9 +65,10 @@ TEST(Step, AllocatesNothingAfterTheFirst) {
   for (const Subject& deck : {Subject{"dense.toml"}, Subject{"wide.toml"}, Subject{"conv.toml"},
                               Subject{"regression.toml"}, Subject{"several.toml"}, many_inputs()})
     for (const int ranks_per_node : {1000, 1}) {
-      // The least of a few tries, for on a slow machine a line may come at any time. All ranks try as often.
+      // The least of some tries, for on a slow machine lines and warnings may come at any time. All ranks try
+      // as often.
       int64_t least = INT64_MAX;
-      for (int attempt = 0; attempt < 3; ++attempt) {
+      for (int attempt = 0; attempt < 10; ++attempt) {
         const std::string name = deck.deck + std::to_string(deck.overrides.size()) + "-" +
                                  std::to_string(ranks_per_node) + "-" + std::to_string(attempt);
         least = std::min(least, excess(runs, deck, name, ranks_per_node));
