@@ -244,10 +244,10 @@ TEST(DebugDevice, EventsAreDoneWhenWhatIsBeforeThemIs) {
     other->synchronize();
     int count = 0;
     for (int round = 1; round <= 3; ++round) {
-      for (int i = 0; i < 5; ++i) device.enqueue(*queue, [&count] { ++count; });
+      for (int i = 0; i < 40; ++i) device.enqueue(*queue, [&count] { ++count; });
       queue->record(*event);
       while (!event->done()) pending = true;  // who asks lets time pass
-      ASSERT_GE(count, 5 * round);
+      ASSERT_GE(count, 40 * round);
     }
   }
   EXPECT_TRUE(pending);
