@@ -4,17 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <thread>
-
 #include "base/clock.h"
+#include "comm/waits.h"
 
 namespace lepton::comm {
 namespace {
-
-void sleep_s(double seconds) {
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-}
 
 TEST(Group, ADeadlineNamesTheMissingRank) {
   World world(1.0, 1000);

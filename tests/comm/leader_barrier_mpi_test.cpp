@@ -6,12 +6,10 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
-#include <chrono>
-#include <thread>
-
 #include "base/clock.h"
 #include "comm/group.h"
 #include "comm/mailbox.h"
+#include "comm/waits.h"
 #include "comm/worlds.h"
 
 // MPI's profiling interface: counts barriers.
@@ -25,17 +23,6 @@ extern "C" int MPI_Ibarrier(MPI_Comm comm, MPI_Request* request) {
 
 namespace lepton::comm {
 namespace {
-
-void sleep_s(double seconds) {
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-}
-
-Letter next_letter(Mailbox& mailbox) {
-  for (Pace pace;; pace.step()) {
-    if (std::optional<Letter> letter = mailbox.receive()) return std::move(*letter);
-    REQUIRE(pace.waited_s() < 60, Exit::again, "test", "no letter came", "");
-  }
-}
 
 /// The late leader enters only when every other has said its last word, before each of which the barrier is
 /// closed. Nobody waits for a letter then, so none of the next round can be taken for it.

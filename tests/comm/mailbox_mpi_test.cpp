@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/waiting.h"
 #include "comm/shared_memory.h"
+#include "comm/waits.h"
 #include "comm/worlds.h"
 
 // MPI's profiling interface: counts what a mailbox asks of MPI, and loses messages when told to.
@@ -50,15 +51,6 @@ std::string letter_text(int from, int to, int64_t index, size_t length) {
 size_t letter_length(int64_t index) {
   constexpr size_t lengths[] = {0, 1, 8, 15, 16, 100, 4000, 5000, 70'000};
   return index % 100 == 50 ? large : lengths[static_cast<size_t>(index) % std::size(lengths)];
-}
-
-Letter next_letter(Mailbox& mailbox) {
-  Pace pace;
-  for (;;) {
-    if (std::optional<Letter> letter = mailbox.receive()) return std::move(*letter);
-    pace.step();
-    REQUIRE(pace.waited_s() < 60, Exit::again, "test", "no letter came", "");
-  }
 }
 
 /// Everybody sends everybody (also itself) `count` letters, receiving meanwhile.
