@@ -20,9 +20,10 @@ LEPTON_SIMD void log1p_values(float* values, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const float x = values[i], u = 1.0f + x, rest = u - 1.0f;
     const float divisor = rest == 0.0f ? 1.0f : rest;
-    const float y = ops::math::log(u) * (x / divisor);
-    const float small = rest == 0.0f ? x : y;
-    values[i] = x == std::numeric_limits<float>::infinity() || u == 0.0f ? ops::math::log(u) : small;
+    const float whole = ops::math::log(u), exact = whole * (x / divisor);
+    const bool edge = (x == std::numeric_limits<float>::infinity()) | (u == 0.0f);
+    const float inner = rest == 0.0f ? x : exact;
+    values[i] = edge ? whole : inner;
   }
 }
 
