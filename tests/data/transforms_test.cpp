@@ -13,7 +13,7 @@
 namespace lepton::data {
 namespace {
 
-Transform of(Transform::Kind kind) {
+Transform transform_of(Transform::Kind kind) {
   Transform transform;
   transform.kind = kind;
   return transform;
@@ -22,13 +22,13 @@ Transform of(Transform::Kind kind) {
 TEST(Transforms, Log1p) {
   std::vector<float> values = {0, 1e-10F, -1e-10F, 1e-4F, -0.5F, -0.99F, 1, 2, 255, 32767, 1e20F, 3e38F};
   const std::vector<float> before = values;
-  transform_values(of(Transform::Kind::log1p), values.data(), std::ssize(values));
+  transform_values(transform_of(Transform::Kind::log1p), values.data(), std::ssize(values));
   for (size_t i = 0; i < values.size(); ++i) {
     const double expected = std::log1p(static_cast<double>(before[i]));
     EXPECT_NEAR(static_cast<double>(values[i]), expected, std::abs(expected) * 5e-7) << before[i];
   }
   values = {-1, -2, std::numeric_limits<float>::infinity(), std::nanf("")};
-  transform_values(of(Transform::Kind::log1p), values.data(), std::ssize(values));
+  transform_values(transform_of(Transform::Kind::log1p), values.data(), std::ssize(values));
   EXPECT_EQ(values[0], -std::numeric_limits<float>::infinity());
   EXPECT_TRUE(std::isnan(values[1]));
   EXPECT_EQ(values[2], std::numeric_limits<float>::infinity());
@@ -36,7 +36,7 @@ TEST(Transforms, Log1p) {
 }
 
 TEST(Transforms, ClipAndScale) {
-  Transform clip = of(Transform::Kind::clip), scale = of(Transform::Kind::scale);
+  Transform clip = transform_of(Transform::Kind::clip), scale = transform_of(Transform::Kind::scale);
   clip.low = -1;
   clip.high = 2.5;
   scale.factor = 3;
@@ -90,7 +90,7 @@ bool is_moved(const std::vector<float>& values, const Move& move) {
 
 TEST(Transforms, FlipsEveryOtherTimeAndOneAxis) {
   for (const Axis axis : {Axis::horizontal, Axis::vertical, Axis::depth}) {
-    Transform flip = of(Transform::Kind::random_flip);
+    Transform flip = transform_of(Transform::Kind::random_flip);
     flip.axis = axis;
     int flipped = 0;
     for (int64_t sample = 0; sample < 1000; ++sample) {
@@ -109,7 +109,7 @@ TEST(Transforms, FlipsEveryOtherTimeAndOneAxis) {
 }
 
 TEST(Transforms, CropsMoveAllAxesEvenlyAndFillWithZeros) {
-  Transform crop = of(Transform::Kind::random_crop);
+  Transform crop = transform_of(Transform::Kind::random_crop);
   crop.padding = 2;
   std::map<std::array<int64_t, 3>, int> seen;
   for (int64_t sample = 0; sample < 5000; ++sample) {
@@ -138,7 +138,7 @@ TEST(Transforms, CropsMoveAllAxesEvenlyAndFillWithZeros) {
 
 TEST(Transforms, WindowsBeginAnywhereEvenly) {
   const Grid whole{4, 6, 7, 2}, left{3, 5, 5, 2};
-  Transform crop = of(Transform::Kind::random_crop);
+  Transform crop = transform_of(Transform::Kind::random_crop);
   for (const int64_t padding : {0, 1}) {
     crop.padding = padding;
     std::map<int64_t, int> z, y, x;
@@ -191,7 +191,7 @@ TEST(Transforms, WindowsTakeLinesFromInside) {
 }
 
 TEST(Transforms, DrawsDependOnSeedPlaceSampleAndEpochAlone) {
-  Transform crop = of(Transform::Kind::random_crop);
+  Transform crop = transform_of(Transform::Kind::random_crop);
   crop.padding = 2;
   const auto moved = [&](size_t place, const SampleDraw& draw) {
     std::vector<float> values = numbered();

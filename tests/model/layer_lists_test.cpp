@@ -23,10 +23,6 @@ int output(const Graph& graph, const std::string& name) {
   return node_named(graph, name).output;
 }
 
-const ArenaTensor& tensor(const Graph& graph, const std::string& name) {
-  return graph.layout.tensors()[static_cast<size_t>(tensor_named(graph, name))];
-}
-
 }  // namespace
 
 TEST(LayerLists, ALayerReadsTheOneBeforeItOrWhatItNames) {
@@ -183,7 +179,7 @@ TEST(LayerLists, FrozenLayersAreMarkedWithAllThatIsInThem) {
   };
   EXPECT_EQ(mode("residual_1.batch_norm_1"), 0);
   EXPECT_EQ(mode("batch_norm_1"), 1);
-  EXPECT_TRUE(tensor(graph, "residual_1.batch_norm_1.running_mean").frozen);
+  EXPECT_TRUE(arena_tensor(graph, "residual_1.batch_norm_1.running_mean").frozen);
   EXPECT_EQ(gradient_elements(graph), (16 + 4) + 4 * 4 + (8 + 2));
   EXPECT_NE(describe(graph).find("frozen of them"), std::string::npos);
 }
@@ -205,8 +201,8 @@ TEST(LayerLists, FrozenRefuses) {
 TEST(LayerLists, FrozenWithSharedWeightsIsTheBias) {
   const Graph graph =
       graph_of({4}, {dense(4, {{"bias", false}}), dense(4, {{"weights_of", "dense_1"}, {"frozen", true}})});
-  EXPECT_FALSE(tensor(graph, "dense_1.weight").frozen);
-  EXPECT_TRUE(tensor(graph, "dense_2.bias").frozen);
+  EXPECT_FALSE(arena_tensor(graph, "dense_1.weight").frozen);
+  EXPECT_TRUE(arena_tensor(graph, "dense_2.bias").frozen);
 }
 
 TEST(LayerLists, GradientsOfAGraphWithSharedWeights) {

@@ -11,19 +11,11 @@ namespace {
 
 using Kind = Initialiser::Kind;
 
-const Node& first(const Graph& graph) {
-  return graph.nodes.front();
-}
-
 List ints(const Graph& graph, const std::string& name) {
-  return ops::ints_attribute(first(graph).attributes, name, {});
+  return ops::ints_attribute(first_node(graph).attributes, name, {});
 }
 
-const ArenaTensor& tensor(const Graph& graph, const std::string& name) {
-  return graph.layout.tensors()[static_cast<size_t>(tensor_named(graph, name))];
-}
-
-Graph conv(const Options& more, const Shape& input = {4, 9, 11}) {
+Graph conv2d_graph(const Options& more, const Shape& input = {4, 9, 11}) {
   Options options = {{"filters", 6}, {"kernel", List{3, 5}}};
   options.insert(options.end(), more.begin(), more.end());
   return graph_of(input, {layer("conv2d", options), layer("flatten")});
@@ -38,12 +30,12 @@ Graph transposed(const Options& more, const Shape& input = {4, 5, 6}) {
 }  // namespace
 
 TEST(LayersConvolution, Conv2d) {
-  const Graph graph = conv({});
-  EXPECT_EQ(first(graph).type, "Conv");
+  const Graph graph = conv2d_graph({});
+  EXPECT_EQ(first_node(graph).type, "Conv");
   EXPECT_EQ(output_of(graph, "conv2d_1"), (Shape{6, 7, 7}));  // padding "valid" by default
-  EXPECT_EQ(tensor(graph, "conv2d_1.weight").shape, (Shape{6, 4, 3, 5}));
-  EXPECT_TRUE(tensor(graph, "conv2d_1.weight").decays);
-  EXPECT_EQ(tensor(graph, "conv2d_1.bias").shape, (Shape{6}));
+  EXPECT_EQ(arena_tensor(graph, "conv2d_1.weight").shape, (Shape{6, 4, 3, 5}));
+  EXPECT_TRUE(arena_tensor(graph, "conv2d_1.weight").decays);
+  EXPECT_EQ(arena_tensor(graph, "conv2d_1.bias").shape, (Shape{6}));
   EXPECT_EQ(ints(graph, "kernel_shape"), (List{3, 5}));
   EXPECT_EQ(ints(graph, "strides"), (List{1, 1}));
   EXPECT_EQ(ints(graph, "pads"), (List{0, 0, 0, 0}));
@@ -51,29 +43,29 @@ TEST(LayersConvolution, Conv2d) {
 }
 
 TEST(LayersConvolution, Conv2dOptions) {
-  EXPECT_EQ(output_of(conv({{"stride", List{2, 3}}}), "conv2d_1"), (Shape{6, 4, 3}));
-  EXPECT_EQ(output_of(conv({{"dilation", List{2, 1}}}), "conv2d_1"), (Shape{6, 5, 7}));
-  EXPECT_EQ(output_of(conv({{"padding", List{1, 2}}}), "conv2d_1"), (Shape{6, 9, 11}));
-  EXPECT_EQ(output_of(conv({{"padding", 1}}), "conv2d_1"), (Shape{6, 9, 9}));
-  EXPECT_EQ(output_of(conv({{"padding", "same"}}), "conv2d_1"), (Shape{6, 9, 11}));
-  EXPECT_EQ(output_of(conv({{"padding", "same"}, {"stride", 2}}), "conv2d_1"), (Shape{6, 5, 6}));
-  EXPECT_EQ(output_of(conv({{"padding", "valid"}}), "conv2d_1"), (Shape{6, 7, 7}));
-  EXPECT_EQ(tensor(conv({{"groups", 2}}), "conv2d_1.weight").shape, (Shape{6, 2, 3, 5}));
-  EXPECT_EQ(ops::int_attribute(first(conv({{"groups", 2}})).attributes, "group", 0), 2);
-  EXPECT_EQ(conv({{"bias", false}}).layout.tensors().size(), 1U);
-  EXPECT_EQ(conv({{"activation", "relu"}}).nodes[1].name, "conv2d_1.relu");
-  EXPECT_EQ(tensor(conv({{"l2", 0.5}}), "conv2d_1.weight").l2, 0.5);
-  EXPECT_EQ(conv({{"init", "zeros"}}).initialisers[0].kind, Kind::zeros);
+  EXPECT_EQ(output_of(conv2d_graph({{"stride", List{2, 3}}}), "conv2d_1"), (Shape{6, 4, 3}));
+  EXPECT_EQ(output_of(conv2d_graph({{"dilation", List{2, 1}}}), "conv2d_1"), (Shape{6, 5, 7}));
+  EXPECT_EQ(output_of(conv2d_graph({{"padding", List{1, 2}}}), "conv2d_1"), (Shape{6, 9, 11}));
+  EXPECT_EQ(output_of(conv2d_graph({{"padding", 1}}), "conv2d_1"), (Shape{6, 9, 9}));
+  EXPECT_EQ(output_of(conv2d_graph({{"padding", "same"}}), "conv2d_1"), (Shape{6, 9, 11}));
+  EXPECT_EQ(output_of(conv2d_graph({{"padding", "same"}, {"stride", 2}}), "conv2d_1"), (Shape{6, 5, 6}));
+  EXPECT_EQ(output_of(conv2d_graph({{"padding", "valid"}}), "conv2d_1"), (Shape{6, 7, 7}));
+  EXPECT_EQ(arena_tensor(conv2d_graph({{"groups", 2}}), "conv2d_1.weight").shape, (Shape{6, 2, 3, 5}));
+  EXPECT_EQ(ops::int_attribute(first_node(conv2d_graph({{"groups", 2}})).attributes, "group", 0), 2);
+  EXPECT_EQ(conv2d_graph({{"bias", false}}).layout.tensors().size(), 1U);
+  EXPECT_EQ(conv2d_graph({{"activation", "relu"}}).nodes[1].name, "conv2d_1.relu");
+  EXPECT_EQ(arena_tensor(conv2d_graph({{"l2", 0.5}}), "conv2d_1.weight").l2, 0.5);
+  EXPECT_EQ(conv2d_graph({{"init", "zeros"}}).initialisers[0].kind, Kind::zeros);
 }
 
 TEST(LayersConvolution, SamePaddingPutsTheOddRowLast) {
-  const Graph graph = conv({{"padding", "same"}, {"stride", List{2, 2}}}, {4, 10, 12});
+  const Graph graph = conv2d_graph({{"padding", "same"}, {"stride", List{2, 2}}}, {4, 10, 12});
   EXPECT_EQ(ints(graph, "pads"), (List{0, 1, 1, 2}));
   EXPECT_EQ(output_of(graph, "conv2d_1"), (Shape{6, 5, 6}));
 }
 
 TEST(LayersConvolution, ConvolutionFans) {
-  const Initialiser init = conv({{"groups", 2}}).initialisers.front();
+  const Initialiser init = conv2d_graph({{"groups", 2}}).initialisers.front();
   EXPECT_EQ(init.fan_in, 2 * 15);
   EXPECT_EQ(init.fan_out, 3 * 15);
 }
@@ -110,7 +102,7 @@ TEST(LayersConvolution, OverSequences) {
                 layer("max_pool1d"), layer("global_max_pool1d")});
   EXPECT_EQ(output_of(graph, "conv1d_1"), (Shape{7, 9}));  // ONNX has channels first
   EXPECT_EQ(output_of(graph, "conv1d_1.sequence"), (Shape{9, 7}));
-  EXPECT_EQ(tensor(graph, "conv1d_1.weight").shape, (Shape{7, 5, 4}));
+  EXPECT_EQ(arena_tensor(graph, "conv1d_1.weight").shape, (Shape{7, 5, 4}));
   EXPECT_EQ(output_of(graph, "max_pool1d_1.sequence"), (Shape{4, 7}));
   EXPECT_EQ(graph.values.back().shape, (Shape{7}));
   for (const Node& node : graph.nodes) EXPECT_NE(node.type, "Identity") << "nothing needs to move";
@@ -127,24 +119,25 @@ TEST(LayersConvolution, OverVolumes) {
       {2, 8, 9, 10}, {layer("conv3d", {{"filters", 4}, {"kernel", List{3, 2, 1}}, {"padding", "same"}}),
                       layer("batch_norm"), layer("max_pool3d"), layer("global_avg_pool3d")});
   EXPECT_EQ(output_of(graph, "conv3d_1"), (Shape{4, 8, 9, 10}));
-  EXPECT_EQ(tensor(graph, "conv3d_1.weight").shape, (Shape{4, 2, 3, 2, 1}));
+  EXPECT_EQ(arena_tensor(graph, "conv3d_1.weight").shape, (Shape{4, 2, 3, 2, 1}));
   EXPECT_EQ(output_of(graph, "max_pool3d_1"), (Shape{4, 4, 4, 5}));
   EXPECT_EQ(graph.values.back().shape, (Shape{4}));
 }
 
 TEST(LayersConvolution, Transposed) {
   const Graph graph = transposed({});
-  EXPECT_EQ(first(graph).type, "ConvTranspose");
+  EXPECT_EQ(first_node(graph).type, "ConvTranspose");
   EXPECT_EQ(output_of(graph, "conv2d_transpose_1"), (Shape{6, 7, 7}));
-  EXPECT_EQ(tensor(graph, "conv2d_transpose_1.weight").shape, (Shape{4, 6, 3, 2}));
-  EXPECT_EQ(tensor(graph, "conv2d_transpose_1.bias").shape, (Shape{6}));
+  EXPECT_EQ(arena_tensor(graph, "conv2d_transpose_1.weight").shape, (Shape{4, 6, 3, 2}));
+  EXPECT_EQ(arena_tensor(graph, "conv2d_transpose_1.bias").shape, (Shape{6}));
   const auto shape = [](const Options& more) { return output_of(transposed(more), "conv2d_transpose_1"); };
   EXPECT_EQ(shape({{"stride", 2}}), (Shape{6, 11, 12}));
   EXPECT_EQ(shape({{"stride", 2}, {"padding", "same"}}), (Shape{6, 10, 12}));
   EXPECT_EQ(shape({{"stride", 2}, {"padding", 1}}), (Shape{6, 9, 10}));
   EXPECT_EQ(shape({{"stride", 2}, {"output_padding", List{1, 0}}}), (Shape{6, 12, 12}));
   EXPECT_EQ(shape({{"dilation", 2}}), (Shape{6, 9, 8}));
-  EXPECT_EQ(tensor(transposed({{"groups", 2}}), "conv2d_transpose_1.weight").shape, (Shape{4, 3, 3, 2}));
+  EXPECT_EQ(arena_tensor(transposed({{"groups", 2}}), "conv2d_transpose_1.weight").shape,
+            (Shape{4, 3, 3, 2}));
   EXPECT_EQ(transposed({{"bias", false}}).layout.tensors().size(), 1U);
   expect_deck_error(
       network({4, 5, 6}, {layer("conv2d_transpose", {{"filters", 6}, {"kernel", 3}, {"output_padding", 1}})}),

@@ -8,7 +8,7 @@ namespace lepton::model {
 
 namespace {
 
-LayerSpec conv(int64_t filters, int64_t stride = 1) {
+LayerSpec strided(int64_t filters, int64_t stride = 1) {
   return layer(
       "conv2d",
       {{"filters", filters}, {"kernel", 3}, {"stride", stride}, {"padding", "same"}, {"bias", false}});
@@ -111,8 +111,9 @@ TEST(LayersOther, ReshapeRefuses) {
 }
 
 TEST(LayersOther, ResidualWithIdentity) {
-  const Graph graph = graph_of(
-      {3, 4, 4}, {residual({conv(3), layer("batch_norm")}, {}, {{"activation", "relu"}}), layer("flatten")});
+  const Graph graph =
+      graph_of({3, 4, 4},
+               {residual({strided(3), layer("batch_norm")}, {}, {{"activation", "relu"}}), layer("flatten")});
   const Node& sum = node_named(graph, "residual_1.add");
   EXPECT_EQ(sum.type, "Add");
   EXPECT_EQ(sum.inputs, (std::vector<int>{node_named(graph, "residual_1.batch_norm_1").output, 0}));
@@ -121,7 +122,8 @@ TEST(LayersOther, ResidualWithIdentity) {
 }
 
 TEST(LayersOther, ResidualWithProjection) {
-  const Graph graph = graph_of({3, 4, 4}, {residual({conv(5, 2), conv(5)}, {conv(5, 2)}), layer("flatten")});
+  const Graph graph =
+      graph_of({3, 4, 4}, {residual({strided(5, 2), strided(5)}, {strided(5, 2)}), layer("flatten")});
   const Node& sum = node_named(graph, "residual_1.add");
   EXPECT_EQ(sum.inputs, (std::vector<int>{node_named(graph, "residual_1.conv2d_2").output,
                                           node_named(graph, "residual_1.projection.conv2d_1").output}));
@@ -129,10 +131,10 @@ TEST(LayersOther, ResidualWithProjection) {
 }
 
 TEST(LayersOther, ResidualRefuses) {
-  expect_deck_error(network({3, 4, 4}, {residual({conv(5, 2)}), layer("flatten")}), "deck.toml:1:5",
+  expect_deck_error(network({3, 4, 4}, {residual({strided(5, 2)}), layer("flatten")}), "deck.toml:1:5",
                     {"layer \"residual_1\"", "its layers give [5, 2, 2]", "its shortcut gives [3, 4, 4]",
                      "Add a projection"});
-  expect_deck_error(network({3, 4, 4}, {residual({conv(5, 2)}, {conv(5)}), layer("flatten")}),
+  expect_deck_error(network({3, 4, 4}, {residual({strided(5, 2)}, {strided(5)}), layer("flatten")}),
                     "deck.toml:1:5",
                     {"[5, 2, 2]", "[5, 4, 4]", "Let layers and projection end in one shape"});
   expect_deck_error(network({4}, {layer("residual")}), "deck.toml:1:5", {"needs a list layers = [...]"});

@@ -10,14 +10,6 @@ namespace {
 
 using Kind = Initialiser::Kind;
 
-const Node& first(const Graph& graph) {
-  return graph.nodes.front();
-}
-
-const ArenaTensor& tensor(const Graph& graph, const std::string& name) {
-  return graph.layout.tensors()[static_cast<size_t>(tensor_named(graph, name))];
-}
-
 Initialiser weight_init(const std::vector<LayerSpec>& layers, const Shape& input = {6}) {
   return graph_of(input, layers).initialisers.front();
 }
@@ -26,20 +18,20 @@ Initialiser weight_init(const std::vector<LayerSpec>& layers, const Shape& input
 
 TEST(LayersWeighted, Dense) {
   const Graph graph = graph_of({6}, {layer("dense", {{"units", 4}})});
-  EXPECT_EQ(first(graph).type, "Gemm");
-  EXPECT_EQ(ops::int_attribute(first(graph).attributes, "transB", 0), 1);
+  EXPECT_EQ(first_node(graph).type, "Gemm");
+  EXPECT_EQ(ops::int_attribute(first_node(graph).attributes, "transB", 0), 1);
   EXPECT_EQ(output_of(graph, "dense_1"), (Shape{4}));
-  EXPECT_EQ(tensor(graph, "dense_1.weight").shape, (Shape{4, 6}));
-  EXPECT_TRUE(tensor(graph, "dense_1.weight").decays);
-  EXPECT_EQ(tensor(graph, "dense_1.bias").shape, (Shape{4}));
-  EXPECT_FALSE(tensor(graph, "dense_1.bias").decays);
+  EXPECT_EQ(arena_tensor(graph, "dense_1.weight").shape, (Shape{4, 6}));
+  EXPECT_TRUE(arena_tensor(graph, "dense_1.weight").decays);
+  EXPECT_EQ(arena_tensor(graph, "dense_1.bias").shape, (Shape{4}));
+  EXPECT_FALSE(arena_tensor(graph, "dense_1.bias").decays);
   EXPECT_EQ(graph.layout.parameter_count(), 28);
 }
 
 TEST(LayersWeighted, DenseWithoutBias) {
   const Graph graph = graph_of({6}, {layer("dense", {{"units", 4}, {"bias", false}})});
   EXPECT_EQ(graph.layout.parameter_count(), 24);
-  EXPECT_EQ(first(graph).parameters.size(), 1U);
+  EXPECT_EQ(first_node(graph).parameters.size(), 1U);
 }
 
 TEST(LayersWeighted, L2) {
@@ -47,9 +39,9 @@ TEST(LayersWeighted, L2) {
       network({6}, {layer("dense", {{"units", 4}}), layer("dense", {{"units", 2}, {"l2", 0.5}})});
   spec.l2 = 0.25;
   const Graph graph = build_graph(spec);
-  EXPECT_EQ(tensor(graph, "dense_1.weight").l2, 0.25);
-  EXPECT_EQ(tensor(graph, "dense_2.weight").l2, 0.5);
-  EXPECT_EQ(tensor(graph, "dense_1.bias").l2, 0.0);
+  EXPECT_EQ(arena_tensor(graph, "dense_1.weight").l2, 0.25);
+  EXPECT_EQ(arena_tensor(graph, "dense_2.weight").l2, 0.5);
+  EXPECT_EQ(arena_tensor(graph, "dense_1.bias").l2, 0.0);
   expect_deck_error(network({6}, {layer("dense", {{"units", 4}, {"l2", -1}})}), "deck.toml:1:101",
                     {"l2 = -1 is not a number from 0 up"});
 }

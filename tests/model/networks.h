@@ -84,6 +84,14 @@ inline int tensor_named(const Graph& graph, const std::string& name) {
   throw std::runtime_error("no tensor " + name);
 }
 
+inline const ArenaTensor& arena_tensor(const Graph& graph, const std::string& name) {
+  return graph.layout.tensors()[static_cast<size_t>(tensor_named(graph, name))];
+}
+
+inline const Node& first_node(const Graph& graph) {
+  return graph.nodes.front();
+}
+
 /// Builds the graph and expects Error(deck) at `where` whose text holds every one of `pieces`.
 inline void expect_deck_error(const ModelSpec& spec, const std::string& where,
                               const std::vector<std::string>& pieces) {

@@ -30,39 +30,42 @@ Operands wide(const OpSpec& spec) {
   return operands;
 }
 
-void check(const OpSpec& spec, double (*function)(double)) {
+void check_activation(const OpSpec& spec, double (*function)(double)) {
   const Operands operands = wide(spec);
   check_op(spec, map(function), 1e-6, &operands);
 }
 
 TEST(Activation, Values) {
-  check(elementwise("Relu"), [](double x) { return x > 0 ? x : 0; });
-  check(elementwise("LeakyRelu"), [](double x) { return x > 0 ? x : 0.01 * x; });
-  check(elementwise("LeakyRelu", {{"alpha", 0.3}}), [](double x) { return x > 0 ? x : 0.3 * x; });
-  check(elementwise("Elu"), [](double x) { return x > 0 ? x : std::expm1(x); });
-  check(elementwise("Elu", {{"alpha", 0.7}}), [](double x) { return x > 0 ? x : 0.7 * std::expm1(x); });
-  check(elementwise("Sigmoid"), [](double x) { return 1 / (1 + std::exp(-x)); });
-  check(elementwise("Tanh"), [](double x) { return std::tanh(x); });
-  check(elementwise("Gelu"), [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); });
-  check(elementwise("Gelu", {{"approximate", std::string("tanh")}}), [](double x) {
+  check_activation(elementwise("Relu"), [](double x) { return x > 0 ? x : 0; });
+  check_activation(elementwise("LeakyRelu"), [](double x) { return x > 0 ? x : 0.01 * x; });
+  check_activation(elementwise("LeakyRelu", {{"alpha", 0.3}}), [](double x) { return x > 0 ? x : 0.3 * x; });
+  check_activation(elementwise("Elu"), [](double x) { return x > 0 ? x : std::expm1(x); });
+  check_activation(elementwise("Elu", {{"alpha", 0.7}}),
+                   [](double x) { return x > 0 ? x : 0.7 * std::expm1(x); });
+  check_activation(elementwise("Sigmoid"), [](double x) { return 1 / (1 + std::exp(-x)); });
+  check_activation(elementwise("Tanh"), [](double x) { return std::tanh(x); });
+  check_activation(elementwise("Gelu"), [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); });
+  check_activation(elementwise("Gelu", {{"approximate", std::string("tanh")}}), [](double x) {
     return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
   });
 }
 
 TEST(Activation, MoreValues) {
-  check(elementwise("Selu"),
-        [](double x) { return 1.0507010221481323 * (x > 0 ? x : 1.6732631921768188 * std::expm1(x)); });
-  check(elementwise("Selu", {{"alpha", 0.8}}),
-        [](double x) { return 1.0507010221481323 * (x > 0 ? x : 0.8 * std::expm1(x)); });
-  check(elementwise("Selu", {{"alpha", 0.8}, {"gamma", 2.5}}),
-        [](double x) { return 2.5 * (x > 0 ? x : 0.8 * std::expm1(x)); });
-  check(elementwise("HardSigmoid"), [](double x) { return std::clamp(0.2 * x + 0.5, 0.0, 1.0); });
-  check(elementwise("HardSigmoid", {{"alpha", 0.6}, {"beta", 0.1}}),
-        [](double x) { return std::clamp(0.6 * x + 0.1, 0.0, 1.0); });
-  check(elementwise("Softplus"), [](double x) { return std::log1p(std::exp(x)); });
-  check(elementwise("Swish"), [](double x) { return x / (1 + std::exp(-x)); });
-  check(elementwise("Swish", {{"alpha", 1.7}}), [](double x) { return x / (1 + std::exp(-1.7 * x)); });
-  check(elementwise("Mish"), [](double x) { return x * std::tanh(std::log1p(std::exp(x))); });
+  check_activation(elementwise("Selu"), [](double x) {
+    return 1.0507010221481323 * (x > 0 ? x : 1.6732631921768188 * std::expm1(x));
+  });
+  check_activation(elementwise("Selu", {{"alpha", 0.8}}),
+                   [](double x) { return 1.0507010221481323 * (x > 0 ? x : 0.8 * std::expm1(x)); });
+  check_activation(elementwise("Selu", {{"alpha", 0.8}, {"gamma", 2.5}}),
+                   [](double x) { return 2.5 * (x > 0 ? x : 0.8 * std::expm1(x)); });
+  check_activation(elementwise("HardSigmoid"), [](double x) { return std::clamp(0.2 * x + 0.5, 0.0, 1.0); });
+  check_activation(elementwise("HardSigmoid", {{"alpha", 0.6}, {"beta", 0.1}}),
+                   [](double x) { return std::clamp(0.6 * x + 0.1, 0.0, 1.0); });
+  check_activation(elementwise("Softplus"), [](double x) { return std::log1p(std::exp(x)); });
+  check_activation(elementwise("Swish"), [](double x) { return x / (1 + std::exp(-x)); });
+  check_activation(elementwise("Swish", {{"alpha", 1.7}}),
+                   [](double x) { return x / (1 + std::exp(-1.7 * x)); });
+  check_activation(elementwise("Mish"), [](double x) { return x * std::tanh(std::log1p(std::exp(x))); });
 }
 
 /// Far out on both sides values and derivatives are the asymptotes, not Inf or NaN.

@@ -15,7 +15,7 @@ OpSpec add(const std::string& activation = "") {
           .inputs = {{3, 2, 5}, {3, 2, 5}}};
 }
 
-Reference reference(bool relu) {
+Reference add_reference(bool relu) {
   return [relu](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
     Numbers y;
     for (size_t i = 0; i < inputs[0].size(); ++i) {
@@ -27,17 +27,17 @@ Reference reference(bool relu) {
 }
 
 TEST(Add, Sum) {
-  check_op(add(), reference(false));
+  check_op(add(), add_reference(false));
 }
 TEST(Add, FusedRelu) {
-  check_op(add("Relu"), reference(true));
+  check_op(add("Relu"), add_reference(true));
 }
 
 TEST(Add, EitherInputMayNeedNoGradient) {
   for (const bool first : {false, true}) {
     OpSpec spec = add("Relu");
     spec.input_needs_gradient = {first, !first};
-    check_op(spec, reference(true));
+    check_op(spec, add_reference(true));
   }
 }
 

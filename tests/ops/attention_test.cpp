@@ -69,7 +69,7 @@ void attend(const AttentionShape& s, int64_t queries, int64_t keys, const double
   }
 }
 
-Reference reference(const OpSpec& spec) {
+Reference attention_reference(const OpSpec& spec) {
   const AttentionShape s(spec);
   return [s, n = spec.samples](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
     Numbers y(static_cast<size_t>(n * s.queries * s.heads * s.value_size));
@@ -92,43 +92,43 @@ Reference reference(const OpSpec& spec) {
   };
 }
 
-void check(const OpSpec& spec) {
-  check_op(spec, reference(spec), 4e-6);
+void check_attention(const OpSpec& spec) {
+  check_op(spec, attention_reference(spec), 4e-6);
 }
 
 TEST(Attention, OneInputOfAllThree) {
   for (const bool causal : {false, true}) {
-    check(packed(2, 5, 3 * 12, heads(3, 3, causal)));
-    check(packed(1, 1, 3, heads(1, 1, causal)));
+    check_attention(packed(2, 5, 3 * 12, heads(3, 3, causal)));
+    check_attention(packed(1, 1, 3, heads(1, 1, causal)));
   }
 }
 
 TEST(Attention, SeveralTilesOfQueries) {
   for (const bool causal : {false, true}) {
-    check(packed(1, 67, 3 * 4, heads(2, 2, causal)));
+    check_attention(packed(1, 67, 3 * 4, heads(2, 2, causal)));
     OpSpec three = packed(2, 131, 3 * 6, heads(2, 2, causal));  // forward: derivatives of so many take long
     three.training = false;
-    check(three);
+    check_attention(three);
   }
 }
 
 TEST(Attention, HeadsThatShareKeys) {
   for (const bool causal : {false, true}) {
-    check(packed(2, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)));
-    check(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)));
+    check_attention(packed(2, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)));
+    check_attention(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)));
   }
 }
 
 TEST(Attention, ThreeInputs) {
-  check(apart(2, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)));
-  check(apart(2, {{6, 12}, {6, 6}, {6, 10}}, heads(4, 2, true)));
+  check_attention(apart(2, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)));
+  check_attention(apart(2, {{6, 12}, {6, 6}, {6, 10}}, heads(4, 2, true)));
 }
 
 TEST(Attention, InputsThatNeedNoGradient) {
   for (size_t i = 0; i < 3; ++i) {
     OpSpec spec = apart(1, {{5, 4}, {3, 4}, {3, 4}}, heads(2, 2, false));
     spec.input_needs_gradient = {i == 0, i == 1, i == 2};
-    check(spec);
+    check_attention(spec);
   }
 }
 
@@ -137,28 +137,28 @@ TEST(Attention, ScaleOfTheScores) {
   EXPECT_FLOAT_EQ(AttentionShape(spec).scale, 1 / std::sqrt(2.0f));
   spec.attributes["scale"] = 2.0;
   EXPECT_EQ(AttentionShape(spec).scale, 2.0f);
-  check(spec);
+  check_attention(spec);
 }
 
-void check(const OpSpec& open, const Floats& lengths) {
+void check_attention(const OpSpec& open, const Floats& lengths) {
   const OpSpec spec = with_lengths(open);
   const Operands operands = ending_at(spec, lengths);
-  check_op(spec, reference(spec), 4e-6, &operands);
+  check_op(spec, attention_reference(spec), 4e-6, &operands);
 }
 
 TEST(Attention, LengthsEndASequence) {
   for (const bool causal : {false, true}) {
-    check(packed(5, 6, 3 * 4, heads(2, 2, causal)), {6, 1, 4, 0, 5});
-    check(packed(2, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)), {3, 7});
-    check(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), {66});
-    check(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), {33});
-    check(packed(2, 4, 3 * 2, heads(1, 1, causal)), {9, -2});  // cut
+    check_attention(packed(5, 6, 3 * 4, heads(2, 2, causal)), {6, 1, 4, 0, 5});
+    check_attention(packed(2, 7, (4 + 2 * 2) * 5, heads(4, 2, causal)), {3, 7});
+    check_attention(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), {66});
+    check_attention(packed(1, 70, (2 + 2) * 3, heads(2, 1, causal)), {33});
+    check_attention(packed(2, 4, 3 * 2, heads(1, 1, causal)), {9, -2});  // cut
   }
 }
 
 TEST(Attention, LengthsOfKeysAndValues) {
-  check(apart(3, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)), {4, 9, 0});
-  check(apart(2, {{67, 4}, {20, 2}, {20, 3}}, heads(2, 1, false)), {17, 1});
+  check_attention(apart(3, {{5, 12}, {9, 12}, {9, 8}}, heads(4, 4, false)), {4, 9, 0});
+  check_attention(apart(2, {{67, 4}, {20, 2}, {20, 3}}, heads(2, 1, false)), {17, 1});
 }
 
 /// Not even what is no number; of K and V, or of the whole sequence.
@@ -202,7 +202,7 @@ TEST(Attention, FullLengthsAreNone) {
 void check_masked(const OpSpec& open, const Floats& mask) {
   const OpSpec spec = with_mask(open);
   const Operands operands = ending_at(spec, mask);
-  check_op(spec, reference(spec), 4e-6, &operands);
+  check_op(spec, attention_reference(spec), 4e-6, &operands);
 }
 
 /// Of samples with so many keys: ones and zeros at random, the last sample sees nothing.

@@ -29,7 +29,7 @@ Moments moments(const Numbers& x, size_t channels, size_t c) {
   return m;
 }
 
-Reference reference(size_t channels, double epsilon, bool training = true, bool relu = false) {
+Reference batch_norm_reference(size_t channels, double epsilon, bool training = true, bool relu = false) {
   return [=](const std::vector<Numbers>& inputs, const std::vector<Numbers>& p) {
     Numbers y(inputs[0].size());
     for (size_t c = 0; c < channels; ++c) {
@@ -44,31 +44,31 @@ Reference reference(size_t channels, double epsilon, bool training = true, bool 
 }
 
 TEST(BatchNorm, Training) {
-  check_op(batch_norm(3, {5, 3, 4}), reference(5, 1e-5), 3e-6);
-  check_op(batch_norm(7, {6}), reference(6, 1e-5), 3e-6);
-  check_op(batch_norm(2, {16, 5, 5}), reference(16, 1e-5), 3e-6);
-  check_op(batch_norm(2, {33, 2, 3}), reference(33, 1e-5), 3e-6);
+  check_op(batch_norm(3, {5, 3, 4}), batch_norm_reference(5, 1e-5), 3e-6);
+  check_op(batch_norm(7, {6}), batch_norm_reference(6, 1e-5), 3e-6);
+  check_op(batch_norm(2, {16, 5, 5}), batch_norm_reference(16, 1e-5), 3e-6);
+  check_op(batch_norm(2, {33, 2, 3}), batch_norm_reference(33, 1e-5), 3e-6);
 }
 
 TEST(BatchNorm, Epsilon) {
   OpSpec spec = batch_norm(3, {5, 3, 4});
   spec.attributes["epsilon"] = 0.3;
-  check_op(spec, reference(5, 0.3), 3e-6);
+  check_op(spec, batch_norm_reference(5, 0.3), 3e-6);
 }
 
 TEST(BatchNorm, FusedRelu) {
   OpSpec spec = batch_norm(3, {5, 3, 4});
   spec.activation = "Relu";
-  check_op(spec, reference(5, 1e-5, true, true), 3e-6);
+  check_op(spec, batch_norm_reference(5, 1e-5, true, true), 3e-6);
 }
 
 TEST(BatchNorm, InferenceUsesRunningStatistics) {
   OpSpec spec = completed(batch_norm(3, {5, 3, 4}, false));
   Operands operands = random_operands(spec);
   operands.parameters[3] = random_floats(5, 77, 0.5f, 2);
-  check_op(spec, reference(5, 1e-5, false), 3e-6, &operands);
+  check_op(spec, batch_norm_reference(5, 1e-5, false), 3e-6, &operands);
   spec.activation = "Relu";
-  check_op(spec, reference(5, 1e-5, false, true), 3e-6, &operands);
+  check_op(spec, batch_norm_reference(5, 1e-5, false, true), 3e-6, &operands);
   EXPECT_TRUE(make_op(spec)->in_place());
   spec.training = true;
   EXPECT_FALSE(make_op(spec)->in_place());
@@ -80,9 +80,9 @@ TEST(BatchNorm, TrainsByRunningStatisticsInTrainingMode0) {
   spec = completed(spec);
   Operands operands = random_operands(spec);
   operands.parameters[3] = random_floats(5, 77, 0.5f, 2);
-  check_op(spec, reference(5, 1e-5, false), 3e-6, &operands);
+  check_op(spec, batch_norm_reference(5, 1e-5, false), 3e-6, &operands);
   spec.activation = "Relu";
-  check_op(spec, reference(5, 1e-5, false, true), 3e-6, &operands);
+  check_op(spec, batch_norm_reference(5, 1e-5, false, true), 3e-6, &operands);
   EXPECT_FALSE(make_op(spec)->in_place());  // backward needs the input
   for (const Floats& statistic : run_op(spec, operands).statistics)
     for (const float value : statistic) EXPECT_TRUE(std::isnan(value)) << "statistics are handed out";

@@ -9,7 +9,7 @@
 namespace lepton::ops {
 namespace {
 
-int64_t place(const Broadcast& b, int64_t i) {
+int64_t operand_place(const Broadcast& b, int64_t i) {
   int64_t from = 0;
   for (int d = b.dimensions - 1; d >= 0; --d) {
     from += i % b.size[d] * b.step[0][d];
@@ -31,7 +31,7 @@ TEST(BroadcastRuns, AnyStretch) {
           std::vector<float> y(static_cast<size_t>(count)), dx(x.size(), 0.0f), wanted(x.size(), 0.0f);
           fetch_stretch(b, 0, first, count, x.data(), y.data());
           for (int64_t i = 0; i < count; ++i) {
-            const auto from = static_cast<size_t>(place(b, first + i));
+            const auto from = static_cast<size_t>(operand_place(b, first + i));
             EXPECT_EQ(y[static_cast<size_t>(i)], x[from]);
             wanted[from] += y[static_cast<size_t>(i)];
           }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Concat along each axis in both layouts, with gradients that are not needed; refusals.
 #include "ops/harness.h"
+#include "ops/placed.h"
 
 namespace lepton::ops {
 namespace {
@@ -15,14 +16,7 @@ OpSpec concat(std::vector<Shape> inputs, int64_t axis, Layout layout) {
 }
 
 /// Element `at` (per axis) of sample s.
-size_t place(const Shape& shape, Layout layout, size_t s, const Shape& at) {
-  const Shape dimensions = in_memory(shape, layout), indices = in_memory(at, layout);
-  int64_t index = static_cast<int64_t>(s);
-  for (size_t d = 0; d < shape.size(); ++d) index = index * dimensions[d] + indices[d];
-  return static_cast<size_t>(index);
-}
-
-void check(const std::vector<Shape>& inputs, size_t axis, Layout layout) {
+void check_concat(const std::vector<Shape>& inputs, size_t axis, Layout layout) {
   const OpSpec spec = completed(concat(inputs, static_cast<int64_t>(axis) + 1, layout));
   EXPECT_EQ(spec.output_layout, layout);
   check_op(spec, [&](const std::vector<Numbers>& values, const std::vector<Numbers>&) {
@@ -46,12 +40,12 @@ void check(const std::vector<Shape>& inputs, size_t axis, Layout layout) {
 
 TEST(Concat, AlongEachAxisInBothLayouts) {
   for (const Layout layout : {Layout::plain, Layout::channels_last}) {
-    check({{2, 3, 4}, {5, 3, 4}}, 0, layout);
-    check({{2, 3, 4}, {2, 1, 4}, {2, 2, 4}}, 1, layout);
-    check({{2, 3, 4}, {2, 3, 1}}, 2, layout);
-    check({{2, 3}, {4, 3}}, 0, layout);
+    check_concat({{2, 3, 4}, {5, 3, 4}}, 0, layout);
+    check_concat({{2, 3, 4}, {2, 1, 4}, {2, 2, 4}}, 1, layout);
+    check_concat({{2, 3, 4}, {2, 3, 1}}, 2, layout);
+    check_concat({{2, 3}, {4, 3}}, 0, layout);
   }
-  check({{3}, {4}}, 0, Layout::plain);
+  check_concat({{3}, {4}}, 0, Layout::plain);
 }
 
 TEST(Concat, GivesBackWhatIsNeededOnly) {

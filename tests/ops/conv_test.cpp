@@ -9,14 +9,14 @@ namespace {
 
 using namespace testing;
 
-struct Case {
+struct ConvCase {
   int64_t n, channels, height, width, filters, kernel_height, kernel_width;
   std::vector<int64_t> strides = {1, 1}, pads = {0, 0, 0, 0}, dilations = {1, 1};
   int64_t group = 1;
   bool bias = true;
 };
 
-OpSpec convolution(const Case& c) {
+OpSpec convolution(const ConvCase& c) {
   OpSpec spec{.type = "Conv",
               .attributes = {{"kernel_shape", std::vector<int64_t>{c.kernel_height, c.kernel_width}},
                              {"strides", c.strides},
@@ -31,7 +31,8 @@ OpSpec convolution(const Case& c) {
   return spec;
 }
 
-Numbers reference(const Case& c, const Shape& out, const Numbers& x, const Numbers& w, const Numbers* bias) {
+Numbers conv_reference(const ConvCase& c, const Shape& out, const Numbers& x, const Numbers& w,
+                       const Numbers* bias) {
   Numbers y;
   const int64_t in_group = c.channels / c.group, out_group = c.filters / c.group;
   for (int64_t s = 0; s < c.n; ++s)
@@ -56,14 +57,14 @@ Numbers reference(const Case& c, const Shape& out, const Numbers& x, const Numbe
   return y;
 }
 
-void check(const Case& c, const std::string& activation = "", double (*function)(double) = nullptr) {
+void check_conv(const ConvCase& c, const std::string& activation = "", double (*function)(double) = nullptr) {
   OpSpec spec = convolution(c);
   spec.activation = activation;
   const Shape out = completed(spec).output;
   check_op(
       spec,
       [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
-        Numbers y = reference(c, out, inputs[0], parameters[0], c.bias ? &parameters[1] : nullptr);
+        Numbers y = conv_reference(c, out, inputs[0], parameters[0], c.bias ? &parameters[1] : nullptr);
         if (function)
           for (double& value : y) value = function(value);
         return y;
@@ -80,70 +81,70 @@ TEST(Conv, OverOneAndThreeDimensions) {
 }
 
 TEST(Conv, OddShapes) {
-  check({2, 1, 6, 7, 3, 3, 3});
-  check({1, 3, 5, 8, 4, 2, 3});
-  check({3, 5, 4, 4, 7, 1, 1});
-  check({2, 16, 4, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}});
-  check({1, 20, 4, 4, 9, 3, 3, {1, 1}, {1, 1, 1, 1}});
+  check_conv({2, 1, 6, 7, 3, 3, 3});
+  check_conv({1, 3, 5, 8, 4, 2, 3});
+  check_conv({3, 5, 4, 4, 7, 1, 1});
+  check_conv({2, 16, 4, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}});
+  check_conv({1, 20, 4, 4, 9, 3, 3, {1, 1}, {1, 1, 1, 1}});
 }
 
 TEST(Conv, Strides) {
-  check({2, 3, 7, 8, 4, 3, 2, {2, 3}});
+  check_conv({2, 3, 7, 8, 4, 3, 2, {2, 3}});
 }
 TEST(Conv, PadsOfEachSide) {
-  check({1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}});
+  check_conv({1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}});
 }
 TEST(Conv, Dilations) {
-  check({1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}});
+  check_conv({1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}});
 }
 TEST(Conv, StridesPadsAndDilations) {
-  check({1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}});
+  check_conv({1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}});
 }
 TEST(Conv, Groups) {
-  check({2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2});
+  check_conv({2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2});
 }
 TEST(Conv, GroupsOfWholeVectors) {
-  check({1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2});
+  check_conv({1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2});
 }
 TEST(Conv, Depthwise) {
-  check({2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16});
+  check_conv({2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16});
 }
 TEST(Conv, DepthwiseOddChannels) {
-  check({1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5});
+  check_conv({1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5});
 }
 TEST(Conv, WithoutBias) {
-  check({.n = 2,
-         .channels = 3,
-         .height = 5,
-         .width = 5,
-         .filters = 4,
-         .kernel_height = 3,
-         .kernel_width = 3,
-         .bias = false});
+  check_conv({.n = 2,
+              .channels = 3,
+              .height = 5,
+              .width = 5,
+              .filters = 4,
+              .kernel_height = 3,
+              .kernel_width = 3,
+              .bias = false});
 }
 
 TEST(Conv, FusedActivations) {
-  const Case c{2, 3, 6, 6, 8, 3, 3, {1, 1}, {1, 1, 1, 1}};
-  check(c, "Relu", [](double x) { return x > 0 ? x : 0; });
-  check(c, "Tanh", [](double x) { return std::tanh(x); });
-  check(c, "LeakyRelu", [](double x) { return x > 0 ? x : 0.01 * x; });
+  const ConvCase c{2, 3, 6, 6, 8, 3, 3, {1, 1}, {1, 1, 1, 1}};
+  check_conv(c, "Relu", [](double x) { return x > 0 ? x : 0; });
+  check_conv(c, "Tanh", [](double x) { return std::tanh(x); });
+  check_conv(c, "LeakyRelu", [](double x) { return x > 0 ? x : 0.01 * x; });
 }
 
 TEST(Conv, NoInputGradientAtTheNetworksInput) {
-  const Case c{2, 3, 6, 6, 8, 3, 3};
+  const ConvCase c{2, 3, 6, 6, 8, 3, 3};
   OpSpec spec = convolution(c);
   spec.input_needs_gradient = {false};
   const Shape out = completed(spec).output;
   check_op(
       spec,
       [&](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
-        return reference(c, out, inputs[0], parameters[0], &parameters[1]);
+        return conv_reference(c, out, inputs[0], parameters[0], &parameters[1]);
       },
       1e-5);
 }
 
 TEST(Conv, BitsOfASampleDoNotDependOnTheUnit) {
-  Case c{8, 16, 8, 8, 32, 3, 3, {1, 1}, {1, 1, 1, 1}};
+  ConvCase c{8, 16, 8, 8, 32, 3, 3, {1, 1}, {1, 1, 1, 1}};
   const OpSpec whole = completed(convolution(c));
   const Operands operands = random_operands(whole);
   const Results want = run_op(whole, operands);
@@ -160,20 +161,20 @@ TEST(Conv, BitsOfASampleDoNotDependOnTheUnit) {
 using ConvBf16 = InBf16;
 
 TEST_F(ConvBf16, IsTheConvolutionOfRoundedOperands) {
-  for (const Case& c : std::vector<Case>{{2, 1, 6, 7, 3, 3, 3},
-                                         {1, 3, 5, 8, 4, 2, 3},
-                                         {3, 5, 4, 4, 7, 1, 1},
-                                         {2, 16, 4, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}},
-                                         {1, 20, 4, 4, 9, 3, 3, {1, 1}, {1, 1, 1, 1}},
-                                         {2, 3, 7, 8, 4, 3, 2, {2, 3}},
-                                         {1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}},
-                                         {1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}},
-                                         {1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}},
-                                         {2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
-                                         {1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
-                                         {2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16},
-                                         {1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5},
-                                         {8, 32, 14, 14, 64, 3, 3, {1, 1}, {1, 1, 1, 1}}})
+  for (const ConvCase& c : std::vector<ConvCase>{{2, 1, 6, 7, 3, 3, 3},
+                                                 {1, 3, 5, 8, 4, 2, 3},
+                                                 {3, 5, 4, 4, 7, 1, 1},
+                                                 {2, 16, 4, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}},
+                                                 {1, 20, 4, 4, 9, 3, 3, {1, 1}, {1, 1, 1, 1}},
+                                                 {2, 3, 7, 8, 4, 3, 2, {2, 3}},
+                                                 {1, 3, 4, 5, 4, 3, 3, {1, 1}, {2, 0, 1, 1}},
+                                                 {1, 3, 7, 8, 4, 3, 2, {1, 1}, {1, 0, 1, 0}, {2, 3}},
+                                                 {1, 2, 9, 10, 3, 3, 3, {2, 3}, {1, 2, 2, 1}, {2, 1}},
+                                                 {2, 4, 5, 5, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
+                                                 {1, 32, 3, 3, 32, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
+                                                 {2, 16, 5, 5, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 16},
+                                                 {1, 5, 5, 5, 10, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5},
+                                                 {8, 32, 14, 14, 64, 3, 3, {1, 1}, {1, 1, 1, 1}}})
     for (const char* activation : {"", "Relu", "Tanh"})
       for (const bool bias : {false, true}) {
         OpSpec spec = convolution(c);
@@ -194,14 +195,14 @@ TEST_F(ConvBf16, AtTheNetworksInputAndInInference) {
 
 TEST_F(ConvBf16, RoundsItsOperands) {
   for (const int64_t group : {1, 2, 16}) {
-    Case c{2, 16, 6, 6, 16, 3, 3, {1, 1}, {1, 1, 1, 1}};
+    ConvCase c{2, 16, 6, 6, 16, 3, 3, {1, 1}, {1, 1, 1, 1}};
     c.group = group;
     expect_rounded(convolution(c));
   }
 }
 
 TEST(Conv, RefusesWhatDoesNotFit) {
-  const Case c{1, 4, 5, 5, 6, 3, 3};
+  const ConvCase c{1, 4, 5, 5, 6, 3, 3};
   OpSpec spec = convolution(c);
   spec.inputs = {{3, 5, 5}};
   expect_refused(spec, "[6, 4, 3, 3] in 1 groups do not fit the input [3, 5, 5]");

@@ -37,8 +37,9 @@ OpSpec conv(const Shape& input, const Shape& weights, std::vector<int64_t> strid
           .parameters = {weights, {weights[0]}}};
 }
 
-OpSpec pool(const char* type, std::vector<int64_t> kernel, std::vector<int64_t> strides,
-            std::vector<int64_t> pads, const std::string& activation = "", const Shape& input = {5, 9, 7}) {
+OpSpec pool_spec(const char* type, std::vector<int64_t> kernel, std::vector<int64_t> strides,
+                 std::vector<int64_t> pads, const std::string& activation = "",
+                 const Shape& input = {5, 9, 7}) {
   return {.type = type,
           .attributes = {{"kernel_shape", kernel}, {"strides", strides}, {"pads", pads}},
           .activation = activation,
@@ -136,12 +137,12 @@ std::vector<OpSpec> moving_ones() {
 std::vector<OpSpec> others() {
   const Shape image{5, 9, 7}, wide{64, 4, 4};
   std::vector<OpSpec> specs = {
-      pool("MaxPool", {2, 2}, {2, 2}, {0, 0, 0, 0}),
-      pool("MaxPool", {3, 2}, {2, 1}, {1, 1, 1, 0}, "Relu"),
-      pool("AveragePool", {2, 3}, {2, 2}, {0, 1, 1, 1}),
-      pool("MaxPool", {3}, {2}, {1, 1}, "", {6, 17}),
-      pool("MaxPool", {2, 2, 3}, {2, 1, 2}, {1, 0, 1, 0, 1, 0}, "", {4, 6, 5, 7}),
-      pool("AveragePool", {2, 2, 3}, {2, 1, 2}, {1, 0, 1, 0, 1, 0}, "", {4, 6, 5, 7}),
+      pool_spec("MaxPool", {2, 2}, {2, 2}, {0, 0, 0, 0}),
+      pool_spec("MaxPool", {3, 2}, {2, 1}, {1, 1, 1, 0}, "Relu"),
+      pool_spec("AveragePool", {2, 3}, {2, 2}, {0, 1, 1, 1}),
+      pool_spec("MaxPool", {3}, {2}, {1, 1}, "", {6, 17}),
+      pool_spec("MaxPool", {2, 2, 3}, {2, 1, 2}, {1, 0, 1, 0, 1, 0}, "", {4, 6, 5, 7}),
+      pool_spec("AveragePool", {2, 2, 3}, {2, 1, 2}, {1, 0, 1, 0, 1, 0}, "", {4, 6, 5, 7}),
       plain("GlobalAveragePool", image),
       plain("GlobalAveragePool", {4, 6, 5, 7}),
       plain("GlobalMaxPool", image),
@@ -229,7 +230,7 @@ Results run_on(Rig& rig, const OpSpec& spec, const Operands& operands) {
   return run.results();
 }
 
-void check(Rig& rig, const std::vector<OpSpec>& specs, double tolerance) {
+void check_device_ops(Rig& rig, const std::vector<OpSpec>& specs, double tolerance) {
   uint32_t seed = 11;
   for (const OpSpec& open : specs)
     for (const bool training : {true, false}) {
@@ -258,12 +259,12 @@ INSTANTIATE_TEST_SUITE_P(Device, DeviceOps, every_device(), device_name);
 
 TEST_P(DeviceOps, ProductsAreTheHosts) {
   Rig rig(GetParam());
-  check(rig, products(), 2e-6);
+  check_device_ops(rig, products(), 2e-6);
 }
 
 TEST_P(DeviceOps, TheOthersAreTheHosts) {
   Rig rig(GetParam());
-  check(rig, others(), 2e-6);
+  check_device_ops(rig, others(), 2e-6);
 }
 
 TEST_P(DeviceOps, GatherIsTheHostsToTheBit) {
@@ -371,8 +372,8 @@ INSTANTIATE_TEST_SUITE_P(Device, TensorCores, ::testing::Values("cuda"), device_
 
 TEST_P(TensorCores, RoundOperandsOnly) {
   Rig tf32(GetParam(), Precision::tf32), bf16(GetParam(), Precision::bf16);
-  check(tf32, products(), 2e-3);
-  check(bf16, products(), 1e-2);
+  check_device_ops(tf32, products(), 2e-3);
+  check_device_ops(bf16, products(), 1e-2);
 }
 
 TEST_P(DeviceOps, AddsAndFindsWhatIsNotFinite) {

@@ -11,12 +11,12 @@ using namespace testing;
 
 using Scalar = std::function<double(const Numbers&)>;
 
-struct Case {
+struct ElementwiseCase {
   const char* type;
   Scalar function;
   float low, high;  ///< operands
 };
-const Case binaries[] = {
+const ElementwiseCase binaries[] = {
     {"Add", [](const Numbers& x) { return x[0] + x[1]; }, -1, 1},
     {"Sub", [](const Numbers& x) { return x[0] - x[1]; }, -1, 1},
     {"Mul", [](const Numbers& x) { return x[0] * x[1]; }, -1, 1},
@@ -28,7 +28,7 @@ const Case binaries[] = {
     {"Greater", [](const Numbers& x) { return x[0] > x[1]; }, -1, 1},
     {"Less", [](const Numbers& x) { return x[0] < x[1]; }, -1, 1},
 };
-const Case unaries[] = {
+const ElementwiseCase unaries[] = {
     {"Neg", [](const Numbers& x) { return -x[0]; }, -1, 1},
     {"Abs", [](const Numbers& x) { return std::abs(x[0]); }, -1, 1},
     {"Sqrt", [](const Numbers& x) { return std::sqrt(x[0]); }, 0.1f, 3},
@@ -44,7 +44,8 @@ const Case unaries[] = {
 };
 
 /// Operands where `places` says: values and parameters in ONNX's order.
-void check(OpSpec open, const Scalar& function, float low, float high, const std::vector<bool>& places) {
+void check_elementwise(OpSpec open, const Scalar& function, float low, float high,
+                       const std::vector<bool>& places) {
   const OpSpec spec = completed(std::move(open));
   Operands operands = random_operands(spec);
   uint32_t seed = 40;
@@ -80,19 +81,19 @@ OpSpec elementwise(const char* type, std::vector<Shape> inputs, std::vector<Shap
 }
 
 TEST(Elementwise, FunctionsOfOne) {
-  for (const Case& c : unaries)
+  for (const ElementwiseCase& c : unaries)
     for (const Shape& shape : {Shape{37}, {3, 4, 7}})
-      check(elementwise(c.type, {shape}), c.function, c.low, c.high, {false});
+      check_elementwise(elementwise(c.type, {shape}), c.function, c.low, c.high, {false});
 }
 
 TEST(Elementwise, FunctionsOfTwo) {
-  for (const Case& c : binaries) {
-    check(elementwise(c.type, {{5, 3}, {5, 3}}), c.function, c.low, c.high, {false, false});
-    check(elementwise(c.type, {{5, 3}, {1, 3}}), c.function, c.low, c.high, {false, false});
-    check(elementwise(c.type, {{5, 3}}, {{3}}), c.function, c.low, c.high, {false, true});
+  for (const ElementwiseCase& c : binaries) {
+    check_elementwise(elementwise(c.type, {{5, 3}, {5, 3}}), c.function, c.low, c.high, {false, false});
+    check_elementwise(elementwise(c.type, {{5, 3}, {1, 3}}), c.function, c.low, c.high, {false, false});
+    check_elementwise(elementwise(c.type, {{5, 3}}, {{3}}), c.function, c.low, c.high, {false, true});
     OpSpec first = elementwise(c.type, {{4, 2, 3}}, {{4, 1, 1}});
     first.attributes["parameter_first"] = int64_t{1};
-    check(first, c.function, c.low, c.high, {true, false});
+    check_elementwise(first, c.function, c.low, c.high, {true, false});
   }
 }
 
@@ -110,12 +111,12 @@ TEST(Elementwise, WaysToBroadcast) {
       OpSpec spec = elementwise("Sub", {a, b});
       if (element_count(a) > stretch_most) spec.samples = 1;
       spec.layouts = {layout, layout};
-      check(spec, difference, -1, 1, {false, false});
+      check_elementwise(spec, difference, -1, 1, {false, false});
     }
   for (const Shape& row :
        {Shape{}, {1}, {5}, {3, 1}, {4, 1, 1}, {1, 4, 3, 5}, {1, 3, 5}, {1, 4, 1, 1}, {3, 5}}) {
-    check(elementwise("Sub", {{4, 3, 5}}, {row}), difference, -1, 1, {false, true});
-    check(elementwise("Sub", {{4, 1, 5}}, {row}), difference, -1, 1, {false, true});
+    check_elementwise(elementwise("Sub", {{4, 3, 5}}, {row}), difference, -1, 1, {false, true});
+    check_elementwise(elementwise("Sub", {{4, 1, 5}}, {row}), difference, -1, 1, {false, true});
   }
 }
 
@@ -123,10 +124,10 @@ TEST(Elementwise, AnAddOfUnequalShapesHasItsRelu) {
   const auto sum = [](const Numbers& x) { return x[0] + x[1]; };
   OpSpec spec = elementwise("Add", {{4, 3, 5}, {4, 1, 1}});
   spec.activation = "Relu";
-  check(spec, sum, -1, 1, {false, false});
+  check_elementwise(spec, sum, -1, 1, {false, false});
   spec = elementwise("Add", {{4, 3, 5}}, {{3, 1}});
   spec.activation = "Relu";
-  check(spec, sum, -1, 1, {false, true});
+  check_elementwise(spec, sum, -1, 1, {false, true});
 }
 
 TEST(Elementwise, Where) {
@@ -187,11 +188,11 @@ TEST(Elementwise, WhereGivesTheGradientToWhatItTook) {
 TEST(Elementwise, ClipHasBothBounds) {
   OpSpec spec = elementwise("Clip", {{37}});
   spec.attributes = {{"min", -1.5}};
-  check(spec, [](const Numbers& x) { return std::max(x[0], -1.5); }, -3, 3, {false});
+  check_elementwise(spec, [](const Numbers& x) { return std::max(x[0], -1.5); }, -3, 3, {false});
   spec.attributes = {{"max", 0.25}};
-  check(spec, [](const Numbers& x) { return std::min(x[0], 0.25); }, -3, 3, {false});
+  check_elementwise(spec, [](const Numbers& x) { return std::min(x[0], 0.25); }, -3, 3, {false});
   spec.attributes = {{"min", int64_t{0}}, {"max", int64_t{1}}};
-  check(spec, [](const Numbers& x) { return std::clamp(x[0], 0.0, 1.0); }, -3, 3, {false});
+  check_elementwise(spec, [](const Numbers& x) { return std::clamp(x[0], 0.0, 1.0); }, -3, 3, {false});
   spec.attributes = {{"min", 2.0}, {"max", 1.0}};
   expect_refused(spec, "min <= max");
 }
@@ -238,7 +239,7 @@ TEST(Elementwise, AnOperandMayNeedNoGradient) {
   OpSpec spec = elementwise("Mul", {{4, 3}, {4, 1}});
   for (const bool first : {true, false}) {
     spec.input_needs_gradient = {first, !first};
-    check(spec, [](const Numbers& x) { return x[0] * x[1]; }, -1, 1, {false, false});
+    check_elementwise(spec, [](const Numbers& x) { return x[0] * x[1]; }, -1, 1, {false, false});
   }
 }
 

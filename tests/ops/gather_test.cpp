@@ -16,7 +16,7 @@ OpSpec gather(int64_t n, int64_t length, int64_t rows, int64_t width) {
           .input_needs_gradient = {false}};
 }
 
-Reference reference(int64_t width) {
+Reference gather_reference(int64_t width) {
   return [width](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
     Numbers y;
     for (const double number : inputs[0])
@@ -32,19 +32,19 @@ Operands operands_of(const OpSpec& open, const Floats& numbers) {
   return operands;
 }
 
-void check(const OpSpec& spec, const Floats& numbers) {
+void check_gather(const OpSpec& spec, const Floats& numbers) {
   const Operands operands = operands_of(spec, numbers);
-  check_op(spec, reference(spec.parameters[0][1]), 1e-6, &operands);
+  check_op(spec, gather_reference(spec.parameters[0][1]), 1e-6, &operands);
 }
 
 TEST(Gather, RowsThatOccurOftenAndNever) {
-  check(gather(2, 3, 5, 7), {4, 0, 4, 4, 2, 0});
-  check(gather(1, 1, 1, 1), {0});
-  check(gather(3, 2, 40, 17), {39, 38, 0, 1, 2, 39});
+  check_gather(gather(2, 3, 5, 7), {4, 0, 4, 4, 2, 0});
+  check_gather(gather(1, 1, 1, 1), {0});
+  check_gather(gather(3, 2, 40, 17), {39, 38, 0, 1, 2, 39});
 }
 
 TEST(Gather, MoreNumbersThanRows) {
-  check(gather(4, 4, 3, 5), {0, 1, 2, 0, 1, 2, 0, 1, 2, 2, 2, 2, 1, 1, 0, 0});
+  check_gather(gather(4, 4, 3, 5), {0, 1, 2, 0, 1, 2, 0, 1, 2, 2, 2, 2, 1, 1, 0, 0});
 }
 
 TEST(Gather, TellsTheRowsThatAUnitTouched) {

@@ -20,7 +20,7 @@ OpSpec norm(const Shape& input, int64_t groups, double epsilon = 1e-5) {
   return spec;
 }
 
-void check(const OpSpec& open, double tolerance = 2e-6) {
+void check_group_norm(const OpSpec& open, double tolerance = 2e-6) {
   const OpSpec spec = completed(open);
   const Shape& shape = spec.inputs[0];
   const int64_t groups = int_attribute(spec.attributes, "num_groups", shape[0]);
@@ -52,15 +52,15 @@ void check(const OpSpec& open, double tolerance = 2e-6) {
 }
 
 TEST(GroupNorm, Groups) {
-  for (const int64_t groups : {1, 2, 3, 6}) check(norm({6, 3, 2}, groups));
-  check(norm({12}, 4));
-  check(norm({4, 5}, 2));
-  check(norm({4, 2, 2, 3}, 2));
+  for (const int64_t groups : {1, 2, 3, 6}) check_group_norm(norm({6, 3, 2}, groups));
+  check_group_norm(norm({12}, 4));
+  check_group_norm(norm({4, 5}, 2));
+  check_group_norm(norm({4, 2, 2, 3}, 2));
 }
 
 TEST(GroupNorm, Instances) {
-  check(norm({3, 4, 5}, 0));
-  check(norm({3, 7}, 0));
+  check_group_norm(norm({3, 4, 5}, 0));
+  check_group_norm(norm({3, 7}, 0));
 }
 
 TEST(GroupNorm, IsWhatOnnxGives) {
@@ -89,14 +89,14 @@ TEST(GroupNorm, IsWhatOnnxGives) {
 }
 
 TEST(GroupNorm, EpsilonIsAddedToTheVariance) {
-  check(norm({4, 3}, 2, 0.5));
-  check(norm({4, 3}, 0, 0.5));
+  check_group_norm(norm({4, 3}, 2, 0.5));
+  check_group_norm(norm({4, 3}, 0, 0.5));
 }
 
 TEST(GroupNorm, TheInputMayNeedNoGradient) {
   OpSpec spec = norm({4, 3}, 2);
   spec.input_needs_gradient = {false};
-  check(spec);
+  check_group_norm(spec);
 }
 
 TEST(GroupNorm, ALargeMeanDoesNotHurt) {

@@ -19,7 +19,7 @@ OpSpec layer_norm(int64_t n, const Shape& input, const Shape& row, int64_t axis,
 }
 
 // `place` maps an element of a row in memory to its parameter.
-Reference reference(size_t width, double epsilon, const std::function<size_t(size_t)>& place) {
+Reference layer_norm_reference(size_t width, double epsilon, const std::function<size_t(size_t)>& place) {
   return [=](const std::vector<Numbers>& inputs, const std::vector<Numbers>& p) {
     Numbers y;
     for (size_t row = 0; row < inputs[0].size(); row += width) {
@@ -41,21 +41,23 @@ size_t same(size_t i) {
 
 TEST(LayerNorm, Vectors) {
   for (const int64_t width : {3, 16, 37}) {
-    check_op(layer_norm(5, {width}, {width}, -1), reference(static_cast<size_t>(width), 1e-5, same), 4e-6);
-    check_op(layer_norm(5, {width}, {width}, 1), reference(static_cast<size_t>(width), 1e-5, same), 4e-6);
+    check_op(layer_norm(5, {width}, {width}, -1),
+             layer_norm_reference(static_cast<size_t>(width), 1e-5, same), 4e-6);
+    check_op(layer_norm(5, {width}, {width}, 1), layer_norm_reference(static_cast<size_t>(width), 1e-5, same),
+             4e-6);
   }
-  check_op(layer_norm(5, {19}, {19}, -1, false), reference(19, 1e-5, same), 4e-6);
+  check_op(layer_norm(5, {19}, {19}, -1, false), layer_norm_reference(19, 1e-5, same), 4e-6);
 }
 
 TEST(LayerNorm, AxisOfSequences) {
-  check_op(layer_norm(2, {3, 7}, {7}, -1), reference(7, 1e-5, same), 4e-6);
-  check_op(layer_norm(2, {3, 7}, {3, 7}, 1), reference(21, 1e-5, same), 4e-6);
+  check_op(layer_norm(2, {3, 7}, {7}, -1), layer_norm_reference(7, 1e-5, same), 4e-6);
+  check_op(layer_norm(2, {3, 7}, {3, 7}, 1), layer_norm_reference(21, 1e-5, same), 4e-6);
 }
 
 TEST(LayerNorm, ImagesHaveParametersInOnnxOrder) {
   // Memory: pixel p of 6, channel c of 5; parameters: channel by channel.
   check_op(layer_norm(2, {5, 2, 3}, {5, 2, 3}, 1),
-           reference(30, 1e-5, [](size_t i) { return i % 5 * 6 + i / 5; }), 4e-6);
+           layer_norm_reference(30, 1e-5, [](size_t i) { return i % 5 * 6 + i / 5; }), 4e-6);
 }
 
 OpSpec rms_norm(int64_t n, const Shape& input, const Shape& row, int64_t axis) {
@@ -98,7 +100,7 @@ TEST(RmsNorm, HasNoShift) {
 TEST(LayerNorm, Epsilon) {
   OpSpec spec = layer_norm(2, {9}, {9}, -1);
   spec.attributes["epsilon"] = 0.2;
-  check_op(spec, reference(9, 0.2, same), 4e-6);
+  check_op(spec, layer_norm_reference(9, 0.2, same), 4e-6);
 }
 
 TEST(LayerNorm, InferenceGivesTheSameBits) {

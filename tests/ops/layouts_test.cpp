@@ -7,7 +7,7 @@
 namespace lepton::ops {
 namespace {
 
-constexpr Layout plain = Layout::plain, last = Layout::channels_last;
+constexpr Layout as_written = Layout::plain, last = Layout::channels_last;
 
 OpSpec spec_of(std::vector<Shape> inputs, std::vector<Layout> layouts, std::vector<Shape> parameters = {}) {
   OpSpec spec;
@@ -24,30 +24,30 @@ void expect(const Layouts& got, std::vector<Layout> inputs, Layout output) {
 }
 
 TEST(Layouts, OfImagesAndElementwiseOnes) {
-  const OpSpec two = spec_of({{3, 4, 5}, {3, 4, 5}}, {last, plain});
-  expect(lay_plain(two), {plain, plain}, plain);
+  const OpSpec two = spec_of({{3, 4, 5}, {3, 4, 5}}, {last, as_written});
+  expect(lay_plain(two), {as_written, as_written}, as_written);
   expect(lay_as_first(two), {last, last}, last);
   expect(lay_channels_last(two), {last, last}, last);
-  expect(lay_channels_last(spec_of({{3}}, {plain})), {plain}, plain);
-  expect(lay_reshape(spec_of({{3, 4}}, {last})), {last}, plain);
+  expect(lay_channels_last(spec_of({{3}}, {as_written})), {as_written}, as_written);
+  expect(lay_reshape(spec_of({{3, 4}}, {last})), {last}, as_written);
 }
 
 TEST(Layouts, AParameterGoesAlongTheInnermostDimension) {
-  expect(lay_by_parameter(spec_of({{3, 4}}, {plain}, {{3, 1}})), {last}, last);
-  expect(lay_by_parameter(spec_of({{3, 4}}, {last}, {{4}})), {plain}, plain);
-  expect(lay_by_parameter(spec_of({{3, 4}}, {last}, {{3, 4}})), {plain}, plain);
+  expect(lay_by_parameter(spec_of({{3, 4}}, {as_written}, {{3, 1}})), {last}, last);
+  expect(lay_by_parameter(spec_of({{3, 4}}, {last}, {{4}})), {as_written}, as_written);
+  expect(lay_by_parameter(spec_of({{3, 4}}, {last}, {{3, 4}})), {as_written}, as_written);
   expect(lay_by_parameter(spec_of({{3, 4}}, {last}, {{1}})), {last}, last);
   expect(lay_layer_norm(spec_of({{3, 4}}, {last}, {{3, 4}})), {last}, last);
-  expect(lay_layer_norm(spec_of({{3, 4}}, {last}, {{4}})), {plain}, plain);
-  expect(lay_broadcast(spec_of({{3, 4}, {3, 4}}, {last, plain})), {last, last}, last);
+  expect(lay_layer_norm(spec_of({{3, 4}}, {last}, {{4}})), {as_written}, as_written);
+  expect(lay_broadcast(spec_of({{3, 4}, {3, 4}}, {last, as_written})), {last, last}, last);
 }
 
 TEST(Layouts, DimensionsInMemory) {
-  EXPECT_EQ(in_memory({2, 3, 4}, plain), (Shape{2, 3, 4}));
+  EXPECT_EQ(in_memory({2, 3, 4}, as_written), (Shape{2, 3, 4}));
   EXPECT_EQ(in_memory({2, 3, 4}, last), (Shape{3, 4, 2}));
-  EXPECT_EQ(innermost({2, 3, 4}, plain), 4);
+  EXPECT_EQ(innermost({2, 3, 4}, as_written), 4);
   EXPECT_EQ(innermost({2, 3, 4}, last), 2);
-  EXPECT_EQ(usual_layout({2, 3}), plain);
+  EXPECT_EQ(usual_layout({2, 3}), as_written);
   EXPECT_EQ(usual_layout({2, 3, 4, 5}), last);
 }
 

@@ -15,7 +15,7 @@ using enum LossKind;
 
 constexpr int64_t samples = 4;
 
-struct Case {
+struct KindCase {
   LossSpec spec;
   int64_t outputs = 5;
   LossTargets targets = {};
@@ -36,7 +36,7 @@ double logistic(double z) {
   return 1 / (1 + std::exp(-z));
 }
 
-double class_loss(const Case& c, const double* z, int32_t t) {
+double class_loss(const KindCase& c, const double* z, int32_t t) {
   const int64_t k = c.outputs;
   const auto weight = [&](int64_t i) {
     return c.targets.class_weights.empty() ? 1.0 : c.targets.class_weights[static_cast<size_t>(i)];
@@ -56,7 +56,7 @@ double class_loss(const Case& c, const double* z, int32_t t) {
   return loss;
 }
 
-double label_loss(const Case& c, const double* z, const float* targets) {
+double label_loss(const KindCase& c, const double* z, const float* targets) {
   double sum = 0, both = 0, squares = 0;
   for (int64_t i = 0; i < c.outputs; ++i) {
     const double t = static_cast<double>(targets[i]), p = logistic(z[i]);
@@ -73,7 +73,7 @@ double label_loss(const Case& c, const double* z, const float* targets) {
   return sum / static_cast<double>(c.outputs);
 }
 
-double dice_loss(const Case& c, const double* z, const int32_t* classes) {
+double dice_loss(const KindCase& c, const double* z, const int32_t* classes) {
   double mean = 0;
   bool any = false;
   for (int32_t k = 0; k < c.outputs; ++k) {
@@ -90,7 +90,7 @@ double dice_loss(const Case& c, const double* z, const int32_t* classes) {
   return any ? 1 - mean : 0;
 }
 
-double reference(const Case& c, const Numbers& z) {
+double loss_kinds_reference(const KindCase& c, const Numbers& z) {
   double sum = 0;
   const int64_t width = c.outputs * c.targets.positions;
   for (int64_t s = 0; s < samples; ++s) {
@@ -110,7 +110,7 @@ double reference(const Case& c, const Numbers& z) {
   return sum;
 }
 
-LossSums expect_reference(const Case& c, double weight, int64_t counted, float far = 3) {
+LossSums expect_reference(const KindCase& c, double weight, int64_t counted, float far = 3) {
   const int64_t elements = samples * c.targets.positions * c.outputs;
   const Floats scores = random_floats(elements, 3, -far, far);
   Floats gradient(scores.size(), NAN);
@@ -118,12 +118,12 @@ LossSums expect_reference(const Case& c, double weight, int64_t counted, float f
   const std::string name = loss_names()[static_cast<size_t>(c.spec.kind)];
   const double loss = Loss(c.spec, c.outputs, c.targets).run(scores, {c.classes, c.values}, gradient, sums);
   Numbers z = widen(scores);
-  const double want = reference(c, z);
+  const double want = loss_kinds_reference(c, z);
   EXPECT_NEAR(loss, want, 1e-6 * std::abs(want)) << name;
   EXPECT_NEAR(sums.weight.value(), weight, 1e-12) << name;
   EXPECT_EQ(sums.counted, counted) << name;
   EXPECT_EQ(sums.samples, samples * c.targets.positions) << name;
-  expect_near(gradient, differences(z, [&] { return reference(c, z); }), 1e-6, name.c_str());
+  expect_near(gradient, differences(z, [&] { return loss_kinds_reference(c, z); }), 1e-6, name.c_str());
   return sums;
 }
 

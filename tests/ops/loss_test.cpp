@@ -14,7 +14,7 @@ using namespace testing;
 constexpr int64_t n = 5, outputs = 7;
 
 // Loss of scores in double, by the formulas of loss.h.
-double reference(const LossSpec& spec, const Numbers& z, const Numbers& t) {
+double loss_reference(const LossSpec& spec, const Numbers& z, const Numbers& t) {
   double sum = 0;
   for (int64_t s = 0; s < n; ++s) {
     const double* row = z.data() + s * outputs;
@@ -51,41 +51,41 @@ double reference(const LossSpec& spec, const Numbers& z, const Numbers& t) {
   return sum;
 }
 
-void check(const LossSpec& spec, const Floats& values) {
+void check_loss(const LossSpec& spec, const Floats& values) {
   const Floats scores = random_floats(n * outputs, 3, -3, 3);
   Floats gradient(scores.size(), NAN);
   LossSums sums;
   const double loss = Loss(spec, outputs).run(scores, {{}, values}, gradient, sums);
   Numbers z = widen(scores);
   const Numbers t = widen(values);
-  const double want = reference(spec, z, t);
+  const double want = loss_reference(spec, z, t);
   EXPECT_NEAR(loss, want, 1e-6 * std::abs(want));
   EXPECT_EQ(sums.loss.value(), loss);
   EXPECT_EQ(sums.samples, n);
   EXPECT_EQ(sums.counted, n);
   EXPECT_EQ(sums.weight.value(), n);
-  expect_near(gradient, differences(z, [&] { return reference(spec, z, t); }), 1e-6, "gradient");
+  expect_near(gradient, differences(z, [&] { return loss_reference(spec, z, t); }), 1e-6, "gradient");
 }
 
 TEST(Loss, RegressionKinds) {
   const Floats values = random_floats(n * outputs, 4, -3, 3);
-  check({.kind = LossKind::mse}, values);
-  check({.kind = LossKind::mae}, values);
-  check({.kind = LossKind::huber}, values);
-  check({.kind = LossKind::huber, .huber_delta = 0.3}, values);
-  check({.kind = LossKind::poisson}, values);
+  check_loss({.kind = LossKind::mse}, values);
+  check_loss({.kind = LossKind::mae}, values);
+  check_loss({.kind = LossKind::huber}, values);
+  check_loss({.kind = LossKind::huber, .huber_delta = 0.3}, values);
+  check_loss({.kind = LossKind::poisson}, values);
 }
 
 TEST(Loss, ClassifyingKinds) {
   Floats shares = random_floats(n * outputs, 5, 0, 1);
-  check({.kind = LossKind::binary_cross_entropy}, shares);
+  check_loss({.kind = LossKind::binary_cross_entropy}, shares);
   for (size_t s = 0; s < n; ++s) {
     float sum = 0;
     for (size_t i = 0; i < outputs; ++i) sum += shares[s * outputs + i];
     for (size_t i = 0; i < outputs; ++i) shares[s * outputs + i] /= sum;
   }
-  check({}, shares);
-  check({.label_smoothing = 0.2}, shares);
+  check_loss({}, shares);
+  check_loss({.label_smoothing = 0.2}, shares);
 }
 
 TEST(Loss, ClassIdsAreOneHotValues) {

@@ -30,7 +30,7 @@ OpSpec dense(int64_t n, int64_t in, int64_t out, bool bias, const std::string& a
   return spec;
 }
 
-Reference reference(int64_t n, int64_t in, int64_t out, double (*activation)(double) = nullptr) {
+Reference matmul_reference(int64_t n, int64_t in, int64_t out, double (*activation)(double) = nullptr) {
   return [=](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
     Numbers output;
     for (int64_t s = 0; s < n; ++s)
@@ -46,22 +46,22 @@ Reference reference(int64_t n, int64_t in, int64_t out, double (*activation)(dou
 
 TEST(Gemm, OddShapes) {
   for (const auto& [n, in, out] : {std::array<int64_t, 3>{1, 1, 1}, {5, 7, 3}, {3, 33, 10}, {17, 20, 19}})
-    for (const bool bias : {false, true}) check_op(dense(n, in, out, bias), reference(n, in, out));
+    for (const bool bias : {false, true}) check_op(dense(n, in, out, bias), matmul_reference(n, in, out));
 }
 
 TEST(Gemm, EveryRowOfASequence) {
   OpSpec spec = dense(2, 7, 5, true, "Relu");
   spec.inputs = {{3, 7}};
   EXPECT_EQ(completed(spec).output, (Shape{3, 5}));
-  check_op(spec, reference(2 * 3, 7, 5, [](double x) { return x > 0 ? x : 0; }));
+  check_op(spec, matmul_reference(2 * 3, 7, 5, [](double x) { return x > 0 ? x : 0; }));
 }
 
 TEST(Gemm, WideLayers) {
   for (const auto& [n, in, out] : {std::array<int64_t, 3>{1, 3, 256}, {2, 2, 271}, {17, 1, 257}})
     for (const bool bias : {false, true}) {
-      check_op(dense(n, in, out, bias), reference(n, in, out));
+      check_op(dense(n, in, out, bias), matmul_reference(n, in, out));
       check_op(dense(n, in, out, bias, "Relu"),
-               reference(n, in, out, [](double x) { return x > 0 ? x : 0; }));
+               matmul_reference(n, in, out, [](double x) { return x > 0 ? x : 0; }));
     }
 }
 
@@ -92,14 +92,15 @@ TEST(Gemm, LargeGradientsComeInParts) {
 }
 
 TEST(Gemm, FusedActivations) {
-  check_op(dense(4, 9, 21, true, "Relu"), reference(4, 9, 21, [](double x) { return x > 0 ? x : 0; }));
-  check_op(dense(4, 9, 21, true, "Tanh"), reference(4, 9, 21, [](double x) { return std::tanh(x); }), 1e-5);
+  check_op(dense(4, 9, 21, true, "Relu"), matmul_reference(4, 9, 21, [](double x) { return x > 0 ? x : 0; }));
+  check_op(dense(4, 9, 21, true, "Tanh"), matmul_reference(4, 9, 21, [](double x) { return std::tanh(x); }),
+           1e-5);
   check_op(dense(4, 9, 21, true, "Sigmoid"),
-           reference(4, 9, 21, [](double x) { return 1 / (1 + std::exp(-x)); }), 1e-5);
+           matmul_reference(4, 9, 21, [](double x) { return 1 / (1 + std::exp(-x)); }), 1e-5);
   check_op(dense(4, 9, 21, true, "Elu", {{"alpha", 0.6}}),
-           reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.6 * std::expm1(x); }), 1e-5);
+           matmul_reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.6 * std::expm1(x); }), 1e-5);
   check_op(dense(4, 9, 21, false, "LeakyRelu", {{"alpha", 0.2}}),
-           reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.2 * x; }));
+           matmul_reference(4, 9, 21, [](double x) { return x > 0 ? x : 0.2 * x; }));
 }
 
 double gelu(double x) {
@@ -114,11 +115,11 @@ TEST(Gemm, FusedGelu) {
   const Attributes by_tanh{{"approximate", std::string("tanh")}};
   for (const int64_t out : {21, 257})
     for (const bool bias : {true, false}) {
-      check_op(dense(3, 5, out, bias, "Gelu"), reference(3, 5, out, gelu), 1e-5);
-      check_op(dense(3, 5, out, bias, "Gelu", by_tanh), reference(3, 5, out, gelu_by_tanh), 1e-5);
+      check_op(dense(3, 5, out, bias, "Gelu"), matmul_reference(3, 5, out, gelu), 1e-5);
+      check_op(dense(3, 5, out, bias, "Gelu", by_tanh), matmul_reference(3, 5, out, gelu_by_tanh), 1e-5);
       OpSpec inference = dense(3, 5, out, bias, "Gelu");
       inference.training = false;
-      check_op(inference, reference(3, 5, out, gelu), 1e-5);
+      check_op(inference, matmul_reference(3, 5, out, gelu), 1e-5);
     }
   EXPECT_GE(make_op(completed(dense(4, 9, 21, true, "Gelu")))->saved_bytes(), 4U * 21 * sizeof(float));
   EXPECT_EQ(make_op(completed(dense(4, 9, 21, true, "Tanh")))->saved_bytes(), 0U);
@@ -127,13 +128,13 @@ TEST(Gemm, FusedGelu) {
 TEST(Gemm, NoInputGradientAtTheNetworksInput) {
   OpSpec spec = dense(3, 5, 4, true);
   spec.input_needs_gradient = {false};
-  check_op(spec, reference(3, 5, 4));
+  check_op(spec, matmul_reference(3, 5, 4));
 }
 
 TEST(Gemm, Inference) {
   OpSpec spec = dense(6, 5, 4, true);
   spec.training = false;
-  check_op(spec, reference(6, 5, 4));
+  check_op(spec, matmul_reference(6, 5, 4));
 }
 
 // MEASURED.md: forward and backward data give a sample the same bits whatever the size of the unit.

@@ -2,6 +2,7 @@
 // Transpose: every element goes where perm says, between both layouts, and its gradient comes back; what
 // moves nothing works in place.
 #include "ops/harness.h"
+#include "ops/placed.h"
 
 namespace lepton::ops {
 namespace {
@@ -17,14 +18,7 @@ OpSpec transposed(const Shape& input, std::vector<int64_t> perm, Layout layout) 
           .layouts = {layout}};
 }
 
-size_t place(const Shape& shape, Layout layout, size_t s, const Shape& at) {
-  const Shape dimensions = in_memory(shape, layout), indices = in_memory(at, layout);
-  int64_t index = static_cast<int64_t>(s);
-  for (size_t d = 0; d < shape.size(); ++d) index = index * dimensions[d] + indices[d];
-  return static_cast<size_t>(index);
-}
-
-void check(const Shape& input, const std::vector<int64_t>& perm, Layout layout) {
+void check_permute(const Shape& input, const std::vector<int64_t>& perm, Layout layout) {
   const OpSpec spec = completed(transposed(input, perm, layout));
   check_op(spec, [&](const std::vector<Numbers>& values, const std::vector<Numbers>&) {
     Numbers y(values[0].size());
@@ -44,21 +38,21 @@ void check(const Shape& input, const std::vector<int64_t>& perm, Layout layout) 
 
 TEST(Transpose, AllOrdersInBothLayouts) {
   for (const Layout layout : {Layout::plain, Layout::channels_last}) {
-    check({3, 5}, {0, 2, 1}, layout);
-    check({3, 5}, {0, 1, 2}, layout);
+    check_permute({3, 5}, {0, 2, 1}, layout);
+    check_permute({3, 5}, {0, 1, 2}, layout);
     for (const std::vector<int64_t>& perm : {std::vector<int64_t>{0, 1, 2, 3},
                                              {0, 1, 3, 2},
                                              {0, 2, 1, 3},
                                              {0, 2, 3, 1},
                                              {0, 3, 1, 2},
                                              {0, 3, 2, 1}})
-      check({2, 3, 4}, perm, layout);
-    check({2, 3, 2, 4}, {0, 3, 1, 4, 2}, layout);
-    check({2, 3, 2, 4}, {0, 1, 3, 2, 4}, layout);
-    check({2, 1, 4}, {0, 3, 2, 1}, layout);
+      check_permute({2, 3, 4}, perm, layout);
+    check_permute({2, 3, 2, 4}, {0, 3, 1, 4, 2}, layout);
+    check_permute({2, 3, 2, 4}, {0, 1, 3, 2, 4}, layout);
+    check_permute({2, 1, 4}, {0, 3, 2, 1}, layout);
   }
-  check({17, 33}, {0, 2, 1}, Layout::plain);
-  check({4}, {0, 1}, Layout::plain);
+  check_permute({17, 33}, {0, 2, 1}, Layout::plain);
+  check_permute({4}, {0, 1}, Layout::plain);
 }
 
 TEST(Transpose, OfASequenceMovesNothing) {

@@ -12,7 +12,7 @@ OpSpec prelu(int64_t n, const Shape& input, const Shape& slope) {
 }
 
 /// Memory is channels-last: the slope of element i is i modulo their number.
-Numbers reference(const std::vector<Numbers>& inputs, const std::vector<Numbers>& p) {
+Numbers prelu_reference(const std::vector<Numbers>& inputs, const std::vector<Numbers>& p) {
   Numbers y;
   for (size_t i = 0; i < inputs[0].size(); ++i)
     y.push_back(inputs[0][i] > 0 ? inputs[0][i] : p[0][i % p[0].size()] * inputs[0][i]);
@@ -20,18 +20,18 @@ Numbers reference(const std::vector<Numbers>& inputs, const std::vector<Numbers>
 }
 
 TEST(PRelu, Images) {
-  check_op(prelu(3, {5, 2, 3}, {5, 1, 1}), reference, 1e-6);
-  check_op(prelu(1, {1, 1, 1}, {1, 1, 1}), reference, 1e-6);
+  check_op(prelu(3, {5, 2, 3}, {5, 1, 1}), prelu_reference, 1e-6);
+  check_op(prelu(1, {1, 1, 1}, {1, 1, 1}), prelu_reference, 1e-6);
 }
 
 TEST(PRelu, VectorsAndSequences) {
-  for (const int64_t width : {1, 16, 37}) check_op(prelu(5, {width}, {width}), reference, 1e-6);
-  check_op(prelu(2, {3, 7}, {7}), reference, 1e-6);
+  for (const int64_t width : {1, 16, 37}) check_op(prelu(5, {width}, {width}), prelu_reference, 1e-6);
+  check_op(prelu(2, {3, 7}, {7}), prelu_reference, 1e-6);
 }
 
 TEST(PRelu, OneSlopeForAll) {
-  check_op(prelu(3, {5, 2, 3}, {1}), reference, 2e-6);
-  check_op(prelu(5, {37}, {1}), reference, 2e-6);
+  check_op(prelu(3, {5, 2, 3}, {1}), prelu_reference, 2e-6);
+  check_op(prelu(5, {37}, {1}), prelu_reference, 2e-6);
 }
 
 TEST(PRelu, RefusesSlopesThatDoNotFit) {

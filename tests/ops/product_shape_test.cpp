@@ -9,12 +9,12 @@ namespace {
 
 using namespace testing;
 
-OpSpec of(std::vector<Shape> inputs) {
+OpSpec product_of(std::vector<Shape> inputs) {
   return {.type = "MatMul", .samples = 2, .inputs = std::move(inputs)};
 }
 
 TEST(ProductShape, SizesAndMatrices) {
-  OpSpec spec = completed(of({{3, 4, 2}, {1, 2, 5}}));
+  OpSpec spec = completed(product_of({{3, 4, 2}, {1, 2, 5}}));
   EXPECT_EQ(spec.output, (Shape{3, 4, 5}));
   const ProductShape shape(spec);
   EXPECT_EQ(shape.rows, 4);
@@ -26,11 +26,11 @@ TEST(ProductShape, SizesAndMatrices) {
 }
 
 TEST(ProductShape, Refusals) {
-  expect_refused(of({{3, 4}, {3, 4}}), "cannot multiply [3, 4] and [3, 4]");
-  expect_refused(of({{2, 3, 4}, {3, 4, 5}}), "cannot multiply");
-  expect_refused(of({{3}, {3}}), "needs matrices");
-  expect_refused(of({{2, 3, 4}, {4, 5}}), "as many dimensions");
-  OpSpec spec = of({{3, 4}, {4, 3}});
+  expect_refused(product_of({{3, 4}, {3, 4}}), "cannot multiply [3, 4] and [3, 4]");
+  expect_refused(product_of({{2, 3, 4}, {3, 4, 5}}), "cannot multiply");
+  expect_refused(product_of({{3}, {3}}), "needs matrices");
+  expect_refused(product_of({{2, 3, 4}, {4, 5}}), "as many dimensions");
+  OpSpec spec = product_of({{3, 4}, {4, 3}});
   spec.parameters = {{3}};
   expect_refused(spec, "it is a Gemm");
 }

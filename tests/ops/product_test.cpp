@@ -7,7 +7,7 @@ namespace {
 
 using namespace testing;
 
-void check(const Shape& a, const Shape& b, std::vector<bool> needs = {}) {
+void check_product(const Shape& a, const Shape& b, std::vector<bool> needs = {}) {
   const OpSpec spec = completed({.type = "MatMul",
                                  .samples = 2,
                                  .training = true,
@@ -35,21 +35,21 @@ void check(const Shape& a, const Shape& b, std::vector<bool> needs = {}) {
 }
 
 TEST(Product, Matrices) {
-  check({5, 3}, {3, 18});
-  check({1, 7}, {7, 1});
-  check({6, 1}, {1, 6});
+  check_product({5, 3}, {3, 18});
+  check_product({1, 7}, {7, 1});
+  check_product({6, 1}, {1, 6});
 }
 
 TEST(Product, LeadingDimensionsAreBroadcast) {
-  check({3, 4, 2}, {3, 2, 5});
-  check({1, 4, 2}, {3, 2, 5});
-  check({3, 4, 2}, {1, 2, 5});
-  check({2, 1, 2, 3}, {1, 3, 3, 2});
+  check_product({3, 4, 2}, {3, 2, 5});
+  check_product({1, 4, 2}, {3, 2, 5});
+  check_product({3, 4, 2}, {1, 2, 5});
+  check_product({2, 1, 2, 3}, {1, 3, 3, 2});
 }
 
 TEST(Product, EitherMayNeedNoGradient) {
-  check({3, 4, 2}, {1, 2, 5}, {true, false});
-  check({3, 4, 2}, {1, 2, 5}, {false, true});
+  check_product({3, 4, 2}, {1, 2, 5}, {true, false});
+  check_product({3, 4, 2}, {1, 2, 5}, {false, true});
 }
 
 }  // namespace

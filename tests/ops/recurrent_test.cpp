@@ -10,7 +10,7 @@ namespace {
 
 using namespace testing;
 
-void check(const RecurrentCase& c) {
+void check_recurrent(const RecurrentCase& c) {
   const OpSpec spec = recurrent(c);
   const Operands operands = recurrent_operands(spec);
   const bool relu = spec.attributes.contains("activations");  // differences at kinks tell nothing
@@ -25,7 +25,7 @@ TEST(Recurrent, EveryAttribute) {
           SCOPED_TRACE(std::string(type) + " " + string_attribute(attributes, "direction", "") + " " +
                        string_attribute(attributes, "output", "") + (lengths ? " lengths" : "") +
                        (bias ? " bias" : ""));
-          check({.type = type, .attributes = attributes, .bias = bias, .lengths = lengths});
+          check_recurrent({.type = type, .attributes = attributes, .bias = bias, .lengths = lengths});
         }
 }
 
@@ -34,23 +34,23 @@ TEST(Recurrent, OddSizes) {
   for (const char* type : {"RNN", "LSTM", "GRU"})
     for (const bool lengths : {false, true}) {
       SCOPED_TRACE(type);
-      check({.type = type, .samples = 1, .steps = 1, .inputs = 1, .units = 1, .lengths = lengths});
-      check({.type = type,
-             .samples = 1,
-             .steps = 7,
-             .inputs = 3,
-             .units = 2,
-             .attributes = both,
-             .lengths = lengths});
-      check({.type = type,
-             .samples = 5,
-             .steps = 1,
-             .inputs = 2,
-             .units = 9,
-             .attributes = both,
-             .lengths = lengths});
-      check({.type = type, .samples = 2, .steps = 3, .inputs = 1, .units = 17, .lengths = lengths});
-      check({.type = type, .samples = 7, .steps = 4, .inputs = 9, .units = 1, .lengths = lengths});
+      check_recurrent({.type = type, .samples = 1, .steps = 1, .inputs = 1, .units = 1, .lengths = lengths});
+      check_recurrent({.type = type,
+                       .samples = 1,
+                       .steps = 7,
+                       .inputs = 3,
+                       .units = 2,
+                       .attributes = both,
+                       .lengths = lengths});
+      check_recurrent({.type = type,
+                       .samples = 5,
+                       .steps = 1,
+                       .inputs = 2,
+                       .units = 9,
+                       .attributes = both,
+                       .lengths = lengths});
+      check_recurrent({.type = type, .samples = 2, .steps = 3, .inputs = 1, .units = 17, .lengths = lengths});
+      check_recurrent({.type = type, .samples = 7, .steps = 4, .inputs = 9, .units = 1, .lengths = lengths});
     }
 }
 

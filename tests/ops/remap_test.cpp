@@ -34,7 +34,7 @@ double mixed(const std::vector<AxisRule>& rules, size_t axis, const Shape& at, S
   return sum;
 }
 
-void check(const char* type, const Shape& input, const Attributes& attributes) {
+void check_remap(const char* type, const Shape& input, const Attributes& attributes) {
   for (const Layout layout : {Layout::plain, Layout::channels_last}) {
     if (input.size() == 1 && layout != Layout::plain) continue;
     const OpSpec spec = completed(remapped(type, input, attributes, layout));
@@ -54,19 +54,21 @@ void check(const char* type, const Shape& input, const Attributes& attributes) {
 }
 
 TEST(Remap, Slices) {
-  check("Slice", {7}, {{"axes", List{1}}, {"starts", List{1}}, {"ends", List{6}}, {"steps", List{2}}});
-  check("Slice", {3, 5, 4}, {{"axes", List{2, -1}}, {"starts", List{-4, 1}}, {"ends", List{INT64_MAX, 3}}});
-  check(
+  check_remap("Slice", {7}, {{"axes", List{1}}, {"starts", List{1}}, {"ends", List{6}}, {"steps", List{2}}});
+  check_remap("Slice", {3, 5, 4},
+              {{"axes", List{2, -1}}, {"starts", List{-4, 1}}, {"ends", List{INT64_MAX, 3}}});
+  check_remap(
       "Slice", {3, 5},
       {{"axes", List{1, 2}}, {"starts", List{-1, 4}}, {"ends", List{INT64_MIN, 0}}, {"steps", List{-1, -2}}});
 }
 
 TEST(Remap, Pads) {
   for (const char* mode : {"constant", "reflect", "edge"}) {
-    check("Pad", {3, 4, 5},
-          {{"mode", std::string(mode)}, {"pads", List{0, 0, 1, 2, 0, 0, 2, 4}}, {"constant_value", 0.5}});
-    check("Pad", {5}, {{"mode", std::string(mode)}, {"axes", List{1}}, {"pads", List{3, -1}}});
-    check("Pad", {2, 3}, {{"mode", std::string(mode)}, {"axes", List{-2}}, {"pads", List{1, 1}}});
+    check_remap(
+        "Pad", {3, 4, 5},
+        {{"mode", std::string(mode)}, {"pads", List{0, 0, 1, 2, 0, 0, 2, 4}}, {"constant_value", 0.5}});
+    check_remap("Pad", {5}, {{"mode", std::string(mode)}, {"axes", List{1}}, {"pads", List{3, -1}}});
+    check_remap("Pad", {2, 3}, {{"mode", std::string(mode)}, {"axes", List{-2}}, {"pads", List{1, 1}}});
   }
 }
 
@@ -80,12 +82,12 @@ TEST(Remap, Resizes) {
         attributes[name] = value;
         return attributes;
       };
-      check("Resize", {2, 3, 4}, with("scales", std::vector<double>{1, 1, 2, 1.7}));
-      check("Resize", {2, 5, 4}, with("sizes", List{1, 2, 3, 9}));
-      check("Resize", {2, 3}, with("scales", std::vector<double>{1, 1, 0.6}));
+      check_remap("Resize", {2, 3, 4}, with("scales", std::vector<double>{1, 1, 2, 1.7}));
+      check_remap("Resize", {2, 5, 4}, with("sizes", List{1, 2, 3, 9}));
+      check_remap("Resize", {2, 3}, with("scales", std::vector<double>{1, 1, 0.6}));
     }
-  check("Resize", {2, 2, 3, 2}, {{"mode", std::string("linear")}, {"scales", List{1, 1, 2, 2, 2}}});
-  check("Resize", {3, 4}, {{"axes", List{2}}, {"sizes", List{6}}});
+  check_remap("Resize", {2, 2, 3, 2}, {{"mode", std::string("linear")}, {"scales", List{1, 1, 2, 2, 2}}});
+  check_remap("Resize", {3, 4}, {{"axes", List{2}}, {"sizes", List{6}}});
 }
 
 /// readers_of() and reader_of() name every output that reads an input, once, in order.

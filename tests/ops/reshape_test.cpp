@@ -10,14 +10,14 @@ namespace {
 using namespace testing;
 
 // Where element `onnx` of a sample lies in memory.
-size_t place(const Shape& shape, Layout layout, size_t onnx) {
+size_t index_in(const Shape& shape, Layout layout, size_t onnx) {
   if (layout == Layout::plain) return onnx;
   const size_t channels = static_cast<size_t>(shape[0]),
                pixels = static_cast<size_t>(element_count(shape)) / channels;
   return onnx % pixels * channels + onnx / pixels;
 }
 
-void check(OpSpec open, const Shape& want) {
+void check_reshape(OpSpec open, const Shape& want) {
   open.samples = 3;
   open.training = true;
   const OpSpec spec = completed(open);
@@ -27,8 +27,8 @@ void check(OpSpec open, const Shape& want) {
     Numbers y(3 * count);
     for (size_t s = 0; s < 3; ++s)
       for (size_t i = 0; i < count; ++i)
-        y[s * count + place(want, spec.output_layout, i)] =
-            inputs[0][s * count + place(spec.inputs[0], spec.layouts[0], i)];
+        y[s * count + index_in(want, spec.output_layout, i)] =
+            inputs[0][s * count + index_in(spec.inputs[0], spec.layouts[0], i)];
     return y;
   });
 }
@@ -45,33 +45,33 @@ OpSpec reshape(const Shape& input, const Shape& shape) {
 }
 
 TEST(Flatten, FromChannelsLastToOnnxOrder) {
-  check(flatten({3, 4, 5}), {60});
-  check(flatten({40, 17, 3}), {2040});
-  check(flatten({1, 4, 5}), {20});
-  check(flatten({7, 1, 1}), {7});
-  check(flatten({6}), {6});
-  check(flatten({2, 6}), {12});
+  check_reshape(flatten({3, 4, 5}), {60});
+  check_reshape(flatten({40, 17, 3}), {2040});
+  check_reshape(flatten({1, 4, 5}), {20});
+  check_reshape(flatten({7, 1, 1}), {7});
+  check_reshape(flatten({6}), {6});
+  check_reshape(flatten({2, 6}), {12});
 }
 
 TEST(Reshape, ThroughOnnxOrder) {
-  check(reshape({60}, {3, 4, 5}), {3, 4, 5});
-  check(reshape({3, 4, 5}, {5, 3, 4}), {5, 3, 4});
-  check(reshape({3, 4, 5}, {3, 2, 10}), {3, 2, 10});
-  check(reshape({3, 4, 5}, {12, 5}), {12, 5});
-  check(reshape({3, 4, 5}, {0, -1}), {3, 20});
-  check(reshape({1, 4, 5}, {2, 2, 5}), {2, 2, 5});
-  check(reshape({20, 1, 1}, {20}), {20});
+  check_reshape(reshape({60}, {3, 4, 5}), {3, 4, 5});
+  check_reshape(reshape({3, 4, 5}, {5, 3, 4}), {5, 3, 4});
+  check_reshape(reshape({3, 4, 5}, {3, 2, 10}), {3, 2, 10});
+  check_reshape(reshape({3, 4, 5}, {12, 5}), {12, 5});
+  check_reshape(reshape({3, 4, 5}, {0, -1}), {3, 20});
+  check_reshape(reshape({1, 4, 5}, {2, 2, 5}), {2, 2, 5});
+  check_reshape(reshape({20, 1, 1}, {20}), {20});
 }
 
 TEST(Identity, BringsOneLayoutToTheOther) {
   for (const Shape& shape : {Shape{3, 4, 5}, Shape{2, 7}, Shape{3, 2, 3, 4}}) {
-    check(identity(shape, Layout::plain, Layout::channels_last), shape);
-    check(identity(shape, Layout::channels_last, Layout::plain), shape);
+    check_reshape(identity(shape, Layout::plain, Layout::channels_last), shape);
+    check_reshape(identity(shape, Layout::channels_last, Layout::plain), shape);
   }
 }
 
 TEST(Identity, IsTheInput) {
-  check(identity({3, 4, 5}, Layout::channels_last, Layout::channels_last), {3, 4, 5});
+  check_reshape(identity({3, 4, 5}, Layout::channels_last, Layout::channels_last), {3, 4, 5});
 }
 
 TEST(Reshape, InPlaceWhereMemoryStays) {

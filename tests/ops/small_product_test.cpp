@@ -21,7 +21,7 @@ bool counts(const SmallProduct& p, int64_t m, int64_t k) {
   return true;
 }
 
-void check(SmallProduct p, bool turned) {
+void check_small_product(SmallProduct p, bool turned) {
   Floats a = random_floats(p.rows * p.inner, 1), b = random_floats(p.inner * (p.columns + 3), 2);
   p.a_row = turned ? 1 : p.inner;
   p.a_inner = turned ? p.rows : 1;
@@ -59,29 +59,31 @@ TEST(SmallProduct, EveryRest) {
       for (const int64_t inner : {1, 7, 32})
         for (const bool accumulate : {false, true})
           for (const bool turned : {false, true})
-            check({.rows = rows, .columns = columns, .inner = inner, .accumulate = accumulate}, turned);
+            check_small_product({.rows = rows, .columns = columns, .inner = inner, .accumulate = accumulate},
+                                turned);
 }
 
 TEST(SmallProduct, Triangles) {
   for (const int64_t first : {0, 5, 32}) {
     const int64_t queries = 11, keys = first + queries;
     for (const bool accumulate : {false, true}) {
-      check({.rows = queries, .columns = keys, .inner = 6, .triangle = Triangle::columns, .first = first},
-            false);
-      check({.rows = queries,
-             .columns = 20,
-             .inner = keys,
-             .accumulate = accumulate,
-             .triangle = Triangle::inner_up,
-             .first = first},
-            false);
-      check({.rows = keys,
-             .columns = 20,
-             .inner = queries,
-             .accumulate = accumulate,
-             .triangle = Triangle::inner_down,
-             .first = first},
-            true);
+      check_small_product(
+          {.rows = queries, .columns = keys, .inner = 6, .triangle = Triangle::columns, .first = first},
+          false);
+      check_small_product({.rows = queries,
+                           .columns = 20,
+                           .inner = keys,
+                           .accumulate = accumulate,
+                           .triangle = Triangle::inner_up,
+                           .first = first},
+                          false);
+      check_small_product({.rows = keys,
+                           .columns = 20,
+                           .inner = queries,
+                           .accumulate = accumulate,
+                           .triangle = Triangle::inner_down,
+                           .first = first},
+                          true);
     }
   }
 }

@@ -11,7 +11,7 @@ OpSpec softmax(const Shape& input) {
   return {.type = "Softmax", .samples = 3, .training = true, .inputs = {input}};
 }
 
-Reference reference(size_t width) {
+Reference softmax_reference(size_t width) {
   return [width](const std::vector<Numbers>& inputs, const std::vector<Numbers>&) {
     Numbers y;
     for (size_t row = 0; row < inputs[0].size(); row += width) {
@@ -24,9 +24,9 @@ Reference reference(size_t width) {
 }
 
 TEST(Softmax, LastDimensionOfMemory) {
-  check_op(softmax({10}), reference(10), 1e-6);
-  check_op(softmax({4, 19}), reference(19), 1e-6);
-  check_op(softmax({2, 3, 5}), reference(5), 1e-6);
+  check_op(softmax({10}), softmax_reference(10), 1e-6);
+  check_op(softmax({4, 19}), softmax_reference(19), 1e-6);
+  check_op(softmax({2, 3, 5}), softmax_reference(5), 1e-6);
 }
 
 TEST(Softmax, LargeScoresDoNotOverflow) {
@@ -41,15 +41,15 @@ TEST(Softmax, Axis) {
   OpSpec spec = softmax({5, 2, 3});
   for (const int64_t axis : {1, -3}) {
     spec.attributes["axis"] = axis;
-    check_op(spec, reference(5), 1e-6);
+    check_op(spec, softmax_reference(5), 1e-6);
   }
   spec.attributes["axis"] = int64_t{3};
-  check_op(spec, reference(3), 1e-6);
+  check_op(spec, softmax_reference(3), 1e-6);
   spec.attributes["axis"] = int64_t{2};
   expect_refused(spec, "axis 1 or the last one of [5, 2, 3], not 2");
   spec = softmax({5});
   spec.attributes["axis"] = int64_t{-1};
-  check_op(spec, reference(5), 1e-6);
+  check_op(spec, softmax_reference(5), 1e-6);
   spec.attributes["axis"] = int64_t{2};
   expect_refused(spec, "no axis 2");
 }
@@ -57,7 +57,7 @@ TEST(Softmax, Axis) {
 TEST(Softmax, Logarithms) {
   const auto logarithms = [](size_t width) {
     return [width](const std::vector<Numbers>& inputs, const std::vector<Numbers>& parameters) {
-      Numbers y = reference(width)(inputs, parameters);
+      Numbers y = softmax_reference(width)(inputs, parameters);
       for (double& value : y) value = std::log(value);
       return y;
     };

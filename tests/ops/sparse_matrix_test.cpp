@@ -27,7 +27,8 @@ std::vector<float> dense(const SparseMatrix& m) {
 
 TEST(SparseMatrix, Transposed) {
   EXPECT_EQ(dense(transposed(small())), (std::vector<float>{0, 1, 0, 2, 0, 0, 0, 3, 4}));
-  EXPECT_EQ(dense(transposed({2, 3, {0, 1, 2}, {2, 0}, {5, 6}})), (std::vector<float>{0, 6, 0, 0, 5, 0}));
+  EXPECT_EQ(dense(transposed(SparseMatrix{2, 3, {0, 1, 2}, {2, 0}, {5, 6}})),
+            (std::vector<float>{0, 6, 0, 0, 5, 0}));
 }
 
 TEST(SparseMatrix, Normalised) {

@@ -30,7 +30,7 @@ SparseMatrix random_matrix(int64_t rows, int64_t columns) {
   return m;
 }
 
-void check(const SparseMatrix& m, int64_t width) {
+void check_sparse_product(const SparseMatrix& m, int64_t width) {
   check_op(product(m, {m.columns, width}), [&](const std::vector<Numbers>& inputs,
                                                const std::vector<Numbers>&) {
     Numbers y(static_cast<size_t>(2 * m.rows * width));
@@ -47,10 +47,10 @@ void check(const SparseMatrix& m, int64_t width) {
 }
 
 TEST(SparseMatMul, IsTheDenseProduct) {
-  check(random_matrix(9, 7), 5);
-  check(random_matrix(7, 9), 19);
-  check(random_matrix(1, 1), 1);
-  check(random_matrix(30, 30), 16);
+  check_sparse_product(random_matrix(9, 7), 5);
+  check_sparse_product(random_matrix(7, 9), 19);
+  check_sparse_product(random_matrix(1, 1), 1);
+  check_sparse_product(random_matrix(30, 30), 16);
 }
 
 TEST(SparseMatMul, Refusals) {

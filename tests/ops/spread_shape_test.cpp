@@ -8,7 +8,7 @@ namespace {
 using namespace testing;
 using List = std::vector<int64_t>;
 
-OpSpec of(const char* type, const Shape& input, Attributes attributes) {
+OpSpec spread_of(const char* type, const Shape& input, Attributes attributes) {
   return {.type = type, .attributes = std::move(attributes), .samples = 1, .inputs = {input}};
 }
 Shape inferred(const OpSpec& spec) {
@@ -16,16 +16,16 @@ Shape inferred(const OpSpec& spec) {
 }
 
 TEST(SpreadShape, SqueezeAndUnsqueeze) {
-  EXPECT_EQ(inferred(of("Squeeze", {1, 3, 1}, {})), (Shape{3}));
-  EXPECT_EQ(inferred(of("Squeeze", {1, 3, 1}, {{"axes", List{1}}})), (Shape{3, 1}));
-  EXPECT_EQ(inferred(of("Squeeze", {1, 3, 1}, {{"axes", List{-1}}})), (Shape{1, 3}));
-  EXPECT_EQ(inferred(of("Squeeze", {1, 1}, {})), (Shape{1}));
-  EXPECT_EQ(inferred(of("Unsqueeze", {3, 4}, {{"axes", List{1, -1}}})), (Shape{1, 3, 4, 1}));
-  EXPECT_EQ(inferred(of("Unsqueeze", {3, 4}, {{"axes", List{2}}})), (Shape{3, 1, 4}));
-  expect_refused(of("Squeeze", {1, 3}, {{"axes", List{2}}}), "cannot drop axis 2");
-  expect_refused(of("Unsqueeze", {3}, {}), "needs axes");
-  expect_refused(of("Unsqueeze", {3}, {{"axes", List{1, 1}}}), "axis 1 twice");
-  expect_refused(of("Unsqueeze", {3}, {{"axes", List{0}}}), "no axes 0");
+  EXPECT_EQ(inferred(spread_of("Squeeze", {1, 3, 1}, {})), (Shape{3}));
+  EXPECT_EQ(inferred(spread_of("Squeeze", {1, 3, 1}, {{"axes", List{1}}})), (Shape{3, 1}));
+  EXPECT_EQ(inferred(spread_of("Squeeze", {1, 3, 1}, {{"axes", List{-1}}})), (Shape{1, 3}));
+  EXPECT_EQ(inferred(spread_of("Squeeze", {1, 1}, {})), (Shape{1}));
+  EXPECT_EQ(inferred(spread_of("Unsqueeze", {3, 4}, {{"axes", List{1, -1}}})), (Shape{1, 3, 4, 1}));
+  EXPECT_EQ(inferred(spread_of("Unsqueeze", {3, 4}, {{"axes", List{2}}})), (Shape{3, 1, 4}));
+  expect_refused(spread_of("Squeeze", {1, 3}, {{"axes", List{2}}}), "cannot drop axis 2");
+  expect_refused(spread_of("Unsqueeze", {3}, {}), "needs axes");
+  expect_refused(spread_of("Unsqueeze", {3}, {{"axes", List{1, 1}}}), "axis 1 twice");
+  expect_refused(spread_of("Unsqueeze", {3}, {{"axes", List{0}}}), "no axes 0");
 }
 
 TEST(SpreadShape, ImagesAreSqueezedInOnnxOrder) {
@@ -45,12 +45,13 @@ TEST(SpreadShape, ImagesAreSqueezedInOnnxOrder) {
 }
 
 TEST(SpreadShape, Refusals) {
-  expect_refused(of("ReduceSum", {3}, {}), "needs axes");
-  expect_refused(of("ReduceSum", {3}, {{"axes", List{0}}}), "no axes 0");
-  expect_refused(of("ReduceMax", {3}, {{"axes", List{1}}, {"keepdims", int64_t{2}}}), "keepdims is 0 or 1");
-  expect_refused(of("Expand", {3}, {{"shape", List{4}}}), "cannot make [4] of [3]");
-  expect_refused(of("Expand", {3}, {{"shape", List{2, 3}}}), "at most as many dimensions");
-  expect_refused(of("Expand", {3}, {}), "needs a shape");
+  expect_refused(spread_of("ReduceSum", {3}, {}), "needs axes");
+  expect_refused(spread_of("ReduceSum", {3}, {{"axes", List{0}}}), "no axes 0");
+  expect_refused(spread_of("ReduceMax", {3}, {{"axes", List{1}}, {"keepdims", int64_t{2}}}),
+                 "keepdims is 0 or 1");
+  expect_refused(spread_of("Expand", {3}, {{"shape", List{4}}}), "cannot make [4] of [3]");
+  expect_refused(spread_of("Expand", {3}, {{"shape", List{2, 3}}}), "at most as many dimensions");
+  expect_refused(spread_of("Expand", {3}, {}), "needs a shape");
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ constexpr int64_t count = 101;
 constexpr TensorRule weights{false, true, 0.02f}, bias{false, false, 0.02f}, statistic{true, false, 0};
 
 /// A segment's memory; what is to be written holds NaN.
-struct Memory {
+struct Buffers {
   Floats g = random_floats(count, 1), w = random_floats(count, 2), m = random_floats(count, 3),
          v = random_floats(count, 4, 0, 1);
   Floats w_new = Floats(count, NAN), m_new = Floats(count, NAN), v_new = Floats(count, NAN);
@@ -37,8 +37,8 @@ struct Memory {
 };
 
 /// The mean gradient as update_segment hands it to a loop.
-Memory normalised(const UpdateRule& rule, float l2) {
-  Memory memory;
+Buffers normalised(const UpdateRule& rule, float l2) {
+  Buffers memory;
   normalise_gradient(memory.g, rule.weight, rule.clip_factor, l2, memory.w, rule.clip_value);
   return memory;
 }
@@ -62,7 +62,7 @@ TEST(StepFor, KeepsItsDecayWhereTheTensorDecaysAndEverythingElseAnyway) {
 TEST(UpdateRule, SgdPlain) {
   const UpdateRule rule = rule_of(UpdateKind::sgd_plain);
   for (const TensorRule& tensor : {weights, bias}) {
-    Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
+    Buffers got, want = normalised(rule, tensor.decays ? 0.02f : 0);
     got.update(rule, tensor);
     sgd_plain(step_for(rule.sgd, tensor.decays), want.g, want.w, want.w_new);
     EXPECT_EQ(got.w_new, want.w_new);
@@ -73,7 +73,7 @@ TEST(UpdateRule, SgdPlain) {
 TEST(UpdateRule, SgdWithMomentum) {
   const UpdateRule rule = rule_of(UpdateKind::sgd);
   for (const TensorRule& tensor : {weights, bias}) {
-    Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
+    Buffers got, want = normalised(rule, tensor.decays ? 0.02f : 0);
     got.update(rule, tensor);
     sgd(step_for(rule.sgd, tensor.decays), want.g, want.w, want.m, want.w_new, want.m_new);
     EXPECT_EQ(got.w_new, want.w_new);
@@ -85,7 +85,7 @@ TEST(UpdateRule, SgdWithMomentum) {
 TEST(UpdateRule, Adam) {
   const UpdateRule rule = rule_of(UpdateKind::adam);
   for (const TensorRule& tensor : {weights, bias}) {
-    Memory got, want = normalised(rule, tensor.decays ? 0.02f : 0);
+    Buffers got, want = normalised(rule, tensor.decays ? 0.02f : 0);
     got.update(rule, tensor);
     adam(step_for(rule.adam, tensor.decays), want.g, want.w, want.m, want.v, want.w_new, want.m_new,
          want.v_new);
@@ -98,7 +98,7 @@ TEST(UpdateRule, Adam) {
 // L2 and decay are options of the tensor: each alone changes the numbers, and none where it does not decay.
 TEST(UpdateRule, DecayAndL2Count) {
   for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
-    Memory both, without_l2, neither, l2_only_stated;
+    Buffers both, without_l2, neither, l2_only_stated;
     both.update(rule_of(kind), weights);
     without_l2.update(rule_of(kind), {false, true, 0});
     neither.update(rule_of(kind), {false, false, 0});
@@ -111,7 +111,7 @@ TEST(UpdateRule, DecayAndL2Count) {
 
 TEST(UpdateRule, StatisticsAreAveragedAndTheirMomentsAreZero) {
   for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
-    Memory got, want;
+    Buffers got, want;
     got.update(rule_of(kind), statistic);
     update_statistic(want.g, 5, 0.8f, want.w, want.w_new);
     EXPECT_EQ(got.w_new, want.w_new);
@@ -130,7 +130,7 @@ TEST(UpdateRule, StatisticsAreAveragedAndTheirMomentsAreZero) {
 TEST(UpdateRule, WhatIsFrozenStaysAndSoDoItsMoments) {
   for (const bool of_statistic : {true, false})
     for (const UpdateKind kind : {UpdateKind::sgd_plain, UpdateKind::sgd, UpdateKind::adam}) {
-      Memory got;
+      Buffers got;
       const Floats w = got.w;
       got.update(rule_of(kind), {of_statistic, true, 0.02f, true});
       EXPECT_EQ(got.w_new, w);

@@ -17,7 +17,7 @@ namespace {
 using testing::Floats;
 using testing::random_floats;
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float infinite = std::numeric_limits<float>::infinity();
 
 struct Slice {
   Floats g, w, m, v, w_new, m_new, v_new;
@@ -110,7 +110,7 @@ TEST(Update, NormaliseDividesScalesDecaysAndClips) {
   EXPECT_TRUE(std::isnan(g[4]));
   EXPECT_EQ(g[5], 0.75f);
   Floats h = {10};
-  normalise_gradient(h, 4, 1, 0, Floats{1}, infinity);
+  normalise_gradient(h, 4, 1, 0, Floats{1}, infinite);
   EXPECT_EQ(h[0], 2.5f);
 }
 
@@ -122,7 +122,7 @@ TEST(Update, NormaliseGivesTheBitsOfTheDivision) {
       const float value = std::bit_cast<float>(static_cast<uint32_t>(random()));
       if (!std::isfinite(value)) continue;
       Floats g = {value};
-      normalise_gradient(g, weight, 0.7f, 0, Floats{1}, infinity);
+      normalise_gradient(g, weight, 0.7f, 0, Floats{1}, infinite);
       EXPECT_EQ(g[0], value / weight * 0.7f) << value << " / " << weight;
     }
 }

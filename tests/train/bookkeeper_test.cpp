@@ -20,7 +20,7 @@ namespace lepton::train {
 namespace {
 
 /// A bookkeeper over a scratch run directory; 4 steps per epoch of 100 samples, batches of 32.
-class BookkeeperTest : public testing::Test {
+class BookkeeperTest : public ::testing::Test {
  protected:
   BookkeeperTest() { start_log(1, 1); }  // only warnings
   ~BookkeeperTest() override { start_log(0, 1); }
@@ -256,9 +256,9 @@ TEST_F(BookkeeperTest, ABestModelThatCannotBeWrittenIsAWarning) {
   std::filesystem::create_directories(run_.file("best.safetensors.tmp/in-the-way"));
   const std::vector<float> arena(layout.elements());
   bookkeeper.keep_best(layout, arena, ops::parameters_hash(arena), {});
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   EXPECT_NO_THROW(bookkeeper.close());
-  EXPECT_NE(testing::internal::GetCapturedStderr().find("best.safetensors was not written"),
+  EXPECT_NE(::testing::internal::GetCapturedStderr().find("best.safetensors was not written"),
             std::string::npos);
 }
 

@@ -14,7 +14,7 @@
 namespace lepton::train {
 namespace {
 
-class Calibrate : public testing::Test {
+class Calibrate : public ::testing::Test {
  protected:
   Calibrate() { write_text(scratch_.file("deck.toml"), smallest_deck); }
 

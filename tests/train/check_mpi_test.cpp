@@ -20,11 +20,11 @@ namespace fs = std::filesystem;
 
 constexpr storage::StoredType uint8_type{storage::StoredType::Kind::unsigned_integer, 1, false};
 
-class Check : public testing::Test {
+class Check : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ =
-        testing::TempDir() + "/lepton_check_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    directory_ = ::testing::TempDir() + "/lepton_check_" +
+                 ::testing::UnitTest::GetInstance()->current_test_info()->name();
     if (world_.rank() == 0) {
       fs::remove_all(directory_);
       fs::create_directories(directory_);
@@ -67,10 +67,10 @@ class Check : public testing::Test {
   }
 
   void expect_error(const std::vector<Override>& overrides, Exit code, const std::string& part) const {
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStdout();
     const auto error = expect_error_of([&] { check(world_, options(overrides)); }, code, {part});
     EXPECT_TRUE(error && error->agreed()) << part;
-    testing::internal::GetCapturedStdout();
+    ::testing::internal::GetCapturedStdout();
   }
 
   comm::World world_;
@@ -168,9 +168,9 @@ TEST_F(Check, TheCommandPrintsOnRankZeroOnly) {
   for (const bool json : {false, true}) {
     Options chosen = options();
     chosen.json = json;
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStdout();
     EXPECT_EQ(check(world_, chosen), Exit::done);
-    const std::string text = testing::internal::GetCapturedStdout();
+    const std::string text = ::testing::internal::GetCapturedStdout();
     if (world_.rank() != 0) {
       EXPECT_EQ(text, "");
       continue;

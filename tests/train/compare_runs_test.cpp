@@ -14,7 +14,7 @@
 namespace lepton::train {
 namespace {
 
-class CompareRuns : public testing::Test {
+class CompareRuns : public ::testing::Test {
  protected:
   /// A run with `steps` lines; the line of step `odd` has another loss.
   std::string write_run(const std::string& name, int64_t steps, int64_t odd = 0,
@@ -96,14 +96,14 @@ TEST_F(CompareRuns, TheCommandEndsAsDiffDoes) {
   options.target = write_run("a", 3);
   options.other = write_run("b", 3, 2);
   options.json = true;
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(compare(options), Exit::different);
-  EXPECT_NE(testing::internal::GetCapturedStdout().find("\"same\": false"), std::string::npos);
+  EXPECT_NE(::testing::internal::GetCapturedStdout().find("\"same\": false"), std::string::npos);
   options.other = options.target;
   options.json = false;
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(compare(options), Exit::done);
-  EXPECT_NE(testing::internal::GetCapturedStdout().find("the same"), std::string::npos);
+  EXPECT_NE(::testing::internal::GetCapturedStdout().find("the same"), std::string::npos);
 }
 
 }  // namespace

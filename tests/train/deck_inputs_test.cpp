@@ -13,11 +13,11 @@ std::string deck_with(const std::string& lines) {
   return "[data]\nfile = \"d.h5\"\n" + lines + "\n[model]\nlayers = [{ type = \"dense\", units = 10 }]\n";
 }
 
-const std::string two = "train = { inputs = { title = \"a\", body = \"b\" }, targets = \"y\" }\n";
+const std::string two_inputs = "train = { inputs = { title = \"a\", body = \"b\" }, targets = \"y\" }\n";
 
 TEST(DeckInputs, NamesInOrder) {
   const Deck deck =
-      parse(deck_with(two + "test = { inputs = { body = \"d\", title = \"c\" }, targets = \"z\" }"));
+      parse(deck_with(two_inputs + "test = { inputs = { body = \"d\", title = \"c\" }, targets = \"z\" }"));
   const auto& train = deck.data.train->inputs;
   ASSERT_EQ(train.size(), 2U);
   EXPECT_EQ(train[0], (data::InputArrays{"title", "a"}));
@@ -35,8 +35,9 @@ TEST(DeckInputs, OneWithoutAName) {
 }
 
 TEST(DeckInputs, WhatHoldsForEach) {
-  const Deck deck = parse(deck_with(two + "normalize = \"unit\"\n[data.inputs.body]\nlayout = \"none\"\n"
-                                          "[data.inputs.title]\nnormalize = \"standardize\""));
+  const Deck deck =
+      parse(deck_with(two_inputs + "normalize = \"unit\"\n[data.inputs.body]\nlayout = \"none\"\n"
+                                   "[data.inputs.title]\nnormalize = \"standardize\""));
   const data::InputRules title = deck.data.rules("title"), body = deck.data.rules("body");
   EXPECT_EQ(title.normalisation, data::Normalisation::standardize);
   EXPECT_EQ(title.layout, data::ImageLayout::automatic);
@@ -77,7 +78,7 @@ TEST(DeckInputs, ErrorsOfLengths) {
 }
 
 TEST(DeckInputs, TheDeckAsResolvedIsTheSameDeck) {
-  const Deck deck = parse(deck_with(two + "[data.inputs.body]\nlayout = \"none\""));
+  const Deck deck = parse(deck_with(two_inputs + "[data.inputs.body]\nlayout = \"none\""));
   const Deck again = parse(deck.resolved);
   EXPECT_EQ(again.mathematical, deck.mathematical);
   EXPECT_EQ(again.resolved, deck.resolved);
@@ -85,7 +86,7 @@ TEST(DeckInputs, TheDeckAsResolvedIsTheSameDeck) {
 
 TEST(DeckInputs, OverridesReachOne) {
   const Deck deck =
-      parse(deck_with(two), {{"data.train.inputs.body", "other"}, {"data.inputs.title.layout", "hw"}});
+      parse(deck_with(two_inputs), {{"data.train.inputs.body", "other"}, {"data.inputs.title.layout", "hw"}});
   EXPECT_EQ(deck.data.train->inputs[1].values, "other");
   const Deck whole = with({{"data.train.inputs", "{ z = \"1\", a = \"2\" }"}});
   EXPECT_EQ(whole.data.train->inputs[0].name, "z") << "in the order of the text";
@@ -101,16 +102,16 @@ TEST(DeckInputs, Errors) {
                {"is not text, or a text for each"});
   expect_error(deck_with("train = { inputs = { \"a.b\" = \"x\" }, targets = \"y\" }"), {},
                "decks/deck.toml:3:22", {"no name for an input"});
-  expect_error(deck_with(two + "test = { inputs = { title = \"c\" }, targets = \"z\" }"), {},
+  expect_error(deck_with(two_inputs + "test = { inputs = { title = \"c\" }, targets = \"z\" }"), {},
                "decks/deck.toml:4:19",
                {"data.test.inputs names other inputs than data.train.inputs", "\"title\" or \"body\""});
-  expect_error(deck_with(two + "[data.inputs.bodi]\nlayout = \"none\""), {}, "decks/deck.toml:4:1",
+  expect_error(deck_with(two_inputs + "[data.inputs.bodi]\nlayout = \"none\""), {}, "decks/deck.toml:4:1",
                {"[data.inputs.bodi] speaks of an input that", "Did you mean \"body\"?"});
-  expect_error(deck_with(two + "[data.inputs.body]\nlayouts = \"none\""), {}, "decks/deck.toml:5:1",
+  expect_error(deck_with(two_inputs + "[data.inputs.body]\nlayouts = \"none\""), {}, "decks/deck.toml:5:1",
                {"unknown key data.inputs.body.layouts", "Did you mean \"layout\"?"});
-  expect_error(deck_with(two + "[data.inputs.body]\nlayout = \"hcw\""), {}, "decks/deck.toml:5:10",
+  expect_error(deck_with(two_inputs + "[data.inputs.body]\nlayout = \"hcw\""), {}, "decks/deck.toml:5:10",
                {"data.inputs.body.layout = \"hcw\" is not", "Did you mean"});
-  expect_error(deck_with(two + "[data.inputs]\nbody = 3"), {}, "decks/deck.toml:5:8",
+  expect_error(deck_with(two_inputs + "[data.inputs]\nbody = 3"), {}, "decks/deck.toml:5:8",
                {"is not a table for each input"});
 }
 

@@ -9,13 +9,13 @@
 namespace lepton::train {
 namespace {
 
-const std::string two =
+const std::string two_losses =
     "{ from = \"kind\", target = \"k\", type = \"softmax_cross_entropy\" }, "
     "{ from = \"age\", target = \"a\", type = \"huber\", weight = 0.5 }";
 
-std::string deck_with(const std::string& losses, const std::string& more_data = "",
-                      const std::string& more = "",
-                      const std::string& targets = "{ a = \"ages\", k = \"kinds\" }") {
+std::string deck_of_losses(const std::string& losses, const std::string& more_data = "",
+                           const std::string& more = "",
+                           const std::string& targets = "{ a = \"ages\", k = \"kinds\" }") {
   return "[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = " + targets + " }\n" + more_data +
          "\n[model]\nlayers = [{ type = \"dense\", units = 8, name = \"stem\" }, "
          "{ type = \"dense\", units = 3, name = \"kind\" }, "
@@ -24,7 +24,8 @@ std::string deck_with(const std::string& losses, const std::string& more_data = 
 }
 
 TEST(DeckLosses, WhatTheyAskOfDataAndNetwork) {
-  const Deck deck = parse(deck_with(two, "test = { inputs = \"u\", targets = { k = \"l\", a = \"b\" } }"));
+  const Deck deck =
+      parse(deck_of_losses(two_losses, "test = { inputs = \"u\", targets = { k = \"l\", a = \"b\" } }"));
   ASSERT_EQ(deck.losses.size(), 2U);
   EXPECT_EQ(deck.losses[0].name, "k");
   EXPECT_EQ(deck.losses[0].from, "kind");
@@ -49,9 +50,10 @@ TEST(DeckLosses, WhatTheyAskOfDataAndNetwork) {
 
 TEST(DeckLosses, EveryOptionIsTaken) {
   const auto loss = [](const std::string& type, const std::string& more) {
-    return parse(deck_with("{ from = \"kind\", target = \"k\", type = \"" + type + "\", " + more +
-                               " }, { from = \"age\", target = \"a\", type = \"softmax_cross_entropy\" }",
-                           "", "[evaluation]\ntop_k = 2\n"))
+    return parse(
+               deck_of_losses("{ from = \"kind\", target = \"k\", type = \"" + type + "\", " + more +
+                                  " }, { from = \"age\", target = \"a\", type = \"softmax_cross_entropy\" }",
+                              "", "[evaluation]\ntop_k = 2\n"))
         .losses[0];
   };
   EXPECT_EQ(loss("softmax_cross_entropy", "label_smoothing = 0.25").spec.label_smoothing, 0.25);
@@ -67,16 +69,17 @@ TEST(DeckLosses, EveryOptionIsTaken) {
 }
 
 TEST(DeckLosses, TwoOfOneTarget) {
-  const Deck deck =
-      parse(deck_with(two + ", { from = \"age\", target = \"a\", type = \"mae\", name = \"mae\" }"));
+  const Deck deck = parse(
+      deck_of_losses(two_losses + ", { from = \"age\", target = \"a\", type = \"mae\", name = \"mae\" }"));
   EXPECT_EQ(deck.data.targets.size(), 3U);
   EXPECT_EQ(deck.data.targets[2].name, "a");
-  expect_error_of([] { parse(deck_with(two + ", { from = \"age\", target = \"a\", type = \"mae\" }")); },
-                  Exit::deck, {"the second loss called \"a\"", "name = "});
+  expect_error_of(
+      [] { parse(deck_of_losses(two_losses + ", { from = \"age\", target = \"a\", type = \"mae\" }")); },
+      Exit::deck, {"the second loss called \"a\"", "name = "});
 }
 
 void expect_losses_error(const std::string& losses, const std::vector<std::string>& parts) {
-  expect_error_of([&] { parse(deck_with(losses)); }, Exit::deck, parts);
+  expect_error_of([&] { parse(deck_of_losses(losses)); }, Exit::deck, parts);
 }
 
 TEST(DeckLosses, RefusesWhatIsNoLoss) {
@@ -100,40 +103,44 @@ TEST(DeckLosses, RefusesWhatDoesNotFit) {
   const auto refuse = [](const std::string& deck, const std::vector<std::string>& parts) {
     expect_error_of([&] { parse(deck); }, Exit::deck, parts);
   };
-  refuse(deck_with(two, "", "", "\"y\""), {"data.train.targets gives one target without a name"});
-  refuse(deck_with(two, "", "", "{ a = \"ages\" }"),
+  refuse(deck_of_losses(two_losses, "", "", "\"y\""), {"data.train.targets gives one target without a name"});
+  refuse(deck_of_losses(two_losses, "", "", "{ a = \"ages\" }"),
          {"the target \"k\", which data.train.targets does not name"});
-  refuse(deck_with(two, "", "", "{ a = \"ages\", k = \"y\", z = \"z\" }"),
+  refuse(deck_of_losses(two_losses, "", "", "{ a = \"ages\", k = \"y\", z = \"z\" }"),
          {"names \"z\", which no loss compares with"});
   refuse(
       "[data]\nfile = \"d.h5\"\ntrain = { inputs = \"x\", targets = { a = \"b\" } }\n[model]\nlayers = "
       "[{ type = \"dense\", units = 1 }]\n",
       {"no loss names its target"});
-  refuse(deck_with(two, "", "loss = \"mse\"\n"), {"model.loss does not go with model.losses"});
-  refuse(deck_with(two, "ignored_class = 3"), {"data.ignored_class does not go with model.losses"});
-  refuse(deck_with(two, "", "class_weights = [1, 2, 3]\n"),
+  refuse(deck_of_losses(two_losses, "", "loss = \"mse\"\n"), {"model.loss does not go with model.losses"});
+  refuse(deck_of_losses(two_losses, "ignored_class = 3"),
+         {"data.ignored_class does not go with model.losses"});
+  refuse(deck_of_losses(two_losses, "", "class_weights = [1, 2, 3]\n"),
          {"model.class_weights does not go with model.losses"});
-  refuse(deck_with(two, "", "[evaluation]\nmetric = \"accuracy\"\n"), {"evaluation.metric is \"loss\""});
-  refuse(deck_with(two, "", "[evaluation]\nmetrics = [\"auc\"]\n"), {"evaluation.metrics does not go with"});
-  refuse(deck_with(
+  refuse(deck_of_losses(two_losses, "", "[evaluation]\nmetric = \"accuracy\"\n"),
+         {"evaluation.metric is \"loss\""});
+  refuse(deck_of_losses(two_losses, "", "[evaluation]\nmetrics = [\"auc\"]\n"),
+         {"evaluation.metrics does not go with"});
+  refuse(deck_of_losses(
              "{ from = \"age\", target = \"a\", type = \"mse\" }, { from = \"kind\", target = \"k\", type = "
              "\"mse\" }",
              "", "[evaluation]\ntop_k = 3\n"),
          {"evaluation.top_k is of classes"});
   refuse(
-      deck_with(
+      deck_of_losses(
           "{ from = \"kind\", target = \"k\", type = \"softmax_cross_entropy\", target_kind = \"values\" }, "
           "{ from = \"age\", target = \"a\", type = \"mse\" }"),
       {"needs labels, which its target_kind contradicts"});
-  refuse(deck_with("{ from = \"sort\", target = \"k\", type = \"mse\" }, { from = \"age\", target = \"a\", "
-                   "type = \"mse\" }, "
-                   "{ from = \"kind\", target = \"a\", type = \"mse\", name = \"b\" }"),
-         {"no layer has this name"});
+  refuse(
+      deck_of_losses("{ from = \"sort\", target = \"k\", type = \"mse\" }, { from = \"age\", target = \"a\", "
+                     "type = \"mse\" }, "
+                     "{ from = \"kind\", target = \"a\", type = \"mse\", name = \"b\" }"),
+      {"no layer has this name"});
 }
 
 TEST(DeckLosses, PartsOfTheTrainSplitHaveItsTargets) {
-  const Deck deck = parse(deck_with(two, "validation = { fraction = 0.5 }", "",
-                                    "{ a = \"ages\", k = \"kinds\" }, fraction = 0.5"));
+  const Deck deck = parse(deck_of_losses(two_losses, "validation = { fraction = 0.5 }", "",
+                                         "{ a = \"ages\", k = \"kinds\" }, fraction = 0.5"));
   EXPECT_EQ(deck.data.validation->named_targets, deck.data.train->named_targets);
 }
 

@@ -11,14 +11,14 @@ namespace {
 
 using data::Transform;
 
-const std::string all =
+const std::string all_transforms =
     "[{ type = \"clip\", low = -1, high = 2.5 }, { type = \"log1p\" }, { type = \"scale\", factor = 2 }, "
     "{ type = \"one_hot\", classes = 3 }, { type = \"random_flip\" }, { type = \"random_flip\", axis = "
     "\"depth\" }, "
     "{ type = \"random_crop\", padding = 4 }]";
 
 TEST(DeckTransforms, EveryTypeWithItsOptions) {
-  const Deck deck = with({{"data.transforms", all}});
+  const Deck deck = with({{"data.transforms", all_transforms}});
   const std::vector<Transform>& list = deck.data.transforms;
   ASSERT_EQ(list.size(), 7U);
   for (size_t i = 0; i < list.size(); ++i) {

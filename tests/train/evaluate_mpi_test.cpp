@@ -15,8 +15,8 @@ namespace {
 std::string printed(const SmallRuns& runs, const Options& options, int ranks_per_node = 1000,
                     std::string* warnings = nullptr) {
   const comm::World world(60, ranks_per_node);
-  testing::internal::CaptureStdout();
-  if (warnings) testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStdout();
+  if (warnings) ::testing::internal::CaptureStderr();
   Exit exit = Exit::software;
   std::string what;
   try {
@@ -25,8 +25,8 @@ std::string printed(const SmallRuns& runs, const Options& options, int ranks_per
     what = error.what();
   }
   std::fflush(stdout);
-  const std::string text = testing::internal::GetCapturedStdout();
-  if (warnings) *warnings = testing::internal::GetCapturedStderr();
+  const std::string text = ::testing::internal::GetCapturedStdout();
+  if (warnings) *warnings = ::testing::internal::GetCapturedStderr();
   EXPECT_EQ(exit, Exit::done) << what;
   world.barrier();
   if (runs.world().rank() != 0) {

@@ -12,7 +12,7 @@ namespace {
 
 using Operators = std::vector<std::pair<std::string, int64_t>>;
 
-class ExportTest : public testing::Test {
+class ExportTest : public ::testing::Test {
  protected:
   Options asked(const std::string& deck, const std::string& output) const {
     Options options = runs_.options(deck, "run");

@@ -12,7 +12,7 @@
 namespace lepton::train {
 namespace {
 
-class GenerateTest : public testing::Test {
+class GenerateTest : public ::testing::Test {
  protected:
   GenerateTest() {
     if (runs_.world().rank() == 0) {
@@ -43,9 +43,9 @@ class GenerateTest : public testing::Test {
   }
   /// **Collective.** What rank 0 prints.
   std::string printed(const Options& options) const {
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStdout();
     EXPECT_EQ(generate(runs_.world(), options), Exit::done);
-    return testing::internal::GetCapturedStdout();
+    return ::testing::internal::GetCapturedStdout();
   }
   const SmallRuns runs_;
 };

@@ -86,9 +86,9 @@ TEST(Job, WarnsOfFewerUnitsThanThreads) {
   const SmallRuns runs;
   const auto warning_with = [&](const char* unit_size) {
     const Deck deck = deck_of(runs, "dense.toml", {{"train.unit_size", unit_size}, {"train.threads", "2"}});
-    testing::internal::CaptureStderr();
+    ::testing::internal::CaptureStderr();
     const Job job(runs.world(), deck, nullptr, true, false);
-    return testing::internal::GetCapturedStderr();
+    return ::testing::internal::GetCapturedStderr();
   };
   const std::string few = warning_with("34"), many = warning_with("1");
   if (runs.world().rank() != 0) return;

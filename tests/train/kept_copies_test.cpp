@@ -19,7 +19,7 @@ KeptPart part(int node, int nodes, int parity) {
   return part;
 }
 
-std::vector<KeptPart> all(int nodes, int parity) {
+std::vector<KeptPart> all_kept(int nodes, int parity) {
   std::vector<KeptPart> parts;
   for (int node = 0; node < nodes; ++node) parts.push_back(part(node, nodes, parity));
   return parts;
@@ -27,7 +27,7 @@ std::vector<KeptPart> all(int nodes, int parity) {
 
 TEST(KeptCopies, AsManyNodesAsThereIsParityMayBeMissing) {
   for (const auto& [nodes, parity] : {std::pair{1, 0}, {2, 1}, {5, 1}, {5, 2}, {32, 2}}) {
-    std::vector<KeptPart> parts = all(nodes, parity);
+    std::vector<KeptPart> parts = all_kept(nodes, parity);
     for (int lost = 0; lost <= parity; ++lost, parts.erase(parts.begin() + std::ssize(parts) / 2)) {
       const std::vector<KeptPart> copies = copies_of(parts);
       ASSERT_EQ(std::ssize(copies), nodes) << lost;
@@ -41,7 +41,7 @@ TEST(KeptCopies, AsManyNodesAsThereIsParityMayBeMissing) {
 }
 
 TEST(KeptCopies, ADamagedPartIsAMissingOneAndSoIsDamagedParity) {
-  std::vector<KeptPart> parts = all(4, 1);
+  std::vector<KeptPart> parts = all_kept(4, 1);
   parts[1].part = false;
   EXPECT_FALSE(copies_of(parts).empty());
   parts[2].parity = false;
@@ -52,7 +52,7 @@ TEST(KeptCopies, ADamagedPartIsAMissingOneAndSoIsDamagedParity) {
 }
 
 TEST(KeptCopies, EachGroupOfNodesMayLoseItsOwn) {
-  std::vector<KeptPart> parts = all(64, 1);  // two groups of 32
+  std::vector<KeptPart> parts = all_kept(64, 1);  // two groups of 32
   parts.erase(parts.begin() + 40);
   parts.erase(parts.begin() + 3);
   EXPECT_EQ(copies_of(parts).size(), 64u);
@@ -61,10 +61,10 @@ TEST(KeptCopies, EachGroupOfNodesMayLoseItsOwn) {
 }
 
 TEST(KeptCopies, PartsOfOtherShapesAreNoCopy) {
-  std::vector<KeptPart> parts = all(3, 1);
+  std::vector<KeptPart> parts = all_kept(3, 1);
   parts[1].label.elements = 7;
   EXPECT_TRUE(copies_of(parts).empty());
-  parts = all(3, 1);
+  parts = all_kept(3, 1);
   parts[2].label.segment_bytes = 128;
   EXPECT_TRUE(copies_of(parts).empty());
 }

@@ -15,8 +15,8 @@ namespace {
 
 TEST(KeptPart, FilesAreMappedAndLinksAreNot) {
   const comm::World world(60, 1);
-  const std::filesystem::path path = testing::TempDir() + "lepton-kept-part-" + std::to_string(world.rank()) +
-                                     "-" + std::to_string(getpid());
+  const std::filesystem::path path = ::testing::TempDir() + "lepton-kept-part-" +
+                                     std::to_string(world.rank()) + "-" + std::to_string(getpid());
   const Scratch scratch(path);
   std::ofstream(path / "file") << "content";
   std::filesystem::create_symlink(path / "file", path / "link");

@@ -20,12 +20,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class KeptSearch : public testing::Test {
+class KeptSearch : public ::testing::Test {
  protected:
   KeptSearch() : world_(60, 1) {
     layout_.add("a", {100, 300}, TensorRole::parameter, true);
     layout_.finish();
-    std::string path = testing::TempDir() + "lepton-kept-" + std::to_string(getpid());
+    std::string path = ::testing::TempDir() + "lepton-kept-" + std::to_string(getpid());
     world_.broadcast(path);
     path_ = path;
     if (world_.rank() == 0) scratch_.emplace(path);

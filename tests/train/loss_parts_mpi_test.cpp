@@ -27,7 +27,7 @@ TEST(LossParts, AreTakenFromRowsAndPutBack) {
   EXPECT_EQ(gradient, (std::vector<float>{9, 1, 1.5f, 9, 9, 3, 3.5f, 9}));
 }
 
-std::vector<report::LedgerLine> lines_of(const SmallRuns& runs, const std::string& run) {
+std::vector<report::LedgerLine> losses_of(const SmallRuns& runs, const std::string& run) {
   int64_t broken_at = 0;
   return report::read_ledger(runs.file(run) + "/ledger.txt", broken_at);
 }
@@ -41,7 +41,7 @@ TEST(LossParts, OneInAListIsTheDecksLoss) {
        {"data.test.targets", "{ y = \"test/labels\" }"},
        {"model.losses", "[{ from = \"dense_2\", target = \"y\", type = \"softmax_cross_entropy\" }]"}}));
   if (runs.world().rank() != 0) return;
-  const auto one = lines_of(runs, "one"), list = lines_of(runs, "list");
+  const auto one = losses_of(runs, "one"), list = losses_of(runs, "list");
   ASSERT_EQ(one.size(), 15u);
   ASSERT_EQ(list.size(), one.size());
   for (size_t i = 0; i < one.size(); ++i) {
@@ -62,7 +62,7 @@ TEST(LossParts, TheirWeightedSumIsTheLoss) {
   }
   if (runs.world().rank() != 0) return;
   EXPECT_EQ(runs.ledger("pieces"), runs.ledger("run")) << "goes on from a checkpoint";
-  const auto lines = lines_of(runs, "run");
+  const auto lines = losses_of(runs, "run");
   ASSERT_EQ(lines.size(), 15u);
   for (const report::LedgerLine& line : lines) {
     ASSERT_EQ(line.losses.size(), 3u);
@@ -135,7 +135,7 @@ TEST(LossParts, AWeightCounts) {
       "type = \"mse\", weight = 0.25 }]";
   runs.train(runs.options("several.toml", "b", {{"model.losses", losses}}));
   if (runs.world().rank() != 0) return;
-  EXPECT_LT(lines_of(runs, "b").back().losses[2].second, lines_of(runs, "a").back().losses[2].second);
+  EXPECT_LT(losses_of(runs, "b").back().losses[2].second, losses_of(runs, "a").back().losses[2].second);
 }
 
 TEST(LossParts, DevicesComputeTheSame) {
@@ -144,7 +144,7 @@ TEST(LossParts, DevicesComputeTheSame) {
   runs.train(runs.options("several.toml", "host"), per_node);
   runs.train(runs.options("several.toml", "device", {{"train.device", "debug"}}), per_node);
   if (runs.world().rank() != 0) return;
-  const auto host = lines_of(runs, "host"), device = lines_of(runs, "device");
+  const auto host = losses_of(runs, "host"), device = losses_of(runs, "device");
   ASSERT_EQ(host.size(), device.size());
   for (size_t i = 0; i < host.size(); ++i) {
     EXPECT_EQ(host[i].loss, device[i].loss) << i;

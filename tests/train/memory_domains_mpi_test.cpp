@@ -21,7 +21,7 @@ namespace {
 class FakeMachine {
  public:
   FakeMachine(const comm::World& world, const std::vector<std::string>& lists) : world_(world) {
-    path = testing::TempDir() + "lepton-domains-" + std::to_string(getpid());
+    path = ::testing::TempDir() + "lepton-domains-" + std::to_string(getpid());
     world.broadcast(path);
     if (world.rank() == 0) {
       scratch_.emplace(path);

@@ -24,7 +24,7 @@ struct Case {
 };
 
 /// One rank per node.
-class Nodes : public testing::TestWithParam<Case> {
+class Nodes : public ::testing::TestWithParam<Case> {
  protected:
   Nodes() : world_(60, 1) {
     layout_.add("a", {elements}, TensorRole::parameter, true);
@@ -151,8 +151,8 @@ TEST_P(Nodes, AFlippedBitOfTheGatherIsNoticed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(On, Nodes,
-                         testing::Values(Case{false, false}, Case{false, true}, Case{true, false},
-                                         Case{true, true}),
+                         ::testing::Values(Case{false, false}, Case{false, true}, Case{true, false},
+                                           Case{true, true}),
                          [](const auto& test) {
                            return std::string(test.param.device ? "Device" : "Host") +
                                   (test.param.flips_checksum ? "Checksum" : "Element");

@@ -29,7 +29,7 @@ float value(int stream, int64_t i) {
 
 /// A node's state after all units have been added: known sums, parameters and moments in slot 0. Leaders fill
 /// it.
-class Phases : public testing::Test {
+class Phases : public ::testing::Test {
  protected:
   Phases() : world_(60, 1), slices_(), optimizer_(spec(), 0.9) {
     layout_.add("a", {70, 70}, TensorRole::parameter, true, 0.01);

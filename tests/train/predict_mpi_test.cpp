@@ -283,10 +283,10 @@ TEST(Predict, JsonTellsWhatWasWritten) {
   Options options = predict_options(runs, "dense.toml", "test/images", "out.h5");
   for (const bool json : {false, true}) {
     options.json = json;
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStdout();
     const Exit exit = predict_on(options, 1000);
     std::fflush(stdout);
-    const std::string text = testing::internal::GetCapturedStdout();
+    const std::string text = ::testing::internal::GetCapturedStdout();
     EXPECT_EQ(exit, Exit::done);
     if (runs.world().rank() != 0 || !json) {
       EXPECT_EQ(text, "");

@@ -14,7 +14,7 @@ namespace {
 
 const std::string poem = "one two, two\nthree three THREE\n\nfour four four four.\nend";
 
-class PrepareTest : public testing::Test {
+class PrepareTest : public ::testing::Test {
  protected:
   PrepareTest() {
     if (runs_.world().rank() == 0) {

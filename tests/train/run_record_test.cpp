@@ -86,12 +86,12 @@ TEST(RunRecord, ChangedOperationalKeysAreNoted) {
   const Scratch run;
   start_log(0, 1);
   record_start(run.path(), start_of(1, 0, "5"));
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   record_start(run.path(), start_of(1, 9, "5"));
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
-  testing::internal::CaptureStderr();
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  ::testing::internal::CaptureStderr();
   record_start(run.path(), start_of(1, 9, "8"));
-  const std::string noted = testing::internal::GetCapturedStderr();
+  const std::string noted = ::testing::internal::GetCapturedStderr();
   EXPECT_NE(noted.find("train.epochs changed from 5 to 8"), std::string::npos) << noted;
   EXPECT_EQ(noted.find("checkpoint.keep"), std::string::npos) << noted;
 }
@@ -101,11 +101,11 @@ TEST(RunRecord, AForeignFileIsReplacedWithAWarning) {
        {"", "{ torn", "[1, 2]", "\"text\"", "{\"starts\": 7}", "{\"starts\": {\"a\": 1}}"}) {
     const Scratch run;
     write_text(run.file("run.json"), text);
-    testing::internal::CaptureStderr();
+    ::testing::internal::CaptureStderr();
     EXPECT_EQ(count_starts(run.path()), 0) << text;
     record_end(run.path(), 1, 0);  // no start to complete
     record_start(run.path(), start_of(1, 0));
-    testing::internal::GetCapturedStderr();
+    ::testing::internal::GetCapturedStderr();
     EXPECT_EQ(count_starts(run.path()), 1) << text;
   }
 }

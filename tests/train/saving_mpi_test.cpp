@@ -19,7 +19,7 @@ namespace lepton::train {
 namespace {
 
 /// One rank per node, a state of some blocks, and a writer.
-class SavingTest : public testing::Test {
+class SavingTest : public ::testing::Test {
  protected:
   SavingTest() : world_(60, 1) {
     layout_.add("a", {5000}, TensorRole::parameter, true);
@@ -27,7 +27,7 @@ class SavingTest : public testing::Test {
     const exact::Slices slices = exact::cut_arena(layout_, world_.nodes());
     node_.emplace(world_, layout_, NodeSizes{.max_samples = 8, .max_units = 8}, lanes(), slices.elements,
                   "/dev/shm");
-    std::string path = testing::TempDir() + "lepton-saving-" + std::to_string(getpid());
+    std::string path = ::testing::TempDir() + "lepton-saving-" + std::to_string(getpid());
     if (world_.leads()) hash_state(*node_, layout_, 0);
     world_.broadcast(path);
     if (world_.rank() == 0) scratch_.emplace(path);

@@ -24,10 +24,10 @@ class Simulate : public Simulations {
                            calibration, sizes, 2);
   }
   void expect_error(const Options& options, Exit code, const std::string& part) const {
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStdout();
     const auto error = expect_error_of([&] { simulate(world_, options); }, code, {part});
     EXPECT_TRUE(error && error->agreed()) << part;
-    testing::internal::GetCapturedStdout();
+    ::testing::internal::GetCapturedStdout();
   }
 };
 
@@ -138,9 +138,9 @@ TEST_F(Simulate, TheCommandPrintsOnRankZeroOnly) {
     chosen.json = json;
     chosen.sizes = {4, 1, 4};
     chosen.simulated_steps = 3;
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStdout();
     EXPECT_EQ(simulate(world_, chosen), Exit::done);
-    const std::string text = testing::internal::GetCapturedStdout();
+    const std::string text = ::testing::internal::GetCapturedStdout();
     if (world_.rank() != 0) {
       EXPECT_EQ(text, "");
     } else if (json) {

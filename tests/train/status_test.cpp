@@ -18,11 +18,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Status : public testing::Test {
+class Status : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = testing::TempDir() + "/lepton_status_" +
-                 testing::UnitTest::GetInstance()->current_test_info()->name();
+    directory_ = ::testing::TempDir() + "/lepton_status_" +
+                 ::testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::remove_all(directory_);
     fs::create_directories(directory_);
     write("deck.toml", "");
@@ -132,7 +132,7 @@ TEST_F(Status, ForeignFilesDoNotMatter) {
 }
 
 TEST_F(Status, WhereThereIsNoRun) {
-  for (const std::string& path : {directory_ + "/absent", testing::TempDir() + "/lepton_status_empty"}) {
+  for (const std::string& path : {directory_ + "/absent", ::testing::TempDir() + "/lepton_status_empty"}) {
     if (!path.ends_with("absent")) fs::create_directories(path);
     try {
       run_status(path);
@@ -147,13 +147,13 @@ TEST_F(Status, WhereThereIsNoRun) {
 TEST_F(Status, TheCommandPrintsBothWays) {
   Options options;
   options.target = directory_;
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(status(options), Exit::done);
-  EXPECT_EQ(testing::internal::GetCapturedStdout(), directory_ + ": new\n");
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), directory_ + ": new\n");
   options.json = true;
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(status(options), Exit::done);
-  EXPECT_EQ(nlohmann::json::parse(testing::internal::GetCapturedStdout())["state"], "new");
+  EXPECT_EQ(nlohmann::json::parse(::testing::internal::GetCapturedStdout())["state"], "new");
 }
 
 }  // namespace

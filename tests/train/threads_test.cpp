@@ -145,10 +145,10 @@ TEST(Threads, NothingKnownMeansOne) {
   EXPECT_EQ(threads_of({rank_on("a", 0, {}, {})}), std::vector<int>{1});
 }
 
-class FakeRoot : public testing::Test {
+class FakeRoot : public ::testing::Test {
  protected:
   void SetUp() override {
-    root_ = testing::TempDir() + "/lepton_threads_root_" + std::to_string(getpid());
+    root_ = ::testing::TempDir() + "/lepton_threads_root_" + std::to_string(getpid());
     std::filesystem::remove_all(root_);
   }
   void write(const std::string& path, const std::string& text) const {
