@@ -122,12 +122,13 @@ int build_attention(const LayerContext& context, const HeadOptions& heads, const
     return add_attention(context, context.name, context.input, bound_of(context, 1), heads, weights, weights);
   const Shape& memory = context.builder.shape(context.inputs[1]);
   if (memory.size() != 2)
-    context.options.error(
-        "from",
-        "the second input of an attention layer is a sequence [length, features] that the first one attends "
-        "to, a length for each sample, [1], or a mask, [length], not " +
-            shape_text(memory),
-        "");
+    context.options.error("from",
+                          "the second input of an attention layer" +
+                              std::string(count > 2 ? " of three" : "") +
+                              " is a sequence [length, features] that the first one attends to" +
+                              (count > 2 ? "" : ", a length for each sample, [1], or a mask, [length]") +
+                              ", not " + shape_text(memory),
+                          "");
   return add_cross_attention(context, context.inputs[1], bound_of(context, 2), heads, weights);
 }
 

@@ -3,6 +3,7 @@
 #include "onnx/constant.h"
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -153,6 +154,21 @@ void write_integers(const std::string& name, const Shape& shape, const std::vect
   CHECK(element_count(shape) == std::ssize(values), name);
   write_head(name, shape, TensorProto::INT64, tensor);
   tensor.set_raw_data(values.data(), values.size() * sizeof(int64_t));
+}
+
+Constant cast(const Constant& constant, bool floating) {
+  if (constant.floating == floating) return constant;
+  Constant result;
+  result.shape = constant.shape;
+  result.floating = floating;
+  result.batch_axis = constant.batch_axis;
+  if (floating)
+    for (const int64_t number : constant.numbers()) result.floats.push_back(static_cast<float>(number));
+  for (const float value : constant.floats) {
+    REQUIRE(std::abs(value) < 0x1p62F, Exit::deck, "", "it casts a number that no integer holds", "");
+    result.integers.push_back({static_cast<int64_t>(value)});
+  }
+  return result;
 }
 
 }  // namespace lepton::onnx

@@ -40,6 +40,9 @@ struct Constant {
 Constant integer_constant(Shape shape, std::vector<Count> values);
 Constant float_constant(Shape shape, std::vector<float> values);
 
+/// To float32, or to integers towards 0. Throws Error(deck) for numbers that these cannot hold.
+Constant cast(const Constant& constant, bool floating);
+
 /// Throws Error(deck), with an empty `where`, for types that no network needs and for sizes that contradict
 /// each other.
 Constant read_tensor(const messages::TensorProto& tensor);

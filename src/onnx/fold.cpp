@@ -76,25 +76,14 @@ Constant fold_cast(const NodeProto& node, Inputs inputs) {
   const int64_t to = node_int(node, "to", 0);
   const bool floating =
       to == Type::FLOAT || to == Type::DOUBLE || to == Type::FLOAT16 || to == Type::BFLOAT16;
-  Constant result = data;
-  if (floating == data.floating) {
-    if (to == Type::BOOL)
-      for (Count& count : result.integers) count.number = count.number != 0 ? 1 : 0;
-    return result;
-  }
-  result.origin.clear();
-  result.floating = floating;
-  if (floating) {
-    for (const int64_t number : data.numbers()) result.floats.push_back(static_cast<float>(number));
-    result.integers.clear();
-  } else {
-    for (const float value : data.floats) {
-      require(std::abs(value) < 0x1p62F, "it casts a number that no integer holds");
-      result.integers.push_back({to == Type::BOOL ? (value != 0 ? 1 : 0) : static_cast<int64_t>(value)});
-    }
-    result.floats.clear();
-  }
+  Constant result = cast(data, floating);
+  for (size_t i = 0; to == Type::BOOL && i < result.integers.size(); ++i)
+    result.integers[i].number = (data.floating ? data.floats[i] != 0 : data.integers[i].number != 0) ? 1 : 0;
   return result;
+}
+
+Constant fold_cast_like(const NodeProto&, Inputs inputs) {
+  return cast(input(inputs, 0), input(inputs, 1).floating);
 }
 
 // ---- computing
@@ -200,8 +189,9 @@ Constant fold_where(const NodeProto&, Inputs inputs) {
 const std::map<std::string, Fold>& table() {
   static const std::map<std::string, Fold> rows = [] {
     std::map<std::string, Fold> all = {
-        {"Cast", fold_cast},   {"Constant", fold_constant}, {"ConstantOfShape", fold_constant_of_shape},
-        {"Range", fold_range}, {"Where", fold_where},
+        {"Cast", fold_cast},         {"CastLike", fold_cast_like},
+        {"Constant", fold_constant}, {"ConstantOfShape", fold_constant_of_shape},
+        {"Range", fold_range},       {"Where", fold_where},
     };
     for (const auto& [name, rule] : arithmetic()) all.emplace(name, fold_arithmetic);
     return all;

@@ -62,6 +62,19 @@ void cast_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, value);
 }
 
+/// The type of the second input, which is a value of the network or what meets one.
+void cast_like_rule(Importer& importer, const ImportNode& node) {
+  const Value* like = importer.value(node, 1);
+  const bool floating =
+      like != nullptr ? !importer.is_integer_input(*like) : importer.required(node, 1).floating;
+  const Value* value = importer.value(node, 0);
+  if (value != nullptr) {
+    require_import(floating || importer.is_integer_input(*value), "it rounds what the network computes");
+    return importer.give(node, 0, *value);
+  }
+  importer.give(node, 0, cast(importer.required(node, 0), floating));
+}
+
 void dropout_rule(Importer& importer, const ImportNode& node) {
   importer.require_one_output(node);
   Operands operands = importer.operands(node);
@@ -105,20 +118,22 @@ int add_weights(Importer& importer, const ImportNode& node, bool by_rows, float 
   return importer.add_parameter(node, 1, weights, role);
 }
 
-int add_bias(Importer& importer, const ImportNode& node, int number, const Constant& bias, int64_t outputs,
-             float factor = 1) {
+/// Appended to `parameters`, which has the weights.
+void add_bias(Importer& importer, const ImportNode& node, int number, const Constant& bias, int64_t outputs,
+              std::vector<int>& parameters, float factor = 1) {
   if (bias.elements() == 1 && outputs > 1 && bias.floating) {  // the same for all; each learns by itself
     Constant each = bias;
     each.shape = {outputs};
     if (!bias.open) each.floats.assign(static_cast<size_t>(outputs), bias.floats.at(0));
-    return add_bias(importer, node, number, each, outputs, factor);
+    return add_bias(importer, node, number, each, outputs, parameters, factor);
   }
   const bool across = outputs == 1 || (!bias.shape.empty() && bias.shape.back() == outputs);
   require_import(bias.elements() == outputs && across, "its bias has the shape " + shape_text(bias.shape) +
                                                            " for " + std::to_string(outputs) + " outputs");
   Role role = importer.role_of(node, number, {outputs});
   role.factor = factor;
-  return importer.add_parameter(node, number, bias, role);
+  role.beside = parameters.front();
+  parameters.push_back(importer.add_parameter(node, number, bias, role));
 }
 
 /// An attribute that is taken away.
@@ -138,7 +153,7 @@ void gemm_rule(Importer& importer, const ImportNode& node) {
   operands.parameters = {add_weights(importer, node, by_rows, alpha)};
   const int64_t outputs = importer.required(node, 1).shape[by_rows ? 0 : 1];
   if (importer.input(node, 2) != nullptr)
-    operands.parameters.push_back(add_bias(importer, node, 2, importer.required(node, 2), outputs, beta));
+    add_bias(importer, node, 2, importer.required(node, 2), outputs, operands.parameters, beta);
   importer.give(node, 0, importer.append("Gemm", node.name, std::move(operands)));
 }
 
@@ -166,8 +181,7 @@ void matmul_rule(Importer& importer, const ImportNode& node) {
   Operands operands{{{"transB", int64_t{1}}}, {importer.required_value(node, 0)}, {}};
   operands.parameters = {add_weights(importer, node, false)};
   const BiasBehind behind = bias_behind(importer, node, outputs);
-  if (behind.bias != nullptr)
-    operands.parameters.push_back(add_bias(importer, node, 2, *behind.bias, outputs));
+  if (behind.bias != nullptr) add_bias(importer, node, 2, *behind.bias, outputs, operands.parameters);
   const Value value = importer.append("Gemm", node.name, std::move(operands));
   importer.give(node, 0, value);
   if (behind.add == nullptr) return;
@@ -195,18 +209,31 @@ void hard_swish_rule(Importer& importer, const ImportNode& node) {
 
 ImportRule find_import_rule(const std::string& type) {
   static const std::map<std::string, ImportRule> table = {
-      {"AveragePool", pool_rule},    {"BatchNormalization", batch_norm_rule},
-      {"Cast", cast_rule},           {"Dropout", dropout_rule},
-      {"Flatten", flatten_rule},     {"Gather", gather_rule},
-      {"Gemm", gemm_rule},           {"HardSwish", hard_swish_rule},
-      {"GRU", recurrent_rule},       {"GroupNormalization", group_norm_rule},
-      {"LSTM", recurrent_rule},      {"RNN", recurrent_rule},
-      {"Resize", resize_rule},       {"InstanceNormalization", instance_norm_rule},
-      {"Identity", identity_rule},   {"MatMul", matmul_rule},
-      {"MaxPool", pool_rule},        {"Reshape", reshape_rule},
-      {"Shape", shape_rule},         {"Size", size_rule},
-      {"Split", split_rule},         {"Squeeze", squeeze_rule},
-      {"Transpose", transpose_rule}, {"Unsqueeze", unsqueeze_rule},
+      {"AveragePool", pool_rule},
+      {"BatchNormalization", batch_norm_rule},
+      {"Cast", cast_rule},
+      {"CastLike", cast_like_rule},
+      {"Dropout", dropout_rule},
+      {"Flatten", flatten_rule},
+      {"Gather", gather_rule},
+      {"Gemm", gemm_rule},
+      {"HardSwish", hard_swish_rule},
+      {"GRU", recurrent_rule},
+      {"GroupNormalization", group_norm_rule},
+      {"LSTM", recurrent_rule},
+      {"RNN", recurrent_rule},
+      {"Resize", resize_rule},
+      {"InstanceNormalization", instance_norm_rule},
+      {"Identity", identity_rule},
+      {"MatMul", matmul_rule},
+      {"MaxPool", pool_rule},
+      {"Reshape", reshape_rule},
+      {"Shape", shape_rule},
+      {"Size", size_rule},
+      {"Split", split_rule},
+      {"Squeeze", squeeze_rule},
+      {"Transpose", transpose_rule},
+      {"Unsqueeze", unsqueeze_rule},
   };
   static const std::map<std::string, ImportRule> shapes = {
       {"Concat", concat_rule},     {"Expand", expand_rule},    {"ReduceMax", reduce_rule},

@@ -21,10 +21,6 @@ using Kind = Initialiser::Kind;
 
 constexpr double table_deviation = 0.02;  // as the layer embedding
 
-bool is_product(const std::string& type) {
-  static const std::set<std::string> all = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
-  return all.contains(type);
-}
 /// Gates; 0: the operator is not recurrent.
 int64_t gates_of(const std::string& type) {
   return type == "LSTM" ? 4 : type == "GRU" ? 3 : type == "RNN" ? 1 : 0;
@@ -91,18 +87,25 @@ std::vector<int32_t> arranged(const Constant& constant, const Role& role, int64_
   return sources;
 }
 
+bool is_uniform(const std::vector<float>& values) {
+  return !values.empty() &&
+         std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
+}
+
 /// Ones or zeros, say. Exporters for inference merge equal tensors; those that are learned are not tied. Of
 /// one number that is known only where it is the one that such tensors begin at.
 bool may_be_merged(const std::vector<float>& values, const Initialiser& begins) {
   if (values.size() == 1)
     return (begins.kind == Kind::zeros && values[0] == 0) || (begins.kind == Kind::ones && values[0] == 1) ||
            (begins.kind == Kind::constant && values[0] == static_cast<float>(begins.value));
-  return !values.empty() &&
-         std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
+  return is_uniform(values);
 }
 
-bool all_finite(const std::vector<float>& values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+/// Minus infinity, or a number that stands for it, behind which softmax sees nothing.
+bool hides(const std::vector<float>& values) {
+  constexpr float least = -1e4F;  // of masks in float16, say
+  return std::any_of(values.begin(), values.end(),
+                     [](float value) { return !std::isfinite(value) || value <= least; });
 }
 
 }  // namespace
@@ -162,11 +165,14 @@ Shape Importer::without_batch(const Constant& constant, const Value& value) cons
 }
 
 bool Importer::learns(const ImportNode& node, int number, const Constant& constant) const {
-  if (constant.origin.empty()) return is_parameter_slot(node.type, number);
+  const bool slot = is_parameter_slot(node.type, number);
+  const bool statistic = node.type == "BatchNormalization" && number > 2;
+  if (constant.origin.empty())  // ones and zeros are an exporter's where the program has no scale or bias
+    return slot && (statistic || !node.type.ends_with("Normalization") || !is_uniform(constant.floats));
+  if (signature_.buffers.contains(constant.origin) && !statistic) return false;
   for (const std::string& beginning : spec_.frozen)
     if (constant.origin.starts_with(beginning)) return false;
-  // One number is a constant of a formula; minus infinity masks.
-  return (constant.elements() > 1 || is_parameter_slot(node.type, number)) && all_finite(constant.floats);
+  return slot || (constant.elements() > 1 && !hides(constant.floats));  // one number is a formula's
 }
 
 /// A tensor that learns has each of its elements once in the network, but for nodes that share all of it.
@@ -194,13 +200,14 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   const Constant* whole = origin == nullptr ? nullptr : std::get_if<Constant>(origin);
   const int64_t total = whole == nullptr ? constant.elements() : whole->elements();
   const std::vector<int32_t> sources = arranged(constant, role, total);
-  const bool apart = !frozen && may_be_merged(constant.floats, role.initialiser);
+  bool apart = !frozen && may_be_merged(constant.floats, role.initialiser);
   std::string name = constant.origin;
   if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
     name += "." + std::to_string(sources.front());  // one of several parts
   const auto known = parameters_.find(name);
   if (known != parameters_.end()) {  // weights that several nodes share
     const KnownParameter& other = known->second;
+    apart = apart || (!frozen && other.beside != role.beside);  // merged, of products that are not
     if (!apart && other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
         !role.statistic)
       return other.index;
@@ -214,7 +221,7 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays && !frozen,
                                                  role.decays && !frozen ? spec_.l2 : 0);
   if (frozen) builder_.end_use();
-  parameters_[name] = {index, role.shape, sources, role.factor};
+  parameters_[name] = {index, role.shape, sources, role.factor, role.beside};
   if (!constant.open && (frozen || !spec_.initialise)) {
     std::vector<float>& values = given_[name];
     values = role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;

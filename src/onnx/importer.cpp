@@ -34,10 +34,8 @@ std::string own_type(const std::string& type) {
   return type.substr(0, type.rfind('_'));
 }
 
-Constant in_floats(const Constant& integers) {
-  std::vector<float> floats;
-  for (const int64_t number : integers.numbers()) floats.push_back(static_cast<float>(number));
-  return float_constant(integers.shape, std::move(floats));
+bool is_zero(const Constant& constant) {
+  return std::all_of(constant.floats.begin(), constant.floats.end(), [](float x) { return x == 0; });
 }
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -64,6 +62,7 @@ Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
     : model_(model),
       graph_(model.graph()),
       spec_(spec),
+      signature_(signature_of(model.graph())),
       data_(spec.inputs.empty() ? std::vector<model::NamedShape>{{"input", spec.input}} : spec.inputs),
       builder_(std::span<const model::NamedShape>(data_)) {}
 
@@ -327,12 +326,15 @@ Operands Importer::operands(const ImportNode& node) {
     const Constant* given = constant(node, i);
     Constant numbers;
     if (broadcasts(node.type) && !given->floating) {  // a mask, say
-      numbers = in_floats(*given);
+      numbers = cast(*given, true);
       given = &numbers;
     }
+    if (is_bias(node.type, i) && given->origin.empty() && is_zero(*given)) continue;  // it has none
     places.push_back(i);
     const Shape own = broadcasts(node.type) ? without_batch(*given, *largest) : given->shape;
-    result.parameters.push_back(add_parameter(node, i, *given, role_of(node, i, own)));
+    Role role = role_of(node, i, own);
+    if (is_bias(node.type, i) && !result.parameters.empty()) role.beside = result.parameters.front();
+    result.parameters.push_back(add_parameter(node, i, *given, role));
   }
   if (!broadcasts(node.type) || commutes(node.type) || places.empty()) return result;
   if (places.size() == 1 && places.front() == 0)
@@ -345,6 +347,8 @@ Operands Importer::operands(const ImportNode& node) {
 void Importer::add_by_table(const ImportNode& node) {
   require_import(ops::find_operator(node.type) != nullptr, "Lepton has no such operator");
   require_import(node.type != "SparseMatMul", "its matrix is not in the file");
+  require_import(node.own || node.type != "Attention" || input(node, 3) == nullptr,
+                 "its attn_mask is for pairs of queries and keys");
   require_one_output(node);
   give(node, 0, append(node.type, node.name, operands(node)));
 }

@@ -16,6 +16,7 @@
 #include "model/graph_builder.h"
 #include "onnx/constant.h"
 #include "onnx/import.h"
+#include "onnx/signature.h"
 
 namespace lepton::onnx {
 
@@ -59,6 +60,7 @@ struct Role {
   bool decays = false;
   bool statistic = false;
   float factor = 1;  ///< by which the file multiplies the constant
+  int beside = -1;   ///< a bias: the weights of the same product, in the arena
 };
 
 /// Throws Error(deck) that names the node when it is caught.
@@ -156,6 +158,7 @@ class Importer {
   const messages::ModelProto& model_;
   const messages::GraphProto& graph_;
   const ImportSpec& spec_;
+  const Signature signature_;
   std::vector<model::NamedShape> data_;  ///< the network's inputs, as the data give them
   model::GraphBuilder builder_;
   std::map<std::string, Known> known_;
@@ -167,6 +170,7 @@ class Importer {
     Shape shape;
     std::vector<int32_t> sources;  ///< see Constant
     float factor = 1;
+    int beside = -1;  ///< see Role
   };
   std::map<std::string, KnownParameter> parameters_;  ///< by name
   std::map<std::string, std::vector<bool>> claimed_;  ///< elements of initializers that learn

@@ -56,6 +56,13 @@ bool is_parameter_slot(const std::string& type, int input) {
   return type == "Gather" ? input == 0 : input > 0 && behind_the_first.contains(type);
 }
 
+bool is_product(const std::string& type) {
+  return type == "Conv" || type == "ConvTranspose" || type == "Gemm" || type == "MatMul";
+}
+bool is_bias(const std::string& type, int input) {
+  return is_product(type) && input == 2;
+}
+
 size_t place_of_lengths(const std::string& type, size_t values) {
   static const std::set<std::string> last = {"GRU", "GlobalAveragePool", "GlobalMaxPool", "LSTM", "RNN"};
   return last.contains(type) || (type == "Attention" && values % 2 == 0) ? values - 1 : 0;

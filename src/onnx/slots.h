@@ -25,6 +25,8 @@ const AttributeSlot* find_slot(const std::string& type, int input);
 /// Whether input number `input` of an operator holds what is learned or measured, if not a value of the
 /// network: weights, biases, scales, tables.
 bool is_parameter_slot(const std::string& type, int input);
+bool is_product(const std::string& type);          ///< with weights for its input 1
+bool is_bias(const std::string& type, int input);  ///< of a product
 /// Which of an operator's values in Lepton are lengths (of an Attention: or a mask), of so many; 0: none.
 size_t place_of_lengths(const std::string& type, size_t values);
 

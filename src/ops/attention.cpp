@@ -64,6 +64,10 @@ struct ScoreRows {
 
 constexpr float no_score = -std::numeric_limits<float>::infinity();
 
+bool hides_all(const float* mask, int64_t keys) {
+  return mask && std::all_of(mask, mask + keys, [](float shown) { return shown == 0; });
+}
+
 /// Scores to shares; keys that a row does not see get 0.
 LEPTON_SIMD void softmax_rows(const ScoreRows& of, float* s, RowSoftmax* kept) {
   const float* const mask = of.mask;
@@ -76,7 +80,7 @@ LEPTON_SIMD void softmax_rows(const ScoreRows& of, float* s, RowSoftmax* kept) {
       for (int64_t i = 0; i < end; ++i) row[i] *= of.scale;
     std::fill(row + count, row + end, no_score);
     const float shift = largest_of(end, row);
-    if (mask && shift == no_score) {  // it sees nothing
+    if (shift == no_score && hides_all(mask, count)) {
       std::fill(row, row + of.keys, 0.0f);
       if (kept) kept[r] = {-no_score, 0.0f};
       continue;

@@ -7,8 +7,8 @@
 // behind it get no weight, queries are what they are; not with is_causal, whose triangle ONNX then lays at
 // the end of the keys. Behind one input it is the length of that sequence: its rows at or behind it are no
 // queries either, they give 0 and get no gradient.
-// A mask for each sample, [S] (of one key: a length, which says the same): keys where it is 0 get no weight,
-// queries are what they are. It is ONNX's attn_mask of bool, the same for all queries and heads.
+// A mask for each sample, [S] (of one key: a length, which says the same of 0 and 1): keys where it is 0 get
+// no weight, queries are what they are. It is what ONNX's attn_mask of bool says, once for all queries.
 // Where no key is left the output is 0. Called by attention.cpp and kernels/attention.cu.
 #pragma once
 

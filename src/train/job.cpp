@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "comm/shared_memory.h"
+#include "data/transforms.h"
 #include "report/texts.h"
 #include "train/device_exchange.h"
 #include "train/device_units.h"
@@ -44,6 +45,19 @@ std::vector<int> count_threads(const comm::World& world, int threads) {
   return {per_node.begin(), per_node.end()};
 }
 
+/// By transforms that are the same for each sample; random ones only move them.
+void require_kept_zeros(const Deck& deck, const data::Input& input, bool mask) {
+  using Kind = data::Transform::Kind;
+  float zero = 0;
+  for (const data::Transform& transform : input.rules.transforms)
+    if (!data::is_random(transform) && transform.kind != Kind::one_hot)
+      data::transform_values(transform, &zero, 1);
+  REQUIRE(!mask || zero == 0, Exit::deck, deck.place("data.transforms"),
+          "attention's mask is 0 where nobody looks, of which the transforms of " + input.name +
+              " make another number",
+          "Set transforms = [] in [data.inputs." + input.name + "].");
+}
+
 /// Reads the rows; then the labels have told what the last layer must give.
 data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::Dataset& dataset,
                              const model::Graph& graph, const data::Statistics* known) {
@@ -52,6 +66,7 @@ data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::D
     const bool mask = model::is_mask(graph, graph.inputs[i]);
     const data::Input& input = dataset.inputs()[i];
     comm::agree(world, [&] {
+      require_kept_zeros(deck, input, mask);
       REQUIRE((rows == 0 && !mask) || input.rules.normalisation == data::Normalisation::none, Exit::deck,
               deck.place("data.normalize"),
               mask ? "attention's mask is 0 or is not, which normalised numbers are not"

@@ -13,6 +13,7 @@
 #include "model/layers.h"
 #include "onnx/import.h"
 #include "onnx/model_file.h"
+#include "onnx/signature.h"
 #include "storage/file.h"
 #include "train/adjacency.h"
 #include "train/deck_tree.h"
@@ -80,6 +81,17 @@ static void warn_of_scores(const comm::World& world, const Deck& deck, const mod
                 ", which the loss applies itself. Export it without.");
 }
 
+static void warn_of_lost_parameters(const comm::World& world, const Deck& deck, const std::string& content) {
+  if (world.rank() != 0) return;
+  const std::vector<std::string> lost = onnx::lost_parameters(deck.network.path, content);
+  if (lost.empty()) return;
+  log_warning(deck.place("model.onnx") + ": PyTorch's exporter has rewritten " + deck.network.path +
+              " for inference: " + std::to_string(lost.size()) + " parameters of the program, " +
+              lost.front() +
+              " first, are folded into others, or merged. It trains as it is; to train what "
+              "PyTorch would, export it with torch.onnx.export(..., dynamo=True, optimize=False).");
+}
+
 /// **Collective.**
 static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
                                     const data::Dataset& dataset) {
@@ -96,6 +108,7 @@ static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
     model::check_outputs(graph, spec);
   });
   warn_of_scores(world, deck, graph);
+  warn_of_lost_parameters(world, deck, content);
   return graph;
 }
 

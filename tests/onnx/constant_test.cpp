@@ -61,6 +61,17 @@ TEST(Constant, RefusesWhatContradictsItself) {
   refused(tensor(TensorProto::STRING, {1}), "type 8");
 }
 
+TEST(Constant, CastsToFloatsAndTowardsZero) {
+  EXPECT_EQ(cast(float_constant({2}, {-2.7F, 3}), false).numbers(), (std::vector<int64_t>{-2, 3}));
+  EXPECT_EQ(cast(integer_constant({1, 2}, {{4}, {-1}}), true).floats, (std::vector<float>{4, -1}));
+  EXPECT_EQ(cast(integer_constant({1, 2}, {{4}, {-1}}), true).shape, (Shape{1, 2}));
+  Constant learned = float_constant({1}, {2});
+  learned.origin = "w";
+  EXPECT_EQ(cast(learned, true).origin, "w");
+  EXPECT_EQ(cast(learned, false).origin, "");
+  expect_error_of([] { cast(float_constant({1}, {1e30F}), false); }, Exit::deck, {"no integer holds"});
+}
+
 TEST(Constant, NumbersOfTheBatchAreNone) {
   expect_error_of([] { integer_constant({1}, {{2, true}}).numbers(); }, Exit::deck, {"batch size"});
   expect_error_of([] { float_constant({1}, {2}).numbers(); }, Exit::deck, {"integers"});

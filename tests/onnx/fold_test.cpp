@@ -62,6 +62,10 @@ TEST(Fold, MakesNumbers) {
   EXPECT_EQ(folded("Cast", {float_constant({2}, {2.7F, -1})}, {{"to", int64_t{7}}}).numbers(),
             (Numbers{2, -1}));
   EXPECT_EQ(folded("Cast", {list({3})}, {{"to", int64_t{1}}}).floats, (std::vector<float>{3}));
+  EXPECT_EQ(folded("Cast", {float_constant({2}, {0.5F, 0})}, {{"to", int64_t{9}}}).numbers(),
+            (Numbers{1, 0}));
+  EXPECT_EQ(folded("CastLike", {list({3}), float_constant({1}, {0})}).floats, (std::vector<float>{3}));
+  EXPECT_EQ(folded("CastLike", {float_constant({1}, {2.7F}), list({0})}).numbers(), (Numbers{2}));
   expect_no_fold("too large", "ConstantOfShape", {list({int64_t{1} << 30, 8})});
   expect_no_fold("too large", "Range", {list({0}), list({int64_t{1} << 50}), list({1})});
   expect_no_fold("negative", "ConstantOfShape", {list({-1})});

@@ -8,6 +8,21 @@ namespace {
 using Types = std::vector<std::string>;
 using Numbers = std::vector<int64_t>;
 
+TEST(ImportRules, CastLikeTakesTheTypeOfWhatItMeets) {
+  ModelText text({2});
+  text.integers("three", {3}).floats("half", {1}, {0.5F});
+  text.node("CastLike", {"three", "x"}, "a")
+      .node("CastLike", {"three", "half"}, "b")
+      .node("Add", {"a", "b"}, "six")
+      .node("CastLike", {"x", "half"}, "same")
+      .node("Mul", {"same", "six"}, "y");
+  const model::Graph graph = text.import({2});
+  expect_near(run(graph, arena_of(graph), {1, -2}), {6, -12}, 1e-6F);
+  ModelText rounds({2});
+  rounds.integers("three", {3}).node("Relu", {"x"}, "r").node("CastLike", {"r", "three"}, "y");
+  rounds.refuse({2}, {"it rounds what the network computes"});
+}
+
 TEST(ImportRules, GemmTakesWeightsBothWays) {
   ModelText columns({3}), rows({3});
   columns.weights("w", {3, 2}).weights("b", {2}).node("Gemm", {"x", "w", "b"}, "y");

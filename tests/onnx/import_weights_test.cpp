@@ -107,6 +107,45 @@ TEST(ImportWeights, EqualOnesAreNotTied) {
   EXPECT_EQ(graph.nodes[0].parameters[1], graph.nodes[1].parameters[1]);
 }
 
+/// Of products that do not share their weights, whatever is in it.
+TEST(ImportWeights, AMergedBiasIsNotTied) {
+  ModelText text({3});
+  text.weights("v", {3, 3}).weights("w", {3, 3}).weights("b", {3});
+  text.node("Gemm", {"x", "v", "b"}, "p")
+      .node("Gemm", {"p", "v", "b"}, "q")
+      .node("Gemm", {"q", "w", "b"}, "r")
+      .node("MatMul", {"r", "w"}, "s")
+      .node("Add", {"s", "b"}, "y");
+  const model::Graph graph = text.import({3});
+  ASSERT_EQ(graph.nodes.size(), 4U);
+  EXPECT_EQ(graph.nodes[0].parameters, graph.nodes[1].parameters) << "a layer that is used twice";
+  EXPECT_NE(graph.nodes[1].parameters[1], graph.nodes[2].parameters[1]);
+  EXPECT_EQ(graph.layout.tensors().size(), 5U);
+  const std::vector<float> arena = arena_of(graph);
+  for (const size_t node : {size_t{1}, size_t{2}, size_t{3}}) {
+    const auto at = [&](size_t n) {
+      return arena.begin() + graph.layout.tensors()[static_cast<size_t>(graph.nodes[n].parameters[1])].offset;
+    };
+    EXPECT_TRUE(std::equal(at(0), at(0) + 3, at(node)));
+  }
+}
+
+/// Of constants that no initializer holds: what the exporter puts where a program has none.
+TEST(ImportWeights, ScalesAndBiasesThatAreNoneDoNotLearn) {
+  ModelText text({1, 4, 3});
+  text.weights("w", {3, 1, 2, 2}).weights("learned", {3}).integers("three", {3});
+  text.node("ConstantOfShape", {"three"}, "zeros")
+      .node("LayerNormalization", {"x", "learned", "zeros"}, "n")
+      .node("Conv", {"n", "w", "zeros"}, "y");
+  const model::Graph graph = text.import({1, 4, 3});
+  const auto& tensors = graph.layout.tensors();
+  ASSERT_EQ(tensors.size(), 3U) << "the product has no bias";
+  EXPECT_EQ(tensors[0].name, "learned");
+  EXPECT_FALSE(tensors[0].frozen);
+  EXPECT_TRUE(tensors[1].frozen);
+  EXPECT_FALSE(tensors[2].frozen);
+}
+
 /// As in x W' and a table W: the same tensor, in whichever form the file takes it.
 TEST(ImportWeights, TurnedTwiceIsTheSame) {
   ModelText tied({3});
@@ -194,13 +233,16 @@ TEST(ImportWeights, FrozenByName) {
   refused("", {"nothing is left to train"});
 }
 
-TEST(ImportWeights, MasksOfMinusInfinityDoNotLearn) {
-  ModelText text({2});
-  text.floats("mask", {2}, {0, -INFINITY}).weights("b", {2}).node("Add", {"x", "mask"}, "m");
-  text.node("Add", {"m", "b"}, "y");
-  const model::Graph graph = text.import({2});
-  EXPECT_TRUE(graph.layout.tensors()[0].frozen);
-  EXPECT_FALSE(graph.layout.tensors()[1].frozen);
+TEST(ImportWeights, MasksDoNotLearn) {
+  for (const float hidden : {-INFINITY, -3.4e38F, -1e9F, -65504.0F, -1e4F, -9999.0F}) {
+    ModelText text({2});
+    text.floats("mask", {2}, {0, hidden}).weights("b", {2}).node("Add", {"x", "mask"}, "m");
+    text.node("Add", {"m", "b"}, "y");
+    const model::Graph graph = text.import({2}, true);
+    EXPECT_EQ(graph.layout.tensors()[0].frozen, hidden <= -1e4F);
+    EXPECT_FALSE(graph.layout.tensors()[1].frozen);
+    EXPECT_EQ(arena_of(graph)[1] == hidden, hidden <= -1e4F) << "its values stay";
+  }
 }
 
 /// Also of one number, where it is the one that such tensors begin at.

@@ -239,6 +239,19 @@ TEST(Attention, AMaskOfOnesIsNone) {
   }
 }
 
+TEST(Attention, WhatIsNotFiniteComesOutWhereAMaskShowsIt) {
+  const OpSpec spec = completed(with_mask(apart(2, {{2, 1}, {2, 1}, {2, 1}}, heads(1, 1, false))));
+  Operands operands = ending_at(spec, {1, 1, 0, 1});
+  constexpr float large = 1e30f, none = std::numeric_limits<float>::quiet_NaN();
+  operands.inputs[0] = {large, 1, none, 1};  // all scores of the first query overflow to -Inf
+  operands.inputs[1] = {-large, -large, 1, 1};
+  const Floats output = run_op(spec, operands).output;
+  EXPECT_TRUE(std::isnan(output[0]));
+  EXPECT_TRUE(std::isfinite(output[1]));
+  EXPECT_TRUE(std::isnan(output[2]));
+  EXPECT_TRUE(std::isfinite(output[3]));
+}
+
 TEST(Attention, NothingComesFromHiddenKeys) {
   const OpSpec spec = completed(with_mask(apart(2, {{6, 4}, {6, 4}, {6, 4}}, heads(2, 2, false))));
   const Floats mask = {1, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1};

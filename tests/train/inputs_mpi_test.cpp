@@ -78,6 +78,35 @@ TEST(Inputs, CropsToASizeAreTheSameOnAnyNodesAndDevices) {
       << message;
 }
 
+TEST(Inputs, AMaskKeepsItsZeros) {
+  const SmallRuns runs;
+  const auto code = [&](const char* key, const char* value, std::string* message) {
+    std::vector<Override> deck = {
+        {"data.train.inputs", "{ tokens = \"train/one_hot\", mask = \"train/one_hot\" }"},
+        {"data.test.inputs", "{ tokens = \"test/one_hot\", mask = \"test/one_hot\" }"},
+        {"data.normalize", "\"none\""},
+        {"model.layers",
+         "[{ type = \"embedding\", rows = 2, width = 4 }, { type = \"attention\", heads = 1, "
+         "from = [\"embedding_1\", \"mask\"] }, { type = \"flatten\" }, { type = \"dense\", units = 4 }]"}};
+    deck.push_back({key, value});
+    Options options = runs.options("dense.toml", "masked", deck);
+    options.max_steps = 1;
+    options.fresh = true;
+    return runs.code_of(options, message);
+  };
+  std::string message;
+  for (const char* kept : {"[{ type = \"scale\", factor = 0.5 }]", "[{ type = \"log1p\" }]",
+                           "[{ type = \"clip\", low = 0, high = 1 }]"})
+    EXPECT_EQ(code("data.inputs.mask.transforms", kept, &message), static_cast<int>(Exit::done)) << message;
+  for (const char* lost :
+       {"[{ type = \"scale\", offset = -0.5 }]", "[{ type = \"clip\", low = 0.1, high = 1 }]"}) {
+    EXPECT_EQ(code("data.inputs.mask.transforms", lost, &message), static_cast<int>(Exit::deck)) << lost;
+    EXPECT_NE(message.find("attention's mask is 0 where nobody looks"), std::string::npos) << message;
+  }
+  EXPECT_EQ(code("data.inputs.mask.normalize", "\"standardize\"", &message), static_cast<int>(Exit::deck));
+  EXPECT_NE(message.find("normalize = \"none\" in [data.inputs.mask]"), std::string::npos) << message;
+}
+
 TEST(Inputs, ListedRowsTrainAsTheSameRowsByRange) {
   const SmallRuns runs;
   ASSERT_EQ(runs.train(runs.options("dense.toml", "range", {{"data.train.rows", "[20, 120]"}})), Exit::done);
