@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string_view>
 
 #include "ops/attention_shape.h"
@@ -44,6 +45,18 @@ int64_t contributions_most(const Graph& graph) {
   return most;
 }
 
+std::vector<std::string> unused_parameters(const Graph& graph) {
+  std::vector<std::string> names;
+  const auto& tensors = graph.layout.tensors();
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    const auto has = [&](const Node& node) {
+      return std::ranges::count(node.parameters, static_cast<int>(t)) > 0;
+    };
+    if (!tensors[t].frozen && std::ranges::none_of(graph.nodes, has)) names.push_back(tensors[t].name);
+  }
+  return names;
+}
+
 std::optional<int> find_input(const Graph& graph, const std::string& name) {
   for (const int input : graph.inputs)
     if (graph.values[input].name == name) return input;
@@ -58,14 +71,37 @@ int64_t longest_length(const Graph& graph, int input) {
   return values ? graph.values[*values].shape.front() : 0;
 }
 
-int64_t input_rows(const Graph& graph, int input) {
-  int64_t rows = 0;
+/// How an input's numbers reach a value.
+enum class Way { none, whole, parted, computed };
+
+static Way way_through(const Node& node, Way way) {
+  static const std::set<std::string> moves = {"Flatten", "Identity",  "Reshape",
+                                              "Squeeze", "Transpose", "Unsqueeze"};
+  if (way == Way::none || moves.contains(node.type)) return way;
+  return node.type == "Slice" && way != Way::computed ? Way::parted : Way::computed;
+}
+
+TableRows table_rows(const Graph& graph, int input) {
+  std::vector<Way> ways(graph.values.size(), Way::none);
+  ways[input] = Way::whole;
+  constexpr int64_t none = INT64_MAX;
+  int64_t least = none, most = 0, whole = none;
+  bool elsewhere = false;
   for (const Node& node : graph.nodes) {
-    if (node.type != "Gather" || node.inputs.front() != input) continue;
-    const int64_t own = graph.layout.tensors()[node.parameters.front()].shape.front();
-    rows = rows == 0 ? own : std::min(rows, own);
+    Way way = Way::none;
+    for (const int from : node.inputs) way = std::max(way, ways[from]);
+    if (node.type != "Gather") {
+      ways[node.output] = way_through(node, way);
+      elsewhere = elsewhere || (way < Way::computed && ways[node.output] == Way::computed);
+    } else if (way != Way::none) {
+      const int64_t rows = graph.layout.tensors()[node.parameters.front()].shape.front();
+      least = std::min(least, way == Way::computed ? 1 : rows);
+      most = std::max(most, rows);
+      if (way == Way::whole) whole = std::min(whole, rows);
+    }
   }
-  return rows;
+  if (least == none) return {};
+  return {least, whole != none ? whole : elsewhere ? 0 : most};
 }
 
 static ops::OpSpec spec_of(const Graph& graph, const Node& node) {

@@ -93,11 +93,18 @@ int64_t gradient_elements(const Graph& graph);
 /// To how many nodes a parameter belongs, at most: so many contributions to its gradient come from each unit.
 int64_t contributions_most(const Graph& graph);
 
+/// Names of parameters that learn, but of no node.
+std::vector<std::string> unused_parameters(const Graph& graph);
+
 /// The input of this name; nullopt: none.
 std::optional<int> find_input(const Graph& graph, const std::string& name);
 
-/// Rows of the smallest table whose rows an input numbers (Gather); 0: the input is no such numbers.
-int64_t input_rows(const Graph& graph, int input = 0);
+/// Of an input whose numbers are those of rows of tables (Gather), also by way of others.
+struct TableRows {
+  int64_t safe = 0;   ///< numbers below it are rows of each table; 0: the input is no such numbers
+  int64_t below = 0;  ///< where every number must be a row: of which table at the most; 0: not known here
+};
+TableRows table_rows(const Graph& graph, int input = 0);
 
 /// Of an input that is called NAME.length: the longest length, which is the first dimension of the input
 /// NAME; 0: the input is no length.

@@ -167,6 +167,33 @@ int GraphBuilder::add_node(const std::string& type, const std::string& name, ops
   return output;
 }
 
+std::vector<Node> GraphBuilder::keep_for(int scores) {
+  std::vector<bool> read(graph_.values.size(), false);
+  for (const int input : graph_.inputs) read[static_cast<size_t>(input)] = true;
+  read[static_cast<size_t>(scores)] = true;
+  for (auto node = graph_.nodes.rbegin(); node != graph_.nodes.rend(); ++node)
+    for (const int input : node->inputs)
+      if (read[static_cast<size_t>(node->output)]) read[static_cast<size_t>(input)] = true;
+  std::vector<int> places(graph_.values.size(), -1);
+  std::vector<Value> values;
+  for (size_t v = 0; v < places.size(); ++v) {
+    if (!read[v]) continue;
+    places[v] = static_cast<int>(values.size());
+    values.push_back(std::move(graph_.values[v]));
+  }
+  std::vector<Node> kept, dropped;
+  for (Node& node : graph_.nodes)
+    (read[static_cast<size_t>(node.output)] ? kept : dropped).push_back(std::move(node));
+  for (Node& node : kept) {
+    node.output = places[static_cast<size_t>(node.output)];
+    for (int& input : node.inputs) input = places[static_cast<size_t>(input)];
+  }
+  graph_.values = std::move(values);
+  graph_.nodes = std::move(kept);
+  copies_.clear();
+  return dropped;
+}
+
 Graph GraphBuilder::finish() {
   const int scores = graph_.nodes.back().output;
   in_layout(scores, usual_layout(shape(scores)));

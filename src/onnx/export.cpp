@@ -190,7 +190,7 @@ Exporter::Rule Exporter::find_rule(const std::string& type) {
       {"RNN", &Exporter::recurrent},    {"Resize", &Exporter::resize},
       {"Equal", &Exporter::truth},      {"Greater", &Exporter::truth},
       {"Less", &Exporter::truth},       {"Not", &Exporter::truth},
-      {"Where", &Exporter::where},
+      {"Where", &Exporter::where},      {"Pad", &Exporter::pad},
   };
   const auto found = table.find(type);
   return found == table.end() ? nullptr : found->second;

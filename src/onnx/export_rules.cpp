@@ -192,4 +192,24 @@ void Exporter::resize(const Node& node) {
   emit("Resize", node.name, inputs, values_.at(node.output), attributes);
 }
 
+/// Of all dimensions, the batch's too: `axes` came with opset 18.
+void Exporter::pad(const Node& node) {
+  ops::Attributes attributes = node.attributes;
+  const auto rank = std::ssize(shape(node.inputs.front())) + 1;
+  const List given = ops::ints_attribute(attributes, "pads", {});
+  List axes = ops::ints_attribute(attributes, "axes", {}), pads(static_cast<size_t>(2 * rank), 0);
+  if (axes.empty())
+    for (int64_t axis = 0; axis < rank; ++axis) axes.push_back(axis);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto axis = static_cast<size_t>(axes[i] < 0 ? axes[i] + rank : axes[i]);
+    pads[axis] = given[i];
+    pads[axis + static_cast<size_t>(rank)] = given[i + axes.size()];
+  }
+  attributes.erase("axes");
+  attributes["pads"] = pads;
+  Names inputs = operands(node);
+  slots(node, attributes, inputs);
+  emit("Pad", node.name, inputs, values_.at(node.output), attributes);
+}
+
 }  // namespace lepton::onnx

@@ -57,6 +57,7 @@ class Exporter {
   void gather(const model::Node& node);
   void batch_norm(const model::Node& node);
   void pool(const model::Node& node);
+  void pad(const model::Node& node);
   void recurrent(const model::Node& node);
   void resize(const model::Node& node);
   void truth(const model::Node& node);

@@ -121,6 +121,14 @@ Count remainder_of(Count a, Count b) {
   return {rest != 0 && (rest < 0) != (b.number < 0) ? rest + b.number : rest};
 }
 
+Count largest_of(Count a, Count b) {
+  require(a.of_batch == b.of_batch, "it compares the batch size");
+  return a.number < b.number ? b : a;
+}
+Count smallest_of(Count a, Count b) {
+  return largest_of(a, b) == a ? b : a;
+}
+
 const std::map<std::string, Arithmetic>& arithmetic() {
   static const std::map<std::string, Arithmetic> table = {
       {"Add", {[](float a, float b) { return a + b; }, sum_of}},
@@ -133,8 +141,8 @@ const std::map<std::string, Arithmetic>& arithmetic() {
       {"Div", {[](float a, float b) { return a / b; }, quotient_of}},
       {"Mod", {nullptr, remainder_of}},
       {"Pow", {[](float a, float b) { return std::pow(a, b); }, nullptr}},
-      {"Max", {[](float a, float b) { return std::max(a, b); }, nullptr}},
-      {"Min", {[](float a, float b) { return std::min(a, b); }, nullptr}},
+      {"Max", {[](float a, float b) { return std::max(a, b); }, largest_of}},
+      {"Min", {[](float a, float b) { return std::min(a, b); }, smallest_of}},
   };
   return table;
 }

@@ -232,11 +232,13 @@ Constant fold_slice(const NodeProto&, Inputs inputs) {
   for (size_t i = 0; i < axes.size(); ++i) {
     const auto d = static_cast<size_t>(axis_of(axes[i], shape.size()));
     const int64_t size = data.shape[d];
-    require(steps[i] > 0, "its steps are not positive");
-    const auto cut = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size); };
+    require(steps[i] != 0, "a step is 0");
+    const int64_t least = steps[i] > 0 ? 0 : -1, most = steps[i] > 0 ? size : size - 1;
+    const auto cut = [&](int64_t at) { return std::clamp(at < 0 ? at + size : at, least, most); };
     begin[d] = cut(starts[i]);
-    step[d] = steps[i];
-    shape[d] = std::max<int64_t>(0, (cut(ends[i]) - begin[d] + steps[i] - 1) / steps[i]);
+    step[d] = std::clamp(steps[i], -size, size);  // so that no product overflows
+    if (size > 0)
+      shape[d] = std::max<int64_t>(0, (cut(ends[i]) - begin[d] + step[d] - (step[d] > 0 ? 1 : -1)) / step[d]);
   }
   const Shape strides = strides_of(data.shape);
   return moved(data, shape, [&](const Shape& index) {

@@ -36,6 +36,15 @@ bool wants_samples_first(const std::string& type) {
   return all.contains(type);
 }
 
+/// Element by element, or rows of a table.
+bool works_on_single(const std::string& type) {
+  static const std::set<std::string> functions = {
+      "Abs",  "Clip",  "Dropout",     "Elu",       "Erf",      "Exp",        "Gather", "Gelu",
+      "Log",  "Mish",  "HardSigmoid", "LeakyRelu", "Neg",      "Not",        "Relu",   "Selu",
+      "Sqrt", "Swish", "Sigmoid",     "Softplus",  "Softsign", "Reciprocal", "Tanh"};
+  return broadcasts(type) || functions.contains(type);
+}
+
 /// From which axis on the operator computes with whole vectors or matrices, in which there must be no batch.
 int64_t first_inner_axis(const std::string& type, const ops::Attributes& attributes, int64_t rank) {
   if (type == "Gemm") return rank - 1;
@@ -85,10 +94,11 @@ void Importer::align(const std::string& type, const std::string& name, std::vect
     const int64_t missing = most - rank(value);
     // The batch of the others stands where this one has a dimension of 1 then.
     if (missing == 0 || value.batch_axis + missing != values[i == 0 ? 1 : 0].batch_axis) continue;
-    Shape own = shape(value);
+    Shape own = value.single ? Shape{} : shape(value);
     own.insert(own.begin(), static_cast<size_t>(missing), 1);
     value = reshaped(name + "." + std::to_string(i) + ".aligned", value, own);
     value.batch_axis += missing;
+    value.single = false;
   }
 }
 
@@ -100,6 +110,7 @@ Value Importer::append(const std::string& type, const std::string& name, Operand
                                                          " inputs that depend on the network's input");
   align(type, name, operands.values);
   const Value first = operands.values.front();
+  require_import(!first.single || works_on_single(type), "it computes across the samples of the batch");
   const size_t lengths = place_of_lengths(type, operands.values.size());
   std::vector<int> inputs;
   for (const Value& one : operands.values) {

@@ -156,29 +156,16 @@ void Importer::bind_input(const ValueInfoProto& input, size_t number) {
               (data_.size() > 1 ? "'s " + data.name : "") + " is " + shape_text(data.shape),
           "Its dimensions without the batch, the first or the only open one, must be those of the data.");
   if (flat)
-    known_[input.name()] = Lengths{index};
+    known_[input.name()] = Lengths{{.index = index, .single = true}};
   else
     known_[input.name()] = Value{index, batch};
 }
 
-/// Nodes that take lengths and are no recurrent layers: what only renames or converts them, or gives them a
-/// dimension of their own. False: there are no lengths among its inputs, or the rule knows what to do.
+/// What only renames or converts lengths, which a recurrent layer may take then. False: it is another node.
 bool Importer::pass_lengths(const ImportNode& node) {
-  const Lengths* first = lengths(node, 0);
-  bool any = false;
-  for (int i = 0; i < node.proto.input_size(); ++i) any = any || lengths(node, i) != nullptr;
-  if (!any || (first == nullptr && find_import_rule(node.type) == recurrent_rule)) return false;
-  if (node.type == "Identity" || node.type == "Cast") {
-    give(node, 0, *first);
-    return true;
-  }
-  const Constant* axes = node.type == "Unsqueeze" ? constant(node, 1) : nullptr;
-  const bool column =
-      axes != nullptr && axes->elements() == 1 && (axes->numbers()[0] == 1 || axes->numbers()[0] == -1);
-  require_import(column && first != nullptr,
-                 "it takes an input of one number per sample, which are the lengths of recurrent layers or "
-                 "get a dimension of their own by Unsqueeze");
-  give(node, 0, Value{first->index, 0});
+  const Lengths* given = lengths(node, 0);
+  if (given == nullptr || (node.type != "Identity" && node.type != "Cast")) return false;
+  give(node, 0, *given);
   return true;
 }
 

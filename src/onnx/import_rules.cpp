@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules for operators that are more than a row of the table: those that vanish (casts), those whose weights
-// lie otherwise (MatMul and Gemm: Lepton's are [out, in]), and those that become several nodes; what changes
-// shapes is in import_shapes.cpp. Called by the importer.
+// lie otherwise (MatMul and Gemm: Lepton's are [out, in]); what becomes several nodes is in
+// import_composed.cpp, what changes shapes in import_shapes.cpp. Called by the importer.
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "onnx/fold.h"
+#include "onnx/import_composed.h"
 #include "onnx/import_shapes.h"
 #include "onnx/importer.h"
 #include "onnx/slots.h"
+#include "ops/pool.h"
 #include "ops/table.h"
 
 namespace lepton::onnx {
@@ -44,6 +46,13 @@ bool only_conditions(const Importer& importer, const std::string& name) {
   });
 }
 
+bool is_truth(const Importer& importer, const std::string& name) {
+  static const std::set<std::string> all = {
+      "And", "Equal", "Greater", "GreaterOrEqual", "IsNaN", "Less", "LessOrEqual", "Not", "Or"};
+  const NodeProto* producer = importer.producer(name);
+  return producer != nullptr && all.contains(producer->op_type());
+}
+
 void cast_rule(Importer& importer, const ImportNode& node) {
   using Type = messages::TensorProto;
   const Value& value = importer.required_value(node, 0);
@@ -55,9 +64,11 @@ void cast_rule(Importer& importer, const ImportNode& node) {
     const Value none = importer.append("Not", node.name + ".not", {{}, {value}, {}});
     return importer.give(node, 0, importer.append("Not", node.name, {{}, {none}, {}}));
   }
+  if (is_truth(importer, node.proto.input(0))) return importer.give(node, 0, value);
+  // A table's rows are taken by whole numbers.
+  if (!floating && only_gathers(importer, node.proto.output(0))) return importer.give(node, 0, value);
   require_import(floating || importer.is_network_input(value), "it rounds what the network computes");
-  // The data's numbers are whole where the network takes them as such.
-  require_import(floating || importer.is_integer_input(value) || only_gathers(importer, node.proto.output(0)),
+  require_import(floating || importer.is_integer_input(value),
                  "it rounds an input that the file does not declare to be integers");
   importer.give(node, 0, value);
 }
@@ -173,6 +184,19 @@ BiasBehind bias_behind(const Importer& importer, const ImportNode& node, int64_t
   return fits ? BiasBehind{bias, next} : BiasBehind{};
 }
 
+/// On vectors, or rows of them, whatever else these are of.
+Value append_gemm(Importer& importer, const ImportNode& node, Operands operands) {
+  const Value value = operands.values.front();
+  Shape own = importer.shape(value);
+  if (own.size() <= 2) return importer.append("Gemm", node.name, std::move(operands));
+  require_import(value.batch_axis < importer.rank(value) - 1, "it computes across the samples of the batch");
+  const Shape rows = {element_count(own) / own.back(), own.back()};
+  operands.values = {importer.reshaped(node.name + ".rows", {value.index}, rows)};
+  const Value product = importer.append("Gemm", node.name, std::move(operands));
+  own.back() = importer.shape(product).back();
+  return value.with(importer.reshaped(node.name + ".whole", product, own).index);
+}
+
 /// With weights a dense layer; of two values by the table.
 void matmul_rule(Importer& importer, const ImportNode& node) {
   if (importer.constant(node, 1) == nullptr || importer.required(node, 1).shape.size() != 2)
@@ -182,27 +206,34 @@ void matmul_rule(Importer& importer, const ImportNode& node) {
   operands.parameters = {add_weights(importer, node, false)};
   const BiasBehind behind = bias_behind(importer, node, outputs);
   if (behind.bias != nullptr) add_bias(importer, node, 2, *behind.bias, outputs, operands.parameters);
-  const Value value = importer.append("Gemm", node.name, std::move(operands));
+  const Value value = append_gemm(importer, node, std::move(operands));
   importer.give(node, 0, value);
   if (behind.add == nullptr) return;
   importer.give({*behind.add, "Add", node.name}, 0, value);
   importer.skip(*behind.add);
 }
 
-/// Attributes that say nothing else than the default, of opsets that Lepton's operators do not know.
+/// One window that is all of the input, and of more elements than Lepton's pools take.
+bool is_global(const Importer& importer, const Operands& operands) {
+  const Value& value = operands.values.front();
+  const auto list = [&](const char* name) { return ops::ints_attribute(operands.attributes, name, {}); };
+  const auto kernel = list("kernel_shape"), pads = list("pads"), dilations = list("dilations");
+  const Shape& own = importer.shape(value);
+  return value.plain() && kernel.size() + 1 == own.size() && element_count(kernel) > ops::window_places_max &&
+         std::equal(kernel.begin(), kernel.end(), own.begin() + 1) &&
+         std::all_of(pads.begin(), pads.end(), [](int64_t pad) { return pad == 0; }) &&
+         std::all_of(dilations.begin(), dilations.end(), [](int64_t d) { return d == 1; });
+}
+
 void pool_rule(Importer& importer, const ImportNode& node) {
   importer.require_one_output(node);
   Operands operands = importer.operands(node);
+  if (is_global(importer, operands)) {
+    operands.attributes.clear();
+    return importer.give(node, 0, importer.append("Global" + node.type, node.name, std::move(operands)));
+  }
   operands.attributes.erase("storage_order");  // of indices, which nobody takes
   importer.give(node, 0, importer.append(node.type, node.name, std::move(operands)));
-}
-
-/// x times HardSigmoid(x) with alpha 1 / 6.
-void hard_swish_rule(Importer& importer, const ImportNode& node) {
-  const Value value = importer.required_value(node, 0);
-  const Value gate =
-      importer.append("HardSigmoid", node.name + ".gate", {{{"alpha", 1.0 / 6}, {"beta", 0.5}}, {value}, {}});
-  importer.give(node, 0, importer.append("Mul", node.name, {{}, {value, gate}, {}}));
 }
 
 }  // namespace
@@ -210,17 +241,28 @@ void hard_swish_rule(Importer& importer, const ImportNode& node) {
 ImportRule find_import_rule(const std::string& type) {
   static const std::map<std::string, ImportRule> table = {
       {"AveragePool", pool_rule},
+      {"And", logic_rule},
       {"BatchNormalization", batch_norm_rule},
       {"Cast", cast_rule},
       {"CastLike", cast_like_rule},
+      {"DepthToSpace", depth_to_space_rule},
       {"Dropout", dropout_rule},
       {"Flatten", flatten_rule},
       {"Gather", gather_rule},
+      {"GatherND", gather_nd_rule},
       {"Gemm", gemm_rule},
       {"HardSwish", hard_swish_rule},
       {"GRU", recurrent_rule},
+      {"GreaterOrEqual", logic_rule},
       {"GroupNormalization", group_norm_rule},
+      {"IsNaN", is_nan_rule},
       {"LSTM", recurrent_rule},
+      {"LessOrEqual", logic_rule},
+      {"Or", logic_rule},
+      {"SequenceAt", sequence_at_rule},
+      {"SplitToSequence", split_to_sequence_rule},
+      {"Sum", sum_rule},
+      {"Tile", tile_rule},
       {"RNN", recurrent_rule},
       {"Resize", resize_rule},
       {"InstanceNormalization", instance_norm_rule},
@@ -236,8 +278,9 @@ ImportRule find_import_rule(const std::string& type) {
       {"Unsqueeze", unsqueeze_rule},
   };
   static const std::map<std::string, ImportRule> shapes = {
-      {"Concat", concat_rule},     {"Expand", expand_rule},    {"ReduceMax", reduce_rule},
-      {"ReduceMean", reduce_rule}, {"ReduceSum", reduce_rule}, {"Slice", slice_rule},
+      {"Concat", concat_rule},      {"Expand", expand_rule},        {"ReduceMax", reduce_rule},
+      {"ReduceMean", reduce_rule},  {"ReduceSum", reduce_rule},     {"Slice", slice_rule},
+      {"ReduceL2", reduce_l2_rule}, {"ReduceMin", reduce_min_rule},
   };
   const auto shape = shapes.find(type);
   if (shape != shapes.end()) return shape->second;

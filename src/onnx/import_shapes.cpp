@@ -17,47 +17,6 @@ using List = std::vector<int64_t>;
 
 constexpr const char* mixes = "it mixes the batch with other dimensions";
 
-/// The same numbers, the file's dimensions being these; the batch joined with others as it is.
-Value with_dimensions(Importer& importer, const std::string& name, const Value& value,
-                      const std::vector<Count>& counts) {
-  const Shape before = importer.shape(value);
-  const auto joined = before.begin() + value.batch_axis;
-  Shape shape;
-  int64_t batch = -1;
-  for (size_t d = 0; d < counts.size(); ++d) {
-    if (counts[d].of_batch) {
-      batch = static_cast<int64_t>(d);
-      shape.insert(shape.end(), joined, joined + value.before + value.behind);
-    } else {
-      shape.push_back(counts[d].number);
-    }
-  }
-  require_import(batch >= 0 && !shape.empty(), "it leaves nothing but the batch dimension");
-  Value result = importer.reshaped(name, value, shape);
-  result.batch_axis = batch;
-  return result;
-}
-
-/// From 0 on; neither outside nor the batch's.
-int64_t axis_in(const Importer& importer, const Value& value, int64_t axis, const char* of_batch) {
-  const int64_t rank = importer.rank(value);
-  if (axis < 0) axis += rank;
-  require_import(axis >= 0 && axis < rank,
-                 "its axis is outside of " + shape_text(importer.shape(value)) + " and the batch");
-  require_import(axis != value.batch_axis, of_batch);
-  return axis;
-}
-
-/// A part along one of the file's axes.
-Value sliced(Importer& importer, const std::string& name, const Value& value, int64_t axis, int64_t start,
-             int64_t end, int64_t step) {
-  Operands operands;
-  operands.attributes = {
-      {"starts", List{start}}, {"ends", List{end}}, {"axes", List{axis}}, {"steps", List{step}}};
-  operands.values = {value};
-  return importer.append("Slice", name, std::move(operands));
-}
-
 // ---- Reshape
 
 /// 0 and -1 in what a Reshape asks for.
@@ -130,14 +89,47 @@ Value regrouped(Importer& importer, const std::string& name, const Value& value,
     if (before > 1) shape.push_back(before);
     if (behind > 1) shape.push_back(behind);
   }
-  require_import(!shape.empty(), "it leaves nothing but the batch dimension");
+  result.single = shape.empty();
+  if (result.single) shape = {1};
   result.index = importer.append("Reshape", name, {{{"shape", shape}}, {{value.index}}, {}}).index;
   return result;
 }
 
 }  // namespace
 
+Value with_dimensions(Importer& importer, const std::string& name, const Value& value,
+                      const std::vector<Count>& counts) {
+  const Shape before = importer.shape(value);
+  const auto joined = before.begin() + value.batch_axis;
+  Shape shape;
+  int64_t batch = -1;
+  for (size_t d = 0; d < counts.size(); ++d) {
+    if (counts[d].of_batch) {
+      batch = static_cast<int64_t>(d);
+      shape.insert(shape.end(), joined, joined + value.before + value.behind);
+    } else {
+      shape.push_back(counts[d].number);
+    }
+  }
+  require_import(batch >= 0, mixes);
+  const bool single = shape.empty();
+  Value result = importer.reshaped(name, value, single ? Shape{1} : shape);
+  result.batch_axis = batch;
+  result.single = single;
+  return result;
+}
+
+int64_t axis_in(const Importer& importer, const Value& value, int64_t axis, const char* of_batch) {
+  const int64_t rank = importer.rank(value);
+  if (axis < 0) axis += rank;
+  require_import(axis >= 0 && axis < rank,
+                 "its axis is outside of " + shape_text(importer.shape(value)) + " and the batch");
+  require_import(axis != value.batch_axis, of_batch);
+  return axis;
+}
+
 std::vector<Count> dimensions(const Importer& importer, const Value& value) {
+  if (value.single) return {{1, true}};
   const Shape& own = importer.shape(value);
   std::vector<Count> counts;
   Count batch{1, true};
@@ -236,6 +228,7 @@ void unsqueeze_rule(Importer& importer, const ImportNode& node) {
 /// A Transpose that moves the batch alone changes nothing but where it stands.
 void transpose_rule(Importer& importer, const ImportNode& node) {
   const Value& value = importer.required_value(node, 0);
+  if (value.single) return importer.give(node, 0, value);
   const int64_t rank = importer.rank(value);
   std::vector<int64_t> perm(static_cast<size_t>(rank));
   std::iota(perm.rbegin(), perm.rend(), 0);
@@ -259,96 +252,12 @@ void transpose_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, result);
 }
 
-/// A table's rows by the network's numbers; or a part of a value by constant numbers, as a Slice.
-void gather_rule(Importer& importer, const ImportNode& node) {
-  const Value* value = importer.value(node, 0);
-  if (value == nullptr) return importer.add_by_table(node);
-  std::vector<Count> counts = dimensions(importer, *value);
-  const int64_t axis =
-      axis_in(importer, *value, node_int(node.proto, "axis", 0), "it gathers samples of the batch");
-  const Constant& indices = importer.required(node, 1);
-  List places = indices.numbers();
-  require_import(!places.empty(), "it gathers nothing");
-  const int64_t size = counts[static_cast<size_t>(axis)].number;
-  for (int64_t& place : places) {
-    if (place < 0) place += size;
-    require_import(place >= 0 && place < size, "its indices are outside of " + std::to_string(size));
-  }
-  const int64_t step = places.size() > 1 ? places[1] - places[0] : 1;
-  for (size_t i = 1; i < places.size(); ++i)
-    require_import(step > 0 && places[i] - places[i - 1] == step,
-                   "it gathers indices that are not at equal distances of each other");
-  const Value part =
-      sliced(importer, node.name + ".slice", *value, axis, places.front(), places.back() + 1, step);
-  counts.erase(counts.begin() + axis);
-  for (size_t d = 0; d < indices.shape.size(); ++d)
-    counts.insert(counts.begin() + axis + static_cast<int64_t>(d), Count{indices.shape[d]});
-  give_dimensions(importer, node, part, counts);
-}
-
-/// Along the batch nothing may be cut off.
-void slice_rule(Importer& importer, const ImportNode& node) {
-  Value value = importer.required_value(node, 0);
-  const auto counts = [&](int number) {
-    require_import(!importer.required(node, number).floating, "it cuts at numbers that are no integers");
-    return importer.required(node, number).integers;
-  };
-  const std::vector<Count> starts = counts(1), ends = counts(2);
-  List axes(starts.size()), steps(starts.size(), 1);
-  std::iota(axes.begin(), axes.end(), 0);
-  if (importer.input(node, 3) != nullptr) axes = importer.required(node, 3).numbers();
-  if (importer.input(node, 4) != nullptr) steps = importer.required(node, 4).numbers();
-  require_import(
-      ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(),
-      "starts, ends, axes and steps differ in length");
-  const std::vector<Count> whole = dimensions(importer, value);
-  const int64_t rank = std::ssize(whole);
-  for (size_t i = 0; i < axes.size(); ++i) {
-    if (axes[i] < 0) axes[i] += rank;
-    require_import(axes[i] >= 0 && axes[i] < rank, "its axes do not fit");
-    const Count size = whole[static_cast<size_t>(axes[i])];
-    const bool all = steps[i] == 1 && starts[i] == Count{0} &&
-                     (ends[i] == size ||
-                      (!ends[i].of_batch && ends[i].number >= (size.of_batch ? INT32_MAX : size.number)));
-    if (all) continue;
-    axis_in(importer, value, axes[i], "it cuts samples out of the batch");
-    require_import(!starts[i].of_batch && !ends[i].of_batch, "it cuts at the batch size");
-    const std::string name = axes.size() == 1 ? node.name : node.name + "." + std::to_string(i);
-    value = sliced(importer, name, value, axes[i], starts[i].number, ends[i].number, steps[i]);
-  }
-  importer.give(node, 0, value);
-}
-
-void split_rule(Importer& importer, const ImportNode& node) {
-  const Value& value = importer.required_value(node, 0);
-  const int64_t axis = axis_in(importer, value, node_int(node.proto, "axis", 0), "it splits the batch");
-  const int64_t size = dimensions(importer, value)[static_cast<size_t>(axis)].number;
-  const int64_t parts = node.proto.output_size(), part = (size + parts - 1) / parts;
-  std::vector<int64_t> sizes(static_cast<size_t>(parts), part);
-  sizes.back() = size - part * (parts - 1);
-  if (importer.input(node, 1) != nullptr) sizes = importer.required(node, 1).numbers();
-  const bool parted =
-      std::all_of(sizes.begin(), sizes.end(), [&](int64_t one) { return one > 0 && one <= size; });
-  require_import(
-      parted && std::ssize(sizes) == parts && std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == size,
-      "its parts do not fit " + shape_text(importer.shape(value)));
-  int64_t begin = 0;
-  for (int i = 0; i < node.proto.output_size(); begin += sizes[static_cast<size_t>(i++)]) {
-    if (!importer.is_used(node, i)) continue;
-    importer.give(node, i,
-                  sliced(importer, node.name + "." + std::to_string(i), value, axis, begin,
-                         begin + sizes[static_cast<size_t>(i)], 1));
-  }
-}
-
-void expand_rule(Importer& importer, const ImportNode& node) {
-  const Value& value = importer.required_value(node, 0);
-  require_import(!importer.required(node, 1).floating, "its shape is not of integers");
-  std::vector<Count> own = dimensions(importer, value), asked = importer.required(node, 1).integers;
+Value expanded(Importer& importer, const std::string& name, const Value& value, std::vector<Count> asked) {
+  std::vector<Count> own = dimensions(importer, value);
   const size_t rank = std::max(own.size(), asked.size());
   own.insert(own.begin(), rank - own.size(), Count{1});
   asked.insert(asked.begin(), rank - asked.size(), Count{1});
-  const Value narrow = with_dimensions(importer, node.name + ".narrow", value, own);
+  const Value narrow = with_dimensions(importer, name + ".narrow", value, own);
   Shape wide = importer.shape(narrow);
   for (size_t d = 0, at = 0; d < rank; ++d) {
     if (own[d].of_batch) {
@@ -362,31 +271,39 @@ void expand_rule(Importer& importer, const ImportNode& node) {
                    "its shape does not fit " + shape_text(importer.shape(value)));
     wide[at++] = std::max(own[d].number, asked[d].number);
   }
-  if (wide == importer.shape(narrow)) return importer.give(node, 0, narrow);
-  const Value expanded = importer.append("Expand", node.name, {{{"shape", wide}}, {{narrow.index}}, {}});
-  importer.give(node, 0, narrow.with(expanded.index));
+  if (wide == importer.shape(narrow)) return narrow;
+  return narrow.with(importer.append("Expand", name, {{{"shape", wide}}, {{narrow.index}}, {}}).index);
 }
 
-void reduce_rule(Importer& importer, const ImportNode& node) {
+void expand_rule(Importer& importer, const ImportNode& node) {
+  const Value& value = importer.required_value(node, 0);
+  require_import(!importer.required(node, 1).floating, "its shape is not of integers");
+  importer.give(node, 0, expanded(importer, node.name, value, importer.required(node, 1).integers));
+}
+
+Value reduced(Importer& importer, const ImportNode& node, const std::string& type, Operands operands) {
   importer.require_one_output(node);
-  Operands operands = importer.operands(node);
   const Value value = operands.values.front();
   const bool none = ops::ints_attribute(operands.attributes, "axes", {}).empty();
-  if (none && ops::int_attribute(operands.attributes, "noop_with_empty_axes", 0) != 0)
-    return importer.give(node, 0, value);
+  if (none && ops::int_attribute(operands.attributes, "noop_with_empty_axes", 0) != 0) return value;
   operands.attributes.erase("noop_with_empty_axes");
-  const bool drops = ops::int_attribute(operands.attributes, "keepdims", 1) == 0 && !value.plain();
   List axes = ops::ints_attribute(operands.attributes, "axes", {});
+  const bool all = std::ssize(axes) + 1 == importer.rank(value);
+  const bool drops = ops::int_attribute(operands.attributes, "keepdims", 1) == 0 && (all || !value.plain());
   std::vector<Count> counts = dimensions(importer, value);
   for (int64_t& axis : axes)
     axis = axis_in(importer, value, axis, "it computes across the samples of the batch");
   require_distinct(axes);
-  if (!drops) return importer.give(node, 0, importer.append(node.type, node.name, std::move(operands)));
+  if (!drops) return importer.append(type, node.name, std::move(operands));
   operands.attributes["keepdims"] = int64_t{1};
-  const Value kept = importer.append(node.type, node.name, std::move(operands));
+  const Value kept = importer.append(type, node.name, std::move(operands));
   std::sort(axes.begin(), axes.end());
   for (; !axes.empty(); axes.pop_back()) counts.erase(counts.begin() + axes.back());
-  importer.give(node, 0, with_dimensions(importer, node.name + ".dropped", kept, counts));
+  return with_dimensions(importer, node.name + ".dropped", kept, counts);
+}
+
+void reduce_rule(Importer& importer, const ImportNode& node) {
+  importer.give(node, 0, reduced(importer, node, node.type, importer.operands(node)));
 }
 
 }  // namespace lepton::onnx

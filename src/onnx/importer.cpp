@@ -84,14 +84,20 @@ model::Graph Importer::run() {
   for (const NodeProto& node : graph_.node())
     if (needed_.contains(&node) && !skipped_.contains(&node)) import_node(node);
   require(problems_.empty(), "Lepton does not compute all of this network:" + joined(problems_),
-          "`lepton keys` names layers; DESIGN and README the operators.");
+          declared_batch_ > 0
+              ? "The file fixes the batch at " + std::to_string(declared_batch_) +
+                    ": export it with an open one (dynamic_shapes or dynamic_axes in PyTorch)."
+              : "`lepton keys` names layers; DESIGN and README the operators.");
   const auto output = known_.find(graph_.output(0).name());
   const Value* scores = output == known_.end() ? nullptr : std::get_if<Value>(&output->second);
   require(scores != nullptr && !is_network_input(*scores),
           "its output " + graph_.output(0).name() + " is not computed",
           "It must depend on the network's input.");
   require(scores->plain(), "the batch is not the first dimension of its output", "");
+  builder_.keep_for(scores->index);  // without values that the file takes the shape of alone
   model::Graph graph = builder_.finish();
+  for (const std::string& tensor : model::unused_parameters(graph))
+    require(false, tensor + " has no effect on the output", "Export the network without it.");
   place_values(graph);
   check_frozen(graph);
   return graph;
@@ -192,7 +198,8 @@ bool Importer::fold_node(const ImportNode& node) {
   if (node.own) return false;
   std::vector<const Constant*> inputs;
   for (int i = 0; i < node.proto.input_size(); ++i) {
-    if (value(node, i) != nullptr) return false;
+    const Known* known = input(node, i);
+    if (known != nullptr && !std::holds_alternative<Constant>(*known)) return false;
     inputs.push_back(constant(node, i));
   }
   require_import(folds(node.type), "it has constants for inputs, of which Lepton does not compute it");
@@ -211,7 +218,9 @@ const Known* Importer::input(const ImportNode& node, int number) const {
 }
 const Value* Importer::value(const ImportNode& node, int number) const {
   const Known* known = input(node, number);
-  return known == nullptr ? nullptr : std::get_if<Value>(known);
+  if (known == nullptr) return nullptr;
+  const Lengths* lengths = std::get_if<Lengths>(known);
+  return lengths != nullptr ? &lengths->value : std::get_if<Value>(known);
 }
 const Constant* Importer::constant(const ImportNode& node, int number) const {
   const Known* known = input(node, number);

@@ -27,16 +27,21 @@ struct Value {
   int index = 0;
   int64_t batch_axis = 0;
   int64_t before = 0, behind = 0;
+  bool single = false;  ///< one number per sample, [N] in the file and [1] in the graph
   bool joined() const { return before + behind > 0; }
   bool plain() const { return batch_axis == 0 && !joined(); }  ///< as all of Lepton's
-  Value with(int other) const { return {other, batch_axis, before, behind}; }
+  Value with(int other) const { return {other, batch_axis, before, behind, single}; }
 };
-/// One number per sample, [N] in the file and [1] in the graph: lengths of sequences.
+/// An input of one number per sample, which may be lengths of sequences.
 struct Lengths {
-  int index = 0;
+  Value value;
+};
+/// A sequence of tensors.
+struct Parts {
+  std::vector<Value> values;
 };
 struct Unknown {};  ///< what a node would give that cannot be computed
-using Known = std::variant<Unknown, Value, Constant, Lengths>;
+using Known = std::variant<Unknown, Value, Constant, Lengths, Parts>;
 
 struct ImportNode {
   const messages::NodeProto& proto;
@@ -84,7 +89,7 @@ class Importer {
   const Value& required_value(const ImportNode& node, int number) const;
   const Shape& shape(const Value& value) const { return builder_.shape(value.index); }
   int64_t rank(const Value& value) const {  ///< in the file
-    return std::ssize(shape(value)) + 1 - value.before - value.behind;
+    return std::ssize(shape(value)) + (value.single ? 0 : 1) - value.before - value.behind;
   }
   /// An axis in the file as it counts among our dimensions, the batch being 0.
   int64_t own_axis(const Value& value, int64_t axis) const;

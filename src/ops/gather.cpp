@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gather (ONNX, axis = 0) of the rows of a parameter [V, D]: an embedding. Its input holds row numbers [T] as
 // float32, which has all whole numbers below 2^24; output [T, D]. Numbers are checked when the data are read
-// (data/store), and CHECKed here. The gradient is that of the rows that occur alone: positions are sorted by
-// (row, position), rows summed in that order. Made by the table, run by model/executor. Twin:
-// kernels/gather.cu.
+// (data/store), where each is to be a row, and here: Error(data). The gradient is that of the rows that occur
+// alone: positions are sorted by (row, position), rows summed in that order. Made by the table, run by
+// model/executor. Twin: kernels/gather.cu.
 #include <algorithm>
 
 #include "base/simd.h"
@@ -74,8 +74,9 @@ class GatherOp : public Op {
   };
   int64_t most_touched() const { return std::min(count_, rows_); }
   int64_t row_of(float number) const {
-    CHECK(number >= 0 && number < static_cast<float>(rows_),
-          "row " + std::to_string(number) + " of " + std::to_string(rows_));
+    REQUIRE(number >= 0 && number < static_cast<float>(rows_), Exit::data, "",
+            "a table of " + std::to_string(rows_) + " rows is asked for row " + std::to_string(number),
+            "Rows count from 0: an input's numbers do not fit the network.");
     return static_cast<int64_t>(number);
   }
 

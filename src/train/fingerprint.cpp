@@ -63,7 +63,7 @@ void fill(std::span<float> values, uint64_t stream) {
 void fill_input(const model::Graph& graph, int index, std::span<float> values) {
   fill(values, index == 0 ? 0 : static_cast<uint64_t>(index) + 1);  // 1 is the scores' gradient
   const int input = graph.inputs[static_cast<size_t>(index)];
-  const auto rows = static_cast<float>(model::input_rows(graph, input)),
+  const auto rows = static_cast<float>(model::table_rows(graph, input).safe),
              longest = static_cast<float>(model::longest_length(graph, input));
   const float count = rows > 0 ? rows : longest, least = rows > 0 ? 0.0f : 1.0f;
   if (count == 0) return;

@@ -72,7 +72,7 @@ bool sees_behind(const model::Node& node) {
 void check_network(const Deck& deck, const model::Graph& graph, const data::Vocabulary& vocabulary) {
   const Shape& scores = graph.values[static_cast<size_t>(graph.nodes.back().output)].shape;
   const Shape& input = graph.input_shape();
-  const bool fits = graph.inputs.size() == 1 && model::input_rows(graph) > 0 && input.size() == 1 &&
+  const bool fits = graph.inputs.size() == 1 && model::table_rows(graph).below > 0 && input.size() == 1 &&
                     scores.size() == 2 && scores[0] == input[0] && scores[1] >= vocabulary.size();
   REQUIRE(
       fits, Exit::deck, deck.path,

@@ -62,19 +62,19 @@ void require_kept_zeros(const Deck& deck, const data::Input& input, bool mask) {
 data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::Dataset& dataset,
                              const model::Graph& graph, const data::Statistics* known) {
   for (size_t i = 0; i < dataset.inputs().size(); ++i) {
-    const int64_t rows = model::input_rows(graph, graph.inputs[i]);
+    const model::TableRows rows = model::table_rows(graph, graph.inputs[i]);
     const bool mask = model::is_mask(graph, graph.inputs[i]);
     const data::Input& input = dataset.inputs()[i];
     comm::agree(world, [&] {
       require_kept_zeros(deck, input, mask);
-      REQUIRE((rows == 0 && !mask) || input.rules.normalisation == data::Normalisation::none, Exit::deck,
+      REQUIRE((rows.safe == 0 && !mask) || input.rules.normalisation == data::Normalisation::none, Exit::deck,
               deck.place("data.normalize"),
               mask ? "attention's mask is 0 or is not, which normalised numbers are not"
                    : "the network's embedding takes whole numbers, not normalised ones",
               deck.data.inputs.empty() ? "Leave data.normalize out."
                                        : "Set normalize = \"none\" in [data.inputs." + input.name + "].");
     });
-    dataset.set_table_rows(i, rows);
+    dataset.set_table_rows(i, rows.below);
   }
   data::SampleStore store(world, dataset, deck.run.shm_directory, known);
   require_outputs(world, deck, dataset, graph);

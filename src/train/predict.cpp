@@ -157,7 +157,7 @@ class Predictor {
         source_(dataset.sources()[0]),
         reader_(source_) {
     for (size_t i = 0; i < inputs_.size(); ++i)
-      inputs_[i].table_rows = model::input_rows(graph, graph.inputs[i]);
+      inputs_[i].table_rows = model::table_rows(graph, graph.inputs[i]).below;
     for (size_t i = 0; i < source_.inputs.size(); ++i) checks_.emplace_back(source_, inputs_[i]);
   }
 

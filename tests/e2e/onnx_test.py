@@ -39,6 +39,36 @@ NETWORKS = {
               "{ type = 'max_pool2d' }", "{ type = 'upsample2d', scale = 2, name = 'up' }",
               "{ type = 'concat', from = ['up', 'fine'] }", "{ type = 'flatten' }"], (2, 6, 8), 4),
 }
+FUNCTIONS = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "selu", "silu", "swish", "mish", "softplus", "sigmoid",
+             "hard_sigmoid", "tanh", "softmax", "log_softmax")
+NETWORKS["functions"] = ([line for name in FUNCTIONS for line in ("{ type = 'dense', units = 12 }", f"{{ type = '{name}' }}")],
+                         (12,), 4)
+# Every other layer that has more than one dimension: which are sequences, images and volumes.
+NETWORKS["lines"] = (
+    ["{ type = 'reshape', shape = [12, 4] }", "{ type = 'conv1d', filters = 6, kernel = 3, dilation = 2 }", "{ type = 'prelu' }", "{ type = 'zero_pad1d', padding = 2 }",
+     "{ type = 'max_pool1d', size = 3, stride = 2 }", "{ type = 'conv1d_transpose', filters = 5, kernel = 3, stride = 2 }",
+     "{ type = 'upsample1d', scale = 2, mode = 'linear' }", "{ type = 'avg_pool1d', size = 2 }", "{ type = 'layer_norm' }",
+     "{ type = 'permute', order = [2, 1], name = 'turned' }", "{ type = 'permute', order = [2, 1] }",
+     "{ type = 'rnn', units = 6, output = 'sequence', name = 'steps' }", "{ type = 'dense', units = 6, name = 'rows' }",
+     "{ type = 'multiply', from = ['steps', 'rows'] }", "{ type = 'add', from = ['multiply_1', 'rows'], name = 'sum' }",
+     "{ type = 'global_avg_pool1d', name = 'mean' }", "{ type = 'global_max_pool1d', from = 'sum', name = 'most' }",
+     "{ type = 'concat', from = ['mean', 'most'] }"], (48,), 3)
+NETWORKS["volumes"] = (
+    ["{ type = 'reshape', shape = [1, 4, 6, 5] }", "{ type = 'conv3d', filters = 4, kernel = 2, padding = 'same' }",
+     "{ type = 'instance_norm' }", "{ type = 'prelu' }",
+     "{ type = 'zero_pad3d', padding = [1, 0, 2] }", "{ type = 'max_pool3d', size = 2 }", "{ type = 'batch_norm' }",
+     "{ type = 'conv3d_transpose', filters = 3, kernel = 2, stride = 2, groups = 1 }", "{ type = 'avg_pool3d', size = 2 }",
+     "{ type = 'upsample3d', scale = [2, 1, 2] }", "{ type = 'group_norm', groups = 3, name = 'end' }",
+     "{ type = 'global_avg_pool3d', name = 'mean' }", "{ type = 'global_max_pool3d', from = 'end', name = 'most' }",
+     "{ type = 'concat', from = ['mean', 'most'] }"], (120,), 3)
+NETWORKS["images"] = (
+    ["{ type = 'zero_pad2d', padding = [1, 2] }", "{ type = 'conv2d', filters = 4, kernel = 3, stride = 2, padding = 'same' }",
+     "{ type = 'instance_norm' }", "{ type = 'conv2d_transpose', filters = 4, kernel = 3, stride = 2, output_padding = 1 }",
+     "{ type = 'layer_norm' }", "{ type = 'rms_norm' }", "{ type = 'reshape', shape = [2, 10, 14, 2] }",
+     "{ type = 'reshape', shape = [4, 10, 14] }", "{ type = 'avg_pool2d', size = 3, stride = 2, padding = 1, name = 'end' }",
+     "{ type = 'global_avg_pool2d', name = 'mean' }", "{ type = 'global_max_pool2d', from = 'end', name = 'most' }",
+     "{ type = 'concat', from = ['mean', 'most'] }"], (3, 6, 8), 3)
+EXPORTED = ("unet", "functions", "lines", "volumes", "images")  # and no more
 PLAIN = ('inputs = "x"', "x")
 SOURCES = {  # of networks with more than one input, or with lengths: in decks, and for predict
     "lstm": ('inputs = "x", lengths = "lengths"', "x,input.lengths=lengths"),
@@ -131,7 +161,7 @@ def check(name, python):
         run("export", deck, models[-1], "--opset", opset, *inside)
     if python:
         subprocess.run([python, "-c", COMPARE, f"{name}.h5", f"{name}_layers.scores.h5", *models], check=True)
-    if name == "unet":  # the rest as for the others
+    if name in EXPORTED:
         return
     run("export", deck, f"{name}.onnx")
     assert "opset: 17" in run("inspect", f"{name}.onnx").out

@@ -46,8 +46,8 @@ TEST(GraphBuilder, SeveralInputsByName) {
   EXPECT_EQ(graph.input_shape(), (Shape{5}));
   EXPECT_EQ(find_input(graph, "title.length"), 2);
   EXPECT_EQ(find_input(graph, "t"), std::nullopt) << "a node is no input";
-  EXPECT_EQ(input_rows(graph, 0), 7);
-  EXPECT_EQ(input_rows(graph, 1), 0);
+  EXPECT_EQ(table_rows(graph, 0).below, 7);
+  EXPECT_EQ(table_rows(graph, 1).safe, 0);
   EXPECT_EQ(longest_length(graph, 2), 5);
   EXPECT_EQ(longest_length(graph, 0), 0);
   EXPECT_EQ(longest_length(graph, 3), 0) << "of no input";

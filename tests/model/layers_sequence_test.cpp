@@ -35,8 +35,8 @@ TEST(LayersSequence, Embedding) {
   EXPECT_EQ(graph.initialisers[0].kind, Initialiser::Kind::normal);
   EXPECT_EQ(graph.initialisers[0].deviation, 0.5);
   EXPECT_EQ(graph_of({6}, {embedding(9, 4)}).initialisers[0].deviation, 0.02);
-  EXPECT_EQ(input_rows(graph), 9);
-  EXPECT_EQ(input_rows(graph_of({6}, {layer("dense", {{"units", 2}})})), 0);
+  EXPECT_EQ(table_rows(graph).below, 9);
+  EXPECT_EQ(table_rows(graph_of({6}, {layer("dense", {{"units", 2}})})).safe, 0);
 }
 
 TEST(LayersSequence, EmbeddingRefuses) {

@@ -178,7 +178,7 @@ class Bench {
 
   void fill_input(int64_t n, bool training) {
     const std::span<float> input = executor.input(n, training);
-    const auto rows = static_cast<float>(input_rows(graph_));
+    const auto rows = static_cast<float>(table_rows(graph_).safe);
     for (size_t i = 0; i < input.size(); ++i) {
       input[i] = noise(11, static_cast<int64_t>(i));
       if (rows > 0) input[i] = std::floor((input[i] + 1) / 2 * rows);

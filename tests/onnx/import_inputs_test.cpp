@@ -99,7 +99,7 @@ TEST(ImportInputs, TablesAreGatheredByIntegers) {
       .node("Gather", {"words.weight", "x"}, "e", {{"axis", int64_t{0}}})
       .node("Add", {"e", "extra"}, "y");
   const model::Graph graph = text.import_of(Data{{"tokens", {2}}, {"extra", {2, 2}}});
-  EXPECT_EQ(model::input_rows(graph), 5);
+  EXPECT_EQ(model::table_rows(graph).below, 5);
   EXPECT_EQ(graph.layout.tensors()[0].name, "words.weight");
   EXPECT_FALSE(graph.layout.tensors()[0].frozen);
   expect_near(run_inputs(graph, arena_of(graph), {{4, 0}, {1, 1, 0, 0}}), {1.9F, 0, .1F, -.2F}, 1e-6F);
