@@ -29,7 +29,8 @@ struct Constant {
   std::string origin = "";      ///< the initializer whose elements these are; "": none
   /// Which of the initializer's elements each one is; empty: the same, in the same order.
   std::vector<int32_t> sources = {};
-  bool open = false;        ///< a shape alone: the file gives a name and no values
+  std::vector<std::string> joined = {};  ///< initializers that are joined here, and nothing else
+  bool open = false;                     ///< a shape alone: the file gives a name and no values
   int64_t batch_axis = -1;  ///< this dimension, of 1, stands for the samples, for which it is repeated
 
   /// Plain integers; throws Error(deck) for numbers of the other kind or that depend on the batch.

@@ -37,6 +37,7 @@ const std::map<std::string, float (*)(float)>& functions() {
 Constant fold_function(const NodeProto& node, Inputs inputs) {
   Constant result = input(inputs, 0);
   result.origin.clear();
+  result.joined.clear();
   const bool negates = node.op_type() == "Neg", absolute = node.op_type() == "Abs";
   require(result.floating || negates || absolute, "it takes a function of integers");
   const auto function = functions().at(node.op_type());
@@ -79,6 +80,7 @@ Constant fold_size(const NodeProto&, Inputs inputs) {
 Constant fold_trilu(const NodeProto& node, Inputs inputs) {
   Constant result = input(inputs, 0);
   result.origin.clear();
+  result.joined.clear();
   int64_t k = 0;
   if (inputs.size() > 1 && inputs[1] != nullptr) {
     require(input(inputs, 1).elements() == 1, "its diagonal is not one number");

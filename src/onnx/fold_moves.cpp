@@ -216,6 +216,10 @@ Constant fold_concat(const NodeProto& node, Inputs inputs) {
       result.integers.push_back(inputs[i]->integers[source]);
   });
   result.shape = shape;
+  for (const Constant* one : inputs) {
+    result.joined.insert(result.joined.end(), one->joined.begin(), one->joined.end());
+    if (!one->origin.empty()) result.joined.push_back(one->origin);
+  }
   return result;
 }
 

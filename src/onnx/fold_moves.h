@@ -51,6 +51,7 @@ Constant moved(const Constant& data, Shape shape, const From& from) {
   Constant result;
   result.floating = data.floating;
   result.origin = data.floating ? data.origin : "";
+  result.joined = data.joined;
   for_indices(shape, [&](const Shape& index) {
     const auto source = static_cast<size_t>(from(index));
     if (data.floating)

@@ -22,6 +22,8 @@ struct ImportSpec {
   /// Of data with several or named inputs, in their order; empty: one, `input`. The file's inputs are matched
   /// by name; where one of lengths (NAME.length) or one other is left on both sides, these are matched too.
   std::vector<model::NamedShape> inputs = {};
+  /// Gets the names of tensors that do not learn because nodes compute with them alone: their norms, say.
+  std::vector<std::string>* computed = nullptr;
 };
 
 /// The network in `bytes` (read_model's). Initial values stand in the graph's initialisers. Throws

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network's inputs: which of the file's are weights without values, and which input of the data each of
 // the others is. Matched by name; the last ones of their kind, lengths or others, need not have the same. The
-// batch is the first dimension, or the only open one, as of sequences with the steps in front. See
-// importer.h.
+// batch is the first dimension, or the only open one, as of sequences with the steps in front; open ones
+// behind the batch are the data's. See importer.h.
 #include <algorithm>
 
 #include "onnx/fold.h"
@@ -145,11 +145,19 @@ void Importer::bind_input(const ValueInfoProto& input, size_t number) {
   declared_batch_ = declared_batch_ < 0 || declared_batch_ == size ? size : 0;
   if (!is_floating(input.type().tensor_type().elem_type())) integer_inputs_.insert(index);
   if (!sample.empty()) sample.erase(sample.begin() + batch);
+  if (batch == 0 && size == 0 && sample.size() == data.shape.size())  // the batch, and what the data tell
+    for (size_t d = 0; d < sample.size(); ++d)
+      if (sample[d] == 0) sample[d] = data.shape[d];
+  const Shape image(data.shape.begin() + (data.shape.front() == 1 ? 1 : 0), data.shape.end());
+  REQUIRE(image == data.shape || image.size() != sample.size() || sample.empty(), Exit::deck, where,
+          spec_.path + ": input " + input.name() + " takes " + declared + ", but a sample of the data is " +
+              shape_text(data.shape),
+          "If they are no images, set data.layout = \"sequence\".");
   const bool known = input.type().tensor_type().shape().dim_size() > 0 &&
                      std::all_of(sample.begin(), sample.end(), [](int64_t d) { return d > 0; });
   REQUIRE(known, Exit::deck, where,
           spec_.path + ": the shape of input " + input.name() + " is open: " + declared,
-          "Only one of its dimensions, the batch, may be; export it with the others fixed.");
+          "Only the batch, and behind it what the data tell, may be; export it with the others fixed.");
   const bool flat = sample.empty() && data.shape == Shape{1};
   REQUIRE(flat || sample == data.shape, Exit::deck, where,
           spec_.path + ": input " + input.name() + " takes " + declared + ", but a sample of the data" +

@@ -196,6 +196,8 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   require_import(element_count(role.shape) == constant.elements(),
                  "its input " + std::to_string(number) + " has the shape " + shape_text(constant.shape));
   const bool frozen = !learns(node, number, constant);
+  taken_.insert(constant.origin);
+  if (!frozen) taken_.insert(constant.joined.begin(), constant.joined.end());
   const Known* origin = constant.origin.empty() ? nullptr : known(constant.origin);
   const Constant* whole = origin == nullptr ? nullptr : std::get_if<Constant>(origin);
   const int64_t total = whole == nullptr ? constant.elements() : whole->elements();
@@ -228,6 +230,21 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
     for (float& value : values) value *= role.factor;
   }
   return index;
+}
+
+/// Tensors that might learn, were they not computed with before the network takes what comes out.
+void Importer::tell_computed() const {
+  if (spec_.computed == nullptr) return;
+  for (const messages::TensorProto& tensor : graph_.initializer()) {
+    const std::string& name = tensor.name();
+    const Known* found = known(name);
+    const Constant* constant = found == nullptr ? nullptr : std::get_if<Constant>(found);
+    const bool frozen =
+        std::ranges::any_of(spec_.frozen, [&](const auto& begin) { return name.starts_with(begin); });
+    if (constant != nullptr && constant->floating && constant->elements() > 1 && !hides(constant->floats) &&
+        !taken_.contains(name) && !frozen && !signature_.buffers.contains(name))
+      spec_.computed->push_back(name);
+  }
 }
 
 }  // namespace lepton::onnx

@@ -100,6 +100,7 @@ model::Graph Importer::run() {
     require(false, tensor + " has no effect on the output", "Export the network without it.");
   place_values(graph);
   check_frozen(graph);
+  tell_computed();
   return graph;
 }
 
@@ -366,8 +367,10 @@ void Importer::add_by_table(const ImportNode& node) {
 void Importer::check_frozen(const model::Graph& graph) const {
   const auto& tensors = graph.layout.tensors();
   for (const std::string& beginning : spec_.frozen)
-    REQUIRE(std::any_of(tensors.begin(), tensors.end(),
-                        [&](const ArenaTensor& tensor) { return tensor.name.starts_with(beginning); }),
+    REQUIRE(std::ranges::any_of(tensors,
+                                [&](const auto& tensor) { return tensor.name.starts_with(beginning); }) ||
+                std::ranges::any_of(graph_.initializer(),
+                                    [&](const auto& tensor) { return tensor.name().starts_with(beginning); }),
             Exit::deck, spec_.position.text(),
             "model.onnx_frozen has \"" + beginning + "\", with which no tensor's name of " + spec_.path +
                 " begins",

@@ -158,6 +158,7 @@ class Importer {
   bool followed_by_relu(const std::string& name) const;
   void place_values(model::Graph& graph);
   void check_frozen(const model::Graph& graph) const;
+  void tell_computed() const;
   void claim_elements(const std::string& origin, int64_t total, const std::vector<int32_t>& sources);
 
   const messages::ModelProto& model_;
@@ -180,6 +181,7 @@ class Importer {
   std::map<std::string, KnownParameter> parameters_;  ///< by name
   std::map<std::string, std::vector<bool>> claimed_;  ///< elements of initializers that learn
   std::map<std::string, std::vector<float>> given_;   ///< initial values by the tensor's name
+  std::set<std::string> taken_;                       ///< initializers that stand in the arena
   std::vector<std::string> problems_;
   std::set<int> integer_inputs_;
   int64_t declared_batch_ = -1;  ///< -1: no input yet

@@ -81,8 +81,14 @@ static void warn_of_scores(const comm::World& world, const Deck& deck, const mod
                 ", which the loss applies itself. Export it without.");
 }
 
-static void warn_of_lost_parameters(const comm::World& world, const Deck& deck, const std::string& content) {
+static void warn_of_tensors(const comm::World& world, const Deck& deck, const std::string& content,
+                            const std::vector<std::string>& computed) {
   if (world.rank() != 0) return;
+  if (!computed.empty())
+    log_warning(deck.place("model.onnx") + ": " + std::to_string(computed.size()) + " tensors, " +
+                computed.front() +
+                " first, do not learn: nodes compute with them alone before the network "
+                "takes them. Name them in model.onnx_frozen if that is wanted.");
   const std::vector<std::string> lost = onnx::lost_parameters(deck.network.path, content);
   if (lost.empty()) return;
   log_warning(deck.place("model.onnx") + ": PyTorch's exporter has rewritten " + deck.network.path +
@@ -97,18 +103,20 @@ static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
                                     const data::Dataset& dataset) {
   const std::string content = network_content(world, deck);
   model::Graph graph;
+  std::vector<std::string> computed;
   comm::agree(world, [&] {
     const auto known = deck.mathematical.find(content_key);
     REQUIRE(known == deck.mathematical.end() || known->second == toml_text(hex64(hash64(content))), Exit::io,
             deck.network.path, "the file has changed since the deck was read", "Run it again.");
     const model::ModelSpec spec = model_spec(deck, dataset);
-    graph = onnx::import_network(content, {deck.network.path, spec.position, spec.input, spec.l2,
-                                           deck.network.initialise, deck.network.frozen, spec.inputs});
+    graph =
+        onnx::import_network(content, {deck.network.path, spec.position, spec.input, spec.l2,
+                                       deck.network.initialise, deck.network.frozen, spec.inputs, &computed});
     require_memory_for(graph, spec);
     model::check_outputs(graph, spec);
   });
   warn_of_scores(world, deck, graph);
-  warn_of_lost_parameters(world, deck, content);
+  warn_of_tensors(world, deck, content, computed);
   return graph;
 }
 

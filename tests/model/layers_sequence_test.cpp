@@ -39,6 +39,16 @@ TEST(LayersSequence, Embedding) {
   EXPECT_EQ(table_rows(graph_of({6}, {layer("dense", {{"units", 2}})})).safe, 0);
 }
 
+TEST(LayersSequence, NumbersOfRowsByWayOfOthers) {
+  const LayerSpec turned = layer("reshape", {{"shape", List{2, 3}}}), flat = layer("flatten");
+  const Graph moved = graph_of({6}, {turned, flat, embedding(9, 4), layer("flatten"), dense(2)});
+  EXPECT_EQ(table_rows(moved).safe, 9);
+  EXPECT_EQ(table_rows(moved).below, 9);
+  const Graph scaled = graph_of({6}, {layer("relu"), embedding(9, 4), layer("flatten"), dense(2)});
+  EXPECT_EQ(table_rows(scaled).safe, 1) << "0 is a row";
+  EXPECT_EQ(table_rows(scaled).below, 0) << "nothing is known of the others";
+}
+
 TEST(LayersSequence, EmbeddingRefuses) {
   expect_deck_error(network({3, 4, 5}, {embedding(9, 4)}), "deck.toml:1:5", {"row numbers [T]", "[3, 4, 5]"});
   expect_deck_error(network({6}, {embedding(int64_t{1} << 22, int64_t{1} << 22)}), "deck.toml:1:5",

@@ -141,6 +141,25 @@ TEST(Export, TheBatchIsFreeAndTheInputMayBeNormalised) {
   EXPECT_EQ(read_tensor(model.graph().initializer(3)).floats, spec.factor);
 }
 
+/// Axes of Pad came with opset 18.
+TEST(Export, PadNamesNoAxes) {
+  const model::Graph graph = model::graph_of(
+      {2, 3, 4},
+      {model::layer("zero_pad2d", {{"padding", std::vector<int64_t>{1, 2}}}), model::layer("flatten")});
+  for (const int64_t opset : {13, 18}) {
+    ExportSpec spec;
+    spec.opset = opset;
+    const auto model = parse_model("m", export_network(graph, {}, spec).bytes);
+    const auto pad =
+        std::ranges::find_if(model.graph().node(), [](const auto& n) { return n.op_type() == "Pad"; });
+    ASSERT_NE(pad, model.graph().node().end());
+    ASSERT_EQ(pad->input_size(), 2);
+    const auto pads = std::ranges::find_if(
+        model.graph().initializer(), [&](const auto& tensor) { return tensor.name() == pad->input(1); });
+    EXPECT_EQ(read_tensor(*pads).numbers(), (std::vector<int64_t>{0, 0, 1, 2, 0, 0, 1, 2}));
+  }
+}
+
 TEST(Export, DilatedPoolsNeedANewerOpset) {
   ModelText text({1, 8});
   text.node("AveragePool", {"x"}, "y",

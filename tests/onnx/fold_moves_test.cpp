@@ -53,7 +53,15 @@ TEST(FoldMoves, PartsAndSums) {
             (Numbers{1, 3}));
   EXPECT_EQ(folded("Expand", {list({1, 2}), list({2, 1})}).numbers(), (Numbers{1, 2, 1, 2}));
   expect_no_fold("index", "Gather", {list({7}), list({1})});
-  expect_no_fold("positive", "Slice", {list({7}), list({0}), list({1}), list({0}), list({-1})});
+  const auto backwards = [](int64_t start, int64_t end, int64_t step) {
+    return folded("Slice", {list({1, 2, 3, 4}), list({start}), list({end}), list({0}), list({step})})
+        .numbers();
+  };
+  EXPECT_EQ(backwards(-1, INT64_MIN, -1), (Numbers{4, 3, 2, 1}));
+  EXPECT_EQ(backwards(9, 0, -2), (Numbers{4, 2}));
+  EXPECT_EQ(backwards(0, 3, -1), (Numbers{}));
+  EXPECT_EQ(backwards(0, 4, INT64_MAX), (Numbers{1}));
+  expect_no_fold("step is 0", "Slice", {list({7}), list({0}), list({1}), list({0}), list({0})});
   expect_no_fold("do not fit", "Concat", {matrix(), list({1})}, {{"axis", int64_t{0}}});
 }
 

@@ -64,6 +64,8 @@ TEST(Fold, MakesNumbers) {
   EXPECT_EQ(folded("Cast", {list({3})}, {{"to", int64_t{1}}}).floats, (std::vector<float>{3}));
   EXPECT_EQ(folded("Cast", {float_constant({2}, {0.5F, 0})}, {{"to", int64_t{9}}}).numbers(),
             (Numbers{1, 0}));
+  EXPECT_EQ(folded("Max", {list({3, 1}), list({2})}).numbers(), (Numbers{3, 2}));
+  EXPECT_EQ(folded("Min", {list({3, 1}), list({2}), list({0})}).numbers(), (Numbers{0, 0}));
   EXPECT_EQ(folded("CastLike", {list({3}), float_constant({1}, {0})}).floats, (std::vector<float>{3}));
   EXPECT_EQ(folded("CastLike", {float_constant({1}, {2.7F}), list({0})}).numbers(), (Numbers{2}));
   expect_no_fold("too large", "ConstantOfShape", {list({int64_t{1} << 30, 8})});

@@ -58,6 +58,50 @@ TEST(ImportInputs, TheBatchIsTheOnlyOpenDimension) {
   text.refuse({4, 2}, {"is open: [4, batch, features]"});
 }
 
+/// Behind the batch, as of files for sequences of any length.
+TEST(ImportInputs, OpenDimensionsAreTheDatas) {
+  ModelText text({4, 2});
+  auto& shape = *text.message()
+                     .mutable_graph()
+                     ->mutable_input(0)
+                     ->mutable_type()
+                     ->mutable_tensor_type()
+                     ->mutable_shape();
+  shape.mutable_dim(1)->set_dim_param("length");
+  text.integers("shape", {0, -1}).node("Reshape", {"x", "shape"}, "y");
+  EXPECT_EQ(text.import({4, 2}).outputs(), 8);
+  EXPECT_EQ(text.import({5, 2}).outputs(), 10);
+  text.refuse({5, 3}, {"takes [N, length, 2], but a sample of the data is [5, 3]"});
+  text.refuse({1, 5, 2}, {"set data.layout = \"sequence\""});
+}
+
+/// As targets, columns of a table or what Squeeze leaves are; whatever needs an axis is refused.
+TEST(ImportInputs, OneNumberPerSample) {
+  const Data data{{"x", {3}}, {"age", {1}}};
+  ModelText text({3});
+  text.add_input("age", {}).integers("one", {1}).floats("two", {}, {2}).integers("minus", {-1});
+  text.node("ReduceSum", {"x", "one"}, "sum", {{"keepdims", int64_t{0}}})
+      .node("Mul", {"sum", "age"}, "product")
+      .node("Div", {"product", "two"}, "half")
+      .node("Reshape", {"half", "minus"}, "flat")
+      .node("Unsqueeze", {"flat", "one"}, "column")
+      .node("Squeeze", {"column", "minus"}, "again")
+      .node("Unsqueeze", {"again", "one"}, "behind")
+      .node("Add", {"x", "behind"}, "z")
+      .node("ReduceMax", {"z", "one"}, "most", {{"keepdims", int64_t{0}}})
+      .node("Relu", {"most"}, "y");
+  const model::Graph graph = text.import_of(data);
+  expect_near(run_inputs(graph, arena_of(graph), {{1, 2, 3, 1, 0, -5}, {9, 2}}), {30, 0}, 0);
+  const auto refuse = [&](const std::string& type, const ops::Attributes& attributes) {
+    ModelText bad({3});
+    bad.add_input("age", {}).node("Relu", {"age"}, "r").node(type, {"r"}, "s", attributes);
+    bad.integers("one", {1}).node("Unsqueeze", {"s", "one"}, "c").node("Add", {"x", "c"}, "y");
+    bad.refuse_of(data, {type + "_s"});
+  };
+  refuse("Softmax", {{"axis", int64_t{-1}}});
+  refuse("LayerNormalization", {});
+}
+
 TEST(ImportInputs, OneNumberPerSampleGetsADimension) {
   ModelText text({3});
   text.add_input("age", {})
@@ -68,7 +112,7 @@ TEST(ImportInputs, OneNumberPerSampleGetsADimension) {
   expect_near(run_inputs(text.import_of(data), {}, {{1, 2, 3}, {9}}), {1, 2, 3, 9}, 0);
   ModelText sum({3});
   sum.add_input("age", {}).node("Add", {"x", "age"}, "y");
-  sum.refuse_of(data, {"Add_y (Add): it takes an input of one number per sample", "Unsqueeze"});
+  sum.refuse_of(data, {"Add_y (Add): its inputs have their batch dimension at different places"});
 }
 
 TEST(ImportInputs, WeightsWithoutValuesAreNoInputsOfTheData) {

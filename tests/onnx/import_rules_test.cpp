@@ -8,6 +8,38 @@ namespace {
 using Types = std::vector<std::string>;
 using Numbers = std::vector<int64_t>;
 
+/// Layers over the channels of pixels, which stand last.
+TEST(ImportRules, ProductsOnRowsOfImages) {
+  ModelText text({2, 3, 4});
+  text.weights("w", {4, 2}).weights("b", {2}).node("MatMul", {"x", "w"}, "p").node("Add", {"p", "b"}, "y");
+  const model::Graph graph = text.import({2, 3, 4});
+  EXPECT_EQ(types_of(graph), (std::vector<std::string>{"Reshape", "Gemm", "Reshape", "Identity"}));
+  EXPECT_EQ(graph.values[static_cast<size_t>(graph.nodes.back().output)].shape, (Shape{2, 3, 2}));
+  const std::vector<float> x = counted(24), y = run(graph, arena_of(graph), x);
+  for (size_t row = 0; row < 6; ++row)
+    for (size_t k = 0; k < 2; ++k) {
+      float want = k == 0 ? 0.1F : -0.2F;
+      for (size_t c = 0; c < 4; ++c)
+        want += x[4 * row + c] * static_cast<float>(2 * c + k + 1) / (k == 0 ? 10 : -10);
+      EXPECT_NEAR(y[2 * row + k], want, 1e-5F);
+    }
+}
+
+TEST(ImportRules, AWindowThatIsAllOfTheInputIsGlobal) {
+  for (const int64_t length : {255, 300})
+    for (const std::string type : {"MaxPool", "AveragePool"}) {
+      ModelText text({2, length});
+      text.node(type, {"x"}, "y", {{"kernel_shape", Numbers{length}}, {"strides", Numbers{length}}});
+      const model::Graph graph = text.import({2, length});
+      const std::vector<std::string> types = types_of(graph);
+      EXPECT_EQ(std::ranges::count(types, (length > 255 ? "Global" : "") + type), 1) << type;
+      EXPECT_EQ(graph.values[static_cast<size_t>(graph.nodes.back().output)].shape, (Shape{2, 1}));
+    }
+  ModelText part({2, 300});
+  part.node("MaxPool", {"x"}, "y", {{"kernel_shape", Numbers{299}}});
+  part.refuse({2, 300}, {"at most 255"});
+}
+
 TEST(ImportRules, CastLikeTakesTheTypeOfWhatItMeets) {
   ModelText text({2});
   text.integers("three", {3}).floats("half", {1}, {0.5F});

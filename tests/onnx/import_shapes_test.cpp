@@ -78,14 +78,6 @@ TEST(ImportShapes, SizesCountSamples) {
   EXPECT_EQ(types_of(text.import({2, 3})), Types{"Reshape"});
 }
 
-/// `value`'s dimension number `axis`, as traced PyTorch asks for it, as a list of one.
-void ask(ModelText& text, const std::string& value, int64_t axis, const std::string& name) {
-  text.integers(name + ".axis", {axis})
-      .integers(name + ".zero", {0})
-      .node("Shape", {value}, name + ".shape")
-      .node("Gather", {name + ".shape", name + ".axis"}, name);
-}
-
 /// As PyTorch's multi-head attention does it: [N, T, E] by way of [T, N, E] and [N * H, T, D].
 ModelText attention_of_torch() {
   ModelText text({5, 6});
@@ -166,42 +158,6 @@ TEST(ImportShapes, JoinedBatchesAreNotTakenApartWrongly) {
   along.refuse({4, 6}, {"joins the batch"});
 }
 
-std::vector<float> computed(const ModelText& text, const Shape& shape) {
-  const model::Graph graph = text.import(shape);
-  return run(graph, arena_of(graph), counted(element_count(shape)));
-}
-
-TEST(ImportShapes, GatherTakesWhatIsAtEqualDistances) {
-  const auto gathered = [](const Numbers& places) {
-    ModelText text({4, 2});
-    return text.integers("i", places).node("Gather", {"x", "i"}, "y", {{"axis", int64_t{1}}});
-  };
-  const std::vector<float> x = counted(8);
-  expect_near(computed(gathered({1, -1}), {4, 2}), {x[2], x[3], x[6], x[7]}, 0);
-  expect_near(computed(gathered({2}), {4, 2}), {x[4], x[5]}, 0);
-  gathered({0, 1, 3}).refuse({4, 2}, {"equal distances"});
-  gathered({1, 0}).refuse({4, 2}, {"equal distances"});
-  ModelText samples({4, 2});
-  samples.integers("i", {0}).node("Gather", {"x", "i"}, "y");
-  samples.refuse({4, 2}, {"gathers samples of the batch"});
-}
-
-TEST(ImportShapes, SliceLeavesTheBatchWhole) {
-  ModelText text({4, 2});
-  text.integers("starts", {0, 1})
-      .integers("ends", {INT64_MAX, 3})
-      .node("Slice", {"x", "starts", "ends"}, "y");
-  const std::vector<float> x = counted(8);
-  expect_near(computed(text, {4, 2}), {x[2], x[3], x[4], x[5]}, 0);
-  ModelText all({4, 2});
-  ask(all, "x", 0, "n");
-  all.integers("zero", {0}).node("Slice", {"x", "zero", "n", "zero"}, "s").node("Relu", {"s"}, "y");
-  EXPECT_EQ(types_of(all.import({4, 2})), Types{"Relu"});
-  ModelText some({4, 2});
-  some.integers("zero", {0}).integers("two", {2}).node("Slice", {"x", "zero", "two", "zero"}, "y");
-  some.refuse({4, 2}, {"cuts samples out of the batch"});
-}
-
 TEST(ImportShapes, ExpandRepeatsWhatIsOne) {
   ModelText text({1, 2});
   ask(text, "x", 0, "n");
@@ -240,14 +196,6 @@ TEST(ImportShapes, ReducingNothingByNameIsNothing) {
   EXPECT_FALSE(mean.import({3, 2}).nodes[0].attributes.contains("noop_with_empty_axes"));
 }
 
-TEST(ImportShapes, SplitGivesParts) {
-  ModelText text({6});
-  text.integers("sizes", {2, 4}).node("Split", {"x", "sizes"}, "a", {{"axis", int64_t{-1}}});
-  text.last().add_output("y");
-  const std::vector<float> x = counted(6);
-  expect_near(computed(text, {6}), {x[2], x[3], x[4], x[5]}, 0);
-}
-
 TEST(ImportShapes, AxesAreNamedOnce) {
   ModelText added({3});
   added.integers("axes", {1, 1}).node("Unsqueeze", {"x", "axes"}, "y");
@@ -256,18 +204,6 @@ TEST(ImportShapes, AxesAreNamedOnce) {
   reduced.node("Transpose", {"x"}, "t", {{"perm", Numbers{1, 0, 2}}})
       .node("ReduceMean", {"t"}, "y", {{"axes", Numbers{2, -1}}, {"keepdims", int64_t{0}}});
   reduced.refuse({3, 2}, {"ReduceMean_y", "names an axis twice"});
-}
-
-TEST(ImportShapes, IndicesAndPartsAreInside) {
-  for (const int64_t place : {-5, 4}) {
-    ModelText text({4, 2});
-    text.integers("i", {place}).node("Gather", {"x", "i"}, "y", {{"axis", int64_t{1}}});
-    text.refuse({4, 2}, {"Gather_y", "outside of 4"});
-  }
-  ModelText parts({6});
-  parts.integers("sizes", {-1, 7}).node("Split", {"x", "sizes"}, "a", {{"axis", int64_t{1}}});
-  parts.last().add_output("y");
-  parts.refuse({6}, {"its parts do not fit"});
 }
 
 TEST(ImportShapes, FloatsAreNoSizes) {

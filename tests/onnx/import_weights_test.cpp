@@ -146,6 +146,30 @@ TEST(ImportWeights, ScalesAndBiasesThatAreNoneDoNotLearn) {
   EXPECT_FALSE(tensors[2].frozen);
 }
 
+/// Norms of weights, say; but not masks, what is frozen by name, or weights that stand side by side.
+TEST(ImportWeights, TellsWhatNodesComputeWithAlone) {
+  ModelText text({2});
+  text.weights("v", {2, 2}).weights("u", {2, 2}).weights("w", {2, 1}).weights("z", {2, 1}).integers("k", {1});
+  text.floats("mask", {2}, {0, -INFINITY}).floats("two", {1}, {2});
+  text.node("Mul", {"v", "two"}, "double")
+      .node("Mul", {"u", "two"}, "twice")
+      .node("Mul", {"mask", "two"}, "hidden")
+      .node("Concat", {"w", "z"}, "both", {{"axis", int64_t{1}}})
+      .node("MatMul", {"x", "double"}, "a")
+      .node("Add", {"a", "hidden"}, "b")
+      .node("MatMul", {"b", "twice"}, "c")
+      .node("MatMul", {"c", "both"}, "y");
+  std::vector<std::string> computed;
+  ImportSpec spec{"net.onnx", {}, {2}};
+  spec.computed = &computed;
+  import_network(text.message().SerializeAsString(), spec);
+  EXPECT_EQ(computed, (std::vector<std::string>{"v", "u"}));
+  computed.clear();
+  spec.frozen = {"u"};
+  import_network(text.message().SerializeAsString(), spec);
+  EXPECT_EQ(computed, std::vector<std::string>{"v"});
+}
+
 /// As in x W' and a table W: the same tensor, in whichever form the file takes it.
 TEST(ImportWeights, TurnedTwiceIsTheSame) {
   ModelText tied({3});

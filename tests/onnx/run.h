@@ -145,6 +145,23 @@ inline std::vector<float> counted(int64_t count) {
   return values;
 }
 
+/// What the network gives for x, or for counted().
+inline std::vector<float> computed(const ModelText& text, const Shape& shape, const std::vector<float>& x) {
+  const model::Graph graph = text.import(shape);
+  return run(graph, arena_of(graph), x);
+}
+inline std::vector<float> computed(const ModelText& text, const Shape& shape) {
+  return computed(text, shape, counted(element_count(shape)));
+}
+
+/// `value`'s dimension number `axis`, as traced PyTorch asks for it, as a list of one.
+inline void ask(ModelText& text, const std::string& value, int64_t axis, const std::string& name) {
+  text.integers(name + ".axis", {axis})
+      .integers(name + ".zero", {0})
+      .node("Shape", {value}, name + ".shape")
+      .node("Gather", {name + ".shape", name + ".axis"}, name);
+}
+
 inline void expect_near(const std::vector<float>& a, const std::vector<float>& b, float tolerance) {
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], tolerance * (1 + std::abs(b[i]))) << i;
