@@ -30,6 +30,16 @@ void logic_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, importer.append("Max", node.name, {{}, {strictly, equal}, {}}));
 }
 
+/// Of TensorFlow's exporter: 1 + erf(-x).
+void erfc_rule(Importer& importer, const ImportNode& node) {
+  const Value turned =
+      importer.append("Neg", node.name + ".turned", {{}, {importer.required_value(node, 0)}, {}});
+  const Value erf = importer.append("Erf", node.name + ".erf", {{}, {turned}, {}});
+  const int one =
+      importer.add_parameter({node.proto, "Add", node.name}, 1, float_constant({1}, {1.0F}), {.shape = {1}});
+  importer.give(node, 0, importer.append("Add", node.name, {{}, {erf}, {one}}));
+}
+
 /// x times HardSigmoid(x) with alpha 1 / 6.
 void hard_swish_rule(Importer& importer, const ImportNode& node) {
   const Value value = importer.required_value(node, 0);

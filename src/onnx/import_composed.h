@@ -8,6 +8,7 @@
 namespace lepton::onnx {
 
 void depth_to_space_rule(Importer& importer, const ImportNode& node);
+void erfc_rule(Importer& importer, const ImportNode& node);
 void hard_swish_rule(Importer& importer, const ImportNode& node);
 void is_nan_rule(Importer& importer, const ImportNode& node);
 void logic_rule(Importer& importer, const ImportNode& node);

@@ -2,7 +2,7 @@
 // The network's inputs: which of the file's are weights without values, and which input of the data each of
 // the others is. Matched by name; the last ones of their kind, lengths or others, need not have the same. The
 // batch is the first dimension, or the only open one, as of sequences with the steps in front; open ones
-// behind the batch are the data's. See importer.h.
+// behind the batch are the data's. Channels may stand last. See importer.h.
 #include <algorithm>
 
 #include "onnx/fold.h"
@@ -40,6 +40,14 @@ bool is_floating(int64_t type) {
   using Type = messages::TensorProto;
   return type == Type::UNDEFINED || type == Type::FLOAT || type == Type::DOUBLE || type == Type::FLOAT16 ||
          type == Type::BFLOAT16;
+}
+
+/// Of an image or volume; of others the shape itself.
+Shape channels_last(const Shape& shape) {
+  if (shape.size() < 3) return shape;
+  Shape last(shape.begin() + 1, shape.end());
+  last.push_back(shape.front());
+  return last;
 }
 
 bool is_of_lengths(const std::string& name) {
@@ -159,14 +167,26 @@ void Importer::bind_input(const ValueInfoProto& input, size_t number) {
           spec_.path + ": the shape of input " + input.name() + " is open: " + declared,
           "Only the batch, and behind it what the data tell, may be; export it with the others fixed.");
   const bool flat = sample.empty() && data.shape == Shape{1};
-  REQUIRE(flat || sample == data.shape, Exit::deck, where,
+  const bool turned = sample != data.shape && sample == channels_last(data.shape);
+  REQUIRE(flat || turned || sample == data.shape, Exit::deck, where,
           spec_.path + ": input " + input.name() + " takes " + declared + ", but a sample of the data" +
               (data_.size() > 1 ? "'s " + data.name : "") + " is " + shape_text(data.shape),
           "Its dimensions without the batch, the first or the only open one, must be those of the data.");
   if (flat)
     known_[input.name()] = Lengths{{.index = index, .single = true}};
+  else if (turned)
+    known_[input.name()] = turn_channels(input.name(), {index, batch});
   else
     known_[input.name()] = Value{index, batch};
+}
+
+/// An image or volume as files of TensorFlow take it.
+Value Importer::turn_channels(const std::string& name, const Value& value) {
+  std::vector<int64_t> perm{0};
+  for (int64_t d = 2; d < rank(value); ++d) perm.push_back(d);
+  perm.push_back(1);
+  require_import(value.plain(), "the batch is not the first dimension of " + name);
+  return append("Transpose", unique(name + ".channels_last"), {{{"perm", perm}}, {value}, {}});
 }
 
 /// What only renames or converts lengths, which a recurrent layer may take then. False: it is another node.

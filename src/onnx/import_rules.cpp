@@ -247,6 +247,7 @@ ImportRule find_import_rule(const std::string& type) {
       {"CastLike", cast_like_rule},
       {"DepthToSpace", depth_to_space_rule},
       {"Dropout", dropout_rule},
+      {"Erfc", erfc_rule},
       {"Flatten", flatten_rule},
       {"Gather", gather_rule},
       {"GatherND", gather_nd_rule},

@@ -203,7 +203,7 @@ bool Importer::fold_node(const ImportNode& node) {
     if (known != nullptr && !std::holds_alternative<Constant>(*known)) return false;
     inputs.push_back(constant(node, i));
   }
-  require_import(folds(node.type), "it has constants for inputs, of which Lepton does not compute it");
+  require_import(folds(node.type), "of constants Lepton does not compute it");
   require_one_output(node);
   give(node, 0, fold(node.proto, inputs));
   return true;

@@ -143,6 +143,7 @@ class Importer {
   void read_constants();
   void read_inputs();  ///< import_inputs.cpp, like the five behind it
   void bind_input(const messages::ValueInfoProto& input, size_t data);
+  Value turn_channels(const std::string& name, const Value& value);
   void match_inputs(std::vector<const messages::ValueInfoProto*>& inputs, std::set<size_t>& data);
   bool is_weight(const messages::ValueInfoProto& input) const;
   void refuse_inputs(const std::vector<const messages::ValueInfoProto*>& inputs,

@@ -19,6 +19,12 @@ TEST(ImportComposed, HardSwish) {
   expect_near(computed(text, {5}, {-4, -1, 0, 1, 4}), {0, -1.0F / 3, 0, 2.0F / 3, 4}, 1e-6F);
 }
 
+TEST(ImportComposed, Erfc) {
+  ModelText text({3});
+  text.node("Erfc", {"x"}, "y");
+  expect_near(computed(text, {3}, {-1, 0, 0.5F}), {1.842700793F, 1, 0.479500122F}, 1e-6F);
+}
+
 TEST(ImportComposed, NanAndComparisons) {
   ModelText unknown({4});
   unknown.node("IsNaN", {"x"}, "y");

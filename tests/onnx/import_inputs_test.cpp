@@ -75,6 +75,19 @@ TEST(ImportInputs, OpenDimensionsAreTheDatas) {
   text.refuse({1, 5, 2}, {"set data.layout = \"sequence\""});
 }
 
+/// As TensorFlow has images; Lepton's order is [C, H, W].
+TEST(ImportInputs, ChannelsMayStandLast) {
+  ModelText text({2, 4, 3});
+  text.node("Relu", {"x"}, "y");
+  EXPECT_EQ(computed(text, {2, 4, 3}).size(), 24U);
+  const model::Graph graph = text.import({3, 2, 4});
+  EXPECT_EQ(graph.values[static_cast<size_t>(graph.nodes.back().output)].shape, (Shape{2, 4, 3}));
+  const std::vector<float> x = counted(24), y = run(graph, {}, x);  // [3, 2, 4] in ONNX's order
+  for (size_t c = 0; c < 3; ++c)
+    for (size_t p = 0; p < 8; ++p) EXPECT_EQ(y[3 * p + c], std::max(0.0F, x[8 * c + p]));
+  text.refuse({2, 3, 4}, {"a sample of the data is [2, 3, 4]"});
+}
+
 /// As targets, columns of a table or what Squeeze leaves are; whatever needs an axis is refused.
 TEST(ImportInputs, OneNumberPerSample) {
   const Data data{{"x", {3}}, {"age", {1}}};

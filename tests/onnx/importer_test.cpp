@@ -91,6 +91,24 @@ TEST(Importer, RefusalsOfOperatorsNameTheNode) {
   listed.refuse({3}, {"Relu_y", "attribute graphs"});
 }
 
+/// As traced attention asks for the sizes of what it turns.
+TEST(Importer, WhatIsUsedForItsShapeAloneIsLeftOut) {
+  ModelText text({2, 3});
+  text.node("Transpose", {"x"}, "t", {{"perm", std::vector<int64_t>{0, 2, 1}}})
+      .node("Shape", {"t"}, "s")
+      .node("Reshape", {"x", "s"}, "r")
+      .node("Relu", {"r"}, "y");
+  const model::Graph graph = text.import({2, 3});
+  EXPECT_EQ(types_of(graph), (std::vector<std::string>{"Reshape", "Relu"}));
+  ModelText learned({2, 3});
+  learned.weights("w", {3, 3})
+      .node("MatMul", {"x", "w"}, "p")
+      .node("Shape", {"p"}, "s")
+      .node("Reshape", {"x", "s"}, "r")
+      .node("Relu", {"r"}, "y");
+  learned.refuse({2, 3}, {"net.onnx: w has no effect on the output"});
+}
+
 TEST(Importer, TheInputMustFitTheData) {
   two_layers().refuse({5}, {"input x takes [N, 3]", "[5]"});
   ModelText open({3, 4, 4});
