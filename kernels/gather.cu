@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gather of rows of a table (an embedding), the twin of src/ops/gather.cpp. The gradient is whole here: which
 // rows a unit touches is known on the device only. A block sums what a row of the table gets, in the order of
-// positions, so the bits are the host's (but for the sign of a zero). Created by make_gather, for
-// kernels/engine.cu.
+// positions, so the bits are the host's (but for the sign of a zero). A number that is no row gives NaN, which
+// stops the step. Created by make_gather, for kernels/engine.cu.
+#include <limits>
+
 #include "kernels/operators.h"
 #include "kernels/pack.h"
 
@@ -13,11 +15,15 @@ namespace {
 constexpr int gather_threads = 128;
 
 __global__ void __launch_bounds__(gather_threads)
-    gather(int64_t elements, int64_t width, const float* __restrict__ numbers,
+    gather(int64_t elements, int64_t rows, int64_t width, const float* __restrict__ numbers,
            const float* __restrict__ table, float* __restrict__ y) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < elements; i += stride)
-    y[i] = table[static_cast<int64_t>(numbers[i / width]) * width + i % width];
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < elements; i += stride) {
+    const float number = numbers[i / width];
+    const bool inside = number >= 0 && number < static_cast<float>(rows);
+    y[i] = inside ? table[static_cast<int64_t>(number) * width + i % width]
+                  : std::numeric_limits<float>::quiet_NaN();
+  }
 }
 
 /// A block for each row of the table; its threads share out the columns.
@@ -51,7 +57,7 @@ class GatherOp : public ops::Op {
 
   void forward(const ops::OpForward& run) override {
     gather<<<resident_blocks(context_, count_ * width_, gather_threads), gather_threads, 0,
-             context_.stream>>>(count_ * width_, width_, run.inputs[0], run.parameters[0], run.output);
+             context_.stream>>>(count_ * width_, rows_, width_, run.inputs[0], run.parameters[0], run.output);
     check_launch("gather");
   }
 

@@ -156,6 +156,11 @@ void write_integers(const std::string& name, const Shape& shape, const std::vect
   tensor.set_raw_data(values.data(), values.size() * sizeof(int64_t));
 }
 
+bool is_floating_type(int64_t type) {
+  return type == TensorProto::FLOAT || type == TensorProto::DOUBLE || type == TensorProto::FLOAT16 ||
+         type == TensorProto::BFLOAT16;
+}
+
 Constant cast(const Constant& constant, bool floating) {
   if (constant.floating == floating) return constant;
   Constant result;

@@ -41,6 +41,8 @@ struct Constant {
 Constant integer_constant(Shape shape, std::vector<Count> values);
 Constant float_constant(Shape shape, std::vector<float> values);
 
+/// Of TensorProto's types those of floating numbers.
+bool is_floating_type(int64_t type);
 /// To float32, or to integers towards 0. Throws Error(deck) for numbers that these cannot hold.
 Constant cast(const Constant& constant, bool floating);
 

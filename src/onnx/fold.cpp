@@ -74,8 +74,7 @@ Constant fold_cast(const NodeProto& node, Inputs inputs) {
   using Type = messages::TensorProto;
   const Constant& data = input(inputs, 0);
   const int64_t to = node_int(node, "to", 0);
-  const bool floating =
-      to == Type::FLOAT || to == Type::DOUBLE || to == Type::FLOAT16 || to == Type::BFLOAT16;
+  const bool floating = is_floating_type(to);
   Constant result = cast(data, floating);
   for (size_t i = 0; to == Type::BOOL && i < result.integers.size(); ++i)
     result.integers[i].number = (data.floating ? data.floats[i] != 0 : data.integers[i].number != 0) ? 1 : 0;

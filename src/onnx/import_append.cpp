@@ -39,9 +39,9 @@ bool wants_samples_first(const std::string& type) {
 /// Element by element, or rows of a table.
 bool works_on_single(const std::string& type) {
   static const std::set<std::string> functions = {
-      "Abs",  "Clip",  "Dropout",     "Elu",       "Erf",      "Exp",        "Gather", "Gelu",
-      "Log",  "Mish",  "HardSigmoid", "LeakyRelu", "Neg",      "Not",        "Relu",   "Selu",
-      "Sqrt", "Swish", "Sigmoid",     "Softplus",  "Softsign", "Reciprocal", "Tanh"};
+      "Abs",    "Ceil", "Floor", "Sign",    "Clip",        "Dropout",   "Elu",        "Erf", "Exp",
+      "Gather", "Gelu", "Log",   "Mish",    "HardSigmoid", "LeakyRelu", "Neg",        "Not", "Relu",
+      "Selu",   "Sqrt", "Swish", "Sigmoid", "Softplus",    "Softsign",  "Reciprocal", "Tanh"};
   return broadcasts(type) || functions.contains(type);
 }
 

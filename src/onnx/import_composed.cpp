@@ -83,7 +83,8 @@ void depth_to_space_rule(Importer& importer, const ImportNode& node) {
   const Value& value = importer.required_value(node, 0);
   const Shape own = importer.shape(value);
   const int64_t block = node_int(node.proto, "blocksize", 0);
-  require_import(value.plain() && own.size() == 3 && block > 0 && own[0] % (block * block) == 0,
+  const bool fits = value.plain() && own.size() == 3 && block > 0 && block <= own[0];
+  require_import(fits && own[0] % (block * block) == 0,
                  "its blocks of " + std::to_string(block) + " do not fit " + shape_text(own));
   const AttributeProto* mode = find_attribute(node.proto, "mode");
   const bool columns_first = mode != nullptr && mode->s() == "CRD";

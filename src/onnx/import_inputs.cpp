@@ -37,9 +37,7 @@ int64_t batch_axis_of(const Shape& declared, const Shape& data) {
 
 /// Undeclared is floating.
 bool is_floating(int64_t type) {
-  using Type = messages::TensorProto;
-  return type == Type::UNDEFINED || type == Type::FLOAT || type == Type::DOUBLE || type == Type::FLOAT16 ||
-         type == Type::BFLOAT16;
+  return type == messages::TensorProto::UNDEFINED || is_floating_type(type);
 }
 
 /// Of an image or volume; of others the shape itself.
@@ -189,10 +187,21 @@ Value Importer::turn_channels(const std::string& name, const Value& value) {
   return append("Transpose", unique(name + ".channels_last"), {{{"perm", perm}}, {value}, {}});
 }
 
+/// Whether a node only renames or converts what recurrent layers alone take as lengths.
+bool Importer::only_lengths(const NodeProto& node) const {
+  if (node.op_type() != "Identity" && node.op_type() != "Cast") return false;
+  const std::string& output = node.output(0);
+  return std::ranges::all_of(consumers(output), [&](const NodeProto* next) {
+    constexpr int lengths = 4;  // sequence_lens
+    const bool layer = find_import_rule(next->op_type()) == recurrent_rule;
+    return layer ? next->input_size() > lengths && next->input(lengths) == output : only_lengths(*next);
+  });
+}
+
 /// What only renames or converts lengths, which a recurrent layer may take then. False: it is another node.
 bool Importer::pass_lengths(const ImportNode& node) {
   const Lengths* given = lengths(node, 0);
-  if (given == nullptr || (node.type != "Identity" && node.type != "Cast")) return false;
+  if (given == nullptr || !only_lengths(node.proto)) return false;
   give(node, 0, *given);
   return true;
 }

@@ -57,8 +57,7 @@ void cast_rule(Importer& importer, const ImportNode& node) {
   using Type = messages::TensorProto;
   const Value& value = importer.required_value(node, 0);
   const int64_t to = node_int(node.proto, "to", 0);
-  const bool floating =
-      to == Type::FLOAT || to == Type::DOUBLE || to == Type::FLOAT16 || to == Type::BFLOAT16;
+  const bool floating = is_floating_type(to);
   if (to == Type::BOOL) {
     if (only_conditions(importer, node.proto.output(0))) return importer.give(node, 0, value);
     const Value none = importer.append("Not", node.name + ".not", {{}, {value}, {}});
@@ -73,17 +72,31 @@ void cast_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, value);
 }
 
+/// Whether a value has the file's integers or truth values: an input's, and what is made of them.
+bool is_of_integers(const Importer& importer, const std::string& name) {
+  static const std::set<std::string> keep = {"Add", "Cast",      "Gather",   "Identity", "Max",
+                                             "Min", "Mul",       "Reshape",  "Slice",    "Squeeze",
+                                             "Sub", "Transpose", "Unsqueeze"};
+  const Known* known = importer.known(name);
+  const NodeProto* producer = importer.producer(name);
+  if (producer == nullptr) {
+    const Value* value = known == nullptr ? nullptr : std::get_if<Value>(known);
+    return value != nullptr && importer.is_integer_input(*value);
+  }
+  if (producer->op_type() == "Cast") return !is_floating_type(node_int(*producer, "to", 0));
+  return is_truth(importer, name) ||
+         (keep.contains(producer->op_type()) && is_of_integers(importer, producer->input(0)));
+}
+
 /// The type of the second input, which is a value of the network or what meets one.
 void cast_like_rule(Importer& importer, const ImportNode& node) {
-  const Value* like = importer.value(node, 1);
-  const bool floating =
-      like != nullptr ? !importer.is_integer_input(*like) : importer.required(node, 1).floating;
+  const bool floating = importer.value(node, 1) != nullptr ? !is_of_integers(importer, node.proto.input(1))
+                                                           : importer.required(node, 1).floating;
   const Value* value = importer.value(node, 0);
-  if (value != nullptr) {
-    require_import(floating || importer.is_integer_input(*value), "it rounds what the network computes");
-    return importer.give(node, 0, *value);
-  }
-  importer.give(node, 0, cast(importer.required(node, 0), floating));
+  if (value == nullptr) return importer.give(node, 0, cast(importer.required(node, 0), floating));
+  require_import(floating || (importer.is_integer_input(*value) && !is_truth(importer, node.proto.input(1))),
+                 "it rounds what the network computes");
+  importer.give(node, 0, *value);
 }
 
 void dropout_rule(Importer& importer, const ImportNode& node) {
@@ -218,8 +231,10 @@ bool is_global(const Importer& importer, const Operands& operands) {
   const Value& value = operands.values.front();
   const auto list = [&](const char* name) { return ops::ints_attribute(operands.attributes, name, {}); };
   const auto kernel = list("kernel_shape"), pads = list("pads"), dilations = list("dilations");
+  const std::string padding = ops::string_attribute(operands.attributes, "auto_pad", "NOTSET");
   const Shape& own = importer.shape(value);
-  return value.plain() && kernel.size() + 1 == own.size() && element_count(kernel) > ops::window_places_max &&
+  return (padding == "NOTSET" || padding == "VALID") && value.plain() && kernel.size() + 1 == own.size() &&
+         element_count(kernel) > ops::window_places_max &&
          std::equal(kernel.begin(), kernel.end(), own.begin() + 1) &&
          std::all_of(pads.begin(), pads.end(), [](int64_t pad) { return pad == 0; }) &&
          std::all_of(dilations.begin(), dilations.end(), [](int64_t d) { return d == 1; });

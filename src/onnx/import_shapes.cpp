@@ -168,6 +168,7 @@ void size_rule(Importer& importer, const ImportNode& node) {
 
 void flatten_rule(Importer& importer, const ImportNode& node) {
   const Value& value = importer.required_value(node, 0);
+  if (value.single) return give_dimensions(importer, node, value, {{1, true}, {1}});
   const int64_t axis = node_int(node.proto, "axis", 1);
   require_import(value.plain() && (axis == 1 || axis == 1 - importer.rank(value)),
                  "it keeps more than the batch dimension apart");

@@ -92,8 +92,8 @@ bool is_uniform(const std::vector<float>& values) {
          std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
 }
 
-/// Ones or zeros, say. Exporters for inference merge equal tensors; those that are learned are not tied. Of
-/// one number that is known only where it is the one that such tensors begin at.
+/// Ones or zeros, say: those that are learned are not tied. Of one number that is known only where it is the
+/// one that such tensors begin at.
 bool may_be_merged(const std::vector<float>& values, const Initialiser& begins) {
   if (values.size() == 1)
     return (begins.kind == Kind::zeros && values[0] == 0) || (begins.kind == Kind::ones && values[0] == 1) ||
@@ -202,19 +202,23 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   const Constant* whole = origin == nullptr ? nullptr : std::get_if<Constant>(origin);
   const int64_t total = whole == nullptr ? constant.elements() : whole->elements();
   const std::vector<int32_t> sources = arranged(constant, role, total);
-  bool apart = !frozen && may_be_merged(constant.floats, role.initialiser);
+  // Exporters for inference merge equal tensors, unless the file shows that this one has not.
+  const bool doubted = !frozen && !trusted_;
   std::string name = constant.origin;
   if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
     name += "." + std::to_string(sources.front());  // one of several parts
-  const auto known = parameters_.find(name);
-  if (known != parameters_.end()) {  // weights that several nodes share
+  bool apart =
+      (doubted || role.statistic) && role.beside < 0 && may_be_merged(constant.floats, role.initialiser);
+  const auto [first, last] = parameters_.equal_range(name);
+  for (auto known = first; known != last && !apart && !role.statistic; ++known) {  // weights that nodes share
     const KnownParameter& other = known->second;
-    apart = apart || (!frozen && other.beside != role.beside);  // merged, of products that are not
-    if (!apart && other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
-        !role.statistic)
+    if (other.shape == role.shape && other.sources == sources && other.factor == role.factor &&
+        (!doubted || other.beside == role.beside))
       return other.index;
-    if (apart || frozen) name.clear();
   }
+  apart = apart || (doubted && first != last && role.beside >= 0);  // another product's bias
+  const std::string known_as = name;
+  if (first != last && (apart || frozen)) name.clear();
   if (name.empty()) name = unique(node.name + "." + std::to_string(number));
   if (!frozen && !apart && !constant.origin.empty()) claim_elements(constant.origin, total, sources);
   if (frozen) builder_.begin_use({node.name, "", true, spec_.position});
@@ -223,7 +227,8 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
                         : builder_.add_parameter(name, role.shape, role.initialiser, role.decays && !frozen,
                                                  role.decays && !frozen ? spec_.l2 : 0);
   if (frozen) builder_.end_use();
-  parameters_[name] = {index, role.shape, sources, role.factor, role.beside};
+  parameters_.emplace(known_as.empty() ? name : known_as,
+                      KnownParameter{index, role.shape, sources, role.factor, role.beside});
   if (!constant.open && (frozen || !spec_.initialise)) {
     std::vector<float>& values = given_[name];
     values = role.turned ? turned(constant.floats, constant.shape[0], constant.shape[1]) : constant.floats;
@@ -242,7 +247,7 @@ void Importer::tell_computed() const {
     const bool frozen =
         std::ranges::any_of(spec_.frozen, [&](const auto& begin) { return name.starts_with(begin); });
     if (constant != nullptr && constant->floating && constant->elements() > 1 && !hides(constant->floats) &&
-        !taken_.contains(name) && !frozen && !signature_.buffers.contains(name))
+        computed_.contains(name) && !taken_.contains(name) && !frozen && !signature_.buffers.contains(name))
       spec_.computed->push_back(name);
   }
 }

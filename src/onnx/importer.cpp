@@ -63,6 +63,7 @@ Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
       graph_(model.graph()),
       spec_(spec),
       signature_(signature_of(model.graph())),
+      trusted_(!signature_.parameters.empty() && lost_parameters(model.graph()).empty()),
       data_(spec.inputs.empty() ? std::vector<model::NamedShape>{{"input", spec.input}} : spec.inputs),
       builder_(std::span<const model::NamedShape>(data_)) {}
 
@@ -205,7 +206,11 @@ bool Importer::fold_node(const ImportNode& node) {
   }
   require_import(folds(node.type), "of constants Lepton does not compute it");
   require_one_output(node);
-  give(node, 0, fold(node.proto, inputs));
+  Constant result = fold(node.proto, inputs);
+  const bool kept = !result.origin.empty() || !result.joined.empty() || !result.floating;
+  for (const Constant* one : inputs)
+    if (one != nullptr && !kept) computed_.insert(one->origin);
+  give(node, 0, std::move(result));
   return true;
 }
 
@@ -334,6 +339,7 @@ Operands Importer::operands(const ImportNode& node) {
       continue;
     }
     const Constant* given = constant(node, i);
+    require_import(given != nullptr, "its input " + std::to_string(i) + " is a sequence of tensors");
     Constant numbers;
     if (broadcasts(node.type) && !given->floating) {  // a mask, say
       numbers = cast(*given, true);

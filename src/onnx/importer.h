@@ -148,6 +148,7 @@ class Importer {
   bool is_weight(const messages::ValueInfoProto& input) const;
   void refuse_inputs(const std::vector<const messages::ValueInfoProto*>& inputs,
                      const std::set<size_t>& data) const;
+  bool only_lengths(const messages::NodeProto& node) const;
   bool pass_lengths(const ImportNode& node);
   void import_node(const messages::NodeProto& proto);
   bool fold_node(const ImportNode& node);
@@ -166,6 +167,7 @@ class Importer {
   const messages::GraphProto& graph_;
   const ImportSpec& spec_;
   const Signature signature_;
+  const bool trusted_;                   ///< nothing is merged
   std::vector<model::NamedShape> data_;  ///< the network's inputs, as the data give them
   model::GraphBuilder builder_;
   std::map<std::string, Known> known_;
@@ -179,10 +181,11 @@ class Importer {
     float factor = 1;
     int beside = -1;  ///< see Role
   };
-  std::map<std::string, KnownParameter> parameters_;  ///< by name
-  std::map<std::string, std::vector<bool>> claimed_;  ///< elements of initializers that learn
-  std::map<std::string, std::vector<float>> given_;   ///< initial values by the tensor's name
-  std::set<std::string> taken_;                       ///< initializers that stand in the arena
+  std::multimap<std::string, KnownParameter> parameters_;  ///< by the name of what they are of
+  std::map<std::string, std::vector<bool>> claimed_;       ///< elements of initializers that learn
+  std::map<std::string, std::vector<float>> given_;        ///< initial values by the tensor's name
+  std::set<std::string> taken_;                            ///< initializers that stand in the arena
+  std::set<std::string> computed_;                         ///< and those that nodes of constants compute with
   std::vector<std::string> problems_;
   std::set<int> integer_inputs_;
   int64_t declared_batch_ = -1;  ///< -1: no input yet

@@ -5,7 +5,7 @@
 #include <google/protobuf/unknown_field_set.h>
 
 #include <algorithm>
-#include <regex>
+#include <optional>
 #include <sstream>
 
 #include "onnx/model_file.h"
@@ -23,6 +23,15 @@ std::string value_of(const std::string& entry, const std::string& key) {
   return pair.ParseFromString(entry) && pair.key() == key ? pair.value() : "";
 }
 
+/// Of a line as in "p_fc_weight: PARAMETER target='fc.weight'"; nullopt: it is of another kind.
+std::optional<std::string> target_of(const std::string& line, const std::string& kind) {
+  const size_t at = line.find(kind);
+  if (at == std::string::npos) return std::nullopt;
+  const size_t begin = at + kind.size(), end = line.find('\'', begin);
+  if (end == std::string::npos) return std::nullopt;
+  return line.substr(begin, end - begin);
+}
+
 }  // namespace
 
 Signature signature_of(const messages::GraphProto& graph) {
@@ -32,28 +41,26 @@ Signature signature_of(const messages::GraphProto& graph) {
     if (fields.field(i).number() == metadata_field &&
         fields.field(i).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
       text += value_of(fields.field(i).length_delimited(), signature_key);
-  static const std::regex row(R"(^\w+: (PARAMETER|BUFFER) target='([^']*)'.*)");
   Signature signature;
   std::istringstream lines(text);
-  std::smatch found;
   for (std::string line; std::getline(lines, line);) {
-    if (!std::regex_match(line, found, row)) continue;
-    if (found[1] == "BUFFER")
-      signature.buffers.insert(found[2]);
-    else
-      signature.parameters.push_back(found[2]);
+    if (const auto name = target_of(line, ": PARAMETER target='")) signature.parameters.push_back(*name);
+    if (const auto name = target_of(line, ": BUFFER target='")) signature.buffers.insert(*name);
   }
   return signature;
 }
 
-std::vector<std::string> lost_parameters(const std::string& path, const std::string& bytes) {
-  const messages::ModelProto model = parse_model(path, bytes);
+std::vector<std::string> lost_parameters(const messages::GraphProto& graph) {
   std::set<std::string> given;
-  for (const messages::TensorProto& tensor : model.graph().initializer()) given.insert(tensor.name());
-  for (const messages::ValueInfoProto& input : model.graph().input()) given.insert(input.name());
-  std::vector<std::string> lost = signature_of(model.graph()).parameters;
+  for (const messages::TensorProto& tensor : graph.initializer()) given.insert(tensor.name());
+  for (const messages::ValueInfoProto& input : graph.input()) given.insert(input.name());
+  std::vector<std::string> lost = signature_of(graph).parameters;
   std::erase_if(lost, [&](const std::string& name) { return given.contains(name); });
   return lost;
+}
+
+std::vector<std::string> lost_parameters(const std::string& path, const std::string& bytes) {
+  return lost_parameters(parse_model(path, bytes).graph());
 }
 
 }  // namespace lepton::onnx

@@ -22,6 +22,7 @@ struct Signature {
 Signature signature_of(const messages::GraphProto& graph);
 
 /// Parameters of the program that the file does not have as tensors. `bytes`: read_model's.
+std::vector<std::string> lost_parameters(const messages::GraphProto& graph);
 std::vector<std::string> lost_parameters(const std::string& path, const std::string& bytes);
 
 }  // namespace lepton::onnx

@@ -59,15 +59,42 @@ void fill(std::span<float> values, uint64_t stream) {
   ops::fill_uniform(values, stream_key(0, Purpose::fingerprint, stream), 1.f);
 }
 
-/// An input at random: whole numbers where the network takes those, of rows (from 0) or lengths (from 1).
-void fill_input(const model::Graph& graph, int index, std::span<float> values) {
+/// An input at random: whole numbers where the network takes those, of rows (from 0) or lengths (from 1). Of
+/// which a network computes the numbers of rows, all are `row`.
+void fill_input(const model::Graph& graph, int index, std::span<float> values, float row) {
   fill(values, index == 0 ? 0 : static_cast<uint64_t>(index) + 1);  // 1 is the scores' gradient
   const int input = graph.inputs[static_cast<size_t>(index)];
   const auto rows = static_cast<float>(model::table_rows(graph, input).safe),
              longest = static_cast<float>(model::longest_length(graph, input));
   const float count = rows > 0 ? rows : longest, least = rows > 0 ? 0.0f : 1.0f;
   if (count == 0) return;
+  if (rows == 1) {
+    std::ranges::fill(values, row);
+    return;
+  }
   for (float& value : values) value = least + std::min(std::floor((value + 1) / 2 * count), count - 1);
+}
+
+/// The first of 0, 1 and so on from which a network that computes the numbers of rows gets such as its tables
+/// have.
+float row_for(const model::Graph& graph, std::span<const float> parameters) {
+  const auto computes = [&](int input) { return model::table_rows(graph, input).safe == 1; };
+  if (std::ranges::none_of(graph.inputs, computes)) return 0;
+  constexpr int most = 16;
+  const std::vector<int64_t> one{1}, ids = first_ids(1);
+  model::Executor executor(graph, 0, {}, one, ops::host_arithmetic(ops::Precision::fp32));
+  for (int row = 0; row < most; ++row) {
+    const auto number = static_cast<float>(row);
+    for (int i = 0; i < std::ssize(graph.inputs); ++i)
+      fill_input(graph, i, executor.input(i, 1, false), number);
+    try {
+      executor.forward(1, false, parameters.data(), ids, step);
+      return number;
+    } catch (const Error& error) {
+      if (error.code() != Exit::data) throw;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
@@ -76,7 +103,9 @@ uint64_t fingerprint(const model::Graph& graph, int64_t samples, std::span<const
                      ops::Precision precision) {
   const std::vector<int64_t> sizes{samples}, ids = first_ids(samples);
   model::Executor executor(graph, 0, sizes, {}, ops::host_arithmetic(precision));
-  for (int i = 0; i < std::ssize(graph.inputs); ++i) fill_input(graph, i, executor.input(i, samples, true));
+  const float row = row_for(graph, parameters);
+  for (int i = 0; i < std::ssize(graph.inputs); ++i)
+    fill_input(graph, i, executor.input(i, samples, true), row);
   HashSink sink;
   sink.add(executor.forward(samples, true, parameters.data(), ids, step));
   fill(executor.output_gradient(samples), 1);
@@ -97,9 +126,10 @@ uint64_t device_fingerprint(const model::Graph& graph, int64_t samples, std::spa
   upload(std::span(ids), id_memory.data());
   upload(std::span(&step, 1), step_memory.data());
   std::vector<float> values;
+  const float row = row_for(graph, parameters);
   for (int i = 0; i < std::ssize(graph.inputs); ++i) {
     values.resize(executor.input(i, samples, true).size());
-    fill_input(graph, i, values);
+    fill_input(graph, i, values, row);
     upload(std::span<const float>(values), executor.input(i, samples, true).data());
   }
   HashSink sink;

@@ -121,6 +121,9 @@ TEST(ImportComposed, DepthToSpace) {
   ModelText odd({6, 1, 2});
   odd.node("DepthToSpace", {"x"}, "y", {{"blocksize", int64_t{2}}});
   odd.refuse({6, 1, 2}, {"blocks of 2 do not fit"});
+  ModelText huge({6, 1, 2});
+  huge.node("DepthToSpace", {"x"}, "y", {{"blocksize", int64_t{1} << 32}});
+  huge.refuse({6, 1, 2}, {"do not fit"});
 }
 
 TEST(ImportComposed, Tile) {

@@ -115,6 +115,24 @@ TEST(ImportInputs, OneNumberPerSample) {
   refuse("LayerNormalization", {});
 }
 
+/// As of any other input: only lengths of recurrent layers are renamed without a look at their type.
+TEST(ImportInputs, CastsOfOneNumberPerSample) {
+  const Data data{{"x", {1}}, {"flag", {1}}};
+  using Type = messages::TensorProto;
+  const auto cast = [](int64_t type) {
+    ModelText text({1});
+    text.add_input("flag", {}).node("Cast", {"flag"}, "c", {{"to", type}});
+    text.node("Cast", {"c"}, "f", {{"to", int64_t{Type::FLOAT}}}).integers("one", {1});
+    text.node("Floor", {"f"}, "whole").node("Flatten", {"whole"}, "column").node("Add", {"x", "column"}, "y");
+    return text;
+  };
+  const model::Graph graph = cast(Type::BOOL).import_of(data);
+  EXPECT_EQ(run_inputs(graph, {}, {{0, 0, 0}, {3, 0, -0.5F}}), (std::vector<float>{1, 0, 1}));
+  const model::Graph floats = cast(Type::DOUBLE).import_of(data);
+  EXPECT_EQ(run_inputs(floats, {}, {{0, 0}, {3.5F, -0.5F}}), (std::vector<float>{3, -1}));
+  cast(Type::INT64).refuse_of(data, {"it rounds an input"});
+}
+
 TEST(ImportInputs, OneNumberPerSampleGetsADimension) {
   ModelText text({3});
   text.add_input("age", {})

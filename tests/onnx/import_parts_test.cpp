@@ -98,6 +98,9 @@ TEST(ImportParts, ASplitMayBeASequence) {
   split({}, {2}, 3).refuse({5}, {"outside of the sequence"});
   split({}, {0}, 0).refuse({5}, {"nothing in them"});
   split({2}, {2, 2}, 0).refuse({5}, {"its parts do not fit"});
+  ModelText sum({5});
+  sum.integers("s", {2, 3}).node("SplitToSequence", {"x", "s"}, "q", {{"axis", int64_t{1}}});
+  sum.node("Add", {"x", "q"}, "y").refuse({5}, {"its input 1 is a sequence"});
   ModelText other({5});
   other.integers("p", {0}).node("SequenceAt", {"x", "p"}, "y");
   other.refuse({5}, {"no split of a tensor"});

@@ -35,6 +35,10 @@ TEST(ImportRules, AWindowThatIsAllOfTheInputIsGlobal) {
       EXPECT_EQ(std::ranges::count(types, (length > 255 ? "Global" : "") + type), 1) << type;
       EXPECT_EQ(graph.values[static_cast<size_t>(graph.nodes.back().output)].shape, (Shape{2, 1}));
     }
+  ModelText padded({2, 300});
+  padded.node("MaxPool", {"x"}, "y",
+              {{"kernel_shape", Numbers{300}}, {"auto_pad", std::string("SAME_UPPER")}});
+  padded.refuse({2, 300}, {"at most 255"});
   ModelText part({2, 300});
   part.node("MaxPool", {"x"}, "y", {{"kernel_shape", Numbers{299}}});
   part.refuse({2, 300}, {"at most 255"});
@@ -53,6 +57,20 @@ TEST(ImportRules, CastLikeTakesTheTypeOfWhatItMeets) {
   ModelText rounds({2});
   rounds.integers("three", {3}).node("Relu", {"x"}, "r").node("CastLike", {"r", "three"}, "y");
   rounds.refuse({2}, {"it rounds what the network computes"});
+}
+
+/// Types of truth values and of integers that are computed with count, too.
+TEST(ImportRules, CastLikeRefusesToRound) {
+  ModelText truth({2});
+  truth.floats("one", {1}, {1}).node("Less", {"x", "one"}, "t").node("Relu", {"x"}, "r");
+  truth.node("CastLike", {"r", "t"}, "y");
+  truth.refuse({2}, {"CastLike_y (CastLike): it rounds"});
+  ModelText ids({2});
+  auto& type = *ids.message().mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type();
+  type.set_elem_type(messages::TensorProto::INT64);
+  ids.integers("one", {1}).node("Add", {"x", "one"}, "next").node("Cast", {"x"}, "f", {{"to", int64_t{1}}});
+  ids.node("Sqrt", {"f"}, "r").node("CastLike", {"r", "next"}, "y");
+  ids.refuse({2}, {"CastLike_y (CastLike): it rounds"});
 }
 
 TEST(ImportRules, GemmTakesWeightsBothWays) {

@@ -75,5 +75,21 @@ TEST(Signature, TellsWhatAnExporterFolded) {
   EXPECT_EQ(lost_parameters("net.onnx", text.message().SerializeAsString()), Names{"folded.weight"});
 }
 
+/// What a file shares that shows all parameters is what the program shares.
+TEST(Signature, NothingIsUntiedWhereNothingIsMerged) {
+  for (const bool whole : {false, true}) {
+    ModelText text({3});
+    text.weights("v", {3, 3}).weights("w", {3, 3}).weights("b", {3}).floats("ones", {3}, {1, 1, 1});
+    text.node("Gemm", {"x", "v", "b"}, "p")
+        .node("RMSNormalization", {"p", "ones"}, "n")
+        .node("Gemm", {"n", "w", "b"}, "q")
+        .node("RMSNormalization", {"q", "ones"}, "y");
+    note(text, "pkg.torch.export.ExportedProgram.graph_signature",
+         std::string("p_v: PARAMETER target='v'\np_w: PARAMETER target='w'\np_b: PARAMETER target='b'\n") +
+             (whole ? "" : "p_c: PARAMETER target='c'\n"));
+    EXPECT_EQ(text.import({3}).layout.tensors().size(), whole ? 4U : 6U);
+  }
+}
+
 }  // namespace
 }  // namespace lepton::onnx

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "device_round.h"
+#include "model/graph_builder.h"
 #include "model/initialise.h"
 
 namespace lepton::train {
@@ -42,6 +43,27 @@ TEST(Fingerprint, TheDebugDeviceComputesAsTheHost) {
     bench.round.world.all_max(of_all);
     EXPECT_EQ(of_all[0], -of_all[1]) << "ranks differ";
   }
+}
+
+/// Classes that count from 1, say: made-up numbers are such as the tables have.
+TEST(Fingerprint, OfRowsThatTheNetworkComputes) {
+  const SmallRuns runs;
+  PrintBench bench(runs, "dense.toml");
+  model::GraphBuilder builder({5});
+  builder.begin_use({"two", "", true, {}});
+  const int two =
+      builder.add_parameter("two.value", {1}, {.kind = model::Initialiser::Kind::constant, .value = 2});
+  builder.end_use();
+  const int table = builder.add_parameter("table", {7, 3}, {.kind = model::Initialiser::Kind::normal});
+  const int rows = builder.add_node("Sub", "less", {}, {0}, {two}, {});
+  const int vectors = builder.add_node("Gather", "vectors", {}, {rows}, {table}, {});
+  builder.add_node("Flatten", "flat", {}, {vectors}, {}, {});
+  const model::Graph graph = builder.finish();
+  std::vector<float> parameters(static_cast<size_t>(graph.layout.elements()));
+  model::initialise(graph, 5, 0, 2, parameters);
+  const uint64_t host = fingerprint(graph, 4, parameters);
+  EXPECT_EQ(fingerprint(graph, 4, parameters), host);
+  EXPECT_NO_THROW(device_fingerprint(graph, 4, parameters, *bench.round.job.device));
 }
 
 TEST(Fingerprint, AnotherNetworkUnitOrParameterGivesAnother) {
