@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gather of rows of a table (an embedding), the twin of src/ops/gather.cpp. The gradient is whole here: which
 // rows a unit touches is known on the device only. A block sums what a row of the table gets, in the order of
-// positions, so the bits are the host's (but for the sign of a zero). A number that is no row gives NaN, which
-// stops the step. Created by make_gather, for kernels/engine.cu.
+// positions, so the bits are the host's (but for the sign of a zero). A number that is no row gives NaN,
+// which stops the step. Created by make_gather, for kernels/engine.cu.
 #include <limits>
 
 #include "kernels/operators.h"

@@ -252,4 +252,31 @@ void Importer::tell_computed() const {
   }
 }
 
+/// Each beginning of a name freezes something, and something is left to train.
+void Importer::check_frozen(const model::Graph& graph) const {
+  const auto& tensors = graph.layout.tensors();
+  for (const std::string& beginning : spec_.frozen)
+    REQUIRE(std::ranges::any_of(tensors,
+                                [&](const auto& tensor) { return tensor.name.starts_with(beginning); }) ||
+                std::ranges::any_of(graph_.initializer(),
+                                    [&](const auto& tensor) { return tensor.name().starts_with(beginning); }),
+            Exit::deck, spec_.position.text(),
+            "model.onnx_frozen has \"" + beginning + "\", with which no tensor's name of " + spec_.path +
+                " begins",
+            "`lepton inspect` of a model lists its tensors.");
+  REQUIRE(spec_.frozen.empty() || std::any_of(tensors.begin(), tensors.end(),
+                                              [](const ArenaTensor& tensor) { return !tensor.frozen; }),
+          Exit::deck, spec_.position.text(), "all parameters are frozen: nothing is left to train",
+          "Leave some names out of model.onnx_frozen.");
+}
+
+void Importer::place_values(model::Graph& graph) {
+  for (size_t t = 0; t < graph.initialisers.size(); ++t) {
+    const auto given = given_.find(graph.layout.tensors()[t].name);
+    if (given == given_.end()) continue;
+    graph.initialisers[t] = {.kind = model::Initialiser::Kind::given};
+    graph.given[static_cast<int>(t)] = std::move(given->second);
+  }
+}
+
 }  // namespace lepton::onnx
