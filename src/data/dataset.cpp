@@ -112,8 +112,9 @@ Dataset::Dataset(const comm::World& world, const DataSpec& spec)
   if (world.rank() == 0) warn_of_overlaps();
 }
 
-void Dataset::set_table_rows(size_t input, int64_t rows) {
+void Dataset::set_table_rows(size_t input, int64_t rows, std::vector<int64_t> columns) {
   inputs_[input].table_rows = rows;
+  inputs_[input].column_rows = std::move(columns);
   const bool next = has(SplitKind::train) && spec_.train->next && target_kind() == TargetKind::classes;
   if (next && input == 0 && outputs() == 0) targets_.front().outputs = rows;
 }

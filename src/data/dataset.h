@@ -89,6 +89,7 @@ struct Input {
   /// Its values number the rows of a table of so many (an embedding's), which is checked when rows are read;
   /// 0: they do not.
   int64_t table_rows = 0;
+  std::vector<int64_t> column_rows = {};  ///< the same for each element by itself; empty: there are none
   int64_t stored_elements = 0;  ///< of a row; other than whole_elements() where one_hot makes more of them
 
   int64_t elements() const { return element_count(shape); }
@@ -146,7 +147,7 @@ class Dataset {
   int64_t positions() const { return targets_.front().positions; }
   /// Where targets are the first input's next elements, there are as many classes as rows of its table,
   /// unless the deck says otherwise.
-  void set_table_rows(size_t input, int64_t rows);
+  void set_table_rows(size_t input, int64_t rows, std::vector<int64_t> columns = {});
   int64_t input_elements() const;  ///< values of a sample, of all inputs
   /// Groups of the inputs that are normalised, one after another: those of Statistics.
   int64_t statistics_groups() const;

@@ -22,6 +22,7 @@ InputCheck::InputCheck(const Source& source, const Input& input)
       offset_(source.offset_of(input)),
       elements_(input.whole_elements()),
       table_rows_(input.table_rows),
+      column_rows_(input.column_rows),
       normalised_(input.rules.normalisation != Normalisation::none),
       values_(input.rules.transforms.empty() ? 0 : static_cast<size_t>(elements_)) {}
 
@@ -33,11 +34,21 @@ bool InputCheck::good(const std::byte* row) {
   return all_finite(converted, bytes_of(values_), elements_);
 }
 
-std::optional<double> InputCheck::wrong_number(const std::byte* row) {
-  if (table_rows_ == 0) return std::nullopt;
-  if (values_.empty()) return not_a_row_number(type_, row + offset_, elements_, table_rows_);
-  converter_.values(row, values_);
-  return not_a_row_number(converted, bytes_of(values_), elements_, table_rows_);
+std::optional<InputCheck::WrongNumber> InputCheck::wrong_number(const std::byte* row) {
+  if (table_rows_ == 0 && column_rows_.empty()) return std::nullopt;
+  if (!values_.empty()) converter_.values(row, values_);
+  const storage::StoredType& type = values_.empty() ? type_ : converted;
+  const std::byte* numbers = values_.empty() ? row + offset_ : bytes_of(values_);
+  if (table_rows_ > 0)
+    if (const auto wrong = not_a_row_number(type, numbers, elements_, table_rows_))
+      return WrongNumber{*wrong, table_rows_};
+  for (size_t i = 0; i < column_rows_.size(); ++i) {
+    const std::byte* number = numbers + i * static_cast<size_t>(type.bytes);
+    if (column_rows_[i] == 0) continue;
+    if (const auto wrong = not_a_row_number(type, number, 1, column_rows_[i]))
+      return WrongNumber{*wrong, column_rows_[i]};
+  }
+  return std::nullopt;
 }
 
 std::string bad_row_text(const Input& input) {

@@ -16,14 +16,19 @@ class InputCheck {
   InputCheck(const Source& source, const Input& input);
   /// False: the row is a bad one. Normalisation, which is in double, brings what is large to its own scale.
   bool good(const std::byte* row);
-  /// Of a good row: a value that is not the number of a row of the input's table.
-  std::optional<double> wrong_number(const std::byte* row);
+  struct WrongNumber {
+    double value;
+    int64_t rows;  ///< of the table that it is to number
+  };
+  /// Of a good row: a value that is not the number of a row of the input's table, or of its own.
+  std::optional<WrongNumber> wrong_number(const std::byte* row);
 
  private:
   InputConverter converter_;
   storage::StoredType type_;
   size_t offset_;
   int64_t elements_, table_rows_;
+  std::vector<int64_t> column_rows_;
   bool normalised_;
   std::vector<float> values_;  // after transforms; empty: stored bytes are looked at
 };

@@ -100,14 +100,14 @@ void check_label(const StoredLabels& labels, const Target& target, Findings& fin
 
 /// The inputs of one row. The first that is bad; nullopt: none.
 std::optional<int> check_inputs(std::span<InputCheck> checks, const std::byte* values, int64_t row,
-                                const Dataset& dataset, Findings& findings) {
+                                Findings& findings) {
   for (size_t i = 0; i < checks.size(); ++i) {
     if (!checks[i].good(values)) return static_cast<int>(i);
     const auto number = checks[i].wrong_number(values);
     if (!number) continue;
     note_bad_label(findings, row, static_cast<int>(i),
-                   "the input " + number_text(*number) + " is not the number of a row in a table of " +
-                       std::to_string(dataset.inputs()[i].table_rows));
+                   "the input " + number_text(number->value) + " is not the number of a row in a table of " +
+                       std::to_string(number->rows));
   }
   return std::nullopt;
 }
@@ -205,7 +205,7 @@ void check_rows(const Source& source, int64_t begin, int64_t end, const std::byt
   for (int64_t row = begin; row < end; ++row, rows += source.row_bytes()) {
     if (!source.uses(row)) continue;
     findings.hash += hash64({rows, source.row_bytes()}, mix64(static_cast<uint64_t>(row)));
-    std::optional<int> bad = check_inputs(checks, rows, row, dataset, findings);
+    std::optional<int> bad = check_inputs(checks, rows, row, findings);
     if (!bad) bad = check_targets(source, rows, row, dataset, findings);
     if (!bad) continue;
     if (findings.bad_rows.empty()) findings.first_bad_column = *bad;

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <set>
 #include <string_view>
 
 #include "ops/attention_shape.h"
 #include "ops/recurrent_shape.h"
+#include "ops/remap.h"
 
 namespace lepton::model {
 
@@ -81,29 +83,6 @@ static Way way_through(const Node& node, Way way) {
   return node.type == "Slice" && way != Way::computed ? Way::parted : Way::computed;
 }
 
-TableRows table_rows(const Graph& graph, int input) {
-  std::vector<Way> ways(graph.values.size(), Way::none);
-  ways[input] = Way::whole;
-  constexpr int64_t none = INT64_MAX;
-  int64_t least = none, most = 0, whole = none;
-  bool elsewhere = false;
-  for (const Node& node : graph.nodes) {
-    Way way = Way::none;
-    for (const int from : node.inputs) way = std::max(way, ways[from]);
-    if (node.type != "Gather") {
-      ways[node.output] = way_through(node, way);
-      elsewhere = elsewhere || (way < Way::computed && ways[node.output] == Way::computed);
-    } else if (way != Way::none) {
-      const int64_t rows = graph.layout.tensors()[node.parameters.front()].shape.front();
-      least = std::min(least, way == Way::computed ? 1 : rows);
-      most = std::max(most, rows);
-      if (way == Way::whole) whole = std::min(whole, rows);
-    }
-  }
-  if (least == none) return {};
-  return {least, whole != none ? whole : elsewhere ? 0 : most};
-}
-
 static ops::OpSpec spec_of(const Graph& graph, const Node& node) {
   ops::OpSpec spec;
   spec.type = node.type;
@@ -111,6 +90,53 @@ static ops::OpSpec spec_of(const Graph& graph, const Node& node) {
   for (const int input : node.inputs) spec.inputs.push_back(graph.values[input].shape);
   for (const int tensor : node.parameters) spec.parameters.push_back(graph.layout.tensors()[tensor].shape);
   return spec;
+}
+
+/// Of the elements of an input [F], those of a value that is a part of it, in order.
+static std::vector<int64_t> elements_of(const Graph& graph, const Node& node,
+                                        const std::vector<int64_t>& before) {
+  if (before.empty() || node.type != "Slice") return before;
+  const std::vector<ops::AxisRule> rules = ops::axis_rules(spec_of(graph, node));
+  std::vector<int64_t> part;
+  if (rules.size() != 1) return part;
+  for (int64_t k = 0; k < rules[0].out; ++k)
+    part.push_back(before[static_cast<size_t>(rules[0].start + k * rules[0].step)]);
+  return part;
+}
+
+TableRows table_rows(const Graph& graph, int input) {
+  std::vector<Way> ways(graph.values.size(), Way::none);
+  std::vector<std::vector<int64_t>> elements(graph.values.size());
+  ways[input] = Way::whole;
+  if (graph.values[input].shape.size() == 1) {
+    elements[input].resize(static_cast<size_t>(graph.values[input].shape.front()));
+    std::iota(elements[input].begin(), elements[input].end(), 0);
+  }
+  constexpr int64_t none = INT64_MAX;
+  int64_t least = none, whole = none;
+  std::vector<int64_t> columns(elements[input].size(), 0);
+  for (const Node& node : graph.nodes) {
+    Way way = Way::none;
+    for (const int from : node.inputs) way = std::max(way, ways[from]);
+    if (way == Way::none) continue;
+    const std::vector<int64_t>& here = elements[node.inputs.front()];
+    if (node.type != "Gather") {
+      ways[node.output] = way_through(node, way);
+      if (ways[node.output] != Way::computed) elements[node.output] = elements_of(graph, node, here);
+      continue;
+    }
+    const int64_t rows = graph.layout.tensors()[node.parameters.front()].shape.front();
+    least = std::min(least, way == Way::computed ? 1 : rows);
+    if (way == Way::whole) whole = std::min(whole, rows);
+    for (const int64_t element : here) {
+      int64_t& limit = columns[static_cast<size_t>(element)];
+      limit = limit == 0 ? rows : std::min(limit, rows);
+    }
+  }
+  if (least == none) return {};
+  if (whole != none) return {least, whole};
+  const bool none_known = std::ranges::all_of(columns, [](int64_t limit) { return limit == 0; });
+  return {least, 0, none_known ? std::vector<int64_t>{} : columns};
 }
 
 bool is_mask(const Graph& graph, int input) {

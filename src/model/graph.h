@@ -102,7 +102,10 @@ std::optional<int> find_input(const Graph& graph, const std::string& name);
 /// Of an input whose numbers are those of rows of tables (Gather), also by way of others.
 struct TableRows {
   int64_t safe = 0;   ///< numbers below it are rows of each table; 0: the input is no such numbers
-  int64_t below = 0;  ///< where every number must be a row: of which table at the most; 0: not known here
+  int64_t below = 0;  ///< every number must be below it; 0: not all are such numbers
+  /// Of an input [F] whose parts number the rows of several tables: below what each element must be, 0: it is
+  /// no such number. Empty: of another input.
+  std::vector<int64_t> columns = {};
 };
 TableRows table_rows(const Graph& graph, int input = 0);
 

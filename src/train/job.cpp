@@ -74,7 +74,7 @@ data::SampleStore fill_store(const comm::World& world, const Deck& deck, data::D
               deck.data.inputs.empty() ? "Leave data.normalize out."
                                        : "Set normalize = \"none\" in [data.inputs." + input.name + "].");
     });
-    dataset.set_table_rows(i, rows.below);
+    dataset.set_table_rows(i, rows.below, rows.columns);
   }
   data::SampleStore store(world, dataset, deck.run.shm_directory, known);
   require_outputs(world, deck, dataset, graph);

@@ -156,8 +156,11 @@ class Predictor {
         executor_(graph, 0, {}, sizes, ops::host_arithmetic(precision)),
         source_(dataset.sources()[0]),
         reader_(source_) {
-    for (size_t i = 0; i < inputs_.size(); ++i)
-      inputs_[i].table_rows = model::table_rows(graph, graph.inputs[i]).below;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      model::TableRows rows = model::table_rows(graph, graph.inputs[i]);
+      inputs_[i].table_rows = rows.below;
+      inputs_[i].column_rows = std::move(rows.columns);
+    }
     for (size_t i = 0; i < source_.inputs.size(); ++i) checks_.emplace_back(source_, inputs_[i]);
   }
 
@@ -216,8 +219,8 @@ class Predictor {
                 "With data.bad_rows = \"skip\" such rows get NaN scores and the class -1.");
         const auto wrong = good ? checks_[i].wrong_number(values) : std::nullopt;
         REQUIRE(!wrong, Exit::data, source_.place(row, i),
-                fmt::format("the input {} is not the number of a row in a table of {}", wrong.value_or(0),
-                            inputs_[i].table_rows),
+                fmt::format("the input {} is not the number of a row in a table of {}", wrong->value,
+                            wrong->rows),
                 "Inputs must be coded as those that the model was trained on.");
         if (!good) bad_.back() = true;
       }

@@ -67,12 +67,20 @@ TEST(InputCheck, NumbersOfRows) {
   Input input = input_of(2);
   input.table_rows = 5;
   const std::vector<std::byte> bytes = stored_bytes(i32, {4, 7});
-  EXPECT_EQ(InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()), 7);
+  const auto wrong = [&] { return InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()); };
+  ASSERT_TRUE(wrong());
+  EXPECT_EQ(wrong()->value, 7);
+  EXPECT_EQ(wrong()->rows, 5);
   input.rules.transforms = {clip};
-  EXPECT_EQ(InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()), std::nullopt);
+  EXPECT_FALSE(wrong());
   input.table_rows = 0;
-  EXPECT_EQ(InputCheck(checked_source(i32, 2), input).wrong_number(bytes.data()), std::nullopt)
-      << "any numbers";
+  EXPECT_FALSE(wrong()) << "any numbers";
+  input.rules.transforms.clear();
+  for (const auto& [columns, found] :
+       std::map<std::vector<int64_t>, double>{{{5, 8}, -1}, {{0, 7}, 7}, {{4, 8}, 4}, {{5, 0}, -1}}) {
+    input.column_rows = columns;
+    EXPECT_EQ(wrong() ? wrong()->value : -1, found) << columns[0];
+  }
 }
 
 TEST(InputCheck, TheTextNamesTransforms) {
