@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks in PyTorch, written out by hand, as tools/onnx_compare and tests/onnx/make_training.py export them: residual,
 depthwise and plain convolutions, transformers over tokens, patches and windows of images, recurrent ones, embeddings of
-columns, a U-Net, a dense network: each written as its papers' authors or tutorials do, for that is what exporters meet. Widths are
-small enough that 50 steps take seconds; dropout is off, because no two programs draw the same.
+columns, a U-Net, a dense network: each written as papers' authors or tutorials do, for that is what exporters meet. Widths
+are small enough that 50 steps take seconds; dropout is off, because no two programs draw the same.
 """
 import dataclasses
 

@@ -147,7 +147,7 @@ class Dataset {
   int64_t positions() const { return targets_.front().positions; }
   /// Where targets are the first input's next elements, there are as many classes as rows of its table,
   /// unless the deck says otherwise.
-  void set_table_rows(size_t input, int64_t rows, std::vector<int64_t> columns = {});
+  void set_table_rows(size_t input, int64_t rows, std::vector<int64_t> columns);
   int64_t input_elements() const;  ///< values of a sample, of all inputs
   /// Groups of the inputs that are normalised, one after another: those of Statistics.
   int64_t statistics_groups() const;

@@ -92,9 +92,10 @@ static ops::OpSpec spec_of(const Graph& graph, const Node& node) {
   return spec;
 }
 
-/// Of the elements of an input [F], those of a value that is a part of it, in order.
+/// Of the elements of an input [F], those of a value that is a part of it, in order; empty: not known.
 static std::vector<int64_t> elements_of(const Graph& graph, const Node& node,
                                         const std::vector<int64_t>& before) {
+  if (node.type == "Transpose") return {};
   if (before.empty() || node.type != "Slice") return before;
   const std::vector<ops::AxisRule> rules = ops::axis_rules(spec_of(graph, node));
   std::vector<int64_t> part;

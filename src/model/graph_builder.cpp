@@ -167,7 +167,7 @@ int GraphBuilder::add_node(const std::string& type, const std::string& name, ops
   return output;
 }
 
-std::vector<Node> GraphBuilder::keep_for(int scores) {
+void GraphBuilder::keep_for(int scores) {
   std::vector<bool> read(graph_.values.size(), false);
   for (const int input : graph_.inputs) read[static_cast<size_t>(input)] = true;
   read[static_cast<size_t>(scores)] = true;
@@ -181,17 +181,13 @@ std::vector<Node> GraphBuilder::keep_for(int scores) {
     places[v] = static_cast<int>(values.size());
     values.push_back(std::move(graph_.values[v]));
   }
-  std::vector<Node> kept, dropped;
-  for (Node& node : graph_.nodes)
-    (read[static_cast<size_t>(node.output)] ? kept : dropped).push_back(std::move(node));
-  for (Node& node : kept) {
+  std::erase_if(graph_.nodes, [&](const Node& node) { return !read[static_cast<size_t>(node.output)]; });
+  for (Node& node : graph_.nodes) {
     node.output = places[static_cast<size_t>(node.output)];
     for (int& input : node.inputs) input = places[static_cast<size_t>(input)];
   }
   graph_.values = std::move(values);
-  graph_.nodes = std::move(kept);
   copies_.clear();
-  return dropped;
 }
 
 Graph GraphBuilder::finish() {

@@ -71,9 +71,8 @@ class GraphBuilder {
                std::vector<int> inputs, std::vector<int> parameters, const SourcePosition& position);
 
   size_t nodes() const { return graph_.nodes.size(); }  ///< so far
-  /// Takes away the nodes on which `scores` does not depend, and returns them. Values have other numbers
-  /// then.
-  std::vector<Node> keep_for(int scores);
+  /// Takes away the nodes on which `scores` does not depend. Values have other numbers then.
+  void keep_for(int scores);
   Graph finish();
   int64_t elements() const { return graph_.layout.elements(); }  ///< of parameters so far
 

@@ -12,6 +12,12 @@
 
 namespace lepton::onnx {
 
+/// Names of tensors that do not learn as one would think.
+struct TensorNotes {
+  std::vector<std::string> computed;  ///< nodes compute with them alone before the network does: norms, say
+  std::vector<std::string> lost;      ///< see lost_parameters (signature.h)
+};
+
 struct ImportSpec {
   std::string path;         ///< of the file, for messages
   SourcePosition position;  ///< of the key that names it
@@ -22,8 +28,7 @@ struct ImportSpec {
   /// Of data with several or named inputs, in their order; empty: one, `input`. The file's inputs are matched
   /// by name; where one of lengths (NAME.length) or one other is left on both sides, these are matched too.
   std::vector<model::NamedShape> inputs = {};
-  /// Gets the names of tensors that do not learn because nodes compute with them alone: their norms, say.
-  std::vector<std::string>* computed = nullptr;
+  TensorNotes* notes = nullptr;  ///< is filled
 };
 
 /// The network in `bytes` (read_model's). Initial values stand in the graph's initialisers. Throws

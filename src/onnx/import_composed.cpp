@@ -67,13 +67,16 @@ void reduce_l2_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, importer.append("Sqrt", node.name + ".root", {{}, {cut}, {}}));
 }
 
-/// Pair by pair.
+/// Pair by pair; of two, one may be constant.
 void sum_rule(Importer& importer, const ImportNode& node) {
   const int count = node.proto.input_size();
-  if (count == 1) return importer.give(node, 0, importer.required_value(node, 0));
-  require_import(count == 2, "it adds more than two tensors");
   const ImportNode add{node.proto, "Add", node.name, node.own};
-  importer.give(node, 0, importer.append("Add", node.name, importer.operands(add)));
+  if (count == 2) return importer.give(node, 0, importer.append("Add", node.name, importer.operands(add)));
+  Value sum = importer.required_value(node, 0);
+  for (int i = 1; i < count; ++i)
+    sum = importer.append("Add", node.name + "." + std::to_string(i),
+                          {{}, {sum, importer.required_value(node, i)}, {}});
+  importer.give(node, 0, sum);
 }
 
 /// [C, H, W] to [C / b^2, H b, W b]: blocks of channels become blocks of pixels, rows of a block (DCR) or its

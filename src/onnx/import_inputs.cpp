@@ -154,8 +154,8 @@ void Importer::bind_input(const ValueInfoProto& input, size_t number) {
   if (batch == 0 && size == 0 && sample.size() == data.shape.size())  // the batch, and what the data tell
     for (size_t d = 0; d < sample.size(); ++d)
       if (sample[d] == 0) sample[d] = data.shape[d];
-  const Shape image(data.shape.begin() + (data.shape.front() == 1 ? 1 : 0), data.shape.end());
-  REQUIRE(image == data.shape || image.size() != sample.size() || sample.empty(), Exit::deck, where,
+  const bool image = data.shape.front() == 1 && data.shape.size() == sample.size() + 1 && !sample.empty();
+  REQUIRE(!image, Exit::deck, where,
           spec_.path + ": input " + input.name() + " takes " + declared + ", but a sample of the data is " +
               shape_text(data.shape),
           "If they are no images, set data.layout = \"sequence\".");
@@ -171,7 +171,7 @@ void Importer::bind_input(const ValueInfoProto& input, size_t number) {
               (data_.size() > 1 ? "'s " + data.name : "") + " is " + shape_text(data.shape),
           "Its dimensions without the batch, the first or the only open one, must be those of the data.");
   if (flat)
-    known_[input.name()] = Lengths{{.index = index, .single = true}};
+    known_[input.name()] = Value{.index = index, .single = true};
   else if (turned)
     known_[input.name()] = turn_channels(input.name(), {index, batch});
   else
@@ -185,25 +185,6 @@ Value Importer::turn_channels(const std::string& name, const Value& value) {
   perm.push_back(1);
   require_import(value.plain(), "the batch is not the first dimension of " + name);
   return append("Transpose", unique(name + ".channels_last"), {{{"perm", perm}}, {value}, {}});
-}
-
-/// Whether a node only renames or converts what recurrent layers alone take as lengths.
-bool Importer::only_lengths(const NodeProto& node) const {
-  if (node.op_type() != "Identity" && node.op_type() != "Cast") return false;
-  const std::string& output = node.output(0);
-  return std::ranges::all_of(consumers(output), [&](const NodeProto* next) {
-    constexpr int lengths = 4;  // sequence_lens
-    const bool layer = find_import_rule(next->op_type()) == recurrent_rule;
-    return layer ? next->input_size() > lengths && next->input(lengths) == output : only_lengths(*next);
-  });
-}
-
-/// What only renames or converts lengths, which a recurrent layer may take then. False: it is another node.
-bool Importer::pass_lengths(const ImportNode& node) {
-  const Lengths* given = lengths(node, 0);
-  if (given == nullptr || !only_lengths(node.proto)) return false;
-  give(node, 0, *given);
-  return true;
 }
 
 }  // namespace lepton::onnx

@@ -66,11 +66,10 @@ std::vector<Value> parts_of(Importer& importer, const ImportNode& node, const Va
   return parts;
 }
 
-/// So many parts; the last may be smaller.
-List even_sizes(int64_t size, int64_t parts) {
-  const int64_t part = (size + parts - 1) / parts;
-  List sizes(static_cast<size_t>(parts), part);
-  sizes.back() = size - part * (parts - 1);
+/// Parts of that size; the last may be smaller.
+List even_sizes(int64_t size, int64_t part) {
+  List sizes(static_cast<size_t>((size + part - 1) / part), part);
+  sizes.back() = size - part * (std::ssize(sizes) - 1);
   return sizes;
 }
 
@@ -146,10 +145,10 @@ void slice_rule(Importer& importer, const ImportNode& node) {
 
 void split_rule(Importer& importer, const ImportNode& node) {
   const Value& value = importer.required_value(node, 0);
-  List sizes = even_sizes(split_size(importer, node, value), node.proto.output_size());
+  const int64_t size = split_size(importer, node, value), outputs = node.proto.output_size();
+  List sizes = even_sizes(size, (size + outputs - 1) / outputs);
   if (importer.input(node, 1) != nullptr) sizes = importer.required(node, 1).numbers();
-  require_import(std::ssize(sizes) == node.proto.output_size(),
-                 "it has another number of outputs than parts");
+  require_import(std::ssize(sizes) == outputs, "it has another number of outputs than parts");
   const auto used = [&](int i) { return importer.is_used(node, i); };
   const std::vector<Value> parts = parts_of(importer, node, value, sizes, used);
   for (int i = 0; i < node.proto.output_size(); ++i)
@@ -160,19 +159,14 @@ void split_rule(Importer& importer, const ImportNode& node) {
 void split_to_sequence_rule(Importer& importer, const ImportNode& node) {
   const Value& value = importer.required_value(node, 0);
   const int64_t size = split_size(importer, node, value);
-  const bool keeps = node_int(node.proto, "keepdims", 1) != 0;
-  List sizes(static_cast<size_t>(size), 1);
-  if (importer.input(node, 1) != nullptr) {
-    const Constant& asked = importer.required(node, 1);
-    sizes = asked.numbers();
-    if (asked.shape.empty()) {  // parts of one size, of which the last may be smaller
-      require_import(sizes[0] > 0, "its parts have nothing in them");
-      const int64_t each = std::min(sizes[0], size);
-      sizes = List(static_cast<size_t>((size + each - 1) / each), each);
-      sizes.back() = size - each * (std::ssize(sizes) - 1);
-    }
+  const bool named = importer.input(node, 1) != nullptr;
+  require_import(named || node_int(node.proto, "keepdims", 1) != 0,
+                 "it removes the dimension that it splits");
+  List sizes = named ? importer.required(node, 1).numbers() : List{1};
+  if (!named || importer.required(node, 1).shape.empty()) {  // one size for all
+    require_import(sizes[0] > 0, "its parts have nothing in them");
+    sizes = even_sizes(size, std::min(sizes[0], size));
   }
-  require_import(keeps || importer.input(node, 1) != nullptr, "it removes the dimension that it splits");
   importer.give(node, 0, Parts{parts_of(importer, node, value, sizes, [](int) { return true; })});
 }
 

@@ -33,8 +33,10 @@ void require_zero(const Importer& importer, const ImportNode& node, int number, 
 
 /// The value with the lengths; nullopt: all are as long as the sequence.
 std::optional<Value> lengths_of(const Importer& importer, const ImportNode& node, int64_t steps) {
-  if (const Lengths* lengths = importer.lengths(node, lengths_input)) return Value{lengths->value.index};
   if (importer.input(node, lengths_input) == nullptr) return std::nullopt;
+  const Value* lengths = importer.value(node, lengths_input);
+  if (lengths != nullptr && lengths->single && importer.is_network_input(*lengths))
+    return Value{lengths->index};
   const Constant* given = importer.constant(node, lengths_input);
   require_import(given != nullptr, "its sequence_lens are computed: they must be an input of the network");
   for (const int64_t length : given->numbers())

@@ -24,16 +24,18 @@ void identity_rule(Importer& importer, const ImportNode& node) {
   importer.give(node, 0, importer.required_value(node, 0));
 }
 
-/// Nothing but rows of tables is taken by these numbers, which are whole then.
-bool only_gathers(const Importer& importer, const std::string& name) {
+/// Nothing but rows of tables, or lengths, is taken by these numbers, which are whole then.
+bool only_whole_numbers(const Importer& importer, const std::string& name) {
   static const std::set<std::string> same = {"Cast",    "Flatten",   "Identity", "Reshape",
                                              "Squeeze", "Transpose", "Unsqueeze"};
   const auto consumers = importer.consumers(name);
   return !consumers.empty() && std::all_of(consumers.begin(), consumers.end(), [&](const NodeProto* next) {
     if (next->op_type() == "Gather") return next->input(0) != name;
+    if (find_import_rule(next->op_type()) == recurrent_rule)
+      return std::find(next->input().begin(), next->input().end(), name) - next->input().begin() == 4;
     const bool truth = next->op_type() == "Cast" && node_int(*next, "to", 0) == messages::TensorProto::BOOL;
     return same.contains(next->op_type()) && !truth && next->output_size() > 0 && next->input(0) == name &&
-           only_gathers(importer, next->output(0));
+           only_whole_numbers(importer, next->output(0));
   });
 }
 
@@ -64,8 +66,7 @@ void cast_rule(Importer& importer, const ImportNode& node) {
     return importer.give(node, 0, importer.append("Not", node.name, {{}, {none}, {}}));
   }
   if (is_truth(importer, node.proto.input(0))) return importer.give(node, 0, value);
-  // A table's rows are taken by whole numbers.
-  if (!floating && only_gathers(importer, node.proto.output(0))) return importer.give(node, 0, value);
+  if (!floating && only_whole_numbers(importer, node.proto.output(0))) return importer.give(node, 0, value);
   require_import(floating || importer.is_network_input(value), "it rounds what the network computes");
   require_import(floating || importer.is_integer_input(value),
                  "it rounds an input that the file does not declare to be integers");
@@ -255,51 +256,52 @@ void pool_rule(Importer& importer, const ImportNode& node) {
 
 ImportRule find_import_rule(const std::string& type) {
   static const std::map<std::string, ImportRule> table = {
-      {"AveragePool", pool_rule},
       {"And", logic_rule},
+      {"AveragePool", pool_rule},
       {"BatchNormalization", batch_norm_rule},
       {"Cast", cast_rule},
       {"CastLike", cast_like_rule},
+      {"Concat", concat_rule},
       {"DepthToSpace", depth_to_space_rule},
       {"Dropout", dropout_rule},
       {"Erfc", erfc_rule},
+      {"Expand", expand_rule},
       {"Flatten", flatten_rule},
+      {"GRU", recurrent_rule},
       {"Gather", gather_rule},
       {"GatherND", gather_nd_rule},
       {"Gemm", gemm_rule},
-      {"HardSwish", hard_swish_rule},
-      {"GRU", recurrent_rule},
       {"GreaterOrEqual", logic_rule},
       {"GroupNormalization", group_norm_rule},
+      {"HardSwish", hard_swish_rule},
+      {"Identity", identity_rule},
+      {"InstanceNormalization", instance_norm_rule},
       {"IsNaN", is_nan_rule},
       {"LSTM", recurrent_rule},
       {"LessOrEqual", logic_rule},
-      {"Or", logic_rule},
-      {"SequenceAt", sequence_at_rule},
-      {"SplitToSequence", split_to_sequence_rule},
-      {"Sum", sum_rule},
-      {"Tile", tile_rule},
-      {"RNN", recurrent_rule},
-      {"Resize", resize_rule},
-      {"InstanceNormalization", instance_norm_rule},
-      {"Identity", identity_rule},
       {"MatMul", matmul_rule},
       {"MaxPool", pool_rule},
+      {"Or", logic_rule},
+      {"RNN", recurrent_rule},
+      {"ReduceL2", reduce_l2_rule},
+      {"ReduceMax", reduce_rule},
+      {"ReduceMean", reduce_rule},
+      {"ReduceMin", reduce_min_rule},
+      {"ReduceSum", reduce_rule},
       {"Reshape", reshape_rule},
+      {"Resize", resize_rule},
+      {"SequenceAt", sequence_at_rule},
       {"Shape", shape_rule},
       {"Size", size_rule},
+      {"Slice", slice_rule},
       {"Split", split_rule},
+      {"SplitToSequence", split_to_sequence_rule},
       {"Squeeze", squeeze_rule},
+      {"Sum", sum_rule},
+      {"Tile", tile_rule},
       {"Transpose", transpose_rule},
       {"Unsqueeze", unsqueeze_rule},
   };
-  static const std::map<std::string, ImportRule> shapes = {
-      {"Concat", concat_rule},      {"Expand", expand_rule},        {"ReduceMax", reduce_rule},
-      {"ReduceMean", reduce_rule},  {"ReduceSum", reduce_rule},     {"Slice", slice_rule},
-      {"ReduceL2", reduce_l2_rule}, {"ReduceMin", reduce_min_rule},
-  };
-  const auto shape = shapes.find(type);
-  if (shape != shapes.end()) return shape->second;
   const auto found = table.find(type);
   return found == table.end() ? nullptr : found->second;
 }

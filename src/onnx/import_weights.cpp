@@ -202,8 +202,7 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   const Constant* whole = origin == nullptr ? nullptr : std::get_if<Constant>(origin);
   const int64_t total = whole == nullptr ? constant.elements() : whole->elements();
   const std::vector<int32_t> sources = arranged(constant, role, total);
-  // Exporters for inference merge equal tensors, unless the file shows that this one has not.
-  const bool doubted = !frozen && !trusted_;
+  const bool doubted = !frozen && may_have_merged();
   std::string name = constant.origin;
   if (!name.empty() && !sources.empty() && constant.elements() < total && sources.front() > 0)
     name += "." + std::to_string(sources.front());  // one of several parts
@@ -237,9 +236,10 @@ int Importer::add_parameter(const ImportNode& node, int number, const Constant& 
   return index;
 }
 
-/// Tensors that might learn, were they not computed with before the network takes what comes out.
-void Importer::tell_computed() const {
-  if (spec_.computed == nullptr) return;
+/// Of those that might learn, were they not computed with before the network takes what comes out.
+void Importer::note_tensors() const {
+  if (spec_.notes == nullptr) return;
+  spec_.notes->lost = lost_;
   for (const messages::TensorProto& tensor : graph_.initializer()) {
     const std::string& name = tensor.name();
     const Known* found = known(name);
@@ -248,7 +248,7 @@ void Importer::tell_computed() const {
         std::ranges::any_of(spec_.frozen, [&](const auto& begin) { return name.starts_with(begin); });
     if (constant != nullptr && constant->floating && constant->elements() > 1 && !hides(constant->floats) &&
         computed_.contains(name) && !taken_.contains(name) && !frozen && !signature_.buffers.contains(name))
-      spec_.computed->push_back(name);
+      spec_.notes->computed.push_back(name);
   }
 }
 

@@ -35,7 +35,8 @@ std::string own_type(const std::string& type) {
 }
 
 bool is_zero(const Constant& constant) {
-  return std::all_of(constant.floats.begin(), constant.floats.end(), [](float x) { return x == 0; });
+  return constant.floating &&
+         std::all_of(constant.floats.begin(), constant.floats.end(), [](float x) { return x == 0; });
 }
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -63,7 +64,7 @@ Importer::Importer(const messages::ModelProto& model, const ImportSpec& spec)
       graph_(model.graph()),
       spec_(spec),
       signature_(signature_of(model.graph())),
-      trusted_(!signature_.parameters.empty() && lost_parameters(model.graph()).empty()),
+      lost_(lost_parameters(model.graph(), signature_)),
       data_(spec.inputs.empty() ? std::vector<model::NamedShape>{{"input", spec.input}} : spec.inputs),
       builder_(std::span<const model::NamedShape>(data_)) {}
 
@@ -101,7 +102,7 @@ model::Graph Importer::run() {
     require(false, tensor + " has no effect on the output", "Export the network without it.");
   place_values(graph);
   check_frozen(graph);
-  tell_computed();
+  note_tensors();
   return graph;
 }
 
@@ -182,7 +183,7 @@ void Importer::import_node(const NodeProto& proto) {
   try {
     require_import(node.own || is_onnx(proto.domain()),
                    "Lepton has no operators of the domain " + proto.domain());
-    if (pass_lengths(node) || fold_node(node)) return;
+    if (fold_node(node)) return;
     const ImportRule rule = node.own ? nullptr : find_import_rule(node.type);
     if (rule != nullptr)
       rule(*this, node);
@@ -224,17 +225,11 @@ const Known* Importer::input(const ImportNode& node, int number) const {
 }
 const Value* Importer::value(const ImportNode& node, int number) const {
   const Known* known = input(node, number);
-  if (known == nullptr) return nullptr;
-  const Lengths* lengths = std::get_if<Lengths>(known);
-  return lengths != nullptr ? &lengths->value : std::get_if<Value>(known);
+  return known == nullptr ? nullptr : std::get_if<Value>(known);
 }
 const Constant* Importer::constant(const ImportNode& node, int number) const {
   const Known* known = input(node, number);
   return known == nullptr ? nullptr : std::get_if<Constant>(known);
-}
-const Lengths* Importer::lengths(const ImportNode& node, int number) const {
-  const Known* known = input(node, number);
-  return known == nullptr ? nullptr : std::get_if<Lengths>(known);
 }
 const Constant& Importer::required(const ImportNode& node, int number) const {
   const Constant* found = constant(node, number);

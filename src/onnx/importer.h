@@ -32,16 +32,12 @@ struct Value {
   bool plain() const { return batch_axis == 0 && !joined(); }  ///< as all of Lepton's
   Value with(int other) const { return {other, batch_axis, before, behind, single}; }
 };
-/// An input of one number per sample, which may be lengths of sequences.
-struct Lengths {
-  Value value;
-};
 /// A sequence of tensors.
 struct Parts {
   std::vector<Value> values;
 };
 struct Unknown {};  ///< what a node would give that cannot be computed
-using Known = std::variant<Unknown, Value, Constant, Lengths, Parts>;
+using Known = std::variant<Unknown, Value, Constant, Parts>;
 
 struct ImportNode {
   const messages::NodeProto& proto;
@@ -83,7 +79,6 @@ class Importer {
   const Known* input(const ImportNode& node, int number) const;  ///< null: left out
   const Value* value(const ImportNode& node, int number) const;  ///< null: not a value of the graph
   const Constant* constant(const ImportNode& node, int number) const;
-  const Lengths* lengths(const ImportNode& node, int number) const;
   /// A constant that the operator cannot do without.
   const Constant& required(const ImportNode& node, int number) const;
   const Value& required_value(const ImportNode& node, int number) const;
@@ -148,8 +143,6 @@ class Importer {
   bool is_weight(const messages::ValueInfoProto& input) const;
   void refuse_inputs(const std::vector<const messages::ValueInfoProto*>& inputs,
                      const std::set<size_t>& data) const;
-  bool only_lengths(const messages::NodeProto& node) const;
-  bool pass_lengths(const ImportNode& node);
   void import_node(const messages::NodeProto& proto);
   bool fold_node(const ImportNode& node);
   ImportNode named(const messages::NodeProto& proto);
@@ -160,14 +153,16 @@ class Importer {
   bool followed_by_relu(const std::string& name) const;
   void place_values(model::Graph& graph);
   void check_frozen(const model::Graph& graph) const;
-  void tell_computed() const;
+  void note_tensors() const;
+  /// Exporters for inference merge equal tensors, unless the file shows that this one has not.
+  bool may_have_merged() const { return signature_.parameters.empty() || !lost_.empty(); }
   void claim_elements(const std::string& origin, int64_t total, const std::vector<int32_t>& sources);
 
   const messages::ModelProto& model_;
   const messages::GraphProto& graph_;
   const ImportSpec& spec_;
   const Signature signature_;
-  const bool trusted_;                   ///< nothing is merged
+  const std::vector<std::string> lost_;  ///< parameters of the program that the file does not have
   std::vector<model::NamedShape> data_;  ///< the network's inputs, as the data give them
   model::GraphBuilder builder_;
   std::map<std::string, Known> known_;

@@ -4,11 +4,8 @@
 
 #include <google/protobuf/unknown_field_set.h>
 
-#include <algorithm>
 #include <optional>
 #include <sstream>
-
-#include "onnx/model_file.h"
 
 namespace lepton::onnx {
 
@@ -50,17 +47,13 @@ Signature signature_of(const messages::GraphProto& graph) {
   return signature;
 }
 
-std::vector<std::string> lost_parameters(const messages::GraphProto& graph) {
+std::vector<std::string> lost_parameters(const messages::GraphProto& graph, const Signature& signature) {
   std::set<std::string> given;
   for (const messages::TensorProto& tensor : graph.initializer()) given.insert(tensor.name());
   for (const messages::ValueInfoProto& input : graph.input()) given.insert(input.name());
-  std::vector<std::string> lost = signature_of(graph).parameters;
+  std::vector<std::string> lost = signature.parameters;
   std::erase_if(lost, [&](const std::string& name) { return given.contains(name); });
   return lost;
-}
-
-std::vector<std::string> lost_parameters(const std::string& path, const std::string& bytes) {
-  return lost_parameters(parse_model(path, bytes).graph());
 }
 
 }  // namespace lepton::onnx

@@ -13,7 +13,6 @@
 #include "model/layers.h"
 #include "onnx/import.h"
 #include "onnx/model_file.h"
-#include "onnx/signature.h"
 #include "storage/file.h"
 #include "train/adjacency.h"
 #include "train/deck_tree.h"
@@ -81,19 +80,17 @@ static void warn_of_scores(const comm::World& world, const Deck& deck, const mod
                 ", which the loss applies itself. Export it without.");
 }
 
-static void warn_of_tensors(const comm::World& world, const Deck& deck, const std::string& content,
-                            const std::vector<std::string>& computed) {
+static void warn_of_tensors(const comm::World& world, const Deck& deck, const onnx::TensorNotes& notes) {
   if (world.rank() != 0) return;
-  if (!computed.empty())
-    log_warning(deck.place("model.onnx") + ": " + std::to_string(computed.size()) + " tensors, " +
-                computed.front() +
+  if (!notes.computed.empty())
+    log_warning(deck.place("model.onnx") + ": " + std::to_string(notes.computed.size()) + " tensors, " +
+                notes.computed.front() +
                 " first, do not learn: nodes compute with them alone before the network "
                 "takes them. Name them in model.onnx_frozen if that is wanted.");
-  const std::vector<std::string> lost = onnx::lost_parameters(deck.network.path, content);
-  if (lost.empty()) return;
+  if (notes.lost.empty()) return;
   log_warning(deck.place("model.onnx") + ": PyTorch's exporter has rewritten " + deck.network.path +
-              " for inference: " + std::to_string(lost.size()) + " parameters of the program, " +
-              lost.front() +
+              " for inference: " + std::to_string(notes.lost.size()) + " parameters of the program, " +
+              notes.lost.front() +
               " first, are folded into others, or merged. It trains as it is; to train what "
               "PyTorch would, export it with torch.onnx.export(..., dynamo=True, optimize=False).");
 }
@@ -103,7 +100,7 @@ static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
                                     const data::Dataset& dataset) {
   const std::string content = network_content(world, deck);
   model::Graph graph;
-  std::vector<std::string> computed;
+  onnx::TensorNotes notes;
   comm::agree(world, [&] {
     const auto known = deck.mathematical.find(content_key);
     REQUIRE(known == deck.mathematical.end() || known->second == toml_text(hex64(hash64(content))), Exit::io,
@@ -111,12 +108,12 @@ static model::Graph graph_from_file(const comm::World& world, const Deck& deck,
     const model::ModelSpec spec = model_spec(deck, dataset);
     graph =
         onnx::import_network(content, {deck.network.path, spec.position, spec.input, spec.l2,
-                                       deck.network.initialise, deck.network.frozen, spec.inputs, &computed});
+                                       deck.network.initialise, deck.network.frozen, spec.inputs, &notes});
     require_memory_for(graph, spec);
     model::check_outputs(graph, spec);
   });
   warn_of_scores(world, deck, graph);
-  warn_of_tensors(world, deck, content, computed);
+  warn_of_tensors(world, deck, notes);
   return graph;
 }
 

@@ -92,13 +92,14 @@ TEST(ImportComposed, TheNormOfNothingHasNoGradient) {
   EXPECT_EQ(Floats(sums.begin(), sums.begin() + 4), (Floats{0, 0, 0, 0}));
 }
 
-TEST(ImportComposed, SumOfTwo) {
+TEST(ImportComposed, Sum) {
   ModelText text({2});
-  text.node("Sum", {"x", "x"}, "t").node("Sum", {"t"}, "s").node("Relu", {"s"}, "y");
-  EXPECT_EQ(computed(text, {2}, {1, -2}), (Floats{2, 0}));
+  text.floats("one", {1}, {1}).node("Sum", {"x", "one"}, "t").node("Sum", {"t", "x", "x"}, "s");
+  text.node("Sum", {"s"}, "same").node("Relu", {"same"}, "y");
+  EXPECT_EQ(computed(text, {2}, {1, -2}), (Floats{4, 0}));
   ModelText three({2});
-  three.node("Sum", {"x", "x", "x"}, "y");
-  three.refuse({2}, {"more than two"});
+  three.floats("one", {1}, {1}).node("Sum", {"x", "x", "one"}, "y");
+  three.refuse({2}, {"its input 2 must be computed"});
 }
 
 TEST(ImportComposed, DepthToSpace) {

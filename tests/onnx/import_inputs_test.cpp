@@ -42,12 +42,7 @@ TEST(ImportInputs, AllThatTheDataGiveIsTaken) {
 /// Sequences with the steps in front, the batch behind them.
 TEST(ImportInputs, TheBatchIsTheOnlyOpenDimension) {
   ModelText text({3});
-  auto& shape = *text.message()
-                     .mutable_graph()
-                     ->mutable_input(0)
-                     ->mutable_type()
-                     ->mutable_tensor_type()
-                     ->mutable_shape();
+  auto& shape = text.declared_shape();
   shape.mutable_dim(0)->set_dim_value(4);
   shape.mutable_dim(1)->set_dim_param("batch");
   shape.add_dim()->set_dim_value(2);
@@ -61,12 +56,7 @@ TEST(ImportInputs, TheBatchIsTheOnlyOpenDimension) {
 /// Behind the batch, as of files for sequences of any length.
 TEST(ImportInputs, OpenDimensionsAreTheDatas) {
   ModelText text({4, 2});
-  auto& shape = *text.message()
-                     .mutable_graph()
-                     ->mutable_input(0)
-                     ->mutable_type()
-                     ->mutable_tensor_type()
-                     ->mutable_shape();
+  auto& shape = text.declared_shape();
   shape.mutable_dim(1)->set_dim_param("length");
   text.integers("shape", {0, -1}).node("Reshape", {"x", "shape"}, "y");
   EXPECT_EQ(text.import({4, 2}).outputs(), 8);

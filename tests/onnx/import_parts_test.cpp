@@ -128,5 +128,21 @@ TEST(ImportParts, RowsByOneNumberAreVectors) {
   EXPECT_EQ(model::table_rows(graph).columns, (Numbers{4, 6}));
 }
 
+/// What turns them leaves it to the network to refuse wrong ones.
+TEST(ImportParts, RowsByNumbersThatAreTurnedFirst) {
+  ModelText text({4});
+  text.weights("t", {4, 3}).integers("shape", {0, 2, 2}).integers("flat", {0, -1});
+  text.integers("zero", {0}).integers("two", {2}).integers("one", {1});
+  text.node("Reshape", {"x", "shape"}, "a")
+      .node("Transpose", {"a"}, "b", {{"perm", Numbers{0, 2, 1}}})
+      .node("Reshape", {"b", "flat"}, "c")
+      .node("Slice", {"c", "zero", "two", "one"}, "d")
+      .node("Gather", {"t", "d"}, "y");
+  const model::TableRows rows = model::table_rows(text.import({4}));
+  EXPECT_EQ(rows.safe, 4);
+  EXPECT_EQ(rows.below, 0);
+  EXPECT_EQ(rows.columns, Numbers{});
+}
+
 }  // namespace
 }  // namespace lepton::onnx

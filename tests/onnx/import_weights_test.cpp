@@ -160,22 +160,22 @@ TEST(ImportWeights, TellsWhatNodesComputeWithAlone) {
       .node("Add", {"a", "hidden"}, "b")
       .node("MatMul", {"b", "twice"}, "c")
       .node("MatMul", {"c", "both"}, "y");
-  std::vector<std::string> computed;
+  TensorNotes notes;
   ImportSpec spec{"net.onnx", {}, {2}};
-  spec.computed = &computed;
+  spec.notes = &notes;
   import_network(text.message().SerializeAsString(), spec);
-  EXPECT_EQ(computed, (std::vector<std::string>{"v", "u"}));
-  computed.clear();
+  EXPECT_EQ(notes.computed, (std::vector<std::string>{"v", "u"}));
+  notes = {};
   spec.frozen = {"u"};
   import_network(text.message().SerializeAsString(), spec);
-  EXPECT_EQ(computed, std::vector<std::string>{"v"});
-  computed.clear();
+  EXPECT_EQ(notes.computed, std::vector<std::string>{"v"});
+  notes = {};
   ModelText resized({1, 2, 2});  // what a rule reads
   resized.floats("scales", {4}, {1, 1, 2, 2}).node("Resize", {"x", "", "scales"}, "y");
   spec.frozen = {};
   spec.input = {1, 2, 2};
   import_network(resized.message().SerializeAsString(), spec);
-  EXPECT_EQ(computed, std::vector<std::string>{});
+  EXPECT_EQ(notes.computed, std::vector<std::string>{});
 }
 
 /// As in x W' and a table W: the same tensor, in whichever form the file takes it.

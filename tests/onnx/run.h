@@ -108,6 +108,9 @@ class ModelText {
     return *this;
   }
   messages::ModelProto& message() { return model_; }
+  messages::TensorShapeProto& declared_shape() {  ///< of the first input
+    return *model_.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
+  }
   messages::NodeProto& last() {
     return *model_.mutable_graph()->mutable_node(model_.graph().node_size() - 1);
   }
